@@ -1,0 +1,147 @@
+//! The one error of the crate: what was wrong, where, and what to do.
+
+use std::fmt;
+
+/// `Result` with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong; ask with [`Error::is_input`] and its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Input,
+    File,
+    Numeric,
+    Torch,
+    Internal,
+}
+
+/// An error that a person can act on. `Display` carries the whole chain of causes, because a notebook cell prints nothing else.
+///
+/// It is opaque: match on its predicates, not on its text.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+    }
+
+    /// An argument, a setting or data that cannot be used as given.
+    pub(crate) fn input(message: impl Into<String>) -> Self {
+        Self::new(Kind::Input, message)
+    }
+
+    /// A file that is missing, unreadable, malformed or cannot be written.
+    pub(crate) fn file(message: impl Into<String>) -> Self {
+        Self::new(Kind::File, message)
+    }
+
+    /// NaN or infinity where a number is needed.
+    pub(crate) fn numeric(message: impl Into<String>) -> Self {
+        Self::new(Kind::Numeric, message)
+    }
+
+    /// libtorch is missing, of the wrong version, or refused an operation.
+    pub(crate) fn torch(message: impl Into<String>) -> Self {
+        Self::new(Kind::Torch, message)
+    }
+
+    /// A panic caught at the crate's door: a bug of ours.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(Kind::Internal, message)
+    }
+
+    /// Attaches the cause.
+    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Says what was being done: `context: message`.
+    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+        self.0.message = format!("{context}: {}", self.0.message);
+        self
+    }
+
+    /// True if an argument, a setting or data was at fault.
+    pub fn is_input(&self) -> bool {
+        self.0.kind == Kind::Input
+    }
+
+    /// True if a file was at fault.
+    pub fn is_file(&self) -> bool {
+        self.0.kind == Kind::File
+    }
+
+    /// True if NaN or infinity appeared.
+    pub fn is_numeric(&self) -> bool {
+        self.0.kind == Kind::Numeric
+    }
+
+    /// True if libtorch was at fault.
+    pub fn is_torch(&self) -> bool {
+        self.0.kind == Kind::Torch
+    }
+
+    /// True if this is a bug of the library.
+    pub fn is_internal(&self) -> bool {
+        self.0.kind == Kind::Internal
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            // A libtorch message carries its C++ stack; the first line is what a person reads.
+            let text = error.to_string();
+            write!(f, "\n  because: {}", text.lines().next().unwrap_or_default())?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+// `unwrap()` in a test and `?` out of `main` print Debug: show the same readable text.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::torch("libtorch refused an operation").because(error)
+    }
+}
+
+impl From<polars::prelude::PolarsError> for Error {
+    fn from(error: polars::prelude::PolarsError) -> Self {
+        Self::input("polars refused an operation").because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_carries_the_chain_and_drops_the_native_stack() {
+        let inner = std::io::Error::other("disk on fire\nframe #0: at 0x00");
+        let error = Error::file("cannot write `a/b`: make the folder writable").because(inner).context("saving the adapter");
+        assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
+        assert!(error.is_file() && !error.is_input());
+    }
+}

@@ -1,0 +1,5 @@
+//! Compare and align what in-context learning and supervised fine-tuning do inside a language model, in a Rust notebook.
+
+pub mod error;
+
+pub use error::{Error, Result};
