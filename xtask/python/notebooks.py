@@ -1,0 +1,215 @@
+"""Runs notebooks in the real kernel, compares what they show with what is committed, and makes pages of them.
+
+    notebooks.py NOTEBOOK --out FOLDER [--compare] [--write]
+
+Writes FOLDER/NAME.ipynb, NAME.html and NAME.txt (the last table shown by a cell tagged `result`).
+
+A notebook fails when a cell ends in an error, writes to standard error (a `?` that failed and a panic are nothing more than that to Jupyter),
+or never ends. With --compare it also fails when a cell shows something else than it did when it was committed:
+
+* text must be the same, frames of tables and spaces aside;
+* whole numbers must be the same, others must agree to three significant digits;
+* times and rates are not compared, nor are the lines printed while a cell runs;
+* images and pages must be there.
+
+A cell's metadata can loosen that:  "ia2": {"band": 0.1}  numbers may differ by 0.1 (by 0.1 of their size where that is more);
+"ia2": {"compare": false}  only the kinds of output are compared;  "ia2": {"stderr": true}  standard error is expected.
+"""
+
+import argparse
+import math
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+
+START_TIMEOUT = 600  # seconds; a kernel whose library has been edited compiles it first
+CELL_TIMEOUT = 1200
+
+UNIT = r"(?:ns|µs|us|ms|s|sec|seconds|min|h|(?:[a-z]+)/s|(?:s|ms)/[a-z]+)"
+TIME = re.compile(rf"(?<![\w.])\d[\d.,]*\s?{UNIT}(?![\w/])|(?<!\d)\d+:\d\d(?::\d\d)?(?!\d)")
+NUMBER = re.compile(r"(?<![A-Za-z_\d.])[-+−]?\d[\d_,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+FRAME = re.compile(r"[\s│┌┐└┘─┬┴├┤┼╞╡═╪┆╭╮╰╯]+")
+
+
+class Problem(Exception):
+    """Why a notebook does not pass."""
+
+
+def shown(cell):
+    """What a cell shows as its results: text, and the kinds of everything."""
+    results = [output for output in cell.get("outputs", []) if output["output_type"] in ("execute_result", "display_data")]
+    text = "\n".join(output["data"].get("text/plain", "") for output in results)
+    kinds = sorted({kind for output in results for kind, content in output["data"].items() if content})
+    return text, kinds
+
+
+def differences(committed: str, now: str, band: float | None) -> list[str]:
+    """How two texts differ beyond what is allowed."""
+
+    def split(text):
+        text = TIME.sub("<time>", text)
+        numbers = NUMBER.findall(text)
+        words = FRAME.sub(" ", NUMBER.sub("#", text)).strip()
+        return words, numbers
+
+    old_words, old_numbers = split(committed)
+    new_words, new_numbers = split(now)
+    if old_words != new_words:
+        return [f"the text changed:\n      committed: {clip(old_words)}\n      now:       {clip(new_words)}"]
+    found = []
+    for old, new in zip(old_numbers, new_numbers):
+        if not close(old, new, band):
+            found.append(f"{old} became {new}")
+    return found
+
+
+def close(old: str, new: str, band: float | None) -> bool:
+    if old == new:
+        return True
+    a, b = (float(re.sub(r"[_,]", "", number).replace("−", "-")) for number in (old, new))
+    size = max(abs(a), abs(b))
+    if band is not None:
+        return abs(a - b) <= band * max(1.0, size) + 1e-12
+    if not any(mark in old + new for mark in ".eE"):
+        return False
+    third_digit = 10.0 ** (math.floor(math.log10(size)) - 2) if size > 0 else 0.0
+    return abs(a - b) <= third_digit * 1.0001 + 1e-7
+
+
+def clip(text: str, width: int = 300) -> str:
+    return text if len(text) <= width else text[:width] + " …"
+
+
+def problems_of(cell) -> list[str]:
+    """What is wrong with a cell's outputs, whatever they were before."""
+    settings = cell.metadata.get("ia2", {})
+    found = []
+    for output in cell.get("outputs", []):
+        if output["output_type"] == "error":
+            found.append("error: " + clip(re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]) or output["evalue"]), 2000))
+        elif output["output_type"] == "stream":
+            if output["name"] == "stderr" and not settings.get("stderr"):
+                found.append("standard error: " + clip(output["text"], 2000))
+            if "EVCXR_" in output["text"]:
+                found.append("a line was left without its end before a result was shown: " + clip(output["text"][-300:]))
+    return found
+
+
+def run(path: Path, out: Path, compare: bool, write: bool) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    committed = [shown(cell) for cell in notebook.cells]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        cell.outputs, cell.execution_count = [], None
+
+    client = NotebookClient(
+        notebook,
+        kernel_name="ia2",
+        timeout=CELL_TIMEOUT,
+        startup_timeout=START_TIMEOUT,
+        allow_errors=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    found, times, first_result = [], [], None
+    started = time.monotonic()
+    with client.setup_kernel():
+        for index, cell in enumerate(notebook.cells):
+            if cell.cell_type != "code" or not cell.source.strip():
+                continue
+            begun = time.monotonic()
+            number = cells.index(cell) + 1
+            title = next((line for line in cell.source.splitlines() if line.strip()), "")
+            try:
+                client.execute_cell(cell, index)
+            except (CellTimeoutError, DeadKernelError) as error:
+                found.append(f"cell {number} ({clip(title, 60)}): {error or type(error).__name__}; a line left without its end can hang a cell")
+                break
+            ended = time.monotonic()
+            times.append(ended - begun)
+            first_result = first_result or ended - started
+            print(f"  {path.stem} [{number}/{len(cells)}] {ended - begun:6.2f} s  {clip(title, 90)}", flush=True)
+            trouble = problems_of(cell)
+            found += [f"cell {number} ({clip(title, 60)}): {one}" for one in trouble]
+            if trouble and not compare:
+                break
+
+    if compare and not found:
+        number = 0
+        for cell, (old_text, old_kinds) in zip(notebook.cells, committed):
+            if cell.cell_type != "code":
+                continue
+            number += 1
+            settings = cell.metadata.get("ia2", {})
+            text, kinds = shown(cell)
+            if kinds != old_kinds:
+                found.append(f"cell {number}: shows {kinds or 'nothing'}, and {old_kinds or 'nothing'} is committed")
+            elif settings.get("compare", True):
+                found += [f"cell {number}: {one}" for one in differences(old_text, text, settings.get("band"))]
+
+    tidy(notebook)
+    out.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, out / path.name)
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    (out / f"{path.stem}.html").write_text(page, encoding="utf-8")
+    results = [shown(cell)[0] for cell in cells if "result" in cell.metadata.get("tags", [])]
+    (out / f"{path.stem}.txt").write_text((results or [""])[-1], encoding="utf-8")
+
+    if times:
+        ordered = sorted(times)
+        tenth = ordered[min(len(ordered) - 1, math.ceil(0.9 * len(ordered)) - 1)]
+        total = time.monotonic() - started
+        print(
+            f"  {path.stem}: {total:.1f} s; kernel start to first result {first_result:.1f} s; "
+            f"cells: median {statistics.median(times):.2f} s, 90 in 100 within {tenth:.2f} s",
+            flush=True,
+        )
+    if found:
+        raise Problem("\n".join(f"    {one}" for one in found))
+    if write:
+        nbformat.write(notebook, path)
+        print(f"  {path.stem}: written with its outputs")
+
+
+def tidy(notebook) -> None:
+    """Leaves nothing of this run but its outputs."""
+    notebook.metadata = {
+        **{key: value for key, value in notebook.metadata.items() if key == "title"},
+        "kernelspec": {"display_name": "Rust (ia2)", "language": "rust", "name": "ia2"},
+        "language_info": {"file_extension": ".rs", "mimetype": "text/rust", "name": "rust", "pygments_lexer": "rust"},
+    }
+    count = 0
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code" and cell.source.strip():
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output["execution_count"] = count
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        run(arguments.notebook.resolve(), arguments.out, arguments.compare, arguments.write)
+    except Problem as problem:
+        print(f"  {arguments.notebook.stem}: FAILED\n{problem}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

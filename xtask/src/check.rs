@@ -1,0 +1,118 @@
+//! `cargo xtask test`: everything CI runs, one step after the other; a failed step does not keep the others from being seen.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::command;
+use crate::failure::{Failure, Result};
+use crate::notebooks;
+use crate::project::Project;
+use crate::setup;
+
+pub fn run(project: &Project) -> Result {
+    let mut report = Report::default();
+    let started = Instant::now();
+    setup::run(project, setup::Options::default())?;
+    report.steps.push(("set-up", started, Instant::now(), true));
+
+    report.cargo(project, "formatting", &["fmt", "--all", "--check"]);
+    report.cargo(project, "clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    report.step("documentation", || {
+        let mut doc = command::cargo(project);
+        doc.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings");
+        passed(&mut doc)
+    });
+    report.tests("tests", command::cargo(project).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
+    report.tests("kernel", notebooks::jupyter(project).arg(project.join("xtask/python/kernel_tests.py")).arg(&project.root));
+    report.notebooks(project)?;
+    report.print(started);
+    if report.steps.iter().all(|(_, _, _, passed)| *passed) && report.failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::new("not everything passed", "the steps that failed are named above; each can be run by itself with cargo"))
+}
+
+/// What ran and how it went.
+#[derive(Default)]
+struct Report {
+    steps: Vec<(&'static str, Instant, Instant, bool)>,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Report {
+    fn step(&mut self, name: &'static str, run: impl FnOnce() -> bool) {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let passed = run();
+        self.steps.push((name, started, Instant::now(), passed));
+    }
+
+    fn cargo(&mut self, project: &Project, name: &'static str, arguments: &[&str]) {
+        self.step(name, || passed(command::cargo(project).args(arguments)));
+    }
+
+    /// A step that prints `test result:` lines, whose numbers are added up.
+    fn tests(&mut self, name: &'static str, command: &mut Command) {
+        let mut totals = [0; 3];
+        self.step(name, || {
+            let status = command::shown_and_read(command, |line| {
+                if let Some(counts) = counts(line) {
+                    totals = std::array::from_fn(|i| totals[i] + counts[i]);
+                }
+            });
+            status.map_err(|failure| println!("{failure}")).is_ok_and(|status| status.success())
+        });
+        self.passed += totals[0];
+        self.failed += totals[1];
+        self.skipped += totals[2];
+    }
+
+    fn notebooks(&mut self, project: &Project) -> Result {
+        let all = notebooks::all(project)?;
+        let mut passed = 0;
+        self.step("notebooks", || {
+            passed = all.iter().filter(|notebook| notebooks::run_one(project, notebook, false).is_ok_and(|passed| passed)).count();
+            passed == all.len()
+        });
+        self.passed += passed;
+        self.failed += all.len() - passed;
+        Ok(())
+    }
+
+    fn print(&self, started: Instant) {
+        println!("\n== summary");
+        for (name, from, to, passed) in &self.steps {
+            println!("  {name:<14} {:>12}  {}", command::time(*to - *from), if *passed { "ok" } else { "FAILED" });
+        }
+        println!("  {:<14} {:>12}", "all", command::time(started.elapsed()));
+        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+    }
+}
+
+fn passed(command: &mut Command) -> bool {
+    command::shown(command).map_err(|failure| println!("{failure}")).is_ok_and(|status| status.success())
+}
+
+/// Passed, failed and ignored of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn counts(line: &str) -> Option<[usize; 3]> {
+    let counts = line.strip_prefix("test result: ")?;
+    let number = |word: &str| counts.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
+    Some([number("passed")?, number("failed")?, number("ignored").unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn results_are_counted() {
+        assert_eq!(
+            counts("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s"),
+            Some([3, 0, 1])
+        );
+        assert_eq!(counts("test result: FAILED. 12 passed; 2 failed; 0 ignored"), Some([12, 2, 0]));
+        assert_eq!(counts("running 3 tests"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Running notebooks: the quickstart, and all of them compared with what is committed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::command;
+use crate::failure::{At, Failure, Result};
+use crate::project::Project;
+
+const QUICKSTART: &str = "notebooks/quickstart.ipynb";
+
+/// Runs the quickstart notebook and prints what came out.
+pub fn quickstart(project: &Project) -> Result {
+    let started = Instant::now();
+    println!("running {QUICKSTART} in the Rust kernel (the kernel itself takes about 20 s to start)");
+    let status = command::shown(runner(project, &project.join(QUICKSTART)).arg("--out").arg(project.output()))?;
+    let page = project.output().join("quickstart.html");
+    if !status.success() {
+        return Err(Failure::new(
+            "the quickstart notebook did not run to its end",
+            format!("the message is above, the notebook as far as it came is {}", page.display()),
+        ));
+    }
+    let table = project.output().join("quickstart.txt");
+    println!("\n{}\n", fs::read_to_string(&table).at(&table)?.trim_end());
+    println!("ran in {}; with all figures: {}", command::time(started.elapsed()), page.display());
+    println!("to go on by hand: cargo xtask quickstart --lab");
+    Ok(())
+}
+
+/// Opens JupyterLab on the notebooks, and stays until it ends.
+pub fn open_lab(project: &Project) -> Result {
+    let mut lab = jupyter(project);
+    lab.current_dir(project.join("notebooks")).args(["-m", "jupyterlab", "quickstart.ipynb"]);
+    // The one program that is the user's to talk to.
+    lab.stdin(std::process::Stdio::inherit());
+    println!("JupyterLab: press Ctrl-C twice to end it");
+    command::shown(&mut lab)?;
+    Ok(())
+}
+
+/// Runs the notebooks and compares them with their committed outputs, or writes their outputs.
+pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
+    let mut failed = Vec::new();
+    for notebook in all(project)? {
+        let name = notebook.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !names.is_empty() && !names.iter().any(|wanted| *wanted == name || notebook.ends_with(wanted)) {
+            continue;
+        }
+        if !run_one(project, &notebook, write)? {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("notebooks that failed: {}", failed.join(", ")),
+        "what differs is above; where the new outputs are right, `cargo xtask notebooks --write` puts them in place",
+    ))
+}
+
+/// Runs one notebook; says whether it passed.
+pub fn run_one(project: &Project, notebook: &Path, write: bool) -> Result<bool> {
+    let how = if write { "--write" } else { "--compare" };
+    Ok(command::shown(runner(project, notebook).arg(how).arg("--out").arg(project.output()))?.success())
+}
+
+/// The notebooks, in the order of their names.
+pub fn all(project: &Project) -> Result<Vec<PathBuf>> {
+    let folder = project.join("notebooks");
+    let mut notebooks: Vec<PathBuf> = fs::read_dir(&folder)
+        .at(&folder)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ipynb"))
+        .collect();
+    notebooks.sort();
+    Ok(notebooks)
+}
+
+fn runner(project: &Project, notebook: &Path) -> Command {
+    let mut python = jupyter(project);
+    python.arg(project.join("xtask/python/notebooks.py")).arg(notebook);
+    python
+}
+
+/// Our Python, which finds this checkout's kernel before any other of that name.
+pub fn jupyter(project: &Project) -> Command {
+    let mut python = command::new(project, project.python());
+    python.env("JUPYTER_PATH", project.made("jupyter")).env("PYTHONUNBUFFERED", "1");
+    python
+}
