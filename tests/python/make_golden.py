@@ -19,6 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -537,6 +538,8 @@ def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # PEFT calling a name transformers is about to drop
+    warnings.filterwarnings("ignore", "Could not find a config file")  # the adapter names its base by a relative path
     with tempfile.TemporaryDirectory() as made:
         write_all(Path(made))
         if check:
