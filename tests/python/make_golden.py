@@ -7,7 +7,7 @@
 The reference is Hugging Face transformers (eager attention) and PEFT, run in float64, one example
 at a time and without padding or cache, so that no value depends on how a batch is padded or a cache
 is kept. transformers casts to float32 inside RMS norm and softmax even then; these two casts are
-lifted (`Float64`), its float32 rotary angles are left as they are. Every value is also compared with
+lifted, its float32 rotary angles are left as they are. Every value is also compared with
 the plain float32 run of transformers, in one right-padded batch, before it is written.
 """
 
