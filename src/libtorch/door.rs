@@ -88,7 +88,7 @@ fn libtorch_message(panic: &str) -> Option<String> {
 /// libtorch keeps for each thread whether gradients are recorded, and tch has no way to ask: so see what an operation does.
 fn gradients_recorded() -> Result<bool> {
     let leaf = Tensor::f_zeros([1], (Kind::Float, tch::Device::Cpu))?.f_set_requires_grad(true)?;
-    Ok(leaf.f_alias()?.requires_grad())
+    Ok(leaf.f_neg()?.requires_grad())
 }
 
 fn restore_gradients(recorded: bool) {
