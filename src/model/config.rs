@@ -152,7 +152,7 @@ impl Config {
             }
         };
         if head_dim % 2 != 0 {
-            return Err(keys.error(format!("the width of a head is {head_dim}, but the rotary embedding needs an even one")));
+            return Err(keys.error(format!("the width of a head (`head_dim`) is {head_dim}, but the rotary embedding needs an even one")));
         }
         let rms_norm_eps = keys.needed_number("rms_norm_eps")?;
         if rms_norm_eps <= 0.0 {
@@ -273,7 +273,9 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
         None | Some("float32") => Ok(Kind::Float),
         Some("bfloat16") => Ok(Kind::BFloat16),
         Some("float16") => Ok(Kind::Half),
-        Some(other) => Err(keys.error(format!("the dtype `{other}` is not supported; float32, bfloat16 and float16 are"))),
+        Some(other) => {
+            Err(keys.error(format!("`{other}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are")))
+        }
     }
 }
 

@@ -96,3 +96,59 @@ impl Scaling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values below are `LlamaRotaryEmbedding(config).inv_freq` of transformers 5.23 (f32, so good to 1e-6).
+    fn assert_close(rope: Rope, head_dim: i64, expected: &[f64]) {
+        let found = rope.inverse_frequencies(head_dim);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn default_and_linear_agree_with_the_reference() {
+        assert_close(Rope::new(1e4), 8, &[1.0, 0.1, 0.01, 0.001]);
+        assert_close(Rope { theta: 1e4, scaling: Scaling::Linear { factor: 4.0 } }, 8, &[0.25, 0.025, 0.0025, 0.00025]);
+    }
+
+    #[test]
+    fn llama3_agrees_with_the_reference() {
+        let scaling = Scaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 8192 };
+        #[rustfmt::skip]
+        let expected = [
+            1.0, 0.663601279, 0.440366626, 0.292227834, 0.193922758, 0.128687382, 0.0853971019, 0.0566696189, 0.0376060307, 0.0249554086,
+            0.0165604409, 0.0109895291, 0.00729266508, 0.00483942125, 0.00321144611, 0.00129054801, 0.000429556705, 9.70828623e-05,
+            1.94616387e-05, 1.29147675e-05, 8.57025589e-06, 5.68723226e-06, 3.77405445e-06, 2.50446715e-06, 1.66196742e-06, 1.10288363e-06,
+            7.31874934e-07, 4.85673127e-07, 3.22293289e-07, 2.1387423e-07, 1.41927202e-07, 9.41830649e-08,
+        ];
+        assert_close(Rope { theta: 5e5, scaling }, 64, &expected);
+    }
+
+    #[test]
+    fn each_number_has_its_range() {
+        let llama3 = |factor, low, high, original_max_positions| Scaling::Llama3 {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_max_positions,
+        };
+        assert!(Rope { theta: 1e4, scaling: llama3(8.0, 1.0, 4.0, 8192) }.check().is_ok());
+        for (rope, name) in [
+            (Rope::new(1.0), "`rope_theta`"),
+            (Rope::new(f64::INFINITY), "`rope_theta`"),
+            (Rope { theta: 1e4, scaling: Scaling::Linear { factor: 0.5 } }, "`factor`"),
+            (Rope { theta: 1e4, scaling: llama3(f64::NAN, 1.0, 4.0, 8192) }, "`factor`"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 0.0, 4.0, 8192) }, "`low_freq_factor` must"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 4.0, 4.0, 8192) }, "`high_freq_factor`"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 1.0, 4.0, 0) }, "`original_max_position_embeddings`"),
+        ] {
+            let error = rope.check().unwrap_err();
+            assert!(error.is_input() && error.to_string().contains(name), "{error}");
+        }
+    }
+}
