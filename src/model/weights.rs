@@ -1,6 +1,8 @@
 //! The weights of a checkpoint: found, checked and loaded one tensor at a time.
 
 mod copy;
+#[cfg(test)]
+mod memory;
 mod shard;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
 
-/// Elements looked at in one go: it bounds what the search allocates, and the piece stays in the processor's cache.
-const PIECE: i64 = 1 << 20;
+/// Elements looked at in one go: it bounds what the search allocates, and it is below libtorch's threshold (32,768) for waking its
+/// threads, whose coming together costs more than such a sum, above all where other processes want the same cores.
+const PIECE: i64 = 1 << 14;
 
 /// Copies `bytes` into the memory of a new contiguous CPU tensor, `offset` bytes after its beginning.
 pub(super) fn bytes_into(tensor: &mut Tensor, offset: usize, bytes: &[u8]) -> Result<()> {

@@ -71,7 +71,8 @@ impl Shard {
         let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
         let range = self.range(info);
         let mut done = 0;
-        for piece in pieces(range.clone()) {
+        for piece in pieces(range) {
+            self.fetch(&piece);
             copy::bytes_into(&mut tensor, done, &self.map[piece.clone()])?;
             done += piece.len();
             self.let_go(piece);
@@ -89,6 +90,8 @@ impl Shard {
         self.check_length()?;
         other.check_length()?;
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
+            self.fetch(&piece);
+            other.fetch(&other_piece);
             let same = self.map[piece.clone()] == other.map[other_piece.clone()];
             self.let_go(piece);
             other.let_go(other_piece);
@@ -124,6 +127,12 @@ impl Shard {
             Ok(meta) if meta.len() == self.map.len() as u64 => Ok(()),
             _ => Err(Error::file(format!("`{}` was changed while it was being loaded: open the model again", self.path.display()))),
         }
+    }
+
+    /// Maps the pages of a range in one go: many times faster than page by page as they are touched.
+    fn fetch(&self, range: &Range<usize>) {
+        // A hint that kernels before 5.14 do not know; then the pages come as they are touched.
+        let _ = self.map.advise_range(Advice::PopulateRead, range.start, range.len());
     }
 
     /// Gives the pages of a range back, so that they do not count as this process's memory.
