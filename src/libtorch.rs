@@ -4,8 +4,11 @@ pub mod door;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use tch::{Cuda, Device};
 
@@ -14,14 +17,24 @@ pub use door::door;
 /// The version of libtorch, major and minor, that tch was made for.
 const VERSION: (u64, u64) = (2, 11);
 
+/// A plain C function of no arguments that returns a constant; libtorch exports it since 2.1.
+const VERSION_FUNCTION: &[u8] = b"aoti_torch_abi_version\0";
+
+/// The C library's flag for "only if it is loaded already".
+const RTLD_NOLOAD: c_int = 4;
+
+/// A handle of the loaded `libtorch_cpu.so`. By name, because the process's global symbols need not hold it: a notebook's cells are loaded
+/// into a program that does not link it.
+fn loaded() -> Option<Library> {
+    // SAFETY: nothing is loaded, so no initialiser runs.
+    unsafe { Library::open(Some("libtorch_cpu.so"), RTLD_NOW | RTLD_NOLOAD) }.ok()
+}
+
 /// The version of the libtorch that is loaded, such as `(2, 11, 0)`. `None` if it does not say, as those before 2.1.
 pub fn version() -> Option<(u64, u64, u64)> {
-    // SAFETY: since 2.1 libtorch exports this plain C function of no arguments that returns a constant.
-    let number = unsafe {
-        let this = Library::this();
-        let function = this.get::<unsafe extern "C" fn() -> u64>(b"aoti_torch_abi_version\0").ok()?;
-        function()
-    };
+    let library = loaded()?;
+    // SAFETY: the type is that of libtorch's header `shim.h`, and the library stays loaded.
+    let number = unsafe { library.get::<unsafe extern "C" fn() -> u64>(VERSION_FUNCTION).ok()?() };
     Some((number >> 56, number >> 48 & 0xff, number >> 40 & 0xff))
 }
 
@@ -41,12 +54,36 @@ pub fn check_version() -> Result<()> {
     }
 }
 
-/// The folder that the loaded `libtorch_cpu.so` lies in; `None` if libtorch is linked in another way.
+/// What `dladdr` of the C library fills in.
+#[repr(C)]
+struct Located {
+    file: *const c_char,
+    base: *mut c_void,
+    symbol: *const c_char,
+    address: *mut c_void,
+}
+
+unsafe extern "C" {
+    fn dladdr(address: *const c_void, located: *mut Located) -> c_int;
+}
+
+/// The folder where the loader found `libtorch_cpu.so`; `None` if libtorch is linked in another way.
+///
+/// A link is not followed: in a folder of links the rest of libtorch is what is linked there, not what lies where the links lead.
 pub fn folder() -> Option<PathBuf> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    // The path is the last column and the only one with a slash; it may hold spaces.
-    let path = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..])).find(|path| path.ends_with("/libtorch_cpu.so"))?;
-    PathBuf::from(path).parent().map(PathBuf::from)
+    let library = loaded()?;
+    let mut located = Located { file: null(), base: null_mut(), symbol: null(), address: null_mut() };
+    // SAFETY: the address is that of a loaded function, `located` outlives the call, and a filled `file` is the loader's own string, which
+    // lives as long as the library, that is to the end of the process.
+    let file = unsafe {
+        let address: *const c_void = library.get::<*const c_void>(VERSION_FUNCTION).ok()?.into_raw().cast();
+        if dladdr(address, &mut located) == 0 || located.file.is_null() {
+            return None;
+        }
+        CStr::from_ptr(located.file)
+    };
+    let file = Path::new(OsStr::from_bytes(file.to_bytes()));
+    file.parent().filter(|_| file.ends_with("libtorch_cpu.so")).map(Path::to_owned)
 }
 
 /// Loads libtorch's CUDA part when it lies beside the rest, once per process: true if it is loaded now, false if there is none.
@@ -60,7 +97,9 @@ pub fn load_cuda() -> Result<bool> {
     let loaded = LOADED.get_or_init(|| {
         let Some(path) = folder().map(|folder| folder.join("libtorch_cuda.so")).filter(|path| path.exists()) else { return Ok(false) };
         // SAFETY: the library is libtorch's own part, whose initialisers register CUDA with the part that is loaded already.
-        let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
+        let open = |path: &Path| unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+        // Where `path` is a link, the CUDA libraries may lie beside it or beside what it leads to.
+        let library = open(&path).or_else(|error| path.canonicalize().map_or(Err(error), |target| open(&target)));
         // It stays loaded to the end of the process, because libtorch keeps pointers into it.
         library.map(std::mem::forget).map_err(|error| error.to_string())?;
         Ok(true)

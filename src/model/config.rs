@@ -16,15 +16,15 @@ use tch::Kind;
 const MOST_LAYERS: i64 = 4096;
 
 /// Bookkeeping of the one who wrote the file.
-const BOOKKEEPING: &[&str] = &["transformers_version", "_name_or_path", "_commit_hash", "name_or_path", "torchscript"];
+const BOOKKEEPING: &[&str] = &["transformers_version", "_name_or_path", "_commit_hash", "torchscript"];
 
 /// What only training from scratch or dropout in training reads; adapters here bring their own settings.
-const TRAINING_ONLY: &[&str] = &["initializer_range", "attention_dropout", "rope_init_range"];
+const TRAINING_ONLY: &[&str] = &["initializer_range", "attention_dropout"];
 
 /// How the Python library runs the model or shapes what it returns, not what is computed.
 #[rustfmt::skip]
 const EXECUTION: &[&str] = &[
-    "use_cache", "_attn_implementation", "_attn_implementation_autoset", "attn_implementation", "output_hidden_states", "output_attentions",
+    "use_cache", "_attn_implementation", "_attn_implementation_autoset", "_flash_attn_2_enabled", "output_hidden_states", "output_attentions",
     "return_dict", "use_return_dict", "chunk_size_feed_forward", "use_bfloat16", "tf_legacy_loss", "base_model_tp_plan", "tokenizer_class",
     // Padding is masked out here, whichever token fills it.
     "pad_token_id",
@@ -51,8 +51,7 @@ const GENERATION_FILE: &[&str] = &[
     "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "force_words_ids", "guidance_scale", "is_assistant", "low_memory",
     "max_cache_len", "max_matching_ngram_size", "max_time", "min_new_tokens", "num_assistant_tokens", "num_assistant_tokens_schedule",
     "output_logits", "penalty_alpha", "prefill_chunk_size", "prompt_lookup_num_tokens", "renormalize_logits", "sequence_bias",
-    "speculation_type", "stop_strings", "target_lookbehind", "token_healing", "top_h", "use_mtp", "watermarking_config", "chat_format",
-    "max_window_size", "trust_remote_code",
+    "speculation_type", "stop_strings", "target_lookbehind", "token_healing", "top_h", "use_mtp", "watermarking_config",
 ];
 
 /// A model's architecture, as read from `config.json` and `generation_config.json`.

@@ -24,7 +24,8 @@ const NAMED: usize = 8;
 /// The order is: `open`, [`Weights::check`] against [`Config::weights`](super::config::Config::weights), `take` each, [`Weights::finish`].
 ///
 /// The files must not be overwritten or cut short *while* they are being loaded, as with every mapped file: the operating system would
-/// end the process. The length is checked again before every tensor, which leaves a window of milliseconds.
+/// end the process. The length is checked again before every tensor and each piece's pages are asked for before they are touched (Linux
+/// 5.14 and later), which turns all but an unlucky millisecond into an error.
 pub struct Weights {
     folder: PathBuf,
     shards: Vec<Shard>,

@@ -211,6 +211,7 @@ fn what_would_change_the_model_is_refused_by_name() {
         (qwen3(), "layer_types", json!(["full_attention", "sliding_attention"]), "`sliding_attention`"),
         (qwen2(), "use_mrope", json!(true), "several dimensions"),
         (llama(), "pretraining_tp", json!(2), "slices"),
+        (llama(), "rope_interleaved", json!(true), "neighbouring"),
         (llama(), "hidden_act", json!("gelu"), "activation"),
         (llama(), "quantization_config", json!({"bits": 4}), "quantised"),
         (llama(), "auto_map", json!({"AutoModel": "x.py"}), "never run"),

@@ -15,6 +15,10 @@ const PIECE: usize = 4 << 20;
 /// The header's length in bytes stands in the first eight.
 const LENGTH: usize = 8;
 
+/// The system's numbers for a page that cannot be had: EFAULT, and EIO from the disk.
+const NO_PAGE: i32 = 14;
+const FAILED: i32 = 5;
+
 /// One mapped file.
 pub(super) struct Shard {
     path: PathBuf,
@@ -29,14 +33,15 @@ impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let place = path.display();
         let unreadable = |error| Error::file(format!("`{place}` cannot be read: check its permissions")).because(error);
-        let file = File::open(path).map_err(unreadable)?;
-        let meta = file.metadata().map_err(unreadable)?;
+        // Asked before opening, which would wait for ever on a pipe.
+        let meta = path.metadata().map_err(unreadable)?;
         if !meta.is_file() {
             return Err(Error::file(format!("`{place}` is not a file")));
         }
         if meta.len() == 0 {
             return Err(Error::file(format!("`{place}` is empty: download it again")));
         }
+        let file = File::open(path).map_err(unreadable)?;
         // SAFETY: the map is read-only, and its bytes are only copied. That nobody cuts the file short meanwhile cannot be had from the
         // operating system; the type's documentation asks for it, and `load` looks at the length before it reads.
         let map =
@@ -72,7 +77,7 @@ impl Shard {
         let range = self.range(info);
         let mut done = 0;
         for piece in pieces(range) {
-            self.fetch(&piece);
+            self.fetch(&piece)?;
             copy::bytes_into(&mut tensor, done, &self.map[piece.clone()])?;
             done += piece.len();
             self.let_go(piece);
@@ -90,8 +95,8 @@ impl Shard {
         self.check_length()?;
         other.check_length()?;
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
-            self.fetch(&piece);
-            other.fetch(&other_piece);
+            self.fetch(&piece)?;
+            other.fetch(&other_piece)?;
             let same = self.map[piece.clone()] == other.map[other_piece.clone()];
             self.let_go(piece);
             other.let_go(other_piece);
@@ -125,14 +130,23 @@ impl Shard {
     fn check_length(&self) -> Result<()> {
         match self.file.metadata() {
             Ok(meta) if meta.len() == self.map.len() as u64 => Ok(()),
-            _ => Err(Error::file(format!("`{}` was changed while it was being loaded: open the model again", self.path.display()))),
+            _ => Err(self.changed()),
         }
     }
 
-    /// Maps the pages of a range in one go: many times faster than page by page as they are touched.
-    fn fetch(&self, range: &Range<usize>) {
-        // A hint that kernels before 5.14 do not know; then the pages come as they are touched.
-        let _ = self.map.advise_range(Advice::PopulateRead, range.start, range.len());
+    fn changed(&self) -> Error {
+        let place = self.path.display();
+        Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
+    }
+
+    /// Maps the pages of a range in one go: many times faster than page by page as they are touched, and pages that cannot be had,
+    /// because the file was cut short or the disk fails, are an error instead of the signal that touching them would raise.
+    fn fetch(&self, range: &Range<usize>) -> Result<()> {
+        match self.map.advise_range(Advice::PopulateRead, range.start, range.len()) {
+            Err(error) if matches!(error.raw_os_error(), Some(NO_PAGE | FAILED)) => Err(self.changed().because(error)),
+            // Kernels before 5.14 do not know this advice; then the pages come as they are touched.
+            _ => Ok(()),
+        }
     }
 
     /// Gives the pages of a range back, so that they do not count as this process's memory.
@@ -187,4 +201,28 @@ fn promised(bytes: &[u8]) -> Option<usize> {
     let ends = ends.map(|(_, info)| info.get("data_offsets").and_then(|offsets| offsets.get(1)).and_then(|end| end.as_u64()));
     let end = ends.collect::<Option<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
     LENGTH.checked_add(length)?.checked_add(usize::try_from(end).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::{TensorView, serialize_to_file};
+
+    #[test]
+    fn pages_that_are_gone_are_an_error_and_no_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let view = TensorView::new(Dtype::F32, vec![4096], &[0; 4 * 4096]).unwrap();
+        serialize_to_file([("w", view)], None, &path).unwrap();
+        let shard = Shard::open(&path).unwrap();
+        let whole = 0..shard.map.len();
+        if shard.map.advise_range(Advice::PopulateRead, 0, whole.len()).is_err() {
+            eprintln!("SKIPPED: this kernel cannot fetch pages ahead");
+            return;
+        }
+        shard.fetch(&whole).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let error = shard.fetch(&whole).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("was changed while it was being loaded"), "{error}");
+    }
 }
