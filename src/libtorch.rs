@@ -1,6 +1,6 @@
 //! libtorch as this process has it: its version, its devices, its threads, and the [door] that turns its panics into errors.
 
-pub mod door;
+mod door;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

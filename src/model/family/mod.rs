@@ -1,4 +1,4 @@
-//! The model families: one thin file and one entry in [`FAMILIES`] each.
+//! The model families: one thin file and one entry in the table of this file each.
 //!
 //! A family says how its `config.json` maps onto [`Config`]; what is computed from there is the one shared decoder's.
 //! To add a family: write `family/<name>.rs` like its siblings, list it here, and add its golden files.
