@@ -1,0 +1,23 @@
+//! Llama 1, 2 and 3: <https://arxiv.org/abs/2302.13971>, <https://arxiv.org/abs/2407.21783>.
+
+use super::Family;
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::keys::Keys;
+
+pub(super) const LLAMA: Family = Family { model_type: "llama", architecture: "LlamaForCausalLM", read };
+
+fn read(keys: &mut Keys, family: Family) -> Result<Config> {
+    let mut config = Config::shared(keys, family, None)?;
+    // One switch for all four projections of the attention.
+    let bias = keys.flag("attention_bias", false)?;
+    config.qkv_bias = bias;
+    config.o_bias = bias;
+    config.mlp_bias = keys.flag("mlp_bias", false)?;
+    // Sliced matrix products of the pre-training; they change the sums' rounding.
+    keys.only("pretraining_tp", 1, "products in slices as in tensor-parallel pre-training")?;
+    // SmolLM writes these.
+    keys.only("rope_interleaved", false, "a rotation of neighbouring dimensions")?;
+    keys.ignore(&["is_llama_config", "transformers.js_config"]);
+    Ok(config)
+}

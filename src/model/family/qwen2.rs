@@ -1,0 +1,17 @@
+//! Qwen2 and Qwen2.5: <https://arxiv.org/abs/2407.10671>. Llama's layout with biases on q, k and v always, and on o never.
+
+use super::{Family, no_sliding_window};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::keys::Keys;
+
+pub(super) const QWEN2: Family = Family { model_type: "qwen2", architecture: "Qwen2ForCausalLM", read };
+
+fn read(keys: &mut Keys, family: Family) -> Result<Config> {
+    let mut config = Config::shared(keys, family, None)?;
+    config.qkv_bias = true;
+    no_sliding_window(keys)?;
+    // Some Qwen2.5 checkpoints carry the vision models' switch.
+    keys.only("use_mrope", false, "rotary positions in several dimensions")?;
+    Ok(config)
+}

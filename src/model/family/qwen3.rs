@@ -1,0 +1,21 @@
+//! Qwen3 (dense): <https://arxiv.org/abs/2505.09388>. Query and key are normed per head before the rotation; `head_dim` is free.
+
+use super::{Family, no_sliding_window};
+use crate::error::Result;
+use crate::model::config::Config;
+use crate::model::keys::Keys;
+
+pub(super) const QWEN3: Family = Family { model_type: "qwen3", architecture: "Qwen3ForCausalLM", read };
+
+/// What the reference takes when `head_dim` is absent, whatever the hidden size.
+const HEAD_DIM: i64 = 128;
+
+fn read(keys: &mut Keys, family: Family) -> Result<Config> {
+    let mut config = Config::shared(keys, family, Some(HEAD_DIM))?;
+    config.qk_norm = true;
+    let bias = keys.flag("attention_bias", false)?;
+    config.qkv_bias = bias;
+    config.o_bias = bias;
+    no_sliding_window(keys)?;
+    Ok(config)
+}

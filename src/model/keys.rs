@@ -1,0 +1,192 @@
+//! A JSON object whose every key must be accounted for.
+//!
+//! A checkpoint that says something this library does not understand must not be opened as if it had not said it. So a reader takes the
+//! keys it uses one by one, names those it ignores and the values it refuses, and [`Keys::finish`] refuses whatever is left.
+
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// No honest size in a configuration is above this, and products of four such sizes still fit where they must.
+const LARGEST: i64 = 1 << 24;
+
+/// The keys of one JSON object that nobody has taken yet.
+pub(crate) struct Keys {
+    /// Names the file and, for an inner object, the key it stands under; messages begin with it.
+    place: String,
+    left: Map<String, Value>,
+}
+
+impl Keys {
+    /// Reads a file that must hold one JSON object.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let place = format!("`{}`", path.display());
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Error::file(format!("{place} cannot be read: check that it exists and is UTF-8 text")).because(error))?;
+        let value = serde_json::from_str(&text)
+            .map_err(|error| Error::file(format!("{place} is not valid JSON: mend it or download it again")).because(error))?;
+        match value {
+            Value::Object(left) => Ok(Self { place, left }),
+            other => Err(Error::file(format!("{place} must hold a JSON object, but holds {}", kind(&other)))),
+        }
+    }
+
+    /// An error about this object: where it is, then `message`.
+    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
+        Error::file(format!("{}: {message}", self.place))
+    }
+
+    /// Takes a key; JSON's null counts as absent, as it does in transformers.
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.left.remove(key).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, key: &str, value: &Value, expected: &str) -> Error {
+        self.error(format!("`{key}` must be {expected}, but is {}", shorten(value)))
+    }
+
+    /// A size: a whole number from 1 to 2^24.
+    pub(crate) fn size(&mut self, key: &str) -> Result<Option<i64>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match value.as_i64().filter(|size| (1..=LARGEST).contains(size)) {
+            Some(size) => Ok(Some(size)),
+            None => Err(self.wrong(key, &value, &format!("a whole number from 1 to {LARGEST}"))),
+        }
+    }
+
+    /// A [`Keys::size`] that must be there.
+    pub(crate) fn needed_size(&mut self, key: &str) -> Result<i64> {
+        self.size(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A finite number.
+    pub(crate) fn number(&mut self, key: &str) -> Result<Option<f64>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match value.as_f64().filter(|number| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(key, &value, "a finite number")),
+        }
+    }
+
+    /// A [`Keys::number`] that must be there.
+    pub(crate) fn needed_number(&mut self, key: &str) -> Result<f64> {
+        self.number(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// True or false; `default` when absent.
+    pub(crate) fn flag(&mut self, key: &str, default: bool) -> Result<bool> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(value) => Err(self.wrong(key, &value, "true or false")),
+        }
+    }
+
+    /// A string.
+    pub(crate) fn word(&mut self, key: &str) -> Result<Option<String>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(word)) => Ok(Some(word)),
+            Some(value) => Err(self.wrong(key, &value, "a string")),
+        }
+    }
+
+    /// A list of strings.
+    pub(crate) fn words(&mut self, key: &str) -> Result<Option<Vec<String>>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let words = value.as_array().map(|list| list.iter().map(|word| word.as_str().map(str::to_owned)).collect());
+        match words.flatten() {
+            Some(words) => Ok(Some(words)),
+            None => Err(self.wrong(key, &value, "a list of strings")),
+        }
+    }
+
+    /// Token ids below `vocab_size`: one number or a list; empty when absent.
+    pub(crate) fn ids(&mut self, key: &str, vocab_size: i64) -> Result<Vec<u32>> {
+        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+        let one = std::slice::from_ref(&value);
+        let list = value.as_array().map_or(one, Vec::as_slice);
+        let id = |value: &Value| value.as_u64().filter(|&id| id < vocab_size as u64).and_then(|id| u32::try_from(id).ok());
+        match list.iter().map(id).collect() {
+            Some(ids) => Ok(ids),
+            None => Err(self.wrong(key, &value, &format!("a token id below the vocabulary's size {vocab_size}, or a list of such ids"))),
+        }
+    }
+
+    /// An inner object, to be finished on its own.
+    pub(crate) fn object(&mut self, key: &str) -> Result<Option<Keys>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Object(left)) => Ok(Some(Self { place: format!("{}, `{key}`", self.place), left })),
+            Some(value) => Err(self.wrong(key, &value, "an object")),
+        }
+    }
+
+    /// Refuses every value of `key` but `allowed` and absence; `why` says what the other values would ask for.
+    pub(crate) fn only(&mut self, key: &str, allowed: impl Into<Value>, why: &str) -> Result<()> {
+        let allowed = allowed.into();
+        match self.take(key) {
+            None => Ok(()),
+            // 1 and 1.0 are one number to a configuration, but not to serde_json.
+            Some(value) if value == allowed || (value.is_number() && value.as_f64() == allowed.as_f64()) => Ok(()),
+            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported ({why}); only {allowed} is", shorten(&value)))),
+        }
+    }
+
+    /// Refuses a key in whatever value, an empty object or list excepted.
+    pub(crate) fn refuse(&mut self, key: &str, why: &str) -> Result<()> {
+        match self.take(key) {
+            None => Ok(()),
+            Some(Value::Object(map)) if map.is_empty() => Ok(()),
+            Some(Value::Array(list)) if list.is_empty() => Ok(()),
+            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported: {why}", shorten(&value)))),
+        }
+    }
+
+    /// Passes over keys that change nothing this library computes.
+    pub(crate) fn ignore(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.left.remove(*key);
+        }
+    }
+
+    /// The error for a key that must be there.
+    pub(crate) fn missing(&self, key: &str) -> Error {
+        self.error(format!("`{key}` is missing: take the file from the model's publisher again"))
+    }
+
+    /// Refuses the keys that nobody took.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.left.iter().take(8).map(|(key, value)| format!("`{key}` ({})", shorten(value))).collect();
+        let more = if self.left.len() > 8 { format!(" and {} more", self.left.len() - 8) } else { String::new() };
+        let plural = if self.left.len() == 1 { "unknown key" } else { "unknown keys" };
+        Err(self.error(format!(
+            "{plural} {}{more}: every key is used, ignored or refused by name, and nothing is known of this; \
+             if it does not change what the model computes, delete it from the file",
+            names.join(", ")
+        )))
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The value as JSON, cut to what fits in a message.
+fn shorten(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
+    }
+}

@@ -1,0 +1,43 @@
+//! Bytes into a tensor's own memory, and the search for numbers that are none.
+
+use crate::error::{Error, Result};
+use tch::{Kind, Tensor};
+
+/// Elements looked at in one go: it bounds what the search allocates, and it is below libtorch's threshold (32,768) for waking its
+/// threads, whose coming together costs more than such a sum, above all where other processes want the same cores.
+const PIECE: i64 = 1 << 14;
+
+/// Copies `bytes` into the memory of a new contiguous CPU tensor, `offset` bytes after its beginning.
+pub(super) fn bytes_into(tensor: &mut Tensor, offset: usize, bytes: &[u8]) -> Result<()> {
+    let room = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
+    if !tensor.is_contiguous() || tensor.device() != tch::Device::Cpu || offset.checked_add(bytes.len()).is_none_or(|end| end > room) {
+        return Err(Error::internal(format!("{} bytes at {offset} do not fit a tensor of {room} bytes", bytes.len())));
+    }
+    // SAFETY: the tensor is contiguous on the CPU and `room` bytes long, the range was checked above, `bytes` is other memory, and every
+    // bit pattern is a valid number of the kinds loaded here.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), tensor.data_ptr().cast::<u8>().add(offset), bytes.len()) };
+    Ok(())
+}
+
+/// A numeric error, naming the tensor by `name`, if it holds NaN or infinity.
+pub(super) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String) -> Result<()> {
+    let flat = tensor.f_view([-1])?;
+    let size = flat.numel() as i64;
+    let mut bad = 0;
+    for start in (0..size).step_by(PIECE as usize) {
+        let piece = flat.f_narrow(0, start, PIECE.min(size - start))?;
+        // NaN and infinity survive summation, so a finite sum clears the piece in one pass without temporaries. The sum of finite numbers
+        // may overflow; then the numbers are counted one by one.
+        if piece.f_sum(Kind::Float)?.f_double_value(&[])?.is_finite() {
+            continue;
+        }
+        bad += piece.f_isfinite()?.f_logical_not()?.f_sum(Kind::Int64)?.f_int64_value(&[])?;
+    }
+    match bad {
+        0 => Ok(()),
+        _ => Err(Error::numeric(format!(
+            "{} holds NaN or infinity in {bad} of {size} places: the checkpoint is damaged or its training diverged; take another",
+            name()
+        ))),
+    }
+}

@@ -1,0 +1,3 @@
+//! Pieces of a network that know no models.
+
+pub mod rope;

@@ -1,0 +1,154 @@
+//! The rotary embedding's frequencies: which angle each pair of head dimensions turns by per position.
+//!
+//! Plain `f64` arithmetic without tensors. Sources: RoFormer (<https://arxiv.org/abs/2104.09864>), linear position interpolation
+//! (<https://arxiv.org/abs/2306.15595>), and Llama 3.1's scaling as in Hugging Face transformers 5.23, `modeling_rope_utils.py`.
+
+use crate::error::{Error, Result};
+use std::f64::consts::TAU;
+
+/// A rotary position embedding: position `p` turns the pair of dimensions `(i, i + head_dim / 2)` by the angle `p * f_i`,
+/// with `f_i` from [`Rope::inverse_frequencies`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rope {
+    /// The base of the geometric series of wavelengths; above 1. Llama 2: 1e4, Llama 3: 5e5, Qwen: 1e6.
+    pub theta: f64,
+    /// How the frequencies are changed for contexts longer than the pre-training's.
+    pub scaling: Scaling,
+}
+
+/// How a [`Rope`]'s frequencies are stretched. `f_i` is the frequency before, `f'_i` after.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    /// `f'_i = f_i`.
+    None,
+    /// `f'_i = f_i / factor`: positions are interpolated.
+    Linear {
+        /// The stretch; at least 1.
+        factor: f64,
+    },
+    /// Llama 3.1's: with the wavelength `w_i = 2 pi / f_i` and the pre-training context `L`,
+    /// waves shorter than `L / high_freq_factor` stay, waves longer than `L / low_freq_factor` become `f_i / factor`, and between them
+    /// `f'_i = (1 - s) f_i / factor + s f_i` with `s = (L / w_i - low_freq_factor) / (high_freq_factor - low_freq_factor)`.
+    Llama3 {
+        /// The stretch of the long waves; at least 1.
+        factor: f64,
+        /// `L / low_freq_factor` is the wavelength, in tokens, above which a wave is stretched fully; above 0.
+        low_freq_factor: f64,
+        /// `L / high_freq_factor` is the wavelength, in tokens, below which a wave stays; above `low_freq_factor`.
+        high_freq_factor: f64,
+        /// `L`: the context length of the pre-training, in tokens; above 0.
+        original_max_positions: i64,
+    },
+}
+
+impl Rope {
+    /// The plain rotary embedding of RoFormer.
+    pub fn new(theta: f64) -> Self {
+        Self { theta, scaling: Scaling::None }
+    }
+
+    /// The angle in radians per position of each pair of dimensions: `head_dim / 2` values, falling from 1 at pair 0, where pair `i`
+    /// has `f_i = theta^(-2 i / head_dim)` changed by [`Scaling`]. All are finite and positive when [`Rope::check`] is `Ok`.
+    pub fn inverse_frequencies(&self, head_dim: i64) -> Vec<f64> {
+        (0..head_dim / 2)
+            .map(|pair| self.theta.powf(-((2 * pair) as f64) / head_dim as f64))
+            .map(|frequency| self.scaling.apply(frequency))
+            .collect()
+    }
+
+    /// An input error that names the number that is out of the range its field declares.
+    pub fn check(&self) -> Result<()> {
+        let need = |good: bool, what: &str, value: f64| match good && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::input(format!("the rotary embedding's {what}, but it is {value}"))),
+        };
+        need(self.theta > 1.0, "`rope_theta` must be above 1", self.theta)?;
+        match self.scaling {
+            Scaling::None => Ok(()),
+            Scaling::Linear { factor } => need(factor >= 1.0, "`factor` must be at least 1", factor),
+            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+                need(factor >= 1.0, "`factor` must be at least 1", factor)?;
+                need(low_freq_factor > 0.0, "`low_freq_factor` must be above 0", low_freq_factor)?;
+                need(high_freq_factor > low_freq_factor, "`high_freq_factor` must be above `low_freq_factor`", high_freq_factor)?;
+                need(original_max_positions > 0, "`original_max_position_embeddings` must be above 0", original_max_positions as f64)
+            }
+        }
+    }
+}
+
+impl Scaling {
+    fn apply(&self, frequency: f64) -> f64 {
+        match *self {
+            Scaling::None => frequency,
+            Scaling::Linear { factor } => frequency / factor,
+            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
+                let context = original_max_positions as f64;
+                let wavelength = TAU / frequency;
+                if wavelength < context / high_freq_factor {
+                    frequency
+                } else if wavelength > context / low_freq_factor {
+                    frequency / factor
+                } else {
+                    let smooth = (context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (1.0 - smooth) * frequency / factor + smooth * frequency
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values below are `LlamaRotaryEmbedding(config).inv_freq` of transformers 5.23 (f32, so good to 1e-6).
+    fn assert_close(rope: Rope, head_dim: i64, expected: &[f64]) {
+        let found = rope.inverse_frequencies(head_dim);
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn default_and_linear_agree_with_the_reference() {
+        assert_close(Rope::new(1e4), 8, &[1.0, 0.1, 0.01, 0.001]);
+        assert_close(Rope { theta: 1e4, scaling: Scaling::Linear { factor: 4.0 } }, 8, &[0.25, 0.025, 0.0025, 0.00025]);
+    }
+
+    #[test]
+    fn llama3_agrees_with_the_reference() {
+        let scaling = Scaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 8192 };
+        #[rustfmt::skip]
+        let expected = [
+            1.0, 0.663601279, 0.440366626, 0.292227834, 0.193922758, 0.128687382, 0.0853971019, 0.0566696189, 0.0376060307, 0.0249554086,
+            0.0165604409, 0.0109895291, 0.00729266508, 0.00483942125, 0.00321144611, 0.00129054801, 0.000429556705, 9.70828623e-05,
+            1.94616387e-05, 1.29147675e-05, 8.57025589e-06, 5.68723226e-06, 3.77405445e-06, 2.50446715e-06, 1.66196742e-06, 1.10288363e-06,
+            7.31874934e-07, 4.85673127e-07, 3.22293289e-07, 2.1387423e-07, 1.41927202e-07, 9.41830649e-08,
+        ];
+        assert_close(Rope { theta: 5e5, scaling }, 64, &expected);
+    }
+
+    #[test]
+    fn each_number_has_its_range() {
+        let llama3 = |factor, low, high, original_max_positions| Scaling::Llama3 {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_max_positions,
+        };
+        assert!(Rope { theta: 1e4, scaling: llama3(8.0, 1.0, 4.0, 8192) }.check().is_ok());
+        for (rope, name) in [
+            (Rope::new(1.0), "`rope_theta`"),
+            (Rope::new(f64::INFINITY), "`rope_theta`"),
+            (Rope { theta: 1e4, scaling: Scaling::Linear { factor: 0.5 } }, "`factor`"),
+            (Rope { theta: 1e4, scaling: llama3(f64::NAN, 1.0, 4.0, 8192) }, "`factor`"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 0.0, 4.0, 8192) }, "`low_freq_factor` must"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 4.0, 4.0, 8192) }, "`high_freq_factor`"),
+            (Rope { theta: 1e4, scaling: llama3(8.0, 1.0, 4.0, 0) }, "`original_max_position_embeddings`"),
+        ] {
+            let error = rope.check().unwrap_err();
+            assert!(error.is_input() && error.to_string().contains(name), "{error}");
+        }
+    }
+}
