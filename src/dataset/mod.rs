@@ -25,7 +25,7 @@ pub use card::Card;
 pub use split::Split;
 
 use crate::error::{Error, Result};
-use crate::prompt::{AnswerForm, Example, Examples};
+use crate::prompt::{AnswerForm, Examples};
 
 /// A place tasks come from.
 struct Source {
@@ -225,13 +225,14 @@ fn table(tasks: &[Task]) -> Result<DataFrame> {
 /// A task of `count` rows with the labels in turn, for tests.
 #[cfg(test)]
 fn counted(count: usize) -> Task {
-    let rows = (0..count).map(|row| Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
+    let rows = (0..count).map(|row| crate::prompt::Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
     Task::of(Examples::new("counted", AnswerForm::labels(["0", "1"]).unwrap(), rows).unwrap(), Card::default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::Example;
 
     #[test]
     fn repeated_queries_are_left_out_and_counted() {

@@ -83,18 +83,16 @@ impl Task {
     /// The authors do not balance.
     ///
     /// # Errors
-    /// As [`few_shot`](Self::few_shot); and an input error for a task without labels, or naming the label of which there
-    /// are too few rows outside the test set.
+    /// As [`few_shot`](Self::few_shot); and an input error for a task without labels, or naming a label with too few rows.
     pub fn few_shot_balanced(&self, n: usize, run: u64) -> Result<Split> {
         if self.labels().is_empty() {
             return Err(Error::input(format!("`{}` has free answers: there are no labels to balance", self.name())));
         }
         let (order, dev) = self.shuffled(n, run)?;
-        let test = self.tail(&order, n + dev);
         let mut random = Random::new(run, "balance", n as u64);
         let mut of_label: HashMap<&str, Vec<usize>> = HashMap::new();
         // Reversed, so that taking from the end follows the shuffled order.
-        for &row in order[..order.len() - test.len()].iter().rev() {
+        for &row in order.iter().rev() {
             of_label.entry(&self.examples().rows()[row].gold).or_default().push(row);
         }
         let mut drawn = Vec::with_capacity(n + dev);
@@ -104,9 +102,9 @@ impl Task {
             for turn in 0..count {
                 let label = self.labels()[turns[turn % turns.len()]].as_str();
                 let Some(row) = of_label.get_mut(label).and_then(Vec::pop) else {
-                    let remedy = "ask for fewer, or make the test set smaller with `test_at_most`";
+                    let remedy = "ask for fewer, or do not balance";
                     return Err(Error::input(format!(
-                        "`{}` has too few rows of label {label:?} for {n} balanced examples: {remedy}",
+                        "`{}` has too few rows of label {label:?} for {n} training and {dev} development examples: {remedy}",
                         self.name()
                     )));
                 };
@@ -115,7 +113,8 @@ impl Task {
             // Not label after label in turn, which a model could read off the demonstrations.
             drawn.extend(random.order(count).into_iter().map(|place| set[place]));
         }
-        Ok(self.split(&drawn[..n], &drawn[n..], test, run))
+        let rest: Vec<usize> = order.into_iter().filter(|row| !drawn.contains(row)).collect();
+        Ok(self.split(&drawn[..n], &drawn[n..], self.tail(&rest, 0), run))
     }
 
     /// Up to `count` examples to test on, drawn by `run`: the set [`few_shot`](Self::few_shot) tests on when it may be as large.
@@ -147,6 +146,7 @@ impl Task {
         Ok((Random::new(run, "split", 0).order(self.len()), dev))
     }
 
+    /// The test set: the end of `order`, of which the first `drawn` rows are taken.
     fn tail<'a>(&self, order: &'a [usize], drawn: usize) -> &'a [usize] {
         &order[order.len() - self.test_at_most.min(order.len() - drawn)..]
     }
@@ -233,7 +233,7 @@ mod tests {
         assert!(task.few_shot(usize::MAX, 0).unwrap_err().to_string().contains("too few"));
         let free = counted(12).with_form(AnswerForm::free()).unwrap();
         assert!(free.few_shot_balanced(2, 0).unwrap_err().to_string().contains("no labels to balance"));
-        let three = counted(12).labelled(["0", "1", "2"]).unwrap().test_at_most(2);
+        let three = counted(12).labelled(["0", "1", "2"]).unwrap();
         assert!(three.few_shot_balanced(6, 0).unwrap_err().to_string().contains("label \"2\""));
     }
 
@@ -251,6 +251,6 @@ mod tests {
         // A change here is a change of every published split.
         let split = counted(1_000).few_shot(4, 0).unwrap();
         let drawn: Vec<&str> = split.train.rows().iter().map(|row| row.query.as_str()).collect();
-        assert_eq!(drawn, ["?"]);
+        assert_eq!(drawn, ["Text:913\nLabel:", "Text:372\nLabel:", "Text:929\nLabel:", "Text:629\nLabel:"]);
     }
 }

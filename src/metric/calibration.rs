@@ -256,7 +256,7 @@ mod tests {
             };
             near(Binning::EqualWidth(bins), "equal_width");
             near(Binning::Paper(bins), "equal_mass");
-            if confidence.len() % bins == 0 {
+            if confidence.len().is_multiple_of(bins) {
                 // Without a remainder and without ties both ways of cutting agree.
                 near(Binning::EqualMass(bins), "equal_mass");
             }
