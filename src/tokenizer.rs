@@ -183,6 +183,27 @@ pub(crate) mod tests {
         of_json(&json.to_string()).unwrap()
     }
 
+    /// A byte-level tokenizer with the split pattern of Qwen and no merges but the given ones.
+    pub(crate) fn of_bytes(merges: &[&str]) -> Tokenizer {
+        let mut pieces: Vec<String> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().map(String::from).collect();
+        pieces.sort();
+        pieces.extend(merges.iter().map(|merge| merge.replacen(' ', "", 1)));
+        let vocab: serde_json::Map<_, _> = pieces.into_iter().enumerate().map(|(id, piece)| (piece, id.into())).collect();
+        let pattern =
+            concat!(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|", r"\s*[\r\n]+|\s+(?!\S)|\s+");
+        let bytes =
+            |regex: bool| serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex});
+        let split = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes(false)]},
+            "post_processor": bytes(false), "decoder": bytes(false),
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
+                "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": merges}
+        });
+        of_json(&json.to_string()).unwrap()
+    }
+
     /// `../shared` with its real model and data, or where `IA2_SHARED` says it is.
     pub(crate) fn shared(path: &str) -> Option<PathBuf> {
         let root = std::env::var_os("IA2_SHARED").map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into(), PathBuf::from);
@@ -217,6 +238,18 @@ pub(crate) mod tests {
         assert_eq!(tokenizer.token(512), None);
         let frame = tokenizer.tokens("Once upon a time").unwrap();
         assert_eq!(frame.shape(), (5, 3));
+    }
+
+    #[test]
+    fn the_pattern_of_qwen_works_and_gives_every_text_back() {
+        let tokenizer = of_bytes(&[": t"]);
+        assert_eq!(tokenizer.vocab_size(), 257);
+        for text in ["Text:It's 12 cafés…\n\n  over\tthere 🦀\nLabel:", " ", "\r\n", "日本"] {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);
+        }
+        let spelled = |text: &str| tokenizer.encode(text).unwrap().into_iter().map(|id| tokenizer.token(id).unwrap()).collect::<Vec<_>>();
+        assert_eq!(spelled(" 0"), ["Ġ", "0"]);
+        assert_eq!(spelled("l:true"), ["l", ":t", "r", "u", "e"]);
     }
 
     #[test]

@@ -109,18 +109,19 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, (Card, AnswerForm)>
 
 fn parse(entry: serde_json::Value) -> std::result::Result<(Card, AnswerForm), String> {
     let entry: Entry = serde_json::from_value(entry).map_err(|error| error.to_string())?;
-    if entry.max_new_tokens == 0 {
-        return Err("`max_new_tokens` must be at least 1".into());
-    }
-    let form = match entry.r#type {
-        Type::Label => AnswerForm::labels(entry.labels).map_err(|error| error.to_string())?,
-        Type::Answer if !entry.labels.is_empty() => return Err("type \"answer\" has no labels; is it \"label\"?".into()),
-        Type::Answer => AnswerForm::free(),
-    };
-    let form = form.stopping_at(entry.stop.as_deref()).at_most(entry.max_new_tokens);
-    let form = entry.answer_after.iter().fold(form, |form, marker| form.after(marker));
+    let form = form(&entry).map_err(|error| error.to_string())?;
     let Entry { title, template, ood, source, license, paper, note, .. } = entry;
     Ok((Card { title, template, ood, source, license, paper, note }, form))
+}
+
+fn form(entry: &Entry) -> Result<AnswerForm> {
+    let form = match entry.r#type {
+        Type::Label => AnswerForm::labels(entry.labels.iter().cloned())?,
+        Type::Answer if !entry.labels.is_empty() => return Err(Error::input("type \"answer\" has no labels; is it \"label\"?")),
+        Type::Answer => AnswerForm::free(),
+    };
+    let form = form.stopping_at(entry.stop.as_deref())?.at_most(entry.max_new_tokens)?;
+    entry.answer_after.iter().try_fold(form, |form, marker| form.after(marker))
 }
 
 #[cfg(test)]
@@ -154,7 +155,8 @@ mod tests {
         for (entry, reason) in [
             (format!(r#"{{"type": "label", "labels": ["0"], "max_new_tokens": 1, {rest}}}"#), "at least two labels"),
             (format!(r#"{{"type": "answer", "labels": ["0", "1"], "max_new_tokens": 1, {rest}}}"#), "has no labels"),
-            (format!(r#"{{"type": "answer", "max_new_tokens": 0, {rest}}}"#), "at least 1"),
+            (format!(r#"{{"type": "answer", "max_new_tokens": 0, {rest}}}"#), "at least one token"),
+            (format!(r#"{{"type": "answer", "max_new_tokens": 1, "stop": "", {rest}}}"#), "stop string is empty"),
             (format!(r#"{{"type": "answer", "max_new_tokens": 1, "colour": 1, {rest}}}"#), "unknown field `colour`"),
             (format!(r#"{{"type": "answer", "max_new_tokens": 1, "ood": ["x"], {rest}}}"#), "`ood` names `x`"),
             (r#"{"type": "answer", "max_new_tokens": 1, "license": "MIT"}"#.into(), "missing field `source`"),

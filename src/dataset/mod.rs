@@ -191,9 +191,15 @@ impl Task {
         Ok(Self { examples, ..self })
     }
 
-    /// The same task, whose test sets have at most `count` examples (500 unless said; at least 1).
-    pub fn test_at_most(self, count: usize) -> Self {
-        Self { test_at_most: count.max(1), ..self }
+    /// The same task, whose test sets have at most `count` examples (500 unless said).
+    ///
+    /// # Errors
+    /// An input error when `count` is 0.
+    pub fn test_at_most(self, count: usize) -> Result<Self> {
+        if count == 0 {
+            return Err(Error::input("a test set needs at least one example, at most 0 asked for"));
+        }
+        Ok(Self { test_at_most: count, ..self })
     }
 }
 

@@ -117,17 +117,17 @@ impl Task {
         Ok(self.split(&drawn[..n], &drawn[n..], self.tail(&rest, 0), run))
     }
 
-    /// Up to `count` examples to test on, drawn by `run`: the set [`few_shot`](Self::few_shot) tests on when it may be as large.
+    /// Up to `count` examples (all, when there are fewer) to test on, drawn by `run`: the set [`few_shot`](Self::few_shot) tests on when it may be as large.
     /// For a task that is only tested on, out of distribution.
     ///
     /// # Errors
-    /// An input error when the task has no rows.
+    /// An input error when the task has no rows or `count` is 0.
     pub fn test(&self, count: usize, run: u64) -> Result<Examples> {
-        if self.is_empty() {
-            return Err(Error::input(format!("`{}` has no rows to test on", self.name())));
+        if self.is_empty() || count == 0 {
+            return Err(Error::input(format!("`{}` has {} rows, {count} asked for: nothing to test on", self.name(), self.len())));
         }
         let order = Random::new(run, "split", 0).order(self.len());
-        Ok(self.examples().pick(order[order.len() - count.clamp(1, order.len())..].iter().copied()))
+        Ok(self.examples().pick(order[order.len() - count.min(order.len())..].iter().copied()))
     }
 
     /// All rows in the run's order, and the size of the dev set.
@@ -229,6 +229,8 @@ mod tests {
         assert_eq!(task.few_shot(7, 0).unwrap().test.len(), 2);
         let error = task.few_shot(8, 0).unwrap_err();
         assert!(error.is_input() && error.to_string().contains("has 12 rows, too few for 8 training, 4 development"), "{error}");
+        assert!(task.test(0, 0).unwrap_err().to_string().contains("nothing to test on"));
+        assert!(task.clone().test_at_most(0).is_err());
         assert!(task.few_shot(0, 0).unwrap_err().to_string().contains("at least one"));
         assert!(task.few_shot(usize::MAX, 0).unwrap_err().to_string().contains("too few"));
         let free = counted(12).with_form(AnswerForm::free()).unwrap();
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_split_shows_itself() {
-        let split = counted(20).test_at_most(5).few_shot(4, 2).unwrap();
+        let split = counted(20).test_at_most(5).unwrap().few_shot(4, 2).unwrap();
         assert_eq!(format!("{split:?}"), "Split(`counted`, run 2: 4 train, 2 dev, 5 test)");
         let frame = split.frame().unwrap();
         assert_eq!(frame.get_column_names(), ["split", "query", "gold"]);

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 ///
 /// | field | labels | free text |
 /// |---|---|---|
-/// | [`labels`](Self::label_set) | at least two | none |
+/// | [`label_set`](Self::label_set) | at least two | none |
 /// | [`stop`](Self::stop) | blank line | blank line |
 /// | [`max_new_tokens`](Self::max_new_tokens) | 1 | 200 (the paper's limit for GSM8K) |
 /// | [`answer_after`](Self::answer_after) | none | none, or a marker such as `####` |
@@ -18,9 +18,10 @@ use crate::error::{Error, Result};
 /// ```
 /// use ia2::prompt::AnswerForm;
 ///
-/// let form = AnswerForm::free().after("####").at_most(24);
+/// let form = AnswerForm::free().after("####")?.at_most(24)?;
 /// assert_eq!(form.answer("two and two #### 4\n").as_deref(), Some("4"));
 /// assert_eq!(form.answer("no idea"), None);
+/// # Ok::<(), ia2::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerForm {
@@ -48,22 +49,38 @@ impl AnswerForm {
 
     /// The same form, where generation stops at `stop`, or only at the end of text or the length limit with `None`.
     ///
-    /// An empty stop string would stop everything at once and is taken as `None`.
-    pub fn stopping_at(mut self, stop: Option<&str>) -> Self {
-        self.stop = stop.filter(|stop| !stop.is_empty()).map(Into::into);
-        self
+    /// # Errors
+    /// An input error when `stop` is the empty string, which would stop everything at once.
+    pub fn stopping_at(mut self, stop: Option<&str>) -> Result<Self> {
+        if stop == Some("") {
+            return Err(Error::input("the stop string is empty: it would stop every response at once; say `None` for no stop string"));
+        }
+        self.stop = stop.map(Into::into);
+        Ok(self)
     }
 
-    /// The same form with at most `tokens` generated tokens (at least 1).
-    pub fn at_most(mut self, tokens: usize) -> Self {
-        self.max_new_tokens = tokens.max(1);
-        self
+    /// The same form with at most `tokens` generated tokens.
+    ///
+    /// # Errors
+    /// An input error when `tokens` is 0.
+    pub fn at_most(mut self, tokens: usize) -> Result<Self> {
+        if tokens == 0 {
+            return Err(Error::input("a response needs at least one token, at most 0 asked for"));
+        }
+        self.max_new_tokens = tokens;
+        Ok(self)
     }
 
     /// The same form, where the answer is what follows the last `marker` on its line.
-    pub fn after(mut self, marker: &str) -> Self {
-        self.answer_after = Some(marker.into()).filter(|marker: &String| !marker.is_empty());
-        self
+    ///
+    /// # Errors
+    /// An input error when `marker` is empty.
+    pub fn after(mut self, marker: &str) -> Result<Self> {
+        if marker.is_empty() {
+            return Err(Error::input("the marker before the answer is empty; leave it out where the whole response is the answer"));
+        }
+        self.answer_after = Some(marker.into());
+        Ok(self)
     }
 
     /// The labels, in the task's order; empty for free text.
@@ -149,17 +166,22 @@ mod tests {
         let label = AnswerForm::labels(["0", "1"]).unwrap();
         assert_eq!(label.answer(" 1\n").as_deref(), Some("1"));
         assert_eq!(label.answer(""), None);
-        let marked = AnswerForm::free().after("####");
+        let marked = AnswerForm::free().after("####").unwrap();
         assert_eq!(marked.answer("1 #### 2 so #### red fox\nmore").as_deref(), Some("red fox"));
         assert_eq!(marked.answer("#### 3\n\nText: #### 9").as_deref(), Some("3"), "what follows the stop string does not count");
         assert_eq!(marked.answer("####"), None);
         assert_eq!(marked.answer("3"), None);
-        assert_eq!(AnswerForm::free().stopping_at(None).answer("a\n\nb").as_deref(), Some("a\n\nb"));
+        assert_eq!(AnswerForm::free().stopping_at(None).unwrap().answer("a\n\nb").as_deref(), Some("a\n\nb"));
     }
 
     #[test]
-    fn settings_that_cannot_work_are_mended() {
-        let form = AnswerForm::free().at_most(0).stopping_at(Some("")).after("");
-        assert_eq!((form.max_new_tokens(), form.stop(), form.answer_after()), (1, None, None));
+    fn settings_that_cannot_work_are_refused() {
+        let free = AnswerForm::free;
+        for (result, word) in
+            [(free().at_most(0), "at least one token"), (free().stopping_at(Some("")), "stop string"), (free().after(""), "marker")]
+        {
+            let error = result.unwrap_err();
+            assert!(error.is_input() && error.to_string().contains(word), "{error}");
+        }
     }
 }

@@ -155,7 +155,7 @@ fn alike(tokenizer: &Tokenizer, first: (&String, &Vec<u32>), second: (&String, &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::tests::{of_merges, shared};
+    use crate::tokenizer::tests::{of_bytes, of_merges, shared};
 
     fn new(tokenizer: &Tokenizer, labels: &[&str]) -> Result<LabelTokens> {
         LabelTokens::new(tokenizer, &labels.iter().map(|label| label.to_string()).collect::<Vec<_>>())
@@ -176,6 +176,17 @@ mod tests {
         let labels = new(&tokenizer, &[" 0", " 1"]).unwrap();
         assert_eq!((labels.prefix(), labels.ids(), labels.tokens(1)), ([2].as_slice(), [0, 1].as_slice(), Some([2, 1].as_slice())));
         assert_eq!(labels.frame().unwrap().shape(), (2, 4));
+    }
+
+    #[test]
+    fn as_qwen_cuts_them() {
+        let tokenizer = of_bytes(&[": t"]);
+        let spelled = |ids: &[u32]| ids.iter().map(|&id| tokenizer.token(id).unwrap()).collect::<Vec<_>>();
+        let labels = new(&tokenizer, &[" 0", " 1"]).unwrap();
+        assert_eq!((spelled(labels.prefix()), spelled(labels.ids())), (vec!["Ġ".to_string()], vec!["0".into(), "1".into()]));
+        assert!(labels.merged(&tokenizer, "Text:x\nLabel:").unwrap().is_empty());
+        let labels = new(&tokenizer, &["true", "false"]).unwrap();
+        assert_eq!(labels.merged(&tokenizer, "Text:x\nLabel:").unwrap(), ["true"]);
     }
 
     #[test]
