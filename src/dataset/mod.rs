@@ -9,7 +9,7 @@
 //! # Ok::<(), ia2::Error>(())
 //! ```
 //!
-//! A name is looked up in [`SOURCES`]; a new kind of source (a benchmark, a file format) is one file here and one entry there.
+//! A name is looked up in `SOURCES`, in `mod.rs`; a new kind of source (a benchmark, a file format) is one file here and one entry there.
 
 mod card;
 mod local;
