@@ -1,0 +1,186 @@
+//! Tasks in `.jsonl` files: one object a line with the strings `query` and `gold`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Card, Source, Task, card};
+use crate::error::{Error, Result};
+use crate::prompt::{AnswerForm, Example, Examples, check};
+
+/// A path to a file.
+pub(super) const PATHS: Source = Source { what: || "paths".into(), names: || Ok(Vec::new()), open: open_path };
+
+/// The names in the folder of tasks.
+pub(super) const FOLDER: Source =
+    Source { what: || format!("in `{}`", folder().display()), names: || names_in(&folder()), open: |name| open_in(&folder(), name) };
+
+/// Where tasks are looked up by name.
+fn folder() -> PathBuf {
+    let own = || concat!(env!("CARGO_MANIFEST_DIR"), "/data/tasks").into();
+    std::env::var_os("IA2_DATA").filter(|folder| !folder.is_empty()).map_or_else(own, PathBuf::from)
+}
+
+fn open_path(path: &str) -> Result<Option<Task>> {
+    let path = Path::new(path);
+    if path.extension().is_none_or(|extension| extension != "jsonl") {
+        return Ok(None);
+    }
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    read(path, &folder).map(Some)
+}
+
+/// The task `name` of `folder`, or `None` when it has no such file.
+pub(super) fn open_in(folder: &Path, name: &str) -> Result<Option<Task>> {
+    // A name is no path: `../x` must not leave the folder.
+    if name.is_empty() || name.contains(['/', '\\']) {
+        return Ok(None);
+    }
+    let file = folder.join(format!("{name}.jsonl"));
+    if !file.is_file() {
+        return Ok(None);
+    }
+    read(&file, folder).map(Some)
+}
+
+/// The names of all tasks in `folder`, sorted; none when there is no such folder.
+pub(super) fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let cannot = |error| Error::file(format!("cannot list the folder of tasks `{}`", folder.display())).because(error);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(cannot(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(cannot)?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read(file: &Path, folder: &Path) -> Result<Task> {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let bytes =
+        std::fs::read(file).map_err(|error| Error::file(format!("cannot read the task file `{}`", file.display())).because(error))?;
+    let (card, form) = card::read(folder)?.remove(&name).unwrap_or_else(|| (Card::default(), AnswerForm::free()));
+    let mut rows = Vec::new();
+    for (place, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let row = row(line).and_then(|row| check(&row, &form).map(|()| row).map_err(|error| error.to_string()));
+        rows.push(row.map_err(|reason| Error::file(format!("`{}`, line {}: {reason}", file.display(), place + 1)))?);
+    }
+    if rows.is_empty() {
+        return Err(Error::file(format!("the task file `{}` has no rows", file.display())));
+    }
+    Ok(Task::of(Examples::new(name, form, rows)?, card))
+}
+
+/// The example in a line, or what is wrong with it.
+fn row(line: &[u8]) -> std::result::Result<Example, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON ({error})"))?;
+    let Value::Object(object) = value else { return Err("not an object with `query` and `gold`".into()) };
+    let text = |key: &str| match object.get(key) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(other) => Err(format!("`{key}` must be a string, it is {other}")),
+        None => {
+            let keys = object.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            Err(format!("there is no `{key}`; the keys are {keys}"))
+        }
+    };
+    Ok(Example { query: text("query")?, gold: text("gold")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARDS: &str =
+        r#"{"mood": {"type": "label", "labels": ["0", "1"], "max_new_tokens": 1, "stop": "\n\n", "license": "MIT", "source": "s"}}"#;
+
+    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_task_opens_by_name_and_by_path_with_its_card() {
+        let rows =
+            "{\"query\": \"Text:a\\nLabel:\", \"gold\": \"0\", \"extra\": 1}\n\n{\"query\": \"Text:b\\nLabel:\", \"gold\": \"1\"}\r\n";
+        let folder = folder_with(&[("mood.jsonl", rows), ("tasks.json", CARDS), ("notes.txt", "")]);
+        let task = Task::open_in(folder.path(), "mood").unwrap();
+        assert_eq!((task.name(), task.len(), task.card().license.as_str()), ("mood", 2, "MIT"));
+        assert_eq!(task.examples().rows()[1], Example::new("Text:b\nLabel:", "1"));
+        let by_path = Task::open(folder.path().join("mood.jsonl").to_str().unwrap()).unwrap();
+        assert_eq!(by_path.examples(), task.examples());
+        assert_eq!(names_in(folder.path()).unwrap(), ["mood"]);
+    }
+
+    #[test]
+    fn a_file_without_a_card_has_free_answers() {
+        let folder = folder_with(&[("sum.jsonl", r#"{"query": "Question:1+1\nAnswer:", "gold": "one and one #### 2"}"#)]);
+        let task = Task::open_in(folder.path(), "sum").unwrap();
+        assert!(task.labels().is_empty());
+        assert_eq!(task.form(), &AnswerForm::free());
+    }
+
+    #[test]
+    fn a_bad_row_names_file_line_and_reason() {
+        let good = "{\"query\": \"q\", \"gold\": \"0\"}\n";
+        for (line, reason) in [
+            ("{\"query\": ", "not JSON ("),
+            ("[1]", "not an object"),
+            ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; the keys are `gold`, `question`"),
+            ("{\"query\": \"q\"}", "there is no `gold`"),
+            ("{\"query\": \"q\", \"gold\": 0}", "`gold` must be a string, it is 0"),
+            ("{\"query\": \" \", \"gold\": \"0\"}", "the query is empty"),
+            ("{\"query\": \"q\", \"gold\": \"\"}", "the gold is empty"),
+            ("{\"query\": \"q\", \"gold\": \"7\"}", "the gold \"7\" is not among the labels 0, 1"),
+        ] {
+            let folder = folder_with(&[("mood.jsonl", &format!("{good}{line}\n{good}")), ("tasks.json", CARDS)]);
+            let error = Task::open_in(folder.path(), "mood").unwrap_err();
+            let text = error.to_string();
+            assert!(error.is_file() && text.contains("mood.jsonl`, line 2: ") && text.contains(reason), "{text}");
+        }
+        let folder = folder_with(&[("latin.jsonl", "")]);
+        std::fs::write(folder.path().join("latin.jsonl"), b"{\"query\": \"caf\xe9\", \"gold\": \"0\"}").unwrap();
+        assert!(Task::open_in(folder.path(), "latin").unwrap_err().to_string().contains("line 1: not JSON"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let folder = folder_with(&[("mood.jsonl", "\n"), ("tense.jsonl", "")]);
+        let text = |name: &str| Task::open_in(folder.path(), name).unwrap_err().to_string();
+        assert!(text("mood").contains("has no rows"));
+        assert!(text("moods").contains("there are mood, tense"));
+        assert!(text("../mood").contains("there is no task"));
+        let error = Task::open_in(folder.path().join("nowhere"), "mood").unwrap_err();
+        assert!(error.to_string().contains("holds no `.jsonl` file"), "{error}");
+        let error = Task::open(folder.path().join("nothing.jsonl").to_str().unwrap()).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("nothing.jsonl"), "{error}");
+    }
+
+    #[test]
+    fn the_bundled_tasks_have_cards_and_rows() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/data/tasks"));
+        if !folder.join("tasks.json").is_file() {
+            return eprintln!("SKIPPED: `{}` is not here", folder.display());
+        }
+        let (names, cards) = (names_in(folder).unwrap(), card::read(folder).unwrap());
+        assert_eq!(names, cards.keys().cloned().collect::<Vec<_>>(), "one entry for each file");
+        for name in names {
+            let task = Task::open_in(folder, &name).unwrap();
+            assert!(!task.card().license.is_empty() && !task.card().source.is_empty(), "{name}");
+            let split = task.few_shot(16, 0).unwrap();
+            assert_eq!((split.train.len(), split.dev.len()), (16, 8), "{name}");
+        }
+    }
+}

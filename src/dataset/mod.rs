@@ -1,0 +1,273 @@
+//! Tasks: examples with a card that says what they are, and the few-shot splits drawn from them.
+//!
+//! ```no_run
+//! use ia2::dataset::Task;
+//!
+//! let task = Task::open("sentiment")?;
+//! let split = task.few_shot(8, 0)?; // 8 training examples, 4 for development, up to 500 for testing
+//! println!("{:?}\n{}", split, split.train.frame()?);
+//! # Ok::<(), ia2::Error>(())
+//! ```
+//!
+//! A name is looked up in `SOURCES`, in `mod.rs`; a new kind of source (a benchmark, a file format) is one file here and one entry there.
+
+mod card;
+mod local;
+mod split;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+use polars::prelude::*;
+
+pub use card::Card;
+pub use split::Split;
+
+use crate::error::{Error, Result};
+use crate::prompt::{AnswerForm, Examples};
+
+/// A place tasks come from.
+struct Source {
+    /// What it is, in messages.
+    what: fn() -> String,
+    /// The names it knows.
+    names: fn() -> Result<Vec<String>>,
+    /// The task of a name, or `None` when the name is not its own.
+    open: fn(&str) -> Result<Option<Task>>,
+}
+
+/// Every source, asked in this order.
+const SOURCES: &[Source] = &[local::PATHS, local::FOLDER];
+
+/// The test set's size unless [`Task::test_at_most`] says otherwise, as in the paper.
+const TEST_AT_MOST: usize = 500;
+
+/// A task: all its examples, the form of its answers, and its card.
+#[derive(Clone)]
+pub struct Task {
+    examples: Examples,
+    card: Card,
+    repeated: usize,
+    test_at_most: usize,
+}
+
+impl Task {
+    /// Opens a task by name, or the `.jsonl` file at a path.
+    ///
+    /// Names are files in the folder that the environment variable `IA2_DATA` names, or else in the library's own `data/tasks`.
+    /// A file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; its card is its entry in the `tasks.json`
+    /// beside it. Without one the answers are free text; see [`labelled`](Self::labelled).
+    ///
+    /// # Errors
+    /// An input error that lists the known tasks for an unknown name; a file error naming file, line and reason for a row
+    /// that is not JSON, lacks `query` or `gold`, has an empty one, or a gold that is not among the card's labels.
+    pub fn open(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        for source in SOURCES {
+            if let Some(task) = (source.open)(name)? {
+                return Ok(task);
+            }
+        }
+        let mut known = Vec::new();
+        for source in SOURCES {
+            let names = (source.names)()?;
+            if !names.is_empty() {
+                known.push(format!("{}: {}", (source.what)(), names.join(", ")));
+            }
+        }
+        let known = if known.is_empty() { "no task is installed".into() } else { known.join("; ") };
+        Err(Error::input(format!("there is no task `{name}`; {known}. A path to a `.jsonl` file works too")))
+    }
+
+    /// Opens the task `name` in a folder of `.jsonl` files with their `tasks.json`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_in(folder: impl AsRef<Path>, name: &str) -> Result<Self> {
+        let folder = folder.as_ref();
+        local::open_in(folder, name)?.ok_or_else(|| match local::names_in(folder) {
+            Ok(names) if names.is_empty() => {
+                Error::file(format!("there is no task `{name}`: `{}` holds no `.jsonl` file", folder.display()))
+            }
+            Ok(names) => Error::input(format!("there is no task `{name}` in `{}`; there are {}", folder.display(), names.join(", "))),
+            Err(error) => error,
+        })
+    }
+
+    /// A task of one's own examples. Of rows that ask the same query the first is kept, and [`repeated`](Self::repeated) counts
+    /// the others: no query may stand in both train and test.
+    pub fn of(examples: Examples, card: Card) -> Self {
+        let mut seen = HashSet::new();
+        let fresh: Vec<usize> = (0..examples.len()).filter(|&row| seen.insert(examples.rows()[row].query.as_str())).collect();
+        let repeated = examples.len() - fresh.len();
+        let examples = if repeated > 0 { examples.pick(fresh) } else { examples };
+        Self { examples, card, repeated, test_at_most: TEST_AT_MOST }
+    }
+
+    /// The known tasks, one row each: `task`, `title`, `label` (the labels, empty for free answers), `row` (number of rows), `ood`
+    /// (tasks to test on out of distribution), `license`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), for any of them.
+    pub fn table() -> Result<DataFrame> {
+        let mut tasks = Vec::new();
+        for source in SOURCES {
+            for name in (source.names)()? {
+                tasks.extend((source.open)(&name)?);
+            }
+        }
+        table(&tasks)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.examples.name()
+    }
+
+    /// The form of its answers.
+    pub fn form(&self) -> &AnswerForm {
+        self.examples.form()
+    }
+
+    /// The labels; empty for free answers.
+    pub fn labels(&self) -> &[String] {
+        self.examples.labels()
+    }
+
+    /// What it is, where it comes from, and under which license.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Names of tasks that test the same skill out of distribution.
+    pub fn ood(&self) -> &[String] {
+        &self.card.ood
+    }
+
+    /// All its examples.
+    pub fn examples(&self) -> &Examples {
+        &self.examples
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.examples.is_empty()
+    }
+
+    /// How many rows were left out because an earlier one asks the same query.
+    pub fn repeated(&self) -> usize {
+        self.repeated
+    }
+
+    /// All its examples: `query`, `gold`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn frame(&self) -> Result<DataFrame> {
+        self.examples.frame()
+    }
+
+    /// The same task with these labels, one token each; for data that came without a card.
+    ///
+    /// # Errors
+    /// An input error when there are fewer than two labels, one is empty or there twice, or a gold is not among them.
+    pub fn labelled<L: Into<String>>(self, labels: impl IntoIterator<Item = L>) -> Result<Self> {
+        let form = AnswerForm::labels(labels)?;
+        self.with_form(form)
+    }
+
+    /// The same task with another form of answer.
+    ///
+    /// # Errors
+    /// An input error naming the row (from 0) whose gold is not among the form's labels.
+    pub fn with_form(self, form: AnswerForm) -> Result<Self> {
+        let examples = Examples::new(self.name(), form, self.examples.rows().to_vec())?;
+        Ok(Self { examples, ..self })
+    }
+
+    /// The same task, whose test sets have at most `count` examples (500 unless said).
+    ///
+    /// # Errors
+    /// An input error when `count` is 0.
+    pub fn test_at_most(self, count: usize) -> Result<Self> {
+        if count == 0 {
+            return Err(Error::input("a test set needs at least one example, at most 0 asked for"));
+        }
+        Ok(Self { test_at_most: count, ..self })
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task(`{}`, {} rows, {}", self.name(), self.len(), self.form())?;
+        if self.repeated > 0 {
+            write!(f, ", {} repeated queries left out", self.repeated)?;
+        }
+        if !self.ood().is_empty() {
+            write!(f, ", out of distribution: {}", self.ood().join(", "))?;
+        }
+        f.write_str(")")
+    }
+}
+
+fn table(tasks: &[Task]) -> Result<DataFrame> {
+    let text = |text: fn(&Task) -> String| tasks.iter().map(text).collect::<Vec<_>>();
+    Ok(df!(
+        "task" => text(|task| task.name().into()),
+        "title" => text(|task| task.card.title.clone()),
+        "label" => text(|task| task.labels().join(", ")),
+        "row" => tasks.iter().map(|task| task.len() as u32).collect::<Vec<_>>(),
+        "ood" => text(|task| task.ood().join(", ")),
+        "license" => text(|task| task.card.license.clone()),
+    )?)
+}
+
+/// A task of `count` rows with the labels in turn, for tests.
+#[cfg(test)]
+fn counted(count: usize) -> Task {
+    let rows = (0..count).map(|row| crate::prompt::Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
+    Task::of(Examples::new("counted", AnswerForm::labels(["0", "1"]).unwrap(), rows).unwrap(), Card::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Example;
+
+    #[test]
+    fn repeated_queries_are_left_out_and_counted() {
+        let rows = vec![Example::new("a", "0"), Example::new("b", "1"), Example::new("a", "1")];
+        let task = Task::of(Examples::new("t", AnswerForm::free(), rows).unwrap(), Card::default());
+        assert_eq!((task.len(), task.repeated()), (2, 1));
+        assert_eq!(task.examples().rows()[0].gold, "0", "the first stays");
+        assert!(format!("{task:?}").contains("1 repeated"));
+    }
+
+    #[test]
+    fn labels_can_be_given_later() {
+        let task = counted(4).with_form(AnswerForm::free()).unwrap();
+        assert!(task.labels().is_empty());
+        assert_eq!(task.clone().labelled(["1", "0"]).unwrap().labels(), ["1", "0"]);
+        let error = task.labelled(["1", "2"]).unwrap_err().to_string();
+        assert!(error.contains("row 0 of `counted`") && error.contains("not among the labels 1, 2"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = Task::open("no such task").unwrap_err();
+        assert!(error.to_string().contains("no task `no such task`"), "{error}");
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each() {
+        let frame = table(&[counted(3)]).unwrap();
+        assert_eq!(frame.get_column_names(), ["task", "title", "label", "row", "ood", "license"]);
+        assert_eq!(frame.column("label").unwrap().str().unwrap().get(0), Some("0, 1"));
+    }
+}

@@ -1,0 +1,258 @@
+//! Few-shot splits: a run's seed names a train, a dev and a test set.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use polars::prelude::*;
+
+use super::Task;
+use crate::error::{Error, Result};
+use crate::prompt::{Examples, Prompts};
+use crate::random::Random;
+
+/// The largest development set, as in the authors' code.
+const DEV_AT_MOST: usize = 48;
+
+/// The sets of one run: no query is in two of them.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Split {
+    /// The N examples to learn from.
+    pub train: Examples,
+    /// min(48, N / 2) examples, at least one, to stop training by; they come on top of N.
+    pub dev: Examples,
+    /// Examples nobody learns from.
+    pub test: Examples,
+    /// The run: the seed of the draw.
+    pub run: u64,
+    /// The task's name.
+    pub task: String,
+}
+
+impl Split {
+    /// The prompts whose responses and activations are the targets of IA2: each training example after the others
+    /// (`min(at_most, N - 1)` of them; the authors' 256 unless memory is short), then each dev example *j* after the
+    /// demonstrations of training example *j*. Seeded by the run.
+    ///
+    /// # Errors
+    /// An input error when the training set has fewer than two examples or `at_most` is 0.
+    pub fn target_prompts(&self, at_most: usize) -> Result<Prompts> {
+        let train = self.train.leave_one_out(self.run, at_most)?;
+        train.followed_by(&self.dev.paired_with(&train)?)
+    }
+
+    /// Every example: `split` (train, dev or test), `query`, `gold`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let sets = [("train", &self.train), ("dev", &self.dev), ("test", &self.test)];
+        let rows = || sets.iter().flat_map(|(split, set)| set.rows().iter().map(move |row| (*split, row)));
+        Ok(df!(
+            "split" => rows().map(|(split, _)| split).collect::<Vec<_>>(),
+            "query" => rows().map(|(_, row)| row.query.as_str()).collect::<Vec<_>>(),
+            "gold" => rows().map(|(_, row)| row.gold.as_str()).collect::<Vec<_>>(),
+        )?)
+    }
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { train, dev, test, run, task } = self;
+        write!(f, "Split(`{task}`, run {run}: {} train, {} dev, {} test)", train.len(), dev.len(), test.len())
+    }
+}
+
+impl Task {
+    /// Draws `n` training examples, min(48, n / 2) but at least one for development, and up to 500 for testing
+    /// ([`test_at_most`](Self::test_at_most)), all different, by the seed `run`.
+    ///
+    /// The rows are shuffled by `run`; train and dev come from the beginning, as the authors draw them, and test from the
+    /// *end*. So while the rows suffice, one run's test set is the same for every `n`, and its training set for 4 is the
+    /// beginning of that for 8: curves over `n` compare like with like. Labels are not balanced; see
+    /// [`few_shot_balanced`](Self::few_shot_balanced).
+    ///
+    /// # Errors
+    /// An input error when `n` is 0 or there are too few rows for train, dev and one test example.
+    pub fn few_shot(&self, n: usize, run: u64) -> Result<Split> {
+        let (order, dev) = self.shuffled(n, run)?;
+        Ok(self.split(&order[..n], &order[n..n + dev], self.tail(&order, n + dev), run))
+    }
+
+    /// As [`few_shot`](Self::few_shot), with as many of each label in train as in any other, give or take one, and so in dev.
+    /// The authors do not balance.
+    ///
+    /// # Errors
+    /// As [`few_shot`](Self::few_shot); and an input error for a task without labels, or naming a label with too few rows.
+    pub fn few_shot_balanced(&self, n: usize, run: u64) -> Result<Split> {
+        if self.labels().is_empty() {
+            return Err(Error::input(format!("`{}` has free answers: there are no labels to balance", self.name())));
+        }
+        let (order, dev) = self.shuffled(n, run)?;
+        let mut random = Random::new(run, "balance", n as u64);
+        let mut of_label: HashMap<&str, Vec<usize>> = HashMap::new();
+        // Reversed, so that taking from the end follows the shuffled order.
+        for &row in order.iter().rev() {
+            of_label.entry(&self.examples().rows()[row].gold).or_default().push(row);
+        }
+        let mut drawn = Vec::with_capacity(n + dev);
+        for count in [n, dev] {
+            let turns = random.order(self.labels().len());
+            let mut set = Vec::with_capacity(count);
+            for turn in 0..count {
+                let label = self.labels()[turns[turn % turns.len()]].as_str();
+                let Some(row) = of_label.get_mut(label).and_then(Vec::pop) else {
+                    let remedy = "ask for fewer, or do not balance";
+                    return Err(Error::input(format!(
+                        "`{}` has too few rows of label {label:?} for {n} training and {dev} development examples: {remedy}",
+                        self.name()
+                    )));
+                };
+                set.push(row);
+            }
+            // Not label after label in turn, which a model could read off the demonstrations.
+            drawn.extend(random.order(count).into_iter().map(|place| set[place]));
+        }
+        let rest: Vec<usize> = order.into_iter().filter(|row| !drawn.contains(row)).collect();
+        Ok(self.split(&drawn[..n], &drawn[n..], self.tail(&rest, 0), run))
+    }
+
+    /// Up to `count` examples (all, when there are fewer) to test on, drawn by `run`: the set [`few_shot`](Self::few_shot) tests on when it may be as large.
+    /// For a task that is only tested on, out of distribution.
+    ///
+    /// # Errors
+    /// An input error when the task has no rows or `count` is 0.
+    pub fn test(&self, count: usize, run: u64) -> Result<Examples> {
+        if self.is_empty() || count == 0 {
+            return Err(Error::input(format!("`{}` has {} rows, {count} asked for: nothing to test on", self.name(), self.len())));
+        }
+        let order = Random::new(run, "split", 0).order(self.len());
+        Ok(self.examples().pick(order[order.len() - count.min(order.len())..].iter().copied()))
+    }
+
+    /// All rows in the run's order, and the size of the dev set.
+    fn shuffled(&self, n: usize, run: u64) -> Result<(Vec<usize>, usize)> {
+        if n == 0 {
+            return Err(Error::input("a few-shot split needs at least one training example, 0 asked for"));
+        }
+        let dev = DEV_AT_MOST.min(n / 2).max(1);
+        if self.len() < n.saturating_add(dev + 1) {
+            return Err(Error::input(format!(
+                "`{}` has {} rows, too few for {n} training, {dev} development and at least one test example",
+                self.name(),
+                self.len()
+            )));
+        }
+        Ok((Random::new(run, "split", 0).order(self.len()), dev))
+    }
+
+    /// The test set: the end of `order`, of which the first `drawn` rows are taken.
+    fn tail<'a>(&self, order: &'a [usize], drawn: usize) -> &'a [usize] {
+        &order[order.len() - self.test_at_most.min(order.len() - drawn)..]
+    }
+
+    fn split(&self, train: &[usize], dev: &[usize], test: &[usize], run: u64) -> Split {
+        let pick = |rows: &[usize]| self.examples().pick(rows.iter().copied());
+        Split { train: pick(train), dev: pick(dev), test: pick(test), run, task: self.name().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::counted;
+    use super::*;
+    use crate::prompt::AnswerForm;
+
+    fn queries(set: &Examples) -> HashSet<&str> {
+        set.rows().iter().map(|row| row.query.as_str()).collect()
+    }
+
+    #[test]
+    fn sets_are_disjoint_of_the_authors_sizes_and_repeat_with_their_run() {
+        let task = counted(800);
+        for (n, dev) in [(1, 1), (2, 1), (4, 2), (8, 4), (31, 15), (96, 48), (128, 48)] {
+            for split in [task.few_shot(n, 7).unwrap(), task.few_shot_balanced(n, 7).unwrap()] {
+                assert_eq!((split.train.len(), split.dev.len(), split.test.len()), (n, dev, 500));
+                let all: HashSet<_> = [&split.train, &split.dev, &split.test].into_iter().flat_map(queries).collect();
+                assert_eq!(all.len(), n + dev + 500, "no query in two sets");
+            }
+            assert_eq!(task.few_shot(n, 7).unwrap(), task.few_shot(n, 7).unwrap());
+            assert_ne!(queries(&task.few_shot(n, 7).unwrap().test), queries(&task.few_shot(n, 8).unwrap().test));
+        }
+    }
+
+    #[test]
+    fn one_run_tests_every_n_on_the_same_and_grows_its_training_set() {
+        let task = counted(800);
+        let (few, many) = (task.few_shot(4, 3).unwrap(), task.few_shot(64, 3).unwrap());
+        assert_eq!(few.test, many.test);
+        assert_eq!(few.train, many.train.take(4));
+        assert_eq!(task.test(500, 3).unwrap(), few.test);
+        assert_eq!(task.few_shot_balanced(8, 3).unwrap().test, few.test);
+        assert_eq!(task.test(9_999, 3).unwrap().len(), 800);
+    }
+
+    #[test]
+    fn balanced_sets_hold_as_many_of_each_label() {
+        let task = counted(400);
+        let mut uneven = false;
+        for run in 0..10 {
+            let ones = |set: &Examples| set.rows().iter().filter(|row| row.gold == "1").count();
+            let split = task.few_shot_balanced(8, run).unwrap();
+            assert_eq!((ones(&split.train), ones(&split.dev)), (4, 2));
+            uneven |= ones(&task.few_shot(8, run).unwrap().train) != 4;
+        }
+        assert!(uneven, "plain draws are not balanced");
+    }
+
+    #[test]
+    fn targets_never_show_their_own_answer_and_dev_shares_with_train() {
+        let split = counted(100).few_shot(8, 1).unwrap();
+        let prompts = split.target_prompts(256).unwrap();
+        assert_eq!(prompts.len(), 8 + 4);
+        for (place, prompt) in prompts.iter().enumerate() {
+            assert_eq!((prompt.index, prompt.demonstrations.len()), (place, 7));
+            assert!(prompt.demonstrations.iter().all(|shown| shown.query != prompt.example.query));
+        }
+        for place in 0..4 {
+            let (dev, train) = (prompts.get(8 + place).unwrap(), prompts.get(place).unwrap());
+            assert_eq!(dev.demonstrations, train.demonstrations);
+            assert_eq!(dev.example, split.dev.rows()[place]);
+        }
+    }
+
+    #[test]
+    fn too_few_rows_says_how_many() {
+        let task = counted(12);
+        assert_eq!(task.few_shot(7, 0).unwrap().test.len(), 2);
+        let error = task.few_shot(8, 0).unwrap_err();
+        assert!(error.is_input() && error.to_string().contains("has 12 rows, too few for 8 training, 4 development"), "{error}");
+        assert!(task.test(0, 0).unwrap_err().to_string().contains("nothing to test on"));
+        assert!(task.clone().test_at_most(0).is_err());
+        assert!(task.few_shot(0, 0).unwrap_err().to_string().contains("at least one"));
+        assert!(task.few_shot(usize::MAX, 0).unwrap_err().to_string().contains("too few"));
+        let free = counted(12).with_form(AnswerForm::free()).unwrap();
+        assert!(free.few_shot_balanced(2, 0).unwrap_err().to_string().contains("no labels to balance"));
+        let three = counted(12).labelled(["0", "1", "2"]).unwrap();
+        assert!(three.few_shot_balanced(6, 0).unwrap_err().to_string().contains("label \"2\""));
+    }
+
+    #[test]
+    fn a_split_shows_itself() {
+        let split = counted(20).test_at_most(5).unwrap().few_shot(4, 2).unwrap();
+        assert_eq!(format!("{split:?}"), "Split(`counted`, run 2: 4 train, 2 dev, 5 test)");
+        let frame = split.frame().unwrap();
+        assert_eq!(frame.get_column_names(), ["split", "query", "gold"]);
+        assert_eq!(frame.height(), 11);
+    }
+
+    #[test]
+    fn a_run_names_the_same_split_for_good() {
+        // A change here is a change of every published split.
+        let split = counted(1_000).few_shot(4, 0).unwrap();
+        let drawn: Vec<&str> = split.train.rows().iter().map(|row| row.query.as_str()).collect();
+        assert_eq!(drawn, ["Text:913\nLabel:", "Text:372\nLabel:", "Text:929\nLabel:", "Text:629\nLabel:"]);
+    }
+}

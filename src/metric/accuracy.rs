@@ -1,0 +1,40 @@
+//! Shares and means over the rows.
+
+use polars::prelude::DataFrame;
+
+use super::{confidence, correct};
+use crate::error::Result;
+
+/// Share of rows whose `correct` is true, in [0, 1]; higher is better.
+///
+/// # Errors
+/// An input error when the column is missing, not boolean, has nulls, or there are no rows.
+pub fn accuracy(frame: &DataFrame) -> Result<f64> {
+    let correct = correct(frame)?;
+    Ok(correct.iter().filter(|&&correct| correct).count() as f64 / correct.len() as f64)
+}
+
+/// Mean of `confidence`, in [0, 1]. Above the accuracy, the model is over-confident; below it, under-confident.
+///
+/// # Errors
+/// An input error when the column is missing, not floating point, has nulls or values outside [0, 1], or there are no rows;
+/// a numeric error on NaN.
+pub fn mean_confidence(frame: &DataFrame) -> Result<f64> {
+    let confidence = confidence(frame)?;
+    Ok(confidence.iter().sum::<f64>() / confidence.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use polars::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let frame = df!("correct" => [true, false, true, true, false], "confidence" => [0.5, 0.25, 1.0, 0.0, 0.75]).unwrap();
+        assert_eq!(accuracy(&frame).unwrap(), 0.6);
+        assert_eq!(mean_confidence(&frame).unwrap(), 0.5);
+        assert_eq!(accuracy(&frame.head(Some(1))).unwrap(), 1.0);
+    }
+}
