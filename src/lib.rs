@@ -3,6 +3,7 @@
 pub mod axes;
 pub mod display;
 pub mod error;
+pub mod figure;
 pub mod progress;
 pub mod similarity;
 

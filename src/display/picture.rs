@@ -78,6 +78,22 @@ pub(crate) fn stack(files: &[&[u8]]) -> Option<Vec<u8>> {
     Picture { width, height, rgb }.png().ok()
 }
 
+/// Several PNG files as one, side by side on white, their tops level; `None` if one is not 8-bit RGB.
+pub(crate) fn beside(files: &[&[u8]]) -> Option<Vec<u8>> {
+    let pictures: Vec<Picture> = files.iter().map(|file| Picture::read(file)).collect::<Option<_>>()?;
+    let width: usize = pictures.iter().map(|picture| picture.width).sum();
+    let height = pictures.iter().map(|picture| picture.height).max()?;
+    let mut rgb = vec![255; width * height * 3];
+    let mut left = 0;
+    for picture in &pictures {
+        for (target, source) in rgb.chunks_exact_mut(width * 3).zip(picture.rgb.chunks_exact(picture.width * 3)) {
+            target[left..left + source.len()].copy_from_slice(source);
+        }
+        left += picture.width * 3;
+    }
+    Picture { width, height, rgb }.png().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +109,9 @@ mod tests {
         let both = Picture::read(&both).unwrap();
         assert_eq!((both.width, both.height), (5, 3));
         assert_eq!((both.rgb[0], both.rgb[9], both.rgb[2 * 15]), (10, 255, 20));
+        let both = Picture::read(&beside(&[&a.png().unwrap(), &b.png().unwrap()]).unwrap()).unwrap();
+        assert_eq!((both.width, both.height), (8, 2));
+        assert_eq!((both.rgb[0], both.rgb[9], both.rgb[24 + 9]), (10, 20, 255));
         assert_eq!(stack(&[b"not a picture", &a.png().unwrap()]), None);
     }
 

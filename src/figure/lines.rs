@@ -1,0 +1,61 @@
+//! Lines over x, one per group, with a band of one standard deviation where places repeat.
+
+use super::chart::Chart;
+use super::data::{Along, Cell, Data};
+use super::layout::{self, Panel, Wishes};
+use super::palette;
+use super::scale;
+use super::scene::{Point, Scene};
+
+/// Above this many points markers would hide the line.
+const MARKED: usize = 40;
+
+pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
+    let (least, greatest) = data.extent();
+    let wishes = Wishes {
+        y: scale::range(least, greatest, false),
+        slots: false,
+        sample: layout::line_sample,
+        note: chart.spread_note(data, "bands"),
+    };
+    let panels = layout::prepare(scene, chart, data, &wishes);
+    for (index, panel) in panels.iter().enumerate() {
+        let series: Vec<Vec<&Cell>> = (0..data.groups.len()).map(|group| data.series(index, group)).collect();
+        // All bands lie below all lines: a band over another group's line would change its colour.
+        for (group, cells) in series.iter().enumerate() {
+            band(scene, panel, data, cells, group);
+        }
+        for (group, cells) in series.iter().enumerate() {
+            let points: Vec<Point> = cells.iter().map(|cell| (panel.x.at(place(data, cell)), at(panel, cell.mean))).collect();
+            scene.dashed(&points, 2.2, palette::colour(group), palette::dash(group));
+            if points.len() <= MARKED {
+                points.iter().for_each(|&point| palette::marker(scene, point, group, 3.6));
+            }
+        }
+    }
+}
+
+fn band(scene: &mut Scene, panel: &Panel, data: &Data, cells: &[&Cell], group: usize) {
+    if cells.iter().all(|cell| cell.spread.unwrap_or(0.0) == 0.0) {
+        return;
+    }
+    let edge = |cell: &&Cell, side: f64| (panel.x.at(place(data, cell)), at(panel, cell.mean + side * cell.spread.unwrap_or(0.0)));
+    if let [only] = cells {
+        // A single place has no width to fill: a whisker says the same.
+        return scene.line(vec![edge(only, 1.0), edge(only, -1.0)], 1.4, palette::colour(group));
+    }
+    let outline = cells.iter().map(|cell| edge(cell, 1.0)).chain(cells.iter().rev().map(|cell| edge(cell, -1.0))).collect();
+    scene.polygon(outline, palette::colour(group).faint(0.16));
+}
+
+fn place(data: &Data, cell: &Cell) -> f64 {
+    match &data.along {
+        Along::Numbers(values) => values[cell.at],
+        Along::Names(_) => cell.at as f64,
+    }
+}
+
+/// A fixed range of y may cut values off: they end at its edge.
+fn at(panel: &Panel, value: f64) -> f64 {
+    panel.y.at(value.clamp(panel.y.from, panel.y.to))
+}
