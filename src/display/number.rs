@@ -10,7 +10,11 @@ pub(crate) fn plain(value: f64) -> String {
     }
     let magnitude = value.abs().log10().floor() as i32;
     if !(-4..9).contains(&magnitude) {
-        return scientific(value);
+        let text = scientific(value);
+        return match text.split_once('e') {
+            Some((digits, power)) => format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.')),
+            None => text,
+        };
     }
     let decimals = (DIGITS - 1 - magnitude).max(0) as usize;
     let text = format!("{value:.decimals$}");
@@ -83,7 +87,7 @@ mod tests {
     #[test]
     fn a_float_keeps_four_digits() {
         let values = [0.0, 1.0, 0.916666, 12.3456, 123456.7, 1.5e-7, -0.5, f64::NAN, f64::NEG_INFINITY, 3e12, 0.001234];
-        let shown = ["0", "1", "0.9167", "12.35", "123457", "1.500e-7", "-0.5", "NaN", "-inf", "3.000e12", "0.001234"];
+        let shown = ["0", "1", "0.9167", "12.35", "123457", "1.5e-7", "-0.5", "NaN", "-inf", "3e12", "0.001234"];
         assert_eq!(values.map(plain), shown);
     }
 

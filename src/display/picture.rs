@@ -1,5 +1,7 @@
 //! PNG files: 8-bit RGB, written and read back to be placed below each other.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 
 /// A picture of 8-bit red, green and blue, row by row from the top.
@@ -15,14 +17,18 @@ impl Picture {
     pub(crate) fn reduced(&self, factor: usize) -> Self {
         let (width, height) = (self.width / factor, self.height / factor);
         let area = (factor * factor) as u32;
-        let mut rgb = vec![0; width * height * 3];
+        let lines = |y: usize| &self.rgb[y * factor * self.width * 3..(y + 1) * factor * self.width * 3];
+        let mut rgb = Vec::with_capacity(width * height * 3);
         let mut sums = vec![0u32; width * 3];
-        for (y, row) in rgb.chunks_exact_mut(width * 3).enumerate() {
+        for y in 0..height {
+            // Much of a drawing repeats the line above it.
+            if y > 0 && lines(y) == lines(y - 1) {
+                rgb.extend_from_within(rgb.len() - width * 3..);
+                continue;
+            }
             sums.fill(0);
-            for line in 0..factor {
-                let begin = (y * factor + line) * self.width * 3;
-                let source = &self.rgb[begin..begin + width * factor * 3];
-                for (sum, block) in sums.chunks_exact_mut(3).zip(source.chunks_exact(3 * factor)) {
+            for line in lines(y).chunks_exact(self.width * 3) {
+                for (sum, block) in sums.chunks_exact_mut(3).zip(line.chunks_exact(3 * factor)) {
                     for pixel in block.chunks_exact(3) {
                         sum[0] += u32::from(pixel[0]);
                         sum[1] += u32::from(pixel[1]);
@@ -30,31 +36,65 @@ impl Picture {
                     }
                 }
             }
-            for (byte, sum) in row.iter_mut().zip(&sums) {
-                *byte = ((sum + area / 2) / area) as u8;
-            }
+            rgb.extend(sums.iter().map(|sum| ((sum + area / 2) / area) as u8));
         }
         Self { width, height, rgb }
     }
 
-    /// The bytes of a PNG file.
+    /// The bytes of a PNG file, with a palette: a third of the size, which a notebook carries for good.
+    ///
+    /// A drawing has few colours besides the blends along its edges. The 256 most frequent stay exact; the rest take the nearest.
     pub(crate) fn png(&self) -> Result<Vec<u8>> {
         let failed = |error: png::EncodingError| Error::internal("cannot encode a picture as PNG").because(error);
+        let (palette, indices) = self.indexed();
         let mut out = Vec::new();
         let mut encoder = png::Encoder::new(&mut out, self.width as u32, self.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_color(png::ColorType::Indexed);
         encoder.set_depth(png::BitDepth::Eight);
-        // A notebook carries the bytes for good; a few milliseconds more are nothing.
+        encoder.set_palette(palette.concat());
         encoder.set_compression(png::Compression::High);
+        // Differences between palette indices mean nothing.
+        encoder.set_filter(png::Filter::NoFilter);
         let mut writer = encoder.write_header().map_err(failed)?;
-        writer.write_image_data(&self.rgb).map_err(failed)?;
+        writer.write_image_data(&indices).map_err(failed)?;
         writer.finish().map_err(failed)?;
         Ok(out)
     }
 
-    /// Reads a PNG file of 8-bit RGB, the only kind that `png` writes.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().ok()?;
+    fn indexed(&self) -> (Vec<[u8; 3]>, Vec<u8>) {
+        // Runs of one colour, which most of a drawing is: looking each pixel up would take far longer.
+        let mut runs: Vec<([u8; 3], usize)> = Vec::new();
+        for pixel in self.rgb.chunks_exact(3) {
+            match runs.last_mut() {
+                Some((colour, length)) if colour == pixel => *length += 1,
+                _ => runs.push(([pixel[0], pixel[1], pixel[2]], 1)),
+            }
+        }
+        let mut counts: HashMap<[u8; 3], usize> = HashMap::new();
+        for (colour, length) in &runs {
+            *counts.entry(*colour).or_default() += length;
+        }
+        let mut frequent: Vec<([u8; 3], usize)> = counts.into_iter().collect();
+        // The colour itself decides between equal counts, so that a picture's bytes never change from run to run.
+        frequent.sort_by_key(|&(colour, count)| (std::cmp::Reverse(count), colour));
+        let palette: Vec<[u8; 3]> = frequent.iter().take(256).map(|&(colour, _)| colour).collect();
+        let distance =
+            |a: [u8; 3], b: [u8; 3]| (0..3).map(|channel| a[channel].abs_diff(b[channel]) as u32).map(|gap| gap * gap).sum::<u32>();
+        let nearest = |colour| (0..palette.len()).min_by_key(|&at| distance(palette[at], colour)).unwrap_or_default() as u8;
+        let index: HashMap<[u8; 3], u8> =
+            frequent.iter().enumerate().map(|(at, &(colour, _))| (colour, u8::try_from(at).unwrap_or_else(|_| nearest(colour)))).collect();
+        let mut indices = Vec::with_capacity(self.width * self.height);
+        for (colour, length) in runs {
+            indices.resize(indices.len() + length, index.get(&colour).copied().unwrap_or_default());
+        }
+        (palette, indices)
+    }
+
+    /// Reads a PNG file of 8-bit colours without transparency, as `png` writes them.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+        decoder.set_transformations(png::Transformations::EXPAND);
+        let mut reader = decoder.read_info().ok()?;
         let mut rgb = vec![0; reader.output_buffer_size()?];
         let info = reader.next_frame(&mut rgb).ok()?;
         let eight_bit_rgb = info.color_type == png::ColorType::Rgb && info.bit_depth == png::BitDepth::Eight;
@@ -62,7 +102,7 @@ impl Picture {
     }
 }
 
-/// Several PNG files as one, below each other on white; `None` if one is not 8-bit RGB.
+/// Several PNG files as one, below each other on white; `None` if one is not a picture of ours.
 pub(crate) fn stack(files: &[&[u8]]) -> Option<Vec<u8>> {
     if let [one] = files {
         return Some(one.to_vec());
@@ -78,7 +118,7 @@ pub(crate) fn stack(files: &[&[u8]]) -> Option<Vec<u8>> {
     Picture { width, height, rgb }.png().ok()
 }
 
-/// Several PNG files as one, side by side on white, their tops level; `None` if one is not 8-bit RGB.
+/// Several PNG files as one, side by side on white, their tops level; `None` if one is not a picture of ours.
 pub(crate) fn beside(files: &[&[u8]]) -> Option<Vec<u8>> {
     let pictures: Vec<Picture> = files.iter().map(|file| Picture::read(file)).collect::<Option<_>>()?;
     let width: usize = pictures.iter().map(|picture| picture.width).sum();
@@ -113,6 +153,22 @@ mod tests {
         assert_eq!((both.width, both.height), (8, 2));
         assert_eq!((both.rgb[0], both.rgb[9], both.rgb[24 + 9]), (10, 20, 255));
         assert_eq!(stack(&[b"not a picture", &a.png().unwrap()]), None);
+    }
+
+    #[test]
+    fn up_to_256_colours_are_exact_and_more_come_close() {
+        let wheel = |colours: u32| Picture {
+            width: colours as usize,
+            height: 1,
+            rgb: (0..colours).flat_map(|at| [at as u8, (at >> 3) as u8, 7]).collect(),
+        };
+        let few = wheel(256);
+        assert_eq!(Picture::read(&few.png().unwrap()).unwrap(), few);
+        let many = wheel(2048);
+        let back = Picture::read(&many.png().unwrap()).unwrap();
+        let worst = many.rgb.iter().zip(&back.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        assert!(back.rgb.len() == many.rgb.len() && worst < 255, "{worst}");
+        assert_eq!(many.png().unwrap(), many.png().unwrap());
     }
 
     #[test]

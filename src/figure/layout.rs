@@ -24,8 +24,13 @@ pub(super) struct Panel {
     pub y: Scale,
 }
 
-/// How a kind of chart appears in the legend: draws the sample of a group into a box 26 wide, centred at the given height.
-pub(super) type Sample = fn(&mut Scene, Point, usize);
+/// How a kind of chart appears in the legend.
+#[derive(Clone, Copy)]
+pub(super) struct Sample {
+    pub width: f64,
+    /// Draws the sample of a group, from a left end and centred at its height.
+    pub draw: fn(&mut Scene, Point, usize),
+}
 
 /// What a kind of chart asks of the layout.
 pub(super) struct Wishes {
@@ -53,18 +58,16 @@ pub(super) fn prepare(scene: &mut Scene, chart: &Chart, data: &Data, wishes: &Wi
     let right = scene.width - MARGIN - 6.0;
     let label =
         |at, text: &str, size, colour, anchor| Label { at, text: text.to_owned(), size, bold: false, colour, anchor, turned: false };
-    let middle = (top + bottom) / 2.0;
-    scene.text(Label { turned: true, ..label((MARGIN + AXIS_NAME * 0.8, middle), &chart.y_name(), AXIS_NAME, TEXT, Anchor::Middle) });
     scene.text(label(((left + right) / 2.0, bottom - 2.0), &chart.x_name(), AXIS_NAME, TEXT, Anchor::Middle));
 
-    let x_labels_height =
-        slot_labels(data, wishes.slots, (right - left) / columns as f64).iter().map(Vec::len).max().unwrap_or(1) as f64 * 14.0;
     let name_height = if data.panels.len() > 1 { 20.0 } else { 4.0 };
     let inside = bottom - AXIS_NAME - 6.0 - top;
     let width = (right - left - GAP * (columns - 1) as f64) / columns as f64;
+    let slots = SlotLabels::of(data, wishes.slots, width);
+    let x_labels_height = slots.height();
     let height = inside / rows as f64 - name_height - x_labels_height - 6.0 - if rows > 1 { 4.0 } else { 0.0 };
 
-    (0..data.panels.len())
+    let panels: Vec<Panel> = (0..data.panels.len())
         .map(|index| {
             let (column, row) = (index % columns, index / columns);
             let from = left + column as f64 * (width + GAP);
@@ -90,10 +93,13 @@ pub(super) fn prepare(scene: &mut Scene, chart: &Chart, data: &Data, wishes: &Wi
             }
             let base = above + height;
             scene.line(vec![(from, base), (from + width, base)], 1.2, AXIS);
-            x_axis(scene, data, &panel, wishes.slots, (from, from + width, base));
+            x_axis(scene, &data.along, &panel, &slots, base);
             panel
         })
-        .collect()
+        .collect();
+    let middle = panels.first().zip(panels.last()).map_or(0.0, |(first, last)| (first.y.end + last.y.start) / 2.0);
+    scene.text(Label { turned: true, ..label((MARGIN + AXIS_NAME * 0.8, middle), &chart.y_name(), AXIS_NAME, TEXT, Anchor::Middle) });
+    panels
 }
 
 /// Up to three panels stand in a row, more in a grid.
@@ -121,20 +127,20 @@ fn header(scene: &mut Scene, chart: &Chart, data: &Data, sample: Sample) -> f64 
             anchor: Anchor::Start,
             turned: false,
         });
-        y += TITLE + 12.0;
+        y += TITLE + 10.0;
     }
     // Where the colour only repeats what stands along x, a legend would say it twice.
     if chart.has_legend(data) {
         let mut x = start;
         for (group, name) in data.groups.iter().enumerate() {
             let name = text::fitted(name, 12.0, scene.width / 2.0);
-            let wide = 26.0 + 7.0 + text::width(&name, 12.0, false) + 20.0;
+            let wide = sample.width + 7.0 + text::width(&name, 12.0, false) + 20.0;
             if x > start && x + wide - 20.0 > scene.width - MARGIN {
                 x = start;
                 y += ROW;
             }
-            sample(scene, (x, y + ROW / 2.0), group);
-            let at = (x + 33.0, y + ROW / 2.0 + 4.2);
+            (sample.draw)(scene, (x, y + ROW / 2.0), group);
+            let at = (x + sample.width + 7.0, y + ROW / 2.0 + 4.2);
             scene.text(Label { at, text: name, size: 12.0, bold: false, colour: TEXT, anchor: Anchor::Start, turned: false });
             x += wide;
         }
@@ -167,34 +173,63 @@ fn x_range(along: &Along, slots: bool) -> (f64, f64) {
     }
 }
 
-/// The lines of each slot's label; empty where the axis is labelled by ticks.
-fn slot_labels(data: &Data, slots: bool, width: f64) -> Vec<Vec<String>> {
-    if !slots && matches!(data.along, Along::Numbers(_)) {
-        return Vec::new();
-    }
-    let slot = width / data.along.len().max(1) as f64 - 6.0;
-    data.along.labels().iter().map(|label| text::wrapped(label, PLAIN, slot.max(12.0), 3)).collect()
+/// The labels of places that are names: level and broken into lines where they fit, upright where they do not.
+enum SlotLabels {
+    /// The axis is labelled by ticks.
+    None,
+    Level(Vec<Vec<String>>),
+    Upright(Vec<String>),
 }
 
-fn x_axis(scene: &mut Scene, data: &Data, panel: &Panel, slots: bool, (from, to, base): (f64, f64, f64)) {
-    let mut write = |x: f64, line: usize, text: String| {
-        let at = (x, base + 15.0 + 14.0 * line as f64);
-        scene.text(Label { at, text, size: PLAIN, bold: false, colour: MUTED, anchor: Anchor::Middle, turned: false });
-    };
-    let slot_labels = slot_labels(data, slots, to - from);
-    if let (Along::Numbers(values), true) = (&data.along, slot_labels.is_empty()) {
-        let (ticks, labels) = x_ticks(values, &panel.x);
-        for (tick, label) in ticks.iter().zip(labels) {
-            write(panel.x.at(*tick), 0, label);
+impl SlotLabels {
+    fn of(data: &Data, slots: bool, width: f64) -> Self {
+        if !slots && matches!(data.along, Along::Numbers(_)) {
+            return Self::None;
         }
-        for tick in ticks {
-            let x = panel.x.at(tick);
-            scene.line(vec![(x, base), (x, base + 4.0)], 1.0, AXIS);
+        let labels = data.along.labels();
+        let slot = width / data.along.len().max(1) as f64 - 6.0;
+        let level: Vec<Vec<String>> = labels.iter().map(|label| text::wrapped(label, PLAIN, slot, 3)).collect();
+        let whole = |(label, lines): (&String, &Vec<String>)| lines.join(" ") == label.split_whitespace().collect::<Vec<_>>().join(" ");
+        if labels.iter().zip(&level).all(whole) {
+            Self::Level(level)
+        } else {
+            Self::Upright(labels.iter().map(|label| text::fitted(label, PLAIN, 110.0)).collect())
         }
-    } else {
-        for (place, lines) in slot_labels.into_iter().enumerate() {
-            for (line, text) in lines.into_iter().enumerate() {
-                write(panel.x.at(place as f64), line, text);
+    }
+
+    fn height(&self) -> f64 {
+        match self {
+            Self::None => 14.0,
+            Self::Level(labels) => labels.iter().map(Vec::len).max().unwrap_or(1) as f64 * 14.0,
+            Self::Upright(labels) => labels.iter().map(|label| text::width(label, PLAIN, false)).fold(14.0, f64::max) + 4.0,
+        }
+    }
+}
+
+fn x_axis(scene: &mut Scene, along: &Along, panel: &Panel, slots: &SlotLabels, base: f64) {
+    let label =
+        |at: Point, text: String| Label { at, text, size: PLAIN, bold: false, colour: MUTED, anchor: Anchor::Middle, turned: false };
+    match slots {
+        SlotLabels::None => {
+            let Along::Numbers(values) = along else { return };
+            let (ticks, labels) = x_ticks(values, &panel.x);
+            for (tick, text) in ticks.into_iter().zip(labels) {
+                let x = panel.x.at(tick);
+                scene.line(vec![(x, base), (x, base + 4.0)], 1.0, AXIS);
+                scene.text(label((x, base + 16.0), text));
+            }
+        }
+        SlotLabels::Level(labels) => {
+            for (place, lines) in labels.iter().enumerate() {
+                for (line, text) in lines.iter().enumerate() {
+                    scene.text(label((panel.x.at(place as f64), base + 16.0 + 14.0 * line as f64), text.clone()));
+                }
+            }
+        }
+        SlotLabels::Upright(labels) => {
+            for (place, text) in labels.iter().enumerate() {
+                let at = (panel.x.at(place as f64) + PLAIN * 0.35, base + 7.0);
+                scene.text(Label { anchor: Anchor::End, turned: true, ..label(at, text.clone()) });
             }
         }
     }
@@ -211,7 +246,7 @@ fn x_ticks(values: &[f64], x: &Scale) -> (Vec<f64>, Vec<String>) {
         return (values.to_vec(), own);
     }
     let whole = values.iter().all(|value| value.fract() == 0.0);
-    let wanted = ((x.end - x.start) / 60.0).clamp(2.0, 12.0) as usize;
+    let wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
     let ticks = scale::ticks(x.from, x.to, wanted, whole);
     let decimals = scale::decimals(&ticks);
     let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
@@ -219,12 +254,16 @@ fn x_ticks(values: &[f64], x: &Scale) -> (Vec<f64>, Vec<String>) {
 }
 
 /// A legend sample for areas: a filled square.
-pub(super) fn square_sample(scene: &mut Scene, (x, y): Point, group: usize) {
-    scene.rectangle((x + 8.0, y - 7.0), (x + 22.0, y + 7.0), palette::colour(group));
-}
+pub(super) const SQUARE: Sample =
+    Sample { width: 14.0, draw: |scene, (x, y), group| scene.rectangle((x, y - 7.0), (x + 14.0, y + 7.0), palette::colour(group)) };
 
-/// A legend sample for lines: a stretch of the line with its marker.
-pub(super) fn line_sample(scene: &mut Scene, (x, y): Point, group: usize) {
-    scene.dashed(&[(x, y), (x + 26.0, y)], 2.2, palette::colour(group), palette::dash(group));
-    palette::marker(scene, (x + 13.0, y), group, 4.0);
-}
+/// A legend sample for lines: a stretch of the line with its marker, drawn from the marker outwards so that both sides match.
+pub(super) const LINE: Sample = Sample {
+    width: 34.0,
+    draw: |scene, (x, y), group| {
+        for end in [x, x + 34.0] {
+            scene.dashed(&[(x + 17.0, y), (end, y)], 2.2, palette::colour(group), palette::dash(group));
+        }
+        palette::marker(scene, (x + 17.0, y), group, 4.0);
+    },
+};

@@ -7,15 +7,15 @@ use super::palette;
 use super::scale;
 use super::scene::{Point, Scene};
 
-/// Above this many points markers would hide the line.
-const MARKED: usize = 40;
+/// Markers closer than this many pixels would hide the line; further points go without.
+const APART: f64 = 18.0;
 
 pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
     let (least, greatest) = data.extent();
     let wishes = Wishes {
-        y: scale::range(least, greatest, false),
+        y: scale::rounded(scale::range(least, greatest, false), 5),
         slots: false,
-        sample: layout::line_sample,
+        sample: layout::LINE,
         note: chart.spread_note(data, "bands"),
     };
     let panels = layout::prepare(scene, chart, data, &wishes);
@@ -28,9 +28,11 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
         for (group, cells) in series.iter().enumerate() {
             let points: Vec<Point> = cells.iter().map(|cell| (panel.x.at(place(data, cell)), at(panel, cell.mean))).collect();
             scene.dashed(&points, 2.2, palette::colour(group), palette::dash(group));
-            if points.len() <= MARKED {
-                points.iter().for_each(|&point| palette::marker(scene, point, group, 3.6));
-            }
+            let length = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0);
+            let each = (APART * points.len().saturating_sub(1) as f64 / length.max(1.0)).ceil().max(1.0) as usize;
+            // Groups start at different points, so that markers of close lines do not cover each other.
+            let start = group * each / data.groups.len();
+            points.iter().skip(start).step_by(each).for_each(|&point| palette::marker(scene, point, group, 3.6));
         }
     }
 }

@@ -140,11 +140,9 @@ mod tests {
     #[test]
     fn png_is_twice_the_logical_size_and_drawn() {
         let png = png(&scene()).unwrap();
-        let mut reader = png::Decoder::new(std::io::Cursor::new(&png)).read_info().unwrap();
-        let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut rgb).unwrap();
-        assert_eq!((info.width, info.height), (80, 60));
-        let pixel = |x: usize, y: usize| &rgb[(y * 80 + x) * 3..][..3];
+        let picture = Picture::read(&png).unwrap();
+        assert_eq!((picture.width, picture.height), (80, 60));
+        let pixel = |x: usize, y: usize| &picture.rgb[(y * 80 + x) * 3..][..3];
         assert_eq!((pixel(1, 1), pixel(20, 30)), (&[255, 255, 255][..], &[0, 0, 255][..]));
     }
 }

@@ -43,6 +43,24 @@ pub(crate) fn decimals(values: &[f64]) -> usize {
         as usize
 }
 
+/// The decimals that place a value between these ticks: one digit beyond their distance's first.
+pub(crate) fn finer_decimals(ticks: &[f64]) -> usize {
+    let gap = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    if gap.is_finite() && gap > 0.0 { (1.0 - gap.log10().floor()).clamp(0.0, 8.0) as usize } else { 2 }
+}
+
+/// Extends a range to the next tick where that is near: a scale that stops just short of 1.0 looks cut off.
+pub(crate) fn rounded((from, to): (f64, f64), wanted: usize) -> (f64, f64) {
+    let ticks = ticks(from, to, wanted, false);
+    let (Some(first), Some(last), Some(step)) = (ticks.first(), ticks.last(), ticks.get(1).map(|second| second - ticks[0])) else {
+        return (from, to);
+    };
+    let near = 0.08 * (to - from);
+    let below = first - step;
+    let above = last + step;
+    (if from - below <= near { below } else { from }, if above - to <= near { above } else { to })
+}
+
 /// A value with a fixed number of decimals and a true minus sign; very large and very small ones as powers of ten.
 pub(crate) fn label(value: f64, decimals: usize) -> String {
     let text = if value != 0.0 && (value.abs() >= 1e6 || decimals > 5) { display::number(value) } else { format!("{value:.decimals$}") };
@@ -89,6 +107,14 @@ mod tests {
         assert_eq!(decimals(&[0.0, 5.0]), 0);
         assert_eq!(decimals(&[0.3, 0.6000000000000001]), 1);
         assert_eq!([label(-0.25, 2), label(-0.0, 1), label(0.6000000000000001, 1), label(2e6, 0)], ["−0.25", "0.0", "0.6", "2000000"]);
+    }
+
+    #[test]
+    fn values_are_finer_than_ticks_and_ranges_reach_a_near_tick() {
+        assert_eq!([0.2, 0.25, 0.05, 1.0, 20.0].map(|step| finer_decimals(&[0.0, step])), [2, 2, 3, 1, 0]);
+        let (from, to) = rounded((0.0, 0.97), 5);
+        assert!(from == 0.0 && (to - 1.0).abs() < 1e-12, "{to}");
+        assert_eq!(rounded((-0.12, 0.9), 5), (-0.12, 0.9));
     }
 
     #[test]
