@@ -7,49 +7,48 @@ use super::palette::{self, MUTED, TEXT, WHITE};
 use super::scale;
 use super::scene::{Anchor, Label, Scene};
 use super::text;
+use crate::error::Result;
 
 const VALUE: f64 = 10.5;
 
-pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
+pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> {
     let (least, greatest) = data.extent();
     let (from, to) = scale::range(least, greatest, true);
     // Room for the values above the bars, and below those that hang.
-    let room = 0.06 * (to - from);
+    let room = if data.panels.len() > 3 { 0.13 } else { 0.06 } * (to - from);
     let y = (if least < 0.0 { from - room } else { from }, if greatest > 0.0 { to + room } else { to });
     let wishes = Wishes { y: scale::rounded(y, 5), slots: true, sample: layout::SQUARE, note: chart.spread_note(data, "whiskers") };
-    let panels = layout::prepare(scene, chart, data, &wishes);
+    let panels = layout::prepare(scene, chart, data, &wishes)?;
     let decimals = scale::finer_decimals(&scale::ticks(from, to, 5, false));
-    for (index, panel) in panels.iter().enumerate() {
-        let cells: Vec<&Cell> = data.cells.iter().filter(|cell| cell.panel == index).collect();
-        let bars: Vec<Bar> = cells.iter().map(|cell| bar(panel, chart, data, cell)).collect();
-        let labels: Vec<String> = cells.iter().map(|cell| scale::label(cell.mean, decimals)).collect();
-        // All values are written or none: some would look like a choice.
-        let fits = labels.iter().zip(&bars).all(|(label, bar)| text::width(label, VALUE, false) <= bar.right - bar.left + bar.gap - 2.0);
-        for ((cell, bar), label) in cells.iter().zip(&bars).zip(labels) {
-            scene.rectangle((bar.left, bar.zero), (bar.right, bar.end), palette::colour(cell.group));
-            let centre = (bar.left + bar.right) / 2.0;
-            let up = cell.mean >= 0.0;
-            let mut tip = bar.end;
-            if let Some((low, high)) = bar.whisker {
-                let half = ((bar.right - bar.left) * 0.25).min(5.0);
-                // A white rim keeps the whisker visible on dark bars.
-                for (wider, colour) in [(1.0, WHITE), (0.0, TEXT)] {
-                    scene.line(vec![(centre, low), (centre, high)], 1.4 + wider, colour);
-                    for y in [low, high] {
-                        scene.line(vec![(centre - half - wider / 2.0, y), (centre + half + wider / 2.0, y)], 1.4 + wider, colour);
-                    }
+    let bars: Vec<(&Cell, Bar, String)> =
+        data.cells.iter().map(|cell| (cell, bar(&panels[cell.panel], chart, data, cell), scale::label(cell.mean, decimals))).collect();
+    // All values are written or none: some would look like a choice.
+    let fits = bars.iter().all(|(_, bar, label)| text::width(label, VALUE, false) <= bar.right - bar.left + bar.gap - 2.0);
+    for (cell, bar, label) in bars {
+        scene.rectangle((bar.left, bar.zero), (bar.right, bar.end), palette::colour(cell.group));
+        let centre = (bar.left + bar.right) / 2.0;
+        let up = cell.mean >= 0.0;
+        let mut tip = bar.end;
+        if let Some((low, high)) = bar.whisker {
+            let half = ((bar.right - bar.left) * 0.25).min(5.0);
+            // A white rim keeps the whisker visible on dark bars.
+            for (wider, colour) in [(1.0, WHITE), (0.0, TEXT)] {
+                scene.line(vec![(centre, low), (centre, high)], 1.4 + wider, colour);
+                for y in [low, high] {
+                    scene.line(vec![(centre - half - wider / 2.0, y), (centre + half + wider / 2.0, y)], 1.4 + wider, colour);
                 }
-                tip = if up { tip.min(high) } else { tip.max(low) };
             }
-            if fits {
-                let at = (centre, if up { tip - 4.0 } else { tip + 4.0 + VALUE * 0.75 });
-                // On white, so that grid lines do not strike it through.
-                let half = text::width(&label, VALUE, false) / 2.0 + 1.5;
-                scene.rectangle((centre - half, at.1 + 1.5), (centre + half, at.1 - VALUE * 0.85), WHITE);
-                scene.text(Label { at, text: label, size: VALUE, bold: false, colour: MUTED, anchor: Anchor::Middle, turned: false });
-            }
+            tip = if up { tip.min(high) } else { tip.max(low) };
+        }
+        if fits {
+            let at = (centre, if up { tip - 4.0 } else { tip + 4.0 + VALUE * 0.75 });
+            // On white, so that grid lines do not strike it through.
+            let half = text::width(&label, VALUE, false) / 2.0 + 1.5;
+            scene.rectangle((centre - half, at.1 + 1.5), (centre + half, at.1 - VALUE * 0.85), WHITE);
+            scene.text(Label::new(at, &label, VALUE, MUTED, Anchor::Middle));
         }
     }
+    Ok(())
 }
 
 /// Where a bar stands, in logical pixels.

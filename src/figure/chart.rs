@@ -111,8 +111,15 @@ impl Chart {
     ///
     /// # Errors
     /// A column is missing (the message lists those there are), y or the error column holds no numbers, the frame has no rows or no
-    /// row with finite numbers, there are too many groups or panels, or the size or the range of y is out of bounds.
+    /// row with finite numbers, there are too many groups or panels, or the size
+    /// (too small for the labels, for instance) or the range of y is out of bounds.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
+        let (scene, alt) = self.scene(frame)?;
+        Figure::of(&scene, alt, frame)
+    }
+
+    /// The shapes, and the description in words.
+    pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
         if let Some((from, to)) = self.y_range
             && (!from.is_finite() || !to.is_finite() || from >= to)
         {
@@ -135,8 +142,8 @@ impl Chart {
         match self.marks {
             Marks::Lines => lines::draw(&mut scene, self, &data),
             Marks::Bars => bars::draw(&mut scene, self, &data),
-        }
-        Figure::of(&scene, alt::text(self, &data), frame)
+        }?;
+        Ok((scene, alt::text(self, &data)))
     }
 
     pub(super) fn marks(&self) -> Marks {

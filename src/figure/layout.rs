@@ -1,19 +1,22 @@
-//! Where things go: title, legend, panels with their axes, and the note below.
+//! Where things go: title, legend, the grid of panels, and the note below.
 
+use super::axis::{XAxis, YAxis};
 use super::chart::Chart;
-use super::data::{Along, Data};
-use super::palette::{self, AXIS, GRID, MUTED, TEXT};
-use super::scale::{self, Scale};
+use super::data::Data;
+use super::palette::{self, AXIS, MUTED, TEXT};
+use super::scale::Scale;
 use super::scene::{Anchor, Label, Point, Scene};
 use super::text;
+use crate::error::{Error, Result};
 
 const MARGIN: f64 = 14.0;
 const TITLE: f64 = 15.0;
 const AXIS_NAME: f64 = 12.5;
-const PLAIN: f64 = 11.5;
 const NOTE: f64 = 10.5;
 /// Height of one legend row.
 const ROW: f64 = 20.0;
+/// Space between legend entries.
+const SPACE: f64 = 20.0;
 /// Space between panels.
 const GAP: f64 = 18.0;
 
@@ -42,64 +45,57 @@ pub(super) struct Wishes {
     pub note: String,
 }
 
+/// The least height of a panel that can be read.
+const LEAST_PANEL: f64 = 40.0;
+
 /// Draws everything around the data and gives the panels to draw the data into.
-pub(super) fn prepare(scene: &mut Scene, chart: &Chart, data: &Data, wishes: &Wishes) -> Vec<Panel> {
-    let (y_from, y_to) = chart.y_limits().unwrap_or(wishes.y);
-    let columns = grid_columns(data.panels.len());
-    let rows = data.panels.len().div_ceil(columns);
-    let y_ticks = scale::ticks(y_from, y_to, if rows > 1 { 4 } else { 5 }, false);
-    let y_decimals = scale::decimals(&y_ticks);
-    let y_labels: Vec<String> = y_ticks.iter().map(|&tick| scale::label(tick, y_decimals)).collect();
-    let widest = y_labels.iter().map(|label| text::width(label, PLAIN, false)).fold(0.0, f64::max);
+///
+/// # Errors
+/// The figure is too small for its legend, labels and panels.
+pub(super) fn prepare(scene: &mut Scene, chart: &Chart, data: &Data, wishes: &Wishes) -> Result<Vec<Panel>> {
+    let count = data.panels.len();
+    let columns = grid_columns(count);
+    let rows = count.div_ceil(columns);
+    let y = YAxis::of(chart.y_limits().unwrap_or(wishes.y), if rows > 1 { 4 } else { 5 });
 
     let top = header(scene, chart, data, wishes.sample);
     let bottom = footer(scene, chart, &wishes.note);
-    let left = MARGIN + AXIS_NAME + 10.0 + widest + 6.0;
+    let left = MARGIN + AXIS_NAME + 10.0 + y.width() + 6.0;
     let right = scene.width - MARGIN - 6.0;
-    let label =
-        |at, text: &str, size, colour, anchor| Label { at, text: text.to_owned(), size, bold: false, colour, anchor, turned: false };
-    scene.text(label(((left + right) / 2.0, bottom - 2.0), &chart.x_name(), AXIS_NAME, TEXT, Anchor::Middle));
-
-    let name_height = if data.panels.len() > 1 { 20.0 } else { 4.0 };
-    let inside = bottom - AXIS_NAME - 6.0 - top;
     let width = (right - left - GAP * (columns - 1) as f64) / columns as f64;
-    let slots = SlotLabels::of(data, wishes.slots, width);
-    let x_labels_height = slots.height();
-    let height = inside / rows as f64 - name_height - x_labels_height - 6.0 - if rows > 1 { 4.0 } else { 0.0 };
+    let x = XAxis::of(&data.along, wishes.slots, width);
+    let name_height = if count > 1 { 22.0 } else { 4.0 };
+    // Only the lowest panels label their x axis: the others share it.
+    let inside = bottom - AXIS_NAME - 6.0 - x.height() - 6.0 - top;
+    let height = inside / rows as f64 - name_height - if rows > 1 { 8.0 } else { 0.0 };
+    if height < LEAST_PANEL || width < LEAST_PANEL {
+        let size = format!("{} x {}", scene.width, scene.height);
+        return Err(Error::input(format!("figure: {size} is too small for {count} panels, the labels and the legend: set a larger size")));
+    }
 
-    let panels: Vec<Panel> = (0..data.panels.len())
+    let panels: Vec<Panel> = (0..count)
         .map(|index| {
             let (column, row) = (index % columns, index / columns);
             let from = left + column as f64 * (width + GAP);
             let above = top + row as f64 * (inside / rows as f64) + name_height;
-            let (x_from, x_to) = x_range(&data.along, wishes.slots);
-            // Points keep off the edges so that markers are whole.
-            let inset = if wishes.slots { 0.0 } else { 8.0 };
-            let panel = Panel {
-                x: Scale { from: x_from, to: x_to, start: from + inset, end: from + width - inset },
-                y: Scale { from: y_from, to: y_to, start: above + height, end: above },
-            };
-            if data.panels.len() > 1 {
-                let name = text::fitted(&data.panels[index], 12.0, width);
-                scene.text(Label { bold: true, ..label((from, above - 7.0), &name, 12.0, TEXT, Anchor::Start) });
+            let (base, to) = (above + height, from + width);
+            let panel = Panel { x: x.scale(from, to), y: Scale { from: y.from, to: y.to, start: base, end: above } };
+            if count > 1 {
+                let name = text::fitted(&data.panels[index], 12.0, width * 0.94);
+                scene.text(Label { bold: true, ..Label::new((from, above - 8.0), &name, 12.0, TEXT, Anchor::Start) });
             }
-            for (&tick, name) in y_ticks.iter().zip(&y_labels) {
-                let y = panel.y.at(tick);
-                let zero = tick == 0.0 && y_from < 0.0;
-                scene.line(vec![(from, y), (from + width, y)], 1.0, if zero { AXIS } else { GRID });
-                if column == 0 {
-                    scene.text(label((from - 7.0, y + 4.0), name, PLAIN, MUTED, Anchor::End));
-                }
-            }
-            let base = above + height;
-            scene.line(vec![(from, base), (from + width, base)], 1.2, AXIS);
-            x_axis(scene, &data.along, &panel, &slots, base);
+            y.draw(scene, &panel.y, (from, to), column == 0);
+            scene.line(vec![(from, base), (to, base)], 1.2, AXIS);
+            x.draw(scene, &panel.x, base, index + columns >= count);
             panel
         })
         .collect();
     let middle = panels.first().zip(panels.last()).map_or(0.0, |(first, last)| (first.y.end + last.y.start) / 2.0);
-    scene.text(Label { turned: true, ..label((MARGIN + AXIS_NAME * 0.8, middle), &chart.y_name(), AXIS_NAME, TEXT, Anchor::Middle) });
-    panels
+    let x_name = text::fitted(&chart.x_name(), AXIS_NAME, right - left);
+    let y_name = text::fitted(&chart.y_name(), AXIS_NAME, 2.0 * (middle - top).min(bottom - middle));
+    scene.text(Label::new(((left + right) / 2.0, bottom - 2.0), &x_name, AXIS_NAME, TEXT, Anchor::Middle));
+    scene.text(Label { turned: true, ..Label::new((MARGIN + AXIS_NAME * 0.8, middle), &y_name, AXIS_NAME, TEXT, Anchor::Middle) });
+    Ok(panels)
 }
 
 /// Up to three panels stand in a row, more in a grid.
@@ -117,7 +113,7 @@ fn header(scene: &mut Scene, chart: &Chart, data: &Data, sample: Sample) -> f64 
     let mut y = MARGIN;
     let start = MARGIN + 2.0;
     if let Some(title) = chart.title_text() {
-        let text = text::fitted(title, TITLE * 1.08, scene.width - 2.0 * start);
+        let text = text::fitted(title, TITLE * 1.15, scene.width - 2.0 * start);
         scene.text(Label {
             at: (start, y + TITLE * 0.85),
             text,
@@ -131,17 +127,20 @@ fn header(scene: &mut Scene, chart: &Chart, data: &Data, sample: Sample) -> f64 
     }
     // Where the colour only repeats what stands along x, a legend would say it twice.
     if chart.has_legend(data) {
+        // Names are cut so that the legend takes five rows at most.
+        let abreast = data.groups.len().div_ceil(5).max(2) as f64;
+        let most = (scene.width - start - MARGIN + SPACE) / abreast - sample.width - 7.0 - SPACE;
         let mut x = start;
         for (group, name) in data.groups.iter().enumerate() {
-            let name = text::fitted(name, 12.0, scene.width / 2.0);
-            let wide = sample.width + 7.0 + text::width(&name, 12.0, false) + 20.0;
-            if x > start && x + wide - 20.0 > scene.width - MARGIN {
+            let name = text::fitted(name, 12.0, most.max(24.0));
+            let wide = sample.width + 7.0 + text::width(&name, 12.0, false) + SPACE;
+            if x > start && x + wide - SPACE > scene.width - MARGIN {
                 x = start;
                 y += ROW;
             }
             (sample.draw)(scene, (x, y + ROW / 2.0), group);
             let at = (x + sample.width + 7.0, y + ROW / 2.0 + 4.2);
-            scene.text(Label { at, text: name, size: 12.0, bold: false, colour: TEXT, anchor: Anchor::Start, turned: false });
+            scene.text(Label::new(at, &name, 12.0, TEXT, Anchor::Start));
             x += wide;
         }
         y += ROW + 6.0;
@@ -155,102 +154,10 @@ fn footer(scene: &mut Scene, chart: &Chart, note: &str) -> f64 {
     if !note.is_empty() && chart.shows_note() {
         let text = text::fitted(note, NOTE, scene.width - 2.0 * MARGIN);
         let at = (scene.width - MARGIN, bottom + 3.0);
-        scene.text(Label { at, text, size: NOTE, bold: false, colour: MUTED, anchor: Anchor::End, turned: false });
+        scene.text(Label::new(at, &text, NOTE, MUTED, Anchor::End));
         bottom -= NOTE + 8.0;
     }
     bottom
-}
-
-fn x_range(along: &Along, slots: bool) -> (f64, f64) {
-    match along {
-        _ if slots => (-0.5, along.len() as f64 - 0.5),
-        Along::Names(names) => (-0.3, names.len() as f64 - 0.7),
-        Along::Numbers(values) => match (values.first(), values.last()) {
-            (Some(&first), Some(&last)) if first < last => (first, last),
-            (Some(&only), _) => (only - 0.5, only + 0.5),
-            _ => (0.0, 1.0),
-        },
-    }
-}
-
-/// The labels of places that are names: level and broken into lines where they fit, upright where they do not.
-enum SlotLabels {
-    /// The axis is labelled by ticks.
-    None,
-    Level(Vec<Vec<String>>),
-    Upright(Vec<String>),
-}
-
-impl SlotLabels {
-    fn of(data: &Data, slots: bool, width: f64) -> Self {
-        if !slots && matches!(data.along, Along::Numbers(_)) {
-            return Self::None;
-        }
-        let labels = data.along.labels();
-        let slot = width / data.along.len().max(1) as f64 - 6.0;
-        let level: Vec<Vec<String>> = labels.iter().map(|label| text::wrapped(label, PLAIN, slot, 3)).collect();
-        let whole = |(label, lines): (&String, &Vec<String>)| lines.join(" ") == label.split_whitespace().collect::<Vec<_>>().join(" ");
-        if labels.iter().zip(&level).all(whole) {
-            Self::Level(level)
-        } else {
-            Self::Upright(labels.iter().map(|label| text::fitted(label, PLAIN, 110.0)).collect())
-        }
-    }
-
-    fn height(&self) -> f64 {
-        match self {
-            Self::None => 14.0,
-            Self::Level(labels) => labels.iter().map(Vec::len).max().unwrap_or(1) as f64 * 14.0,
-            Self::Upright(labels) => labels.iter().map(|label| text::width(label, PLAIN, false)).fold(14.0, f64::max) + 4.0,
-        }
-    }
-}
-
-fn x_axis(scene: &mut Scene, along: &Along, panel: &Panel, slots: &SlotLabels, base: f64) {
-    let label =
-        |at: Point, text: String| Label { at, text, size: PLAIN, bold: false, colour: MUTED, anchor: Anchor::Middle, turned: false };
-    match slots {
-        SlotLabels::None => {
-            let Along::Numbers(values) = along else { return };
-            let (ticks, labels) = x_ticks(values, &panel.x);
-            for (tick, text) in ticks.into_iter().zip(labels) {
-                let x = panel.x.at(tick);
-                scene.line(vec![(x, base), (x, base + 4.0)], 1.0, AXIS);
-                scene.text(label((x, base + 16.0), text));
-            }
-        }
-        SlotLabels::Level(labels) => {
-            for (place, lines) in labels.iter().enumerate() {
-                for (line, text) in lines.iter().enumerate() {
-                    scene.text(label((panel.x.at(place as f64), base + 16.0 + 14.0 * line as f64), text.clone()));
-                }
-            }
-        }
-        SlotLabels::Upright(labels) => {
-            for (place, text) in labels.iter().enumerate() {
-                let at = (panel.x.at(place as f64) + PLAIN * 0.35, base + 7.0);
-                scene.text(Label { anchor: Anchor::End, turned: true, ..label(at, text.clone()) });
-            }
-        }
-    }
-}
-
-/// The values themselves where they are few and far enough apart (2, 4, 8, 16), else round numbers.
-fn x_ticks(values: &[f64], x: &Scale) -> (Vec<f64>, Vec<String>) {
-    let own: Vec<String> = values.iter().map(|&value| scale::signed(&crate::display::number(value))).collect();
-    let apart = values.windows(2).zip(own.windows(2)).all(|(pair, labels)| {
-        let room = labels.iter().map(|label| text::width(label, PLAIN, false)).sum::<f64>() / 2.0 + 8.0;
-        x.at(pair[1]) - x.at(pair[0]) >= room
-    });
-    if values.len() <= 16 && apart {
-        return (values.to_vec(), own);
-    }
-    let whole = values.iter().all(|value| value.fract() == 0.0);
-    let wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
-    let ticks = scale::ticks(x.from, x.to, wanted, whole);
-    let decimals = scale::decimals(&ticks);
-    let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
-    (ticks, labels)
 }
 
 /// A legend sample for areas: a filled square.

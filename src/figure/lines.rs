@@ -6,11 +6,12 @@ use super::layout::{self, Panel, Wishes};
 use super::palette;
 use super::scale;
 use super::scene::{Point, Scene};
+use crate::error::Result;
 
 /// Markers closer than this many pixels would hide the line; further points go without.
 const APART: f64 = 18.0;
 
-pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
+pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> {
     let (least, greatest) = data.extent();
     let wishes = Wishes {
         y: scale::rounded(scale::range(least, greatest, false), 5),
@@ -18,7 +19,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
         sample: layout::LINE,
         note: chart.spread_note(data, "bands"),
     };
-    let panels = layout::prepare(scene, chart, data, &wishes);
+    let panels = layout::prepare(scene, chart, data, &wishes)?;
     for (index, panel) in panels.iter().enumerate() {
         let series: Vec<Vec<&Cell>> = (0..data.groups.len()).map(|group| data.series(index, group)).collect();
         // All bands lie below all lines: a band over another group's line would change its colour.
@@ -35,6 +36,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) {
             points.iter().skip(start).step_by(each).for_each(|&point| palette::marker(scene, point, group, 3.6));
         }
     }
+    Ok(())
 }
 
 fn band(scene: &mut Scene, panel: &Panel, data: &Data, cells: &[&Cell], group: usize) {

@@ -10,10 +10,12 @@
 //!
 //! [`Chart`] has the settings. Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
 //! colours that colour-blind readers can tell apart, and in markers and dashes besides.
+//! PNG has letters for Latin, Greek and Cyrillic, arrows and mathematics; SVG has whatever fonts its viewer has.
 //!
 //! Every kind has an entry in [`FIGURES`]; the registry test draws each entry's sample, and demands that a missing column is named.
 
 mod alt;
+mod axis;
 mod bars;
 mod chart;
 mod data;

@@ -17,14 +17,14 @@ impl Scale {
     }
 }
 
-/// Round values (1, 2, 2.5 or 5 times a power of ten apart) inside `from..=to`, about `wanted` of them.
+/// Round values (1, 2, 2.5 or 5 times a power of ten apart) inside `from..=to`, about `wanted` of them and at most a quarter more.
 pub(crate) fn ticks(from: f64, to: f64, wanted: usize, whole: bool) -> Vec<f64> {
     let rough = (to - from) / wanted.max(1) as f64;
     if !rough.is_finite() || rough <= 0.0 {
         return vec![from];
     }
     let power = 10f64.powf(rough.log10().floor());
-    let fits = |step: f64| step >= rough * 0.999 && (!whole || step.fract() == 0.0);
+    let fits = |step: f64| step >= rough * 0.8 && (!whole || step.fract() == 0.0);
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * power);
     let step = steps.into_iter().find(|&step| fits(step)).unwrap_or_else(|| rough.ceil());
     let first = (from / step - 1e-9).ceil() as i64;
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(ticks(0.0, 1.0, 5, false), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(ticks(0.0, 11.0, 8, true), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(ticks(0.0, 3.0, 8, true), [0.0, 1.0, 2.0, 3.0]);
-        assert_eq!(ticks(-0.31, 0.92, 5, false), [-0.25, 0.0, 0.25, 0.5, 0.75]);
+        assert_eq!(ticks(-0.25, 1.01, 5, false), [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0]);
         assert_eq!(ticks(5.0, 5.0, 5, false), [5.0]);
     }
 
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!([0.2, 0.25, 0.05, 1.0, 20.0].map(|step| finer_decimals(&[0.0, step])), [2, 2, 3, 1, 0]);
         let (from, to) = rounded((0.0, 0.97), 5);
         assert!(from == 0.0 && (to - 1.0).abs() < 1e-12, "{to}");
-        assert_eq!(rounded((-0.12, 0.9), 5), (-0.12, 0.9));
+        assert_eq!(rounded((-0.09, 0.85), 5), (-0.09, 0.85));
     }
 
     #[test]

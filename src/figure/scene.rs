@@ -41,6 +41,13 @@ pub(crate) struct Label {
     pub turned: bool,
 }
 
+impl Label {
+    /// A level, plain label.
+    pub(crate) fn new(at: Point, text: &str, size: f64, colour: Colour, anchor: Anchor) -> Self {
+        Self { at, text: text.to_owned(), size, bold: false, colour, anchor, turned: false }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shape {
     Rectangle { from: Point, to: Point, colour: Colour },

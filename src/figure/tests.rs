@@ -1,5 +1,6 @@
 //! Every kind of figure, by its table entry; and what all of them promise.
 
+use super::scene::{Anchor, Label, Shape};
 use super::*;
 use crate::display::Show;
 
@@ -47,15 +48,63 @@ fn the_alt_text_tells_axes_groups_and_what_was_left_out() {
     assert_eq!(figure.alt(), expected);
 }
 
+/// Left, top, right and bottom of a label.
+fn bounds(label: &Label) -> [f64; 4] {
+    let long = text::width(&label.text, label.size, label.bold);
+    let from = match label.anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => -long / 2.0,
+        Anchor::End => -long,
+    };
+    let (up, down) = (label.size * 0.75, label.size * 0.2);
+    let (x, y) = label.at;
+    if label.turned { [x - up, y - from - long, x + down, y - from] } else { [x + from, y - up, x + from + long, y + down] }
+}
+
 #[test]
-fn text_never_leaves_the_picture() {
+fn text_stays_inside_and_never_overlaps() {
     let long = "a very long name that no legend can hold in full, however wide the page may be, and then some more";
     let names: Vec<String> = (0..16).map(|at| format!("{at} {long}")).collect();
-    let frame = df!("x" => &names, "y" => (0..16).map(f64::from).collect::<Vec<_>>(), "z" => &names).unwrap();
-    for chart in [Chart::lines("x", "y").colour("z"), Chart::bars("x", "y").colour("z"), Chart::bars("x", "y").facet("z").title(long)] {
-        let figure = chart.draw(&frame).unwrap();
-        assert!(figure.svg().contains('…'));
+    let frame = df!("x" => &names, "y" => (0..16).map(|at| f64::from(at) - 4.5).collect::<Vec<_>>(), "z" => &names, "few" => [1.0, 2.5, 300.0, 4.0].repeat(4)).unwrap();
+    let sample = |kind: usize| (FIGURES[kind].sample)().unwrap();
+    let cases = [
+        (Chart::lines("x", "y").colour("z"), frame.clone()),
+        (Chart::bars("x", "y").colour("z"), frame.clone()),
+        (Chart::bars("x", "y").colour("x").title(long).x_label(long).y_label(long), frame.clone()),
+        (Chart::bars("few", "y").facet("z").title("title"), frame.clone()),
+        (Chart::lines("y", "y").facet("few"), frame.clone()),
+        (Chart::bars("few", "y").error("few"), frame),
+        (Chart::lines("layer", "asim").colour("method").facet("task"), sample(0)),
+        (Chart::bars("method", "asim").colour("task").facet("run"), sample(0)),
+        (Chart::bars("demonstrations", "accuracy").colour("method"), sample(1)),
+        (Chart::bars("demonstrations", "accuracy").colour("method").facet("run").size(400, 300), sample(1)),
+        (Chart::lines("demonstrations", "accuracy").colour("method").size(260, 200), sample(1)),
+    ];
+    for (case, (chart, frame)) in cases.into_iter().enumerate() {
+        let (scene, _) = chart.scene(&frame).unwrap();
+        let labels: Vec<&Label> =
+            scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect();
+        for (at, label) in labels.iter().enumerate() {
+            let [left, top, right, bottom] = bounds(label);
+            assert!(
+                left >= 0.0 && top >= 0.0 && right <= scene.width && bottom <= scene.height,
+                "case {case}: `{}` leaves the picture",
+                label.text
+            );
+            for other in &labels[..at] {
+                let [l, t, r, b] = bounds(other);
+                let apart = right <= l || r <= left || bottom <= t || b <= top;
+                assert!(apart, "case {case}: `{}` and `{}` overlap", label.text, other.text);
+            }
+        }
     }
+}
+
+#[test]
+fn a_figure_too_small_for_its_labels_is_refused() {
+    let sample = (FIGURES[0].sample)().unwrap();
+    let error = Chart::lines("layer", "asim").colour("method").facet("layer").size(240, 160).draw(&sample).unwrap_err().to_string();
+    assert!(error.contains("240 x 160 is too small for 6 panels"), "{error}");
 }
 
 #[test]
