@@ -17,6 +17,7 @@ pub(crate) use base64::encode as base64;
 pub(crate) use frame::Grid;
 pub(crate) use number::{plain as number, shortened};
 
+use std::fmt;
 use std::io::Write;
 
 use crate::error::Error;
@@ -114,18 +115,19 @@ impl Show for Error {
     }
 }
 
-impl<T: Show> Show for Result<T, Error> {
+/// Any error type, so that what polars returns shows without a `?`.
+impl<T: Show, E: fmt::Display> Show for Result<T, E> {
     fn bundle(&self) -> Bundle {
         match self {
             Ok(value) => value.bundle(),
-            Err(error) => error.bundle(),
+            Err(error) => Bundle::text(format!("error: {error}")),
         }
     }
 
     fn evcxr_display(&self) {
         match self {
             Ok(value) => value.evcxr_display(),
-            Err(error) => error.evcxr_display(),
+            Err(error) => eprintln!("{error}"),
         }
     }
 }
@@ -146,15 +148,15 @@ impl<T: Show> Show for Vec<T> {
     fn bundle(&self) -> Bundle {
         const MOST: usize = 40;
         let mut parts: Vec<Bundle> = self.iter().take(MOST).map(Show::bundle).collect();
-        if parts.is_empty() {
-            return Bundle::text("(empty)");
+        let more = more(self.len(), MOST, "value");
+        let all = |check: fn(&Bundle) -> bool| parts.iter().all(check);
+        if all(|part| part.html.is_none() && !part.plain.contains('\n')) {
+            // Numbers and words read well on one line, sentences below each other.
+            let short = all(|part| part.plain.chars().count() <= 12);
+            let texts: Vec<String> = parts.into_iter().map(|part| part.plain).chain(more).collect();
+            return Bundle::text(if short { format!("[{}]", texts.join(", ")) } else { texts.join("\n") });
         }
-        // One-line values read better below each other than apart.
-        if parts.iter().all(|part| part.html.is_none() && !part.plain.contains('\n')) {
-            let more = more(self.len(), MOST, "value");
-            return Bundle::text(parts.into_iter().map(|part| part.plain).chain(more).collect::<Vec<_>>().join("\n"));
-        }
-        parts.extend(more(self.len(), MOST, "value").map(Bundle::text));
+        parts.extend(more.map(Bundle::text));
         Bundle::stack(parts)
     }
 }
@@ -256,9 +258,12 @@ mod tests {
         let both = ("text <b>".to_owned(), frame.clone()).bundle();
         assert!(both.plain.starts_with("text <b>\n\n") && both.png.is_none());
         assert!(both.html.unwrap().contains("<pre>text &lt;b&gt;</pre>"));
-        assert_eq!(vec![1.5, 2.0].bundle(), Bundle::text("1.5\n2"));
-        assert_eq!(Vec::<f64>::new().bundle(), Bundle::text("(empty)"));
-        assert!((0..50).collect::<Vec<i64>>().bundle().plain.ends_with("39\n… 10 more values"));
+        assert_eq!(vec![1.5, 2.0].bundle(), Bundle::text("[1.5, 2]"));
+        assert_eq!(Vec::<f64>::new().bundle(), Bundle::text("[]"));
+        assert_eq!(vec!["a sentence", "another sentence"].bundle(), Bundle::text("a sentence\nanother sentence"));
+        assert!((0..50).collect::<Vec<i64>>().bundle().plain.ends_with("39, … 10 more values]"));
+        assert_eq!(vec![frame.clone(), frame.clone()].bundle().html.unwrap().matches("<table>").count(), 2);
+        assert!(frame.select(["b"]).bundle().plain.starts_with("error: "));
         assert_eq!(Some(true).bundle().plain, "true");
         assert_eq!(None::<bool>.bundle().plain, "none");
         assert_eq!(Ok::<_, Error>(frame.clone()).bundle(), frame.bundle());

@@ -98,7 +98,7 @@ impl Picture {
         let mut rgb = vec![0; reader.output_buffer_size()?];
         let info = reader.next_frame(&mut rgb).ok()?;
         let eight_bit_rgb = info.color_type == png::ColorType::Rgb && info.bit_depth == png::BitDepth::Eight;
-        eight_bit_rgb.then(|| Self { width: info.width as usize, height: info.height as usize, rgb })
+        eight_bit_rgb.then_some(Self { width: info.width as usize, height: info.height as usize, rgb })
     }
 }
 

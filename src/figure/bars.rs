@@ -17,7 +17,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> 
     // Room for the values above the bars, and below those that hang.
     let room = if data.panels.len() > 3 { 0.13 } else { 0.06 } * (to - from);
     let y = (if least < 0.0 { from - room } else { from }, if greatest > 0.0 { to + room } else { to });
-    let wishes = Wishes { y: scale::rounded(y, 5), slots: true, sample: layout::SQUARE, note: chart.spread_note(data, "whiskers") };
+    let wishes = Wishes { y, slots: true, sample: layout::SQUARE, note: chart.spread_note(data, "whiskers") };
     let panels = layout::prepare(scene, chart, data, &wishes)?;
     let decimals = scale::finer_decimals(&scale::ticks(from, to, 5, false));
     let bars: Vec<(&Cell, Bar, String)> =

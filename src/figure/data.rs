@@ -113,7 +113,7 @@ impl Data {
         too_many(&columns.facet, panels.len(), MOST_PANELS, "panels")?;
         let (along, at_of) = places(x)?;
 
-        let mut places: HashMap<(usize, usize, usize), Vec<(f64, Option<f64>)>> = HashMap::new();
+        let mut places: HashMap<(usize, usize, usize), Vec<Row>> = HashMap::new();
         let mut skipped = 0;
         for row in 0..frame.height() {
             let bar = error.as_ref().map(|error| error[row]);
@@ -133,7 +133,10 @@ impl Data {
     }
 }
 
-fn cell(panel: usize, group: usize, at: usize, rows: &[(f64, Option<f64>)]) -> Cell {
+/// y, and the error column's value where there is one.
+type Row = (f64, Option<f64>);
+
+fn cell(panel: usize, group: usize, at: usize, rows: &[Row]) -> Cell {
     let count = rows.len();
     let mean_of = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count as f64;
     let mean = mean_of(&mut rows.iter().map(|row| row.0));

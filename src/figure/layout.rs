@@ -4,7 +4,7 @@ use super::axis::{XAxis, YAxis};
 use super::chart::Chart;
 use super::data::Data;
 use super::palette::{self, AXIS, MUTED, TEXT};
-use super::scale::Scale;
+use super::scale::{self, Scale};
 use super::scene::{Anchor, Label, Point, Scene};
 use super::text;
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(super) struct Sample {
 
 /// What a kind of chart asks of the layout.
 pub(super) struct Wishes {
-    /// Values of y to include.
+    /// The range of y that the values need; it may be extended to a near tick.
     pub y: (f64, f64),
     /// Each place along x gets a slot of its own instead of a point.
     pub slots: bool,
@@ -56,7 +56,8 @@ pub(super) fn prepare(scene: &mut Scene, chart: &Chart, data: &Data, wishes: &Wi
     let count = data.panels.len();
     let columns = grid_columns(count);
     let rows = count.div_ceil(columns);
-    let y = YAxis::of(chart.y_limits().unwrap_or(wishes.y), if rows > 1 { 4 } else { 5 });
+    let wanted = if rows > 1 { 4 } else { 5 };
+    let y = YAxis::of(chart.y_limits().unwrap_or_else(|| scale::rounded(wishes.y, wanted)), wanted);
 
     let top = header(scene, chart, data, wishes.sample);
     let bottom = footer(scene, chart, &wishes.note);

@@ -13,12 +13,8 @@ const APART: f64 = 18.0;
 
 pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> {
     let (least, greatest) = data.extent();
-    let wishes = Wishes {
-        y: scale::rounded(scale::range(least, greatest, false), 5),
-        slots: false,
-        sample: layout::LINE,
-        note: chart.spread_note(data, "bands"),
-    };
+    let wishes =
+        Wishes { y: scale::range(least, greatest, false), slots: false, sample: layout::LINE, note: chart.spread_note(data, "bands") };
     let panels = layout::prepare(scene, chart, data, &wishes)?;
     for (index, panel) in panels.iter().enumerate() {
         let series: Vec<Vec<&Cell>> = (0..data.groups.len()).map(|group| data.series(index, group)).collect();

@@ -29,6 +29,7 @@ mod text;
 mod value;
 
 pub use chart::Chart;
+pub use text::register_fonts;
 pub use value::{Figure, Figures};
 
 use polars::prelude::*;

@@ -1,17 +1,19 @@
 //! Text: the embedded font, the width of a line, and its outlines for bitmaps.
 //!
-//! plotters' own `ab_glyph` text ignores the side bearings of letters, which spaces them unevenly; so the crate sets its text itself,
-//! through the style that plotters' backends accept. In SVG the viewer's font is used. DejaVu Sans is among the widest, so text that
-//! fits by its measure fits in others too.
+//! plotters' own `ab_glyph` text ignores the side bearings of letters, which spaces them unevenly; so the crate sets the text of
+//! its own figures itself, through the style that plotters' backends accept. In SVG the viewer's font is used. DejaVu Sans is among
+//! the widest, so text that fits by its measure fits in others too.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+use plotters::style::FontStyle as PlottersStyle;
 use plotters_backend::text_anchor::{HPos, Pos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, FontFamily, FontStyle, FontTransform};
 
 use super::scene::{Anchor, Label};
+use crate::error::{Error, Result};
 
 /// What an SVG viewer should look for, in this order.
 const FAMILY: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
@@ -21,9 +23,24 @@ const PLOTTERS_SIZE: f64 = 1.24;
 const HALF_X: f64 = 0.2735;
 
 // Both files are subsets (Latin, Greek, Cyrillic, arrows, mathematics) of DejaVu Sans 2.37; see font/LICENSE-DejaVu.txt.
-static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(include_bytes!("font/DejaVuSans.ttf")).ok());
-static BOLD: LazyLock<Option<FontRef<'static>>> =
-    LazyLock::new(|| FontRef::try_from_slice(include_bytes!("font/DejaVuSans-Bold.ttf")).ok());
+const REGULAR_BYTES: &[u8] = include_bytes!("font/DejaVuSans.ttf");
+const BOLD_BYTES: &[u8] = include_bytes!("font/DejaVuSans-Bold.ttf");
+static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(REGULAR_BYTES).ok());
+static BOLD: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(BOLD_BYTES).ok());
+
+/// Gives plotters the crate's fonts under the name `sans-serif`, for pictures that a notebook draws with plotters itself.
+///
+/// plotters is built without access to the system's fonts, and refuses to write text until a font is registered.
+///
+/// # Errors
+/// None that is known: the fonts are part of the library.
+pub fn register_fonts() -> Result<()> {
+    for (style, bytes) in [(PlottersStyle::Normal, REGULAR_BYTES), (PlottersStyle::Bold, BOLD_BYTES)] {
+        plotters::style::register_font("sans-serif", style, bytes)
+            .map_err(|_| Error::internal("plotters does not take the crate's font"))?;
+    }
+    Ok(())
+}
 
 fn font(bold: bool) -> Option<&'static FontRef<'static>> {
     if bold { BOLD.as_ref() } else { REGULAR.as_ref() }
@@ -174,6 +191,13 @@ mod tests {
                 assert_ne!(font.glyph_id(letter).0, 0, "no glyph for {letter}, bold {bold}");
             }
         }
+    }
+
+    #[test]
+    fn plotters_takes_the_fonts() {
+        use plotters::style::{IntoFont, TextStyle};
+        register_fonts().unwrap();
+        assert!(TextStyle::from(("sans-serif", 20).into_font()).layout_box("text").is_ok());
     }
 
     #[test]
