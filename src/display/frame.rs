@@ -1,0 +1,195 @@
+//! Frames as tables, in text and in HTML with the same cells.
+
+use polars::prelude::*;
+
+use super::{Bundle, Show, escape, more, number, shortened};
+
+/// Rows, columns and characters per cell that one frame shows.
+const ROWS: usize = 40;
+const COLUMNS: usize = 20;
+const CHARACTERS: usize = 60;
+
+/// A table of ready-made text: a heading of several lines per column, and rows of cells.
+#[derive(Debug, Default)]
+pub(crate) struct Grid {
+    /// One list of lines per column: the name, then the kind.
+    pub heading: Vec<Vec<String>>,
+    /// Columns whose cells end at the right edge, as numbers do.
+    pub right: Vec<bool>,
+    pub rows: Vec<Vec<String>>,
+    /// Lines below the table, on what was left out and on the whole.
+    pub notes: Vec<String>,
+}
+
+impl Grid {
+    /// Columns padded to a common width, two spaces apart.
+    pub(crate) fn plain(&self) -> String {
+        let width = |text: &String| text.chars().count();
+        let widths: Vec<usize> = (0..self.right.len())
+            .map(|column| {
+                let heading = self.heading.get(column).into_iter().flatten();
+                heading.chain(self.rows.iter().filter_map(|row| row.get(column))).map(width).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |cells: Vec<&str>| {
+            let padded = cells.iter().enumerate().map(|(column, cell)| match self.right[column] {
+                true => format!("{cell:>0$}", widths[column]),
+                false => format!("{cell:<0$}", widths[column]),
+            });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let depth = self.heading.iter().map(Vec::len).max().unwrap_or(0);
+        let mut lines: Vec<String> =
+            (0..depth).map(|at| line(self.heading.iter().map(|lines| lines.get(at).map_or("", String::as_str)).collect())).collect();
+        if depth > 0 {
+            lines.push(widths.iter().map(|&width| "─".repeat(width)).collect::<Vec<_>>().join("  "));
+        }
+        lines.extend(self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+        lines.extend(self.notes.iter().cloned());
+        lines.join("\n")
+    }
+
+    /// A bare table; alignment by attribute, because styles are stripped where notebooks are shown.
+    pub(crate) fn html(&self) -> String {
+        let align = |column: usize| if self.right[column] { "right" } else { "left" };
+        let mut out = String::from("<table>\n");
+        if !self.heading.is_empty() {
+            out.push_str("<thead><tr>");
+            for (column, lines) in self.heading.iter().enumerate() {
+                let (name, rest) = lines.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+                let rest: String = rest.iter().map(|line| format!("<br><small>{}</small>", escape(line))).collect();
+                out.push_str(&format!("<th align=\"{}\">{}{rest}</th>", align(column), escape(name)));
+            }
+            out.push_str("</tr></thead>\n");
+        }
+        out.push_str("<tbody>\n");
+        for row in &self.rows {
+            let cells: String =
+                row.iter().enumerate().map(|(column, cell)| format!("<td align=\"{}\">{}</td>", align(column), escape(cell))).collect();
+            out.push_str(&format!("<tr>{cells}</tr>\n"));
+        }
+        out.push_str("</tbody></table>\n");
+        let notes: Vec<String> = self.notes.iter().map(|note| escape(note)).collect();
+        if !notes.is_empty() {
+            out.push_str(&format!("<small>{}</small>\n", notes.join("<br>")));
+        }
+        out
+    }
+
+    pub(crate) fn bundle(&self) -> Bundle {
+        Bundle { plain: self.plain(), html: Some(self.html()), ..Bundle::default() }
+    }
+}
+
+impl Show for DataFrame {
+    fn bundle(&self) -> Bundle {
+        let columns: Vec<&Column> = self.columns().iter().take(COLUMNS).collect();
+        let cells: Vec<Vec<String>> = columns.iter().map(|column| cells(column, self.height().min(ROWS))).collect();
+        let mut notes: Vec<String> =
+            [more(self.height(), ROWS, "row"), more(self.width(), COLUMNS, "column")].into_iter().flatten().collect();
+        notes.push(format!("{} × {}", count(self.height(), "row"), count(self.width(), "column")));
+        Grid {
+            heading: columns.iter().map(|column| vec![shortened(column.name(), CHARACTERS), kind(column.dtype())]).collect(),
+            right: columns.iter().map(|column| column.dtype().is_primitive_numeric()).collect(),
+            rows: (0..self.height().min(ROWS)).map(|row| cells.iter().map(|column| column[row].clone()).collect()).collect(),
+            notes,
+        }
+        .bundle()
+    }
+}
+
+impl Show for Column {
+    fn bundle(&self) -> Bundle {
+        self.clone().into_frame().bundle()
+    }
+}
+
+impl Show for Series {
+    fn bundle(&self) -> Bundle {
+        self.clone().into_frame().bundle()
+    }
+}
+
+/// The first `rows` cells of a column as text.
+fn cells(column: &Column, rows: usize) -> Vec<String> {
+    let values: Vec<AnyValue<'_>> = (0..rows).map(|row| column.get(row).unwrap_or(AnyValue::Null)).collect();
+    if column.dtype().is_float() {
+        let floats: Vec<Option<f64>> = values.iter().map(|value| value.extract::<f64>()).collect();
+        return number::column(&floats);
+    }
+    values
+        .iter()
+        .map(|value| match value {
+            AnyValue::Null => "null".to_owned(),
+            AnyValue::String(text) => shortened(text, CHARACTERS),
+            AnyValue::StringOwned(text) => shortened(text, CHARACTERS),
+            other => shortened(&other.to_string(), CHARACTERS),
+        })
+        .collect()
+}
+
+/// polars abbreviates its kinds (`str`, `f64`, `bool`); so does every frame its users have seen.
+fn kind(kind: &DataType) -> String {
+    kind.to_string()
+}
+
+fn count(number: usize, unit: &str) -> String {
+    if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results() -> DataFrame {
+        df!(
+            "method" => ["ICL", "SFT only", "IA2 → <SFT>"],
+            "accuracy" => [Some(0.91666), None, Some(1.0)],
+            "step" => [1i64, 20, 300],
+            "best" => [false, false, true]
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn text_is_an_aligned_table() {
+        let expected = "\
+method       accuracy  step  best
+str               f64   i64  bool
+───────────  ────────  ────  ─────
+ICL            0.9167     1  false
+SFT only         null    20  false
+IA2 → <SFT>    1.0000   300  true
+3 rows × 4 columns";
+        assert_eq!(results().bundle().plain, expected);
+    }
+
+    #[test]
+    fn html_needs_no_styles_and_is_escaped() {
+        let html = results().bundle().html.unwrap();
+        assert!(html.contains("<th align=\"right\">accuracy<br><small>f64</small></th>"), "{html}");
+        assert!(html.contains("<td align=\"left\">IA2 → &lt;SFT&gt;</td><td align=\"right\">1.0000</td>"), "{html}");
+        assert!(!html.contains("style") && !html.contains("class"));
+    }
+
+    #[test]
+    fn rows_columns_and_cells_are_capped_and_said() {
+        let long = "x".repeat(500);
+        let columns = (0..30).map(|at| Column::new(format!("c{at}").into(), vec![long.as_str(); 160])).collect();
+        let bundle = DataFrame::new(160, columns).unwrap().bundle();
+        assert!(bundle.plain.ends_with("… 120 more rows\n… 10 more columns\n160 rows × 30 columns"));
+        assert!(bundle.plain.lines().all(|line| line.chars().count() <= COLUMNS * (CHARACTERS + 2)));
+        assert!(bundle.html.unwrap().contains("… 120 more rows"));
+    }
+
+    #[test]
+    fn empty_frames_lists_and_series_show_too() {
+        assert_eq!(DataFrame::empty().bundle().plain, "0 rows × 0 columns");
+        let none = df!("a" => Vec::<f64>::new()).unwrap().bundle().plain;
+        assert_eq!(none, "  a\nf64\n───\n0 rows × 1 column");
+        let list = Series::new("tokens".into(), [Series::new("".into(), [1i64, 2, 3])]);
+        assert!(list.bundle().plain.contains("[1, 2, 3]"), "{}", list.bundle().plain);
+        let line = df!("prompt" => ["Text: a\nLabel:"]).unwrap().bundle().plain;
+        assert!(line.contains("Text: a⏎Label:"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Scales: from values to pixels, and round numbers to label them with.
+
+use crate::display;
+
+/// A linear map from the values `from..to` to the pixels `start..end`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    pub from: f64,
+    pub to: f64,
+    pub start: f64,
+    pub end: f64,
+}
+
+impl Scale {
+    pub(crate) fn at(&self, value: f64) -> f64 {
+        self.start + (value - self.from) / (self.to - self.from) * (self.end - self.start)
+    }
+}
+
+/// Round values (1, 2, 2.5 or 5 times a power of ten apart) inside `from..=to`, about `wanted` of them and at most a quarter more.
+pub(crate) fn ticks(from: f64, to: f64, wanted: usize, whole: bool) -> Vec<f64> {
+    let rough = (to - from) / wanted.max(1) as f64;
+    if !rough.is_finite() || rough <= 0.0 {
+        return vec![from];
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let fits = |step: f64| step >= rough * 0.8 && (!whole || step.fract() == 0.0);
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * power);
+    let step = steps.into_iter().find(|&step| fits(step)).unwrap_or_else(|| rough.ceil());
+    let first = (from / step - 1e-9).ceil() as i64;
+    let last = (to / step + 1e-9).floor() as i64;
+    // Multiplying, not adding up, keeps 0.30000000000000004 away.
+    (first..=last).map(|at| at as f64 * step).collect()
+}
+
+/// The decimals that tell these values apart.
+pub(crate) fn decimals(values: &[f64]) -> usize {
+    let gap = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(f64::INFINITY, f64::min);
+    if !gap.is_finite() || gap <= 0.0 {
+        return 2;
+    }
+    (0..8).find(|&decimals| (gap * 10f64.powi(decimals)).fract().min(1.0 - (gap * 10f64.powi(decimals)).fract()) < 1e-6).unwrap_or(8)
+        as usize
+}
+
+/// The decimals that place a value between these ticks: one digit beyond their distance's first.
+pub(crate) fn finer_decimals(ticks: &[f64]) -> usize {
+    let gap = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    if gap.is_finite() && gap > 0.0 { (1.0 - gap.log10().floor()).clamp(0.0, 8.0) as usize } else { 2 }
+}
+
+/// Extends a range to the next tick where that is near: a scale that stops just short of 1.0 looks cut off.
+pub(crate) fn rounded((from, to): (f64, f64), wanted: usize) -> (f64, f64) {
+    let ticks = ticks(from, to, wanted, false);
+    let (Some(first), Some(last), Some(step)) = (ticks.first(), ticks.last(), ticks.get(1).map(|second| second - ticks[0])) else {
+        return (from, to);
+    };
+    let near = 0.08 * (to - from);
+    let below = first - step;
+    let above = last + step;
+    (if from - below <= near { below } else { from }, if above - to <= near { above } else { to })
+}
+
+/// A value with a fixed number of decimals and a true minus sign; very large and very small ones as powers of ten.
+pub(crate) fn label(value: f64, decimals: usize) -> String {
+    let text = if value != 0.0 && (value.abs() >= 1e6 || decimals > 5) { display::number(value) } else { format!("{value:.decimals$}") };
+    let text = if text.trim_start_matches('-').chars().all(|letter| matches!(letter, '0' | '.')) {
+        text.trim_start_matches('-').to_owned()
+    } else {
+        text
+    };
+    signed(&text)
+}
+
+/// A number with a true minus sign; the one of an exponent stays as it is.
+pub(crate) fn signed(text: &str) -> String {
+    text.strip_prefix('-').map_or_else(|| text.to_owned(), |rest| format!("−{rest}"))
+}
+
+/// A range that holds all values, with a little air; never empty, and not across zero when no value is.
+pub(crate) fn range(least: f64, greatest: f64, zero: bool) -> (f64, f64) {
+    let (least, greatest) = if zero { (least.min(0.0), greatest.max(0.0)) } else { (least, greatest) };
+    let span = greatest - least;
+    let air = if span > 0.0 { 0.05 * span } else { (greatest.abs() * 0.1).max(0.5) };
+    let from = if least >= 0.0 && least - air < 0.0 { 0.0 } else { least - air };
+    let to = if greatest <= 0.0 && greatest + air > 0.0 { 0.0 } else { greatest + air };
+    if from < to { (from, to) } else { (least - 0.5, greatest + 0.5) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(ticks(0.0, 1.0, 5, false), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
+        assert_eq!(ticks(0.0, 11.0, 8, true), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(ticks(0.0, 3.0, 8, true), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(ticks(-0.25, 1.01, 5, false), [-0.25, 0.0, 0.25, 0.5, 0.75, 1.0]);
+        assert_eq!(ticks(5.0, 5.0, 5, false), [5.0]);
+    }
+
+    #[test]
+    fn labels_have_the_decimals_they_need() {
+        assert_eq!(decimals(&[0.0, 0.2, 0.4]), 1);
+        assert_eq!(decimals(&[0.0, 0.25, 0.5]), 2);
+        assert_eq!(decimals(&[0.0, 5.0]), 0);
+        assert_eq!(decimals(&[0.3, 0.6000000000000001]), 1);
+        assert_eq!([label(-0.25, 2), label(-0.0, 1), label(0.6000000000000001, 1), label(2e6, 0)], ["−0.25", "0.0", "0.6", "2000000"]);
+    }
+
+    #[test]
+    fn values_are_finer_than_ticks_and_ranges_reach_a_near_tick() {
+        assert_eq!([0.2, 0.25, 0.05, 1.0, 20.0].map(|step| finer_decimals(&[0.0, step])), [2, 2, 3, 1, 0]);
+        let (from, to) = rounded((0.0, 0.97), 5);
+        assert!(from == 0.0 && (to - 1.0).abs() < 1e-12, "{to}");
+        assert_eq!(rounded((-0.09, 0.85), 5), (-0.09, 0.85));
+    }
+
+    #[test]
+    fn ranges_hold_everything_and_are_never_empty() {
+        assert_eq!(range(0.01, 1.0, false), (0.0, 1.0495));
+        assert_eq!(range(0.5, 0.9, true).0, 0.0);
+        assert_eq!(range(-3.0, -1.0, true).1, 0.0);
+        for value in [0.0, 1.0, -7.0, 1e9] {
+            let (from, to) = range(value, value, false);
+            assert!(from < to && from <= value && value <= to, "{value}: {from}..{to}");
+        }
+    }
+
+    #[test]
+    fn a_scale_maps_its_ends() {
+        let scale = Scale { from: 0.0, to: 2.0, start: 100.0, end: 0.0 };
+        assert_eq!([scale.at(0.0), scale.at(1.0), scale.at(2.0)], [100.0, 50.0, 0.0]);
+    }
+}

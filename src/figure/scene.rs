@@ -1,0 +1,160 @@
+//! A drawing as a list of shapes in logical pixels, from the top left corner.
+//!
+//! Figures draw into a scene once; `render` then turns the scene into SVG and into a bitmap, so the two cannot drift apart.
+
+/// Red, green, blue, and opacity in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Colour(pub u8, pub u8, pub u8, pub f64);
+
+impl Colour {
+    /// An opaque colour from `0xRRGGBB`.
+    pub(crate) const fn hex(rgb: u32) -> Self {
+        Self((rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8, 1.0)
+    }
+
+    pub(crate) const fn faint(self, opacity: f64) -> Self {
+        Self(self.0, self.1, self.2, opacity)
+    }
+}
+
+pub(crate) type Point = (f64, f64);
+
+/// Which point of the text its position is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// One line of text; `at` is on its baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Label {
+    pub at: Point,
+    pub text: String,
+    /// Height of the em in logical pixels, as CSS counts it.
+    pub size: f64,
+    pub bold: bool,
+    pub colour: Colour,
+    pub anchor: Anchor,
+    /// Reading upwards instead of to the right.
+    pub turned: bool,
+}
+
+impl Label {
+    /// A level, plain label.
+    pub(crate) fn new(at: Point, text: &str, size: f64, colour: Colour, anchor: Anchor) -> Self {
+        Self { at, text: text.to_owned(), size, bold: false, colour, anchor, turned: false }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Shape {
+    Rectangle { from: Point, to: Point, colour: Colour },
+    Polygon { points: Vec<Point>, colour: Colour },
+    Circle { centre: Point, radius: f64, colour: Colour },
+    Line { points: Vec<Point>, width: f64, colour: Colour },
+    Text(Label),
+}
+
+/// The shapes, later ones on top.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scene {
+    pub width: f64,
+    pub height: f64,
+    pub shapes: Vec<Shape>,
+}
+
+impl Scene {
+    pub(crate) fn new(width: f64, height: f64) -> Self {
+        // The white ground makes dark text legible on a dark page too.
+        let ground = Shape::Rectangle { from: (0.0, 0.0), to: (width, height), colour: Colour::hex(0xFFFFFF) };
+        Self { width, height, shapes: vec![ground] }
+    }
+
+    pub(crate) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {
+        let (left, right) = (from.0.min(to.0), from.0.max(to.0));
+        let (top, bottom) = (from.1.min(to.1), from.1.max(to.1));
+        self.shapes.push(Shape::Rectangle { from: (left, top), to: (right, bottom), colour });
+    }
+
+    pub(crate) fn polygon(&mut self, points: Vec<Point>, colour: Colour) {
+        self.shapes.push(Shape::Polygon { points, colour });
+    }
+
+    pub(crate) fn circle(&mut self, centre: Point, radius: f64, colour: Colour) {
+        self.shapes.push(Shape::Circle { centre, radius, colour });
+    }
+
+    pub(crate) fn line(&mut self, points: Vec<Point>, width: f64, colour: Colour) {
+        self.shapes.push(Shape::Line { points, width, colour });
+    }
+
+    /// A line of `on` and `off` lengths in turn; an empty pattern is a solid line.
+    pub(crate) fn dashed(&mut self, points: &[Point], width: f64, colour: Colour, pattern: &[f64]) {
+        if pattern.is_empty() {
+            return self.line(points.to_vec(), width, colour);
+        }
+        for dash in dashes(points, pattern) {
+            self.line(dash, width, colour);
+        }
+    }
+
+    pub(crate) fn text(&mut self, label: Label) {
+        self.shapes.push(Shape::Text(label));
+    }
+}
+
+/// The drawn stretches of a dashed path, corners included.
+fn dashes(points: &[Point], pattern: &[f64]) -> Vec<Vec<Point>> {
+    let mut out = Vec::new();
+    let mut stretch: Vec<Point> = points.first().copied().into_iter().collect();
+    let (mut step, mut left) = (0, pattern[0]);
+    for ends in points.windows(2) {
+        let (from, to) = (ends[0], ends[1]);
+        let length = (to.0 - from.0).hypot(to.1 - from.1);
+        let mut gone = 0.0;
+        while length - gone > left {
+            gone += left;
+            let at = (from.0 + (to.0 - from.0) * gone / length, from.1 + (to.1 - from.1) * gone / length);
+            if step % 2 == 0 {
+                stretch.push(at);
+                out.push(std::mem::take(&mut stretch));
+            } else {
+                stretch = vec![at];
+            }
+            step += 1;
+            // A pattern of zeros would never get to the end.
+            left = pattern[step % pattern.len()].max(0.5);
+        }
+        left -= length - gone;
+        if step % 2 == 0 {
+            stretch.push(to);
+        }
+    }
+    if stretch.len() > 1 {
+        out.push(stretch);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashes_go_around_corners_and_keep_their_length() {
+        let path = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)];
+        let drawn = dashes(&path, &[8.0, 4.0]);
+        assert_eq!(drawn, vec![vec![(0.0, 0.0), (8.0, 0.0)], vec![(10.0, 2.0), (10.0, 10.0)]]);
+        let around = dashes(&path, &[12.0, 100.0]);
+        assert_eq!(around, vec![vec![(0.0, 0.0), (10.0, 0.0), (10.0, 2.0)]]);
+    }
+
+    #[test]
+    fn a_rectangle_may_be_given_from_any_corner() {
+        let mut scene = Scene::new(10.0, 10.0);
+        scene.rectangle((5.0, 6.0), (1.0, 2.0), Colour::hex(0));
+        assert!(matches!(scene.shapes[1], Shape::Rectangle { from: (1.0, 2.0), to: (5.0, 6.0), .. }));
+    }
+}

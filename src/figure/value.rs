@@ -1,0 +1,140 @@
+//! The finished picture as a value: shown in a notebook, saved to a file, set beside others.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use polars::prelude::DataFrame;
+
+use super::render;
+use super::scene::Scene;
+use crate::display::{self, Bundle, Show, picture};
+use crate::error::{Error, Result};
+
+/// A picture with its description and the frame it was drawn from.
+#[derive(Clone)]
+pub struct Figure {
+    svg: String,
+    png: Vec<u8>,
+    alt: String,
+    frame: DataFrame,
+    width: u32,
+}
+
+impl Figure {
+    pub(super) fn of(scene: &Scene, alt: String, frame: &DataFrame) -> Result<Self> {
+        Ok(Self { svg: render::svg(scene, &alt)?, png: render::png(scene)?, alt, frame: frame.clone(), width: scene.width as u32 })
+    }
+
+    /// The picture as an SVG document, for paper and web pages.
+    pub fn svg(&self) -> &str {
+        &self.svg
+    }
+
+    /// The bytes of the picture as a PNG file of twice its logical size, for dense screens.
+    pub fn png(&self) -> &[u8] {
+        &self.png
+    }
+
+    /// What the picture shows, in words.
+    pub fn alt(&self) -> &str {
+        &self.alt
+    }
+
+    /// The frame the picture was drawn from.
+    pub fn frame(&self) -> &DataFrame {
+        &self.frame
+    }
+
+    /// Writes the picture to a file, as SVG or PNG by the path's extension. A file that was there is replaced whole or not at all.
+    ///
+    /// # Errors
+    /// The extension is neither `.svg` nor `.png`, or the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let bytes = match extension.as_deref() {
+            Some("svg") => self.svg.as_bytes(),
+            Some("png") => &self.png,
+            _ => return Err(Error::input(format!("figure: `{}` ends in neither .svg nor .png", path.display()))),
+        };
+        write_whole(path, bytes)
+            .map_err(|error| Error::file(format!("cannot write `{}`: is the folder there and writable?", path.display())).because(error))
+    }
+
+    /// HTML that shows the picture anywhere: no inline SVG, which many notebook viewers drop.
+    fn html(&self, width: &str) -> String {
+        format!(
+            "<img src=\"data:image/png;base64,{}\" width=\"{width}\" alt=\"{}\">",
+            display::base64(&self.png),
+            display::escape(&self.alt)
+        )
+    }
+}
+
+/// Writes beside the target first, so that a full disk or a crash leaves no half picture.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    // Temporary files are private; a picture is made to be shared, as any file a program writes.
+    #[cfg(unix)]
+    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
+}
+
+impl fmt::Debug for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Figure({})", self.alt)
+    }
+}
+
+impl Show for Figure {
+    fn bundle(&self) -> Bundle {
+        Bundle {
+            plain: format!("[figure] {}", self.alt),
+            html: Some(self.html(&self.width.to_string())),
+            png: Some(self.png.clone()),
+            alt: self.alt.clone(),
+        }
+    }
+}
+
+/// Several figures as one value, because a notebook cell shows one.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    figures: Vec<Figure>,
+    beside: bool,
+}
+
+impl Figures {
+    /// Side by side.
+    pub fn row(figures: impl IntoIterator<Item = Figure>) -> Self {
+        Self { figures: figures.into_iter().collect(), beside: true }
+    }
+
+    /// Below each other.
+    pub fn column(figures: impl IntoIterator<Item = Figure>) -> Self {
+        Self { figures: figures.into_iter().collect(), beside: false }
+    }
+
+    /// The figures, in order.
+    pub fn figures(&self) -> &[Figure] {
+        &self.figures
+    }
+}
+
+impl Show for Figures {
+    fn bundle(&self) -> Bundle {
+        let parts: Vec<Bundle> = self.figures.iter().map(Show::bundle).collect();
+        if !self.beside || parts.len() < 2 {
+            return parts.bundle();
+        }
+        let share = format!("{}%", 100 / parts.len() - 1);
+        let pictures: Vec<&[u8]> = self.figures.iter().map(Figure::png).collect();
+        let html = self.figures.iter().map(|figure| figure.html(&share)).collect::<Vec<_>>().join("\n");
+        let png = picture::beside(&pictures);
+        Bundle { html: Some(html), png, ..Bundle::stack(parts.into_iter().map(|part| Bundle { png: None, ..part }).collect()) }
+    }
+}
