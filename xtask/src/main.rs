@@ -1,1 +1,99 @@
-fn main() {}
+//! `cargo xtask`: set-up, and the commands that stand on it.
+//!
+//! Everything made here lies in `.ia2/` beside the project's own files (the kernelspec, copied to the user's Jupyter folder, is the one exception),
+//! and deleting that folder undoes it.
+
+mod bench;
+mod check;
+mod command;
+mod failure;
+mod notebooks;
+mod project;
+mod setup;
+
+use std::process::ExitCode;
+
+use failure::{Failure, Result};
+use project::Project;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  quickstart [--lab] [--cuda]   set up what is missing and run notebooks/quickstart.ipynb;
+                                --lab opens JupyterLab there instead
+  setup [--cuda]                set up what is missing, nothing more
+  notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
+                                --write commits what comes out
+  test                          everything CI runs
+  bench                         compare with the Python libraries (release build, minutes)
+
+  --cuda                        libtorch with its CUDA part (a download of several GB)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result {
+    let Some((command, rest)) = arguments.split_first() else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let project = Project::here();
+    match command.as_str() {
+        "setup" => {
+            let flags = Flags::parse(rest, &["--cuda"], false)?;
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: false })
+        }
+        "quickstart" => {
+            let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: flags.has("--lab") })?;
+            if flags.has("--lab") { notebooks::open_lab(&project) } else { notebooks::quickstart(&project) }
+        }
+        "notebooks" => {
+            let flags = Flags::parse(rest, &["--write"], true)?;
+            setup::run(&project, setup::Options::default())?;
+            notebooks::run(&project, flags.has("--write"), &flags.names)
+        }
+        "test" => {
+            Flags::parse(rest, &[], false)?;
+            check::run(&project)
+        }
+        "bench" => {
+            setup::run(&project, setup::Options::default())?;
+            bench::run(&project, rest)
+        }
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Failure::new(format!("there is no command `{other}`"), USAGE)),
+    }
+}
+
+/// What follows a command: flags it knows, and names where it takes some.
+struct Flags {
+    flags: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Flags {
+    fn parse(arguments: &[String], known: &[&str], takes_names: bool) -> Result<Flags> {
+        let (flags, names): (Vec<String>, Vec<String>) = arguments.iter().cloned().partition(|argument| argument.starts_with('-'));
+        let stray = flags.iter().find(|flag| !known.contains(&flag.as_str())).or(if takes_names { None } else { names.first() });
+        match stray {
+            Some(stray) => Err(Failure::new(format!("`{stray}` is not understood here"), USAGE)),
+            None => Ok(Flags { flags, names }),
+        }
+    }
+
+    fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|given| given == flag)
+    }
+}

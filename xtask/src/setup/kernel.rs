@@ -19,6 +19,14 @@ use crate::project::{self, Project};
 /// Kernels that can run at the same time.
 const FOLDERS: usize = 4;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+const REMEDIES: &[(&str, &str)] = &[
+    ("No space left", "free some disk space and run the command again"),
+    ("failed to download", "check the network and run the command again; what is compiled is kept"),
+    ("Could not resolve host", "check the network and run the command again; what is compiled is kept"),
+    ("signal: 9", "the compiler was killed, probably for want of memory: close other programs, or set CARGO_BUILD_JOBS=1"),
+    ("could not compile `ia2`", "the library itself does not compile: see the errors above"),
+    ("", "read the log; run the command again to go on where it stopped"),
+];
 
 pub fn make(project: &Project, parts: &mut Parts) -> Result {
     kernelspec(project)?;
@@ -29,6 +37,11 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
         parts.announce("the library, built ahead for notebooks");
     }
     let started = Instant::now();
+    if changed {
+        // evcxr looks at the packages of all platforms, at every start; they had better be here.
+        let mut fetch = cargo_in(project, &first);
+        command::logged(project, "notebook-fetch", fetch.arg("fetch"), REMEDIES)?;
+    }
     build(project, &first)?;
     if changed {
         parts.done(started, ".ia2/notebook");
@@ -105,7 +118,10 @@ fn workspace(project: &Project, folder: &Path) -> Result<bool> {
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\n{lib}[dependencies]\nia2 = {{ path = {root} }}\n"
         )
     };
-    let mut changed = project::write(&folder.join("Cargo.toml"), &format!("# Written by `cargo xtask setup`.\n{members}\n{profiles}"))?;
+    // A loop written in a cell should not be twenty times slower than it need be; compiling the cell takes hardly longer.
+    let cells = "[profile.dev.package.ctx]\nopt-level = 1\n";
+    let manifest = format!("# Written by `cargo xtask setup`.\n{members}\n{profiles}\n{cells}");
+    let mut changed = project::write(&folder.join("Cargo.toml"), &manifest)?;
     changed |= project::write(&folder.join("anchor/Cargo.toml"), &package("anchor", "0.0.0", ""))?;
     project::write(&folder.join("anchor/src/lib.rs"), "")?;
     // evcxr rewrites this one. A running kernel's is left alone.
@@ -140,24 +156,18 @@ fn profiles(manifest: &str) -> String {
     text
 }
 
-/// Builds the library exactly as evcxr's cargo will see it, or cells would build it again.
+/// Builds the library, and leaves `ctx` to evcxr.
 fn build(project: &Project, folder: &Path) -> Result {
+    let mut cargo = cargo_in(project, folder);
+    command::logged(project, "notebook", cargo.args(["build", "--package", "anchor", "--target", TRIPLE]), REMEDIES)
+}
+
+/// cargo as evcxr runs it; anything else, and cells would build the library again.
+fn cargo_in(project: &Project, folder: &Path) -> std::process::Command {
     let mut cargo = command::cargo(project);
-    cargo.current_dir(folder.join("ctx")).args(["build", "--package", "anchor", "--target", TRIPLE]);
+    cargo.current_dir(folder.join("ctx"));
     cargo.env("CARGO_TARGET_DIR", "target").env("CARGO_BUILD_BUILD_DIR", "target").env("RUSTFLAGS", "-Cprefer-dynamic");
-    command::logged(
-        project,
-        "notebook",
-        &mut cargo,
-        &[
-            ("No space left", "free some disk space and run the command again"),
-            ("failed to download", "check the network and run the command again; what is compiled is kept"),
-            ("Could not resolve host", "check the network and run the command again; what is compiled is kept"),
-            ("signal: 9", "the compiler was killed, probably for want of memory: close other programs, or set CARGO_BUILD_JOBS=1"),
-            ("could not compile `ia2`", "the library itself does not compile: see the errors above"),
-            ("", "read the log; run the command again to go on where it stopped"),
-        ],
-    )
+    cargo
 }
 
 /// Makes a further build folder, unless a kernel runs in it or it is up to date.
