@@ -8,6 +8,7 @@
 //! `target` folder is given the compiled dependencies too, so that `cargo test` need not compile them again.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -172,7 +173,7 @@ fn cargo_in(project: &Project, folder: &Path) -> std::process::Command {
 
 /// Makes a further build folder, unless a kernel runs in it or it is up to date.
 fn copy_folder(project: &Project, first: &Path, folder: &Path) -> Result {
-    if workspace_of(first) == workspace_of(folder) && same_file_age(&library(first), &library(folder)) {
+    if workspace_of(first) == workspace_of(folder) && same_age(&library(first), &library(folder)) {
         return Ok(());
     }
     fs::create_dir_all(folder).at(folder)?;
@@ -181,13 +182,7 @@ fn copy_folder(project: &Project, first: &Path, folder: &Path) -> Result {
     if lock_file.try_lock().is_err() {
         return Ok(());
     }
-    for entry in fs::read_dir(folder).at(folder)? {
-        let path = entry.at(folder)?.path();
-        if path != lock {
-            project::remove(&path)?;
-        }
-    }
-    link_tree(&target(first), &target(folder), &|name| !is_cell(name))?;
+    link_tree(&target(first), &target(folder), &|name| !is_cell(name), true)?;
     // The lock file of cargo knows the two members already; with it nothing is looked up again.
     fs::copy(first.join("Cargo.lock"), folder.join("Cargo.lock")).at(folder)?;
     fs::copy(first.join("Cargo.lock.project"), folder.join("Cargo.lock.project")).at(folder)?;
@@ -199,7 +194,7 @@ fn workspace_of(folder: &Path) -> Option<(String, String)> {
     Some((fs::read_to_string(folder.join("Cargo.toml")).ok()?, fs::read_to_string(folder.join("Cargo.lock.project")).ok()?))
 }
 
-fn same_file_age(a: &Path, b: &Path) -> bool {
+fn same_age(a: &Path, b: &Path) -> bool {
     let age = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     age(a).is_some() && age(a) == age(b)
 }
@@ -212,7 +207,7 @@ fn share_dependencies(project: &Project, first: &Path) -> Result {
     if stamp.exists() {
         return Ok(());
     }
-    link_tree(&source, &destination, &|name| !is_cell(name) && !name.starts_with("ia2-") && !name.starts_with("libia2"))?;
+    link_tree(&source, &destination, &|name| !is_cell(name) && !name.starts_with("ia2-") && !name.starts_with("libia2"), false)?;
     project::write(&stamp, "The dependencies here were compiled for notebooks (`cargo xtask setup`).\n")?;
     Ok(())
 }
@@ -223,33 +218,30 @@ fn is_cell(name: &str) -> bool {
     cell || ["incremental", ".cargo-lock", "CACHEDIR.TAG", ".rustc_info.json", "cargo-timings"].contains(&name)
 }
 
-/// Copies what a folder lacks of another, keeping times (cargo judges by them). Compiled libraries are linked, so that they take no disk;
-/// they are replaced when they change, never written into. What cargo does write into is copied.
-fn link_tree(source: &Path, destination: &Path, wanted: &dyn Fn(&str) -> bool) -> Result {
+/// Copies what a folder lacks of another, and with `refresh` what is older there, keeping times (cargo judges by them). What is compiled is
+/// linked, so that it takes no disk: it is replaced when it changes, never written into. What cargo does write into is copied.
+fn link_tree(source: &Path, destination: &Path, wanted: &dyn Fn(&str) -> bool, refresh: bool) -> Result {
     fs::create_dir_all(destination).at(destination)?;
     for entry in fs::read_dir(source).at(source)? {
         let entry = entry.at(source)?;
         let (from, to) = (entry.path(), destination.join(entry.file_name()));
-        let kind = entry.file_type().at(&from)?;
         if !wanted(&entry.file_name().to_string_lossy()) {
             continue;
         }
-        if kind.is_dir() {
-            link_tree(&from, &to, wanted)?;
-        } else if kind.is_file() && !to.exists() {
-            let compiled = from.extension().is_some_and(|extension| ["rlib", "rmeta", "so", "a"].iter().any(|known| extension == *known));
-            if !(compiled && fs::hard_link(&from, &to).is_ok()) {
-                copy_with_time(&from, &to)?;
+        let metadata = entry.metadata().at(&from)?;
+        if metadata.is_dir() {
+            link_tree(&from, &to, wanted, refresh)?;
+        } else if metadata.is_file() && (!to.exists() || refresh && !same_age(&from, &to)) {
+            let compiled = ["rlib", "rmeta", "so", "a"].iter().any(|known| from.extension().is_some_and(|extension| extension == *known));
+            project::remove(&to)?;
+            if !((compiled || metadata.permissions().mode() & 0o111 != 0) && fs::hard_link(&from, &to).is_ok()) {
+                fs::copy(&from, &to).at(&to)?;
+                let modified = metadata.modified().at(&from)?;
+                File::options().write(true).open(&to).and_then(|file| file.set_modified(modified)).at(&to)?;
             }
         }
     }
     Ok(())
-}
-
-fn copy_with_time(from: &Path, to: &Path) -> Result {
-    let modified = from.metadata().and_then(|metadata| metadata.modified()).at(from)?;
-    fs::copy(from, to).at(to)?;
-    File::options().write(true).open(to).and_then(|file| file.set_modified(modified)).at(to)
 }
 
 /// A JSON (and TOML) string.
