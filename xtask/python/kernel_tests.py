@@ -14,6 +14,8 @@ from pathlib import Path
 
 from jupyter_client.manager import start_new_kernel
 
+import notebooks
+
 ROOT = Path(sys.argv[1]).resolve()
 START_TIMEOUT = 600
 CELL_TIMEOUT = 300
@@ -135,6 +137,19 @@ def the_kernel_builds_with_the_projects_lock(kernel):
         assert not strange, f"{lock}: {sorted(strange)}"
 
 
+def outputs_are_compared_as_they_should(_kernel):
+    """The rules at the head of notebooks.py."""
+    same = lambda old, new, band=None: not notebooks.differences(old, new, band)
+    assert same("loss 0.1234", "loss 0.12338") and not same("loss 0.123", "loss 0.126")
+    assert same("12345.6", "12349.9") and not same("12345.6", "12545.6")
+    assert not same("8 examples", "9 examples") and same("accuracy 0.91", "accuracy 0.88", 0.05)
+    assert not same("accuracy 0.91", "accuracy 0.81", 0.05) and same("tokens 200", "tokens 190", 0.1)
+    assert same("done in 3.2 s, 41.5 tokens/s, 1:07 left", "done in 12 s, 7 tokens/s, 0:59 left")
+    assert same("│ a ┆ 0.5 │\n└───┘", "│ a   ┆ 0.5   │\n└───────┘") and not same("│ a ┆ 0.5 │", "│ b ┆ 0.5 │")
+    assert not same("0.5", "NaN") and same("-1.0e-9", "3.0e-9") and not same("-0.5", "0.5")
+    assert not same("layer.3.attn 1.0", "layer.4.attn 1.0")
+
+
 def report_times(kernel):
     """Not a test: how long warm cells take."""
     cells = ["let a = 1 + 1;", "a * 2", 'let name = format!("{a}");', "name.len()", "let t = Tensor::ones([2, 2], (Kind::Float, Device::Cpu));"]
@@ -152,6 +167,7 @@ def main() -> int:
         a_panic_is_survived,
         two_kernels_do_not_meet,
         the_kernel_builds_with_the_projects_lock,
+        outputs_are_compared_as_they_should,
     ]
     kernel = Kernel()
     failed = []
