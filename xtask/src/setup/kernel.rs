@@ -33,12 +33,10 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
     kernelspec(project)?;
     evcxr_configuration(project)?;
     let first = folder(project, 1);
-    let changed = workspace(project, &first)?;
-    if changed || !is_built(project) {
-        parts.announce("the library, built ahead for notebooks");
-    }
+    let changed = workspace(project, &first)? || !is_built(project);
     let started = Instant::now();
     if changed {
+        parts.announce("the library, built ahead for notebooks");
         // evcxr looks at the packages of all platforms, at every start; they had better be here.
         let mut fetch = cargo_in(project, &first);
         command::logged(project, "notebook-fetch", fetch.arg("fetch"), REMEDIES)?;

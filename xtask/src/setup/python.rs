@@ -17,7 +17,10 @@ pub const PIP_REMEDIES: &[(&str, &str)] = &[
     ("Temporary failure in name resolution", "check the network (pip reads https_proxy and PIP_INDEX_URL) and run the command again"),
     ("Failed to establish a new connection", "check the network (pip reads https_proxy and PIP_INDEX_URL) and run the command again"),
     ("CERTIFICATE_VERIFY_FAILED", "name your network's certificates to pip with PIP_CERT and run the command again"),
-    ("No matching distribution", "check that your package index has the version named in the log (a mirror may lag behind)"),
+    (
+        "No matching distribution",
+        "check the network, and that your package index (PIP_INDEX_URL) has the version named in the log: a mirror may lag behind",
+    ),
     ("", "read the log; a run after an interrupted download starts that part again"),
 ];
 
