@@ -1,12 +1,13 @@
 //! Seeded draws that stay the same over machines and versions of this crate.
 
-use rand::RngCore;
+use rand_pcg::rand_core::RngCore;
 use rand_pcg::Pcg64;
 
 /// A seeded source of draws (PCG XSL RR 128/64, O'Neill 2014).
 ///
 /// Shuffling is written out here because `rand` does not promise the same order over its own versions, and a run's seed
 /// must name the same split for as long as somebody may want to repeat it.
+#[derive(Clone)]
 pub(crate) struct Random(Pcg64);
 
 impl Random {
@@ -40,6 +41,11 @@ impl Random {
                 return (wide >> 64) as usize;
             }
         }
+    }
+
+    /// A uniform draw from `[0, 1)`, with 53 random bits.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// `count` different numbers of `0..from` in random order (all of them when `count >= from`).

@@ -1,6 +1,225 @@
-//! Models: their configuration and their weights.
+//! Language models: files to a decoder, forwards, responses.
 
+mod batch;
 pub mod config;
+mod decoder;
 pub mod family;
+mod forward;
+mod generate;
 mod keys;
+mod resolve;
+mod respond;
 pub mod weights;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tch::{Device, Kind, Tensor};
+
+pub use config::Config;
+pub use decoder::{Decoder, Depth};
+pub use forward::{Gradients, Logits, Sample};
+pub use generate::{Ending, Generated, Generation};
+pub use respond::{Response, Responses};
+
+use crate::error::{Error, Result};
+use crate::libtorch::{self, door};
+use crate::nn::{Adapt, Pass};
+use crate::tokenizer::Tokenizer;
+use weights::Weights;
+
+/// A decoder with its tokenizer, perhaps with an adapter on it.
+///
+/// A clone shares the weights. What is done to a model (hooks, adapters) is done to the value at hand; the weights never change.
+#[derive(Clone)]
+pub struct Model {
+    base: Rc<Base>,
+    adapter: Option<Rc<dyn Adapt>>,
+}
+
+struct Base {
+    folder: PathBuf,
+    config: Config,
+    decoder: Decoder,
+    tokenizer: Option<Tokenizer>,
+    device: Device,
+}
+
+/// Where and in which kind a model is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    device: Option<Device>,
+    kind: Option<Kind>,
+}
+
+impl OpenOptions {
+    /// The best device (CUDA where there is one), the kind of the checkpoint.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Holds the weights on `device`.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Holds the weights in `kind`: `Float`, `BFloat16`, `Half`, or `Double` for verification.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Opens a model as [`Model::open`] does.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open(self, name: impl AsRef<Path>) -> Result<Model> {
+        let folder = resolve::folder(name.as_ref())?;
+        door(&format!("opening {}", folder.display()), || self.open_folder(folder))
+    }
+
+    fn open_folder(self, folder: PathBuf) -> Result<Model> {
+        let config = Config::open(&folder)?;
+        let device = match self.device {
+            Some(device) => device,
+            None => libtorch::best_device()?,
+        };
+        let tokenizer = if folder.join("tokenizer.json").exists() { Some(Tokenizer::open(&folder)?) } else { None };
+        if let Some(size) = tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > config.vocab_size) {
+            return Err(Error::input(format!(
+                "{}: the tokenizer knows {size} tokens, but the embedding has only {} rows: they do not belong together; use the model's own tokenizer.json",
+                folder.display(),
+                config.vocab_size
+            )));
+        }
+        let mut weights = Weights::open(&folder, device, self.kind)?;
+        let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
+        weights.finish()?;
+        Ok(Model { base: Rc::new(Base { folder, config, decoder, tokenizer, device }), adapter: None })
+    }
+}
+
+impl Model {
+    /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
+    /// `generation_config.json`; or a name like `Qwen/Qwen3-0.6B` that lies in the Hugging Face cache (`HF_HOME`).
+    ///
+    /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
+    ///
+    /// # Errors
+    /// A missing or malformed file, an unknown family or config key, weights that are missing, unused, mis-shaped or not finite, a tokenizer
+    /// that exceeds the embedding: each named.
+    pub fn open(name: impl AsRef<Path>) -> Result<Self> {
+        OpenOptions::new().open(name)
+    }
+
+    /// A model around a decoder of the caller's making, e.g. one with fresh weights to be trained.
+    pub fn from_parts(config: Config, decoder: Decoder, tokenizer: Option<Tokenizer>, device: Device) -> Self {
+        Self { base: Rc::new(Base { folder: PathBuf::new(), config, decoder, tokenizer, device }), adapter: None }
+    }
+
+    /// The same weights with an adapter on them; an adapter already there is replaced.
+    pub(crate) fn adapted(&self, adapter: Rc<dyn Adapt>) -> Self {
+        Self { base: self.base.clone(), adapter: Some(adapter) }
+    }
+
+    /// The same weights without an adapter.
+    pub fn base(&self) -> Self {
+        Self { base: self.base.clone(), adapter: None }
+    }
+
+    /// True if an adapter is on the weights.
+    pub fn is_adapted(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// What the model's `config.json` says.
+    pub fn config(&self) -> &Config {
+        &self.base.config
+    }
+
+    /// The folder it was opened from.
+    pub fn folder(&self) -> &Path {
+        &self.base.folder
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> Device {
+        self.base.device
+    }
+
+    /// The kind the weights are held in.
+    pub fn kind(&self) -> Kind {
+        self.base.decoder.kind()
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// The model's folder has no `tokenizer.json`.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.base.tokenizer.as_ref().ok_or_else(|| {
+            Error::file(format!("{} has no tokenizer.json: put the model's own there, or work on token ids", self.base.folder.display()))
+        })
+    }
+
+    /// Every place where a hook can read or replace a value, in the order in which a forward reaches them.
+    pub fn hook_points(&self) -> &[String] {
+        self.base.decoder.hook_points()
+    }
+
+    /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
+    pub fn sites(&self) -> Vec<(String, (i64, i64))> {
+        self.base.decoder.sites()
+    }
+
+    /// Width of the last axis of the value `[example, token, width]` at a hook point.
+    ///
+    /// # Errors
+    /// The path is no hook point, or its value has other axes or comes after the decoder: read it with an observer.
+    pub fn width_at(&self, path: &str) -> Result<i64> {
+        if !self.hook_points().iter().any(|point| point == path) {
+            return Err(Error::input(format!("`{path}` is no hook point of this model: see `hook_points()`")));
+        }
+        if path == "lm_head" || path.ends_with(".pattern") || path.ends_with("q_norm") || path.ends_with("k_norm") {
+            return Err(Error::input(format!("the value at `{path}` is not [example, token, hidden]: read it with `Hooks::observe` in a forward")));
+        }
+        let site = self.sites().into_iter().find(|(site, _)| site == path);
+        Ok(site.map_or(self.config().hidden_size, |(_, (_, out))| out))
+    }
+
+    pub(crate) fn decoder(&self) -> &Decoder {
+        &self.base.decoder
+    }
+
+    pub(crate) fn pass<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize]) -> Pass<'a, 'h> {
+        let config = self.config();
+        let mut pass = Pass::new(positions, &config.rope, config.head_dim, self.kind(), examples);
+        pass.adapter = self.adapter.as_deref();
+        pass
+    }
+
+    pub(crate) fn check<R: AsRef<[u32]>>(&self, rows: &[R], extra: usize) -> Result<()> {
+        batch::check(rows, extra, self.config().vocab_size as usize, self.config().max_positions as usize)
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let config = self.config();
+        write!(
+            f,
+            "Model({}, {} layers, hidden {}, {} heads / {} kv_heads, vocab {}, {:.2} M parameters, {:?} on {:?}{})",
+            config.family.model_type(),
+            config.layers,
+            config.hidden_size,
+            config.heads,
+            config.kv_heads,
+            config.vocab_size,
+            config.parameters() as f64 / 1e6,
+            self.kind(),
+            self.device(),
+            if self.is_adapted() { ", adapted" } else { "" }
+        )
+    }
+}

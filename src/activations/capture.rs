@@ -1,0 +1,242 @@
+//! Capture: sites x layers x positions x kind x device, decided before anything is stored.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::{Activations, bytes};
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::model::{Depth, Generation, Model, Responses, Sample};
+use crate::nn::{HookPoint, Hooks, Selection};
+use crate::prompt::Prompts;
+
+/// Which tokens of an example are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Positions {
+    /// The places that predict the response tokens: the last prompt token, then each response token but the last.
+    Response,
+    /// The prompt's tokens.
+    Prompt,
+    /// The last prompt token alone.
+    Last,
+    /// The prompt's tokens and the response tokens but the last.
+    All,
+}
+
+impl Positions {
+    /// First position and how many, given the lengths of prompt and response.
+    fn span(self, prompt: usize, response: usize) -> (usize, usize) {
+        match self {
+            Self::Response => (prompt - 1, response),
+            Self::Prompt => (0, prompt),
+            Self::Last => (prompt - 1, 1),
+            Self::All => (0, prompt + response - 1),
+        }
+    }
+
+    /// True if nothing before the decode position is wanted.
+    fn is_narrow(self) -> bool {
+        matches!(self, Self::Response | Self::Last)
+    }
+}
+
+/// What to capture. Defaults: response positions, the model's kind, on the CPU.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    pattern: String,
+    positions: Positions,
+    kind: Option<Kind>,
+    device: Device,
+    batch: usize,
+}
+
+/// What a capture will store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// `[example, layer, token, hidden]`.
+    pub shape: [i64; 4],
+    /// Bytes of the values.
+    pub bytes: u64,
+    /// The module paths along the axis *layer*.
+    pub hook_points: Vec<String>,
+}
+
+/// Activations of a model on given responses at the response positions: `Capture::at(pattern).of(model, responses)`.
+///
+/// # Errors
+/// As [`Capture::of`].
+pub fn capture(model: &Model, responses: &Responses, pattern: &str) -> Result<Activations> {
+    Capture::at(pattern).of(model, responses)
+}
+
+impl Capture {
+    /// The hook points that `pattern` selects, e.g. `model.layers.*.self_attn`.
+    pub fn at(pattern: &str) -> Self {
+        Self { pattern: pattern.to_string(), positions: Positions::Response, kind: None, device: Device::Cpu, batch: 16 }
+    }
+
+    /// Which tokens.
+    pub fn positions(mut self, positions: Positions) -> Self {
+        self.positions = positions;
+        self
+    }
+
+    /// The kind values are stored in.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Where values are stored.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Examples per forward.
+    pub fn batch(mut self, examples: usize) -> Self {
+        self.batch = examples.max(1);
+        self
+    }
+
+    /// What [`Capture::of`] will store, before it runs.
+    ///
+    /// # Errors
+    /// No responses; the pattern selects nothing or hook points of different widths.
+    pub fn plan(&self, model: &Model, responses: &Responses) -> Result<Plan> {
+        let spans: Vec<(usize, usize)> = responses.rows().iter().map(|row| self.span(&row.tokens)).collect();
+        self.plan_for(model, spans.len(), spans.iter().map(|span| span.1).max().unwrap_or(0))
+    }
+
+    fn span(&self, sample: &Sample) -> (usize, usize) {
+        self.positions.span(sample.prompt.len(), sample.response.len())
+    }
+
+    fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<Plan> {
+        if examples == 0 {
+            return Err(Error::input("there are no responses to capture activations of"));
+        }
+        let hook_points = Selection::new(&self.pattern)?.of(model.hook_points())?;
+        let widths = hook_points.iter().map(|path| model.width_at(path)).collect::<Result<Vec<_>>>()?;
+        if widths.iter().any(|width| *width != widths[0]) {
+            return Err(Error::input(format!("`{}` selects hook points of different widths: capture them one kind at a time", self.pattern)));
+        }
+        let shape = [examples as i64, hook_points.len() as i64, tokens as i64, widths[0]];
+        Ok(Plan { shape, bytes: bytes(&shape, self.kind.unwrap_or(model.kind())), hook_points })
+    }
+
+    /// Activations of `model` on given responses: one teacher-forced forward per batch.
+    ///
+    /// # Errors
+    /// As [`Capture::plan`]; a prompt and response over the context.
+    pub fn of(&self, model: &Model, responses: &Responses) -> Result<Activations> {
+        door("capture", || {
+            let _inference = tch::no_grad_guard();
+            let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
+            let store = Store::new(self, model, self.plan(model, responses)?, samples.iter().map(|sample| self.span(sample)).collect());
+            let mut order: Vec<usize> = (0..samples.len()).collect();
+            order.sort_by_key(|&index| samples[index].prompt.len() + samples[index].response.len());
+            for examples in order.chunks(self.batch) {
+                let chosen: Vec<&Sample> = examples.iter().map(|&index| samples[index]).collect();
+                let mut hooks = Hooks::new();
+                hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));
+                hooks.bind(model.hook_points())?;
+                model.teach(&chosen, Depth::Hooks, Some(&mut hooks), self.positions == Positions::Response)?;
+            }
+            store.finish(self.positions, responses.clone())
+        })
+    }
+
+    /// Responses, and their activations caught while they are generated with the KV cache: nothing is computed twice.
+    ///
+    /// # Errors
+    /// As [`Model::respond`] and [`Capture::plan`].
+    pub fn while_responding(&self, model: &Model, prompts: &Prompts) -> Result<(Responses, Activations)> {
+        self.while_generating(model, prompts, &Generation::for_form(prompts.form()))
+    }
+
+    /// [`Capture::while_responding`] with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`Capture::while_responding`].
+    pub fn while_generating(&self, model: &Model, prompts: &Prompts, settings: &Generation) -> Result<(Responses, Activations)> {
+        door("capture while generating", || {
+            let rows = model.encode(prompts)?;
+            let limit = settings.max_new_tokens();
+            let spans: Vec<(usize, usize)> = rows.iter().map(|row| self.positions.span(row.len(), limit)).collect();
+            let plan = self.plan_for(model, rows.len(), spans.iter().map(|span| span.1).max().unwrap_or(0))?;
+            let mut store = Store::new(self, model, plan, spans);
+            let mut hooks = Hooks::new();
+            hooks.observe(&self.pattern, |point, value| store.put(point, point.examples, value));
+            hooks.bind(model.hook_points())?;
+            let generated = model.generate_hooked(&rows, settings, Some(&mut hooks), self.positions.is_narrow())?;
+            drop(hooks);
+            store.spans = generated.iter().map(|row| self.span(&row.tokens)).collect();
+            let responses = Responses::new(prompts, generated);
+            let activations = store.finish(self.positions, responses.clone())?;
+            Ok((responses, activations))
+        })
+    }
+}
+
+/// Values being filled in.
+struct Store {
+    values: Tensor,
+    hook_points: Vec<String>,
+    /// First position and count per example.
+    spans: Vec<(usize, usize)>,
+    /// How many tokens of each example and hook point have come.
+    seen: RefCell<Vec<usize>>,
+}
+
+impl Store {
+    fn new(capture: &Capture, model: &Model, plan: Plan, spans: Vec<(usize, usize)>) -> Self {
+        let values = Tensor::zeros(plan.shape, (capture.kind.unwrap_or(model.kind()), capture.device));
+        let seen = RefCell::new(vec![0; spans.len() * plan.hook_points.len()]);
+        Self { values, hook_points: plan.hook_points, spans, seen }
+    }
+
+    /// Copies the wanted tokens of `value [example, token, hidden]`; `examples` are the rows in the store.
+    ///
+    /// A value holds consecutive positions from `point.positions`' first on, be it a whole prompt, the kept tokens or one new token.
+    fn put(&self, point: &HookPoint<'_>, examples: &[usize], value: &Tensor) -> Result<()> {
+        let place = self.hook_points.iter().position(|path| path == point.path);
+        let place = place.ok_or_else(|| Error::internal(format!("an unexpected hook point {}", point.path)))?;
+        let value = value.to_device(self.values.device()).to_kind(self.values.kind());
+        let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
+        for (row, &example) in examples.iter().enumerate() {
+            let first = firsts[row.min(firsts.len() - 1)] as usize;
+            let (start, count) = self.spans[example];
+            let from = start.max(first);
+            let to = (start + count).min(first + value.size()[1] as usize);
+            if from >= to {
+                continue;
+            }
+            let (taken, tokens) = ((from - first) as i64, (to - from) as i64);
+            let target = self.values.get(example as i64).get(place as i64).narrow(0, (from - start) as i64, tokens);
+            target.shallow_clone().copy_(&value.get(row as i64).narrow(0, taken, tokens));
+            self.seen.borrow_mut()[example * self.hook_points.len() + place] += tokens as usize;
+        }
+        Ok(())
+    }
+
+    fn finish(self, positions: Positions, responses: Responses) -> Result<Activations> {
+        let longest = self.spans.iter().map(|span| span.1).max().unwrap_or(0) as i64;
+        // Responses may have ended before the limit: keep what is there, in memory of its own.
+        let values = if longest < self.values.size()[2] { self.values.narrow(2, 0, longest).contiguous() } else { self.values };
+        let lengths: Vec<usize> = self.spans.iter().map(|span| span.1).collect();
+        for (example, &length) in lengths.iter().enumerate() {
+            // The prefill of a ragged batch carries padding behind short prompts; what later tokens did not overwrite must not stay.
+            if (length as i64) < longest {
+                let _ = values.get(example as i64).narrow(1, length as i64, longest - length as i64).zero_();
+            }
+            let seen = &self.seen.borrow()[example * self.hook_points.len()..(example + 1) * self.hook_points.len()];
+            if let Some(place) = seen.iter().position(|&tokens| tokens < length) {
+                return Err(Error::internal(format!("{} gave {} of {length} tokens of example {example}", self.hook_points[place], seen[place])));
+            }
+        }
+        Ok(Activations { values, hook_points: self.hook_points, lengths, positions, responses })
+    }
+}

@@ -1,0 +1,183 @@
+//! Activations: what flows through a model, owned, with named axes.
+
+mod capture;
+mod file;
+
+use polars::prelude::*;
+use tch::{Kind, Tensor};
+
+pub use capture::{Capture, Plan, Positions, capture};
+
+use crate::axes;
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::model::{Responses, Sample};
+use crate::similarity;
+
+/// Values at some hook points at some tokens of some examples.
+///
+/// `values` has the axes `[example, layer, token, hidden]`: *layer* runs over [`Activations::hook_points`], *token* over the chosen
+/// positions; from an example's length on, values are zero.
+#[derive(Debug)]
+pub struct Activations {
+    values: Tensor,
+    hook_points: Vec<String>,
+    lengths: Vec<usize>,
+    positions: Positions,
+    responses: Responses,
+}
+
+impl Activations {
+    /// Activations from elsewhere, at the response positions of `responses`: `values [example, layer, token, hidden]`, one layer per hook point.
+    ///
+    /// # Errors
+    /// The axes do not agree with the responses and hook points, or a value is not finite.
+    pub fn new(values: Tensor, hook_points: Vec<String>, responses: Responses) -> Result<Self> {
+        let lengths: Vec<usize> = responses.rows().iter().map(|row| row.tokens.response.len()).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0) as i64;
+        let expected = [Some(lengths.len() as i64), Some(hook_points.len() as i64), Some(longest), None];
+        axes::expect(&values, "activations", &["example", "layer", "token", "hidden"], &expected)?;
+        axes::finite(&values, "activations")?;
+        Ok(Self { values, hook_points, lengths, positions: Positions::Response, responses })
+    }
+
+    /// `[example, layer, token, hidden]`.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// The module paths along the axis *layer*.
+    pub fn hook_points(&self) -> &[String] {
+        &self.hook_points
+    }
+
+    /// How many tokens each example has.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Which tokens were captured.
+    pub fn positions(&self) -> Positions {
+        self.positions
+    }
+
+    /// The prompts and responses these are activations of.
+    pub fn responses(&self) -> &Responses {
+        &self.responses
+    }
+
+    /// Number of examples.
+    pub fn examples(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Bytes the values occupy.
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.values.size(), self.values.kind())
+    }
+
+    /// The values of one example, `[layer, token, hidden]` with its own number of tokens.
+    ///
+    /// # Errors
+    /// There is no such example.
+    pub fn example(&self, index: usize) -> Result<Tensor> {
+        let length = *self.lengths.get(index).ok_or_else(|| {
+            Error::input(format!("example {index} does not exist: there are {}", self.examples()))
+        })?;
+        Ok(self.values.get(index as i64).narrow(1, 0, length as i64))
+    }
+
+
+    /// The values' bytes, for a digest.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        crate::file::content(&self.values)
+    }
+
+    /// A summary, one row per hook point: `hook_point`, `layer`, `examples`, `tokens`, `hidden`, `kind`, `mean`, `std`, `norm` (mean over tokens), `bytes`.
+    ///
+    /// # Errors
+    /// When libtorch or polars refuse.
+    pub fn frame(&self) -> Result<DataFrame> {
+        door("summarising activations", || {
+            let size = self.values.size();
+            let tokens: usize = self.lengths.iter().sum();
+            let (mut mean, mut std, mut norm) = (Vec::new(), Vec::new(), Vec::new());
+            for point in 0..size[1] {
+                let real = (0..self.examples()).map(|example| Ok(self.example(example)?.get(point))).collect::<Result<Vec<_>>>()?;
+                let real = Tensor::cat(&real, 0).to_kind(Kind::Float);
+                mean.push(real.mean(None).double_value(&[]));
+                std.push(real.std(false).double_value(&[]));
+                norm.push(real.norm_scalaropt_dim(2, [-1i64], false).mean(None).double_value(&[]));
+            }
+            let rows = self.hook_points.len();
+            Ok(df!(
+                "hook_point" => self.hook_points.clone(),
+                "layer" => self.layers(),
+                "examples" => vec![self.examples() as u32; rows],
+                "tokens" => vec![tokens as u32; rows],
+                "hidden" => vec![size[3] as u32; rows],
+                "kind" => vec![format!("{:?}", self.values.kind()); rows],
+                "mean" => mean,
+                "std" => std,
+                "norm" => norm,
+                "bytes" => vec![self.bytes() / rows.max(1) as u64; rows],
+            )?)
+        })
+    }
+
+    /// Layer numbers along the axis *layer*; null where a hook point lies in no layer.
+    fn layers(&self) -> Vec<Option<u32>> {
+        self.hook_points.iter().map(|path| crate::nn::layer_of(path).map(|layer| layer as u32)).collect()
+    }
+
+    /// asim with other activations of the same examples and tokens, one row per hook point: `hook_point`, `layer`, `asim`.
+    ///
+    /// Cosine similarity per example, layer and token over *hidden*, then the mean over the tokens of each example (the shorter length,
+    /// where the two differ) and over examples, as in the paper. In `[-1, 1]`.
+    ///
+    /// # Errors
+    /// The two do not hold the same examples or hook points; an activation is zero or NaN.
+    pub fn asim(&self, other: &Self) -> Result<DataFrame> {
+        door("asim", || {
+            if self.hook_points != other.hook_points {
+                let shown = |paths: &[String]| paths.first().map(|path| format!("{} paths from `{path}` on", paths.len())).unwrap_or_default();
+                return Err(Error::input(format!(
+                    "the two hold different hook points: {} and {}",
+                    shown(&self.hook_points),
+                    shown(&other.hook_points)
+                )));
+            }
+            let queries = |activations: &Self| activations.responses.rows().iter().map(|row| row.prompt.example.query.clone()).collect::<Vec<_>>();
+            if queries(self) != queries(other) {
+                return Err(Error::input("the two hold activations of different examples, or in another order: capture both for the same queries"));
+            }
+            let mut total = vec![0f64; self.hook_points.len()];
+            for index in 0..self.examples() {
+                let tokens = self.lengths[index].min(other.lengths[index]) as i64;
+                let cut = |activations: &Self| Ok::<_, Error>(activations.example(index)?.narrow(1, 0, tokens));
+                let cosine = similarity::asim(&cut(self)?, &cut(other)?)?.mean_dim([-1i64].as_slice(), false, Kind::Double);
+                for (sum, value) in total.iter_mut().zip(Vec::<f64>::try_from(cosine)?) {
+                    *sum += value / self.examples() as f64;
+                }
+            }
+            Ok(df!("hook_point" => self.hook_points.clone(), "layer" => self.layers(), "asim" => total)?)
+        })
+    }
+}
+
+impl Clone for Activations {
+    /// Shares the values.
+    fn clone(&self) -> Self {
+        Self {
+            values: self.values.shallow_clone(),
+            hook_points: self.hook_points.clone(),
+            lengths: self.lengths.clone(),
+            positions: self.positions,
+            responses: self.responses.clone(),
+        }
+    }
+}
+
+fn bytes(size: &[i64], kind: Kind) -> u64 {
+    size.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64
+}

@@ -1,0 +1,72 @@
+//! Trained parameters in one stretch of memory.
+
+use tch::{Device, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Named parameters that are views of one flat tensor: an optimiser's step, a checkpoint and a copy are each one operation.
+#[derive(Debug)]
+pub(crate) struct Parameters {
+    flat: Tensor,
+    entries: Vec<(String, Tensor)>,
+}
+
+impl Parameters {
+    /// Copies the given tensors, in their order, onto `device`.
+    pub fn new(tensors: Vec<(String, Tensor)>, device: Device) -> Result<Self> {
+        if tensors.is_empty() {
+            return Err(Error::input("the adapter has no parameters: its sites select nothing"));
+        }
+        let flat = Tensor::cat(&tensors.iter().map(|(_, tensor)| tensor.detach().to_device(device).reshape([-1])).collect::<Vec<_>>(), 0);
+        Ok(Self::over(flat, tensors.into_iter().map(|(name, tensor)| (name, tensor.size())).collect()))
+    }
+
+    fn over(flat: Tensor, layout: Vec<(String, Vec<i64>)>) -> Self {
+        let mut start = 0;
+        let mut entries = Vec::with_capacity(layout.len());
+        for (name, size) in layout {
+            let count = size.iter().product();
+            // A leaf of its own for autograd, in the flat tensor's memory.
+            entries.push((name, flat.narrow(0, start, count).view(size.as_slice()).detach().set_requires_grad(true)));
+            start += count;
+        }
+        Self { flat, entries }
+    }
+
+    /// All parameters, `[parameter]`; writing into it changes the entries.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// Each parameter by its name; leaves that require gradients.
+    pub fn entries(&self) -> &[(String, Tensor)] {
+        &self.entries
+    }
+
+    /// A parameter by name.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        let entry = self.entries.iter().find(|(entry, _)| entry == name);
+        entry.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
+    }
+
+    pub fn duplicate(&self) -> Result<Self> {
+        let layout = self.entries.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+        Ok(Self::over(self.flat.copy(), layout))
+    }
+
+    /// Overwrites all parameters.
+    pub fn set(&self, flat: &Tensor) -> Result<()> {
+        if flat.size() != self.flat.size() {
+            return Err(Error::input(format!("{} parameters given, the adapter has {}", flat.numel(), self.flat.numel())));
+        }
+        self.flat.shallow_clone().copy_(flat);
+        Ok(())
+    }
+
+    /// The gradient of `loss` in the flat layout.
+    pub fn gradient(&self, loss: &Tensor) -> Tensor {
+        let leaves: Vec<&Tensor> = self.entries.iter().map(|(_, leaf)| leaf).collect();
+        let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
+        Tensor::cat(&gradients.iter().map(|gradient| gradient.reshape([-1])).collect::<Vec<_>>(), 0)
+    }
+}

@@ -1,0 +1,86 @@
+//! Files: read with errors that name them, written whole or not at all.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Makes a folder and those above it.
+pub(crate) fn folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| Error::file(format!("cannot make the folder {}", path.display())).because(error))
+}
+
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))
+}
+
+/// Writes beside the target and renames: a reader sees the old file or the new one, never half of it.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let cannot = |error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(cannot)?;
+    file.write_all(bytes).map_err(cannot)?;
+    file.as_file().sync_all().map_err(cannot)?;
+    file.persist(path).map_err(|error| cannot(error.error))?;
+    Ok(())
+}
+
+/// A tensor's bytes in their order, wherever it lies.
+pub(crate) fn content(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+    let mut data = vec![0u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut data, tensor.numel());
+    data
+}
+
+/// Tensors and text metadata as one safetensors file.
+pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    let mut bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let kind = tensor.kind();
+        let dtype = match kind {
+            Kind::Float => Dtype::F32,
+            Kind::Double => Dtype::F64,
+            Kind::Half => Dtype::F16,
+            Kind::BFloat16 => Dtype::BF16,
+            Kind::Int64 => Dtype::I64,
+            other => return Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
+        };
+        bytes.push((name.clone(), dtype, tensor.size().iter().map(|&axis| axis as usize).collect(), content(tensor)));
+    }
+    let views = bytes.iter().map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)));
+    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+    let whole = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
+    write(path, &whole.map_err(|error| Error::internal(format!("serialising {}", path.display())).because(error))?)
+}
+
+/// All tensors of a safetensors file by name.
+pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
+    Ok(read_with_metadata(path)?.0)
+}
+
+/// All tensors by name, and the text metadata.
+pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
+    let malformed = |error| Error::file(format!("{} is no readable safetensors file (truncated?)", path.display())).because(error);
+    let bytes = std::fs::read(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
+    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::I64 => Kind::Int64,
+            other => return Err(Error::file(format!("{}: `{name}` has the unsupported type {other:?}", path.display()))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
+        tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}

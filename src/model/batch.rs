@@ -1,0 +1,126 @@
+//! Token ids of several examples as one tensor.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Ragged rows of token ids, padded on the right.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// `[example, token]`.
+    pub ids: Tensor,
+    pub lengths: Vec<usize>,
+}
+
+impl Batch {
+    pub fn new<R: AsRef<[u32]>>(rows: &[R], device: Device) -> Self {
+        let lengths: Vec<usize> = rows.iter().map(|row| row.as_ref().len()).collect();
+        let width = lengths.iter().copied().max().unwrap_or(0);
+        let mut flat = vec![0i64; rows.len() * width];
+        for (row, ids) in rows.iter().enumerate() {
+            for (token, &id) in ids.as_ref().iter().enumerate() {
+                flat[row * width + token] = i64::from(id);
+            }
+        }
+        let ids = Tensor::from_slice(&flat).view([rows.len() as i64, width as i64]).to_device(device);
+        Self { ids, lengths }
+    }
+
+    pub fn rows(&self) -> i64 {
+        self.ids.size()[0]
+    }
+
+    pub fn tokens(&self) -> i64 {
+        self.ids.size()[1]
+    }
+
+    /// `[example, token]`, true where a token is real.
+    pub fn real(&self) -> Tensor {
+        let lengths: Vec<i64> = self.lengths.iter().map(|&length| length as i64).collect();
+        let lengths = Tensor::from_slice(&lengths).to_device(self.ids.device()).unsqueeze(1);
+        Tensor::arange(self.tokens(), (Kind::Int64, self.ids.device())).unsqueeze(0).lt_tensor(&lengths)
+    }
+}
+
+/// `count` token indices of each row starting at `starts`, as `[example, longest]` (short rows repeat their last index) and the
+/// flat indices of the real ones within it, `[token]`.
+pub(crate) fn spans(starts: &[usize], counts: &[usize], device: Device) -> (Tensor, Tensor) {
+    let width = counts.iter().copied().max().unwrap_or(0);
+    let mut indices = Vec::with_capacity(starts.len() * width);
+    let mut real = Vec::new();
+    for (row, (&start, &count)) in starts.iter().zip(counts).enumerate() {
+        for offset in 0..width {
+            indices.push((start + offset.min(count.saturating_sub(1))) as i64);
+            if offset < count {
+                real.push((row * width + offset) as i64);
+            }
+        }
+    }
+    let indices = Tensor::from_slice(&indices).view([starts.len() as i64, width as i64]).to_device(device);
+    (indices, Tensor::from_slice(&real).to_device(device))
+}
+
+/// Refuses what no forward can take: an empty batch, an empty prompt, an id outside the vocabulary, a prompt over the context.
+pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, vocabulary: usize, context: usize) -> Result<()> {
+    if rows.is_empty() {
+        return Err(Error::input("the batch is empty: give at least one prompt"));
+    }
+    for (index, row) in rows.iter().enumerate() {
+        let row = row.as_ref();
+        if row.is_empty() {
+            return Err(Error::input(format!("prompt {index} has no tokens: give at least one")));
+        }
+        if let Some(&id) = row.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::input(format!("prompt {index} holds token id {id}, but the model's vocabulary ends at {}", vocabulary - 1)));
+        }
+        if row.len() + extra > context {
+            return Err(Error::input(format!(
+                "prompt {index} has {} tokens{}, but the model's context is {context}: use fewer demonstrations or a shorter query",
+                row.len(),
+                if extra > 0 { format!(" and up to {extra} more to come") } else { String::new() }
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many leading tokens all rows share, leaving each row at least one of its own.
+pub(crate) fn shared_prefix<R: AsRef<[u32]>>(rows: &[R]) -> usize {
+    let Some((first, rest)) = rows.split_first() else { return 0 };
+    let first = first.as_ref();
+    let mut shared = first.len().saturating_sub(1);
+    for row in rest {
+        let row = row.as_ref();
+        shared = shared.min(row.len().saturating_sub(1));
+        shared = first.iter().zip(row).take(shared).take_while(|(a, b)| a == b).count();
+    }
+    shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_pad_with_the_last_index_and_name_the_real_places() {
+        let (indices, real) = spans(&[2, 5], &[3, 1], Device::Cpu);
+        assert_eq!(Vec::<Vec<i64>>::try_from(indices).unwrap(), [[2, 3, 4], [5, 5, 5]]);
+        assert_eq!(Vec::<i64>::try_from(real).unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_shared_prefix_leaves_each_row_a_token() {
+        assert_eq!(shared_prefix(&[vec![1, 2, 3], vec![1, 2, 4, 5]]), 2);
+        assert_eq!(shared_prefix(&[vec![1, 2], vec![1, 2, 3]]), 1);
+        assert_eq!(shared_prefix::<Vec<u32>>(&[]), 0);
+    }
+
+    #[test]
+    fn unusable_batches_say_why() {
+        let text = |rows: &[Vec<u32>], extra| check(rows, extra, 10, 4).unwrap_err().to_string();
+        assert!(text(&[], 0).contains("empty"));
+        assert!(text(&[vec![]], 0).contains("prompt 0 has no tokens"));
+        assert!(text(&[vec![1], vec![10]], 0).contains("prompt 1 holds token id 10"));
+        assert!(text(&[vec![1, 2, 3]], 2).contains("context is 4"));
+    }
+}

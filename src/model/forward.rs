@@ -1,0 +1,161 @@
+//! Forwards over given tokens: plain, with hooks, with gradients, and over taught responses.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::batch::{self, Batch};
+use super::decoder::Depth;
+use super::Model;
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::nn::{self, Hooks, Pass};
+
+/// Logits of a plain forward.
+#[derive(Debug)]
+pub struct Logits {
+    /// `[example, token, vocab]`; from an example's length on, values are padding.
+    pub values: Tensor,
+    /// Real tokens of each example.
+    pub lengths: Vec<usize>,
+}
+
+/// Gradients of a scalar at hook points.
+#[derive(Debug)]
+pub struct Gradients {
+    /// The scalar.
+    pub scalar: f64,
+    /// Per hook point, in forward order: its path, its value and the gradient of the scalar there, both of the value's shape.
+    pub points: Vec<(String, Tensor, Tensor)>,
+}
+
+/// A prompt and the response whose tokens are taught or measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Tokens before the response; never empty.
+    pub prompt: Vec<u32>,
+    /// Tokens of the response; never empty.
+    pub response: Vec<u32>,
+}
+
+impl Sample {
+    /// The tokens a forward reads: the last response token is predicted, never read.
+    fn read(&self) -> Vec<u32> {
+        let mut tokens = self.prompt.clone();
+        tokens.extend_from_slice(&self.response[..self.response.len().saturating_sub(1)]);
+        tokens
+    }
+}
+
+/// What a forward over samples gives; the first axis runs over all response tokens of all samples, one sample after the other.
+pub(crate) struct Taught {
+    /// Normalised hidden states `[token, hidden]`; `None` if the forward ended at the last hook point.
+    pub hidden: Option<Tensor>,
+    /// Token ids `[token]` to be predicted there.
+    pub labels: Tensor,
+    /// Response lengths.
+    pub counts: Vec<usize>,
+}
+
+impl Model {
+    /// Logits at every token of every prompt, `[example, token, vocab]`.
+    ///
+    /// # Errors
+    /// An empty batch, an empty prompt, an id outside the vocabulary, a prompt over the context.
+    pub fn forward(&self, prompts: &[Vec<u32>]) -> Result<Logits> {
+        self.forward_with(prompts, &mut Hooks::new())
+    }
+
+    /// [`Model::forward`] with observers and editors.
+    ///
+    /// # Errors
+    /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
+    pub fn forward_with(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
+        door("forward", || {
+            let _inference = tch::no_grad_guard();
+            self.logits_of(prompts, hooks)
+        })
+    }
+
+    fn logits_of(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
+        self.check(prompts, 0)?;
+        hooks.bind(self.hook_points())?;
+        let batch = Batch::new(prompts, self.device());
+        let examples: Vec<usize> = (0..prompts.len()).collect();
+        let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        pass.hooks = Some(hooks);
+        let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
+        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        let values = self.decoder().logits(&hidden, &mut pass)?;
+        drop(pass);
+        hooks.finish()?;
+        Ok(Logits { values, lengths: batch.lengths })
+    }
+
+    /// The gradient of `scalar(logits)` with respect to the values at the hook points that `pattern` selects.
+    ///
+    /// `scalar` gets the logits `[example, token, vocab]` and must return one element.
+    ///
+    /// # Errors
+    /// As [`Model::forward_with`]; a scalar that is not one element, not finite, or does not depend on a selected value.
+    pub fn gradients(&self, prompts: &[Vec<u32>], pattern: &str, scalar: impl Fn(&Tensor) -> Tensor) -> Result<Gradients> {
+        door("gradients", || {
+            let mut values: Vec<(String, Tensor)> = Vec::new();
+            let mut hooks = Hooks::new();
+            hooks.edit(pattern, |point, value| {
+                // The base weights need no gradient, so the first value has none either: it becomes the leaf of the graph.
+                let value = if value.requires_grad() { value.shallow_clone() } else { value.detach().set_requires_grad(true) };
+                values.push((point.path.to_string(), value.shallow_clone()));
+                Ok(Some(value))
+            });
+            let logits = self.logits_of(prompts, &mut hooks)?.values;
+            drop(hooks);
+            let result = scalar(&logits);
+            if result.numel() != 1 {
+                return Err(Error::input(format!("the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`", result.size())));
+            }
+            let number = result.double_value(&[]);
+            if !number.is_finite() {
+                return Err(Error::numeric(format!("the scalar is {number}: its gradient means nothing")));
+            }
+            if !result.requires_grad() {
+                return Err(Error::input("the scalar does not depend on the values selected: compute it from the logits it is given"));
+            }
+            let inputs: Vec<&Tensor> = values.iter().map(|(_, value)| value).collect();
+            let gradients = Tensor::run_backward(&[result.reshape([])], &inputs, false, false);
+            let points = values.into_iter().zip(gradients).map(|((path, value), gradient)| (path, value.detach(), gradient)).collect();
+            Ok(Gradients { scalar: number, points })
+        })
+    }
+
+    /// A forward over prompts and their given responses. Hidden states come at the response positions, the places that *predict* the
+    /// response tokens (the last prompt token, then each response token but the last).
+    ///
+    /// With `narrow`, the last layer computes those positions alone, and hooks on it see `[example, longest response, hidden]`.
+    /// The hooks must be bound. Gradients flow if the caller lets them.
+    pub(crate) fn teach(&self, samples: &[&Sample], depth: Depth, hooks: Option<&mut Hooks<'_>>, narrow: bool) -> Result<Taught> {
+        let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
+        self.check(&rows, 0)?;
+        let batch = Batch::new(&rows, self.device());
+        let starts: Vec<usize> = samples.iter().map(|sample| sample.prompt.len() - 1).collect();
+        let counts: Vec<usize> = samples.iter().map(|sample| sample.response.len()).collect();
+        let (keep, real) = batch::spans(&starts, &counts, self.device());
+        let labels: Vec<i64> = samples.iter().flat_map(|sample| sample.response.iter().map(|&id| i64::from(id))).collect();
+
+        let examples: Vec<usize> = (0..samples.len()).collect();
+        let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        pass.hooks = hooks;
+        pass.keep = narrow.then(|| keep.shallow_clone());
+        let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?.map(|hidden| {
+            let hidden = if narrow { hidden } else { Pass::gather(&hidden, &keep) };
+            let width = hidden.size()[2];
+            hidden.reshape([-1, width]).index_select(0, &real)
+        });
+        Ok(Taught { hidden, labels: Tensor::from_slice(&labels).to_device(self.device()), counts })
+    }
+
+    /// Logits `[token, vocab]` of hidden states `[token, hidden]`.
+    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
+        self.decoder().logits(hidden, &mut pass)
+    }
+}

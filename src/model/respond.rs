@@ -1,0 +1,152 @@
+//! Prompts to responses, as text.
+
+use polars::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Ending, Generated, Generation, Model, Sample};
+use crate::error::Result;
+use crate::prompt::{AnswerForm, Prompt, Prompts};
+
+/// A prompt and what the model answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// What was asked.
+    pub prompt: Prompt,
+    /// Tokens of prompt and response.
+    pub tokens: Sample,
+    /// The response up to its stop string.
+    pub text: String,
+    /// Why it ended.
+    pub ending: Ending,
+    /// Tokens chosen where the two best logits were closer than 1e-4.
+    pub close_calls: usize,
+}
+
+/// Responses in the order of their prompts, with the form that answers take.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Responses {
+    form: AnswerForm,
+    rows: Vec<Response>,
+}
+
+impl Responses {
+    pub(crate) fn new(prompts: &Prompts, generated: Vec<Generated>) -> Self {
+        let row = |(prompt, Generated { tokens, text, ending, close_calls }): (&Prompt, Generated)| {
+            Response { prompt: prompt.clone(), tokens, text, ending, close_calls }
+        };
+        Self { form: prompts.form().clone(), rows: prompts.iter().zip(generated).map(row).collect() }
+    }
+
+    /// Responses from elsewhere, e.g. taught by hand.
+    pub fn from_rows(form: AnswerForm, rows: Vec<Response>) -> Self {
+        Self { form, rows }
+    }
+
+    /// One per prompt.
+    pub fn rows(&self) -> &[Response] {
+        &self.rows
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The form that answers take.
+    pub fn form(&self) -> &AnswerForm {
+        &self.form
+    }
+
+    /// The prompts that were asked.
+    pub fn prompts(&self) -> Prompts {
+        Prompts::new(self.rows.iter().map(|row| row.prompt.clone()).collect()).with_form(self.form.clone())
+    }
+
+    /// The same response tokens after the queries alone: what an adapted model has to say without seeing demonstrations.
+    ///
+    /// # Errors
+    /// The model has no tokenizer, or cannot encode a query.
+    pub fn without_demonstrations(&self, model: &Model) -> Result<Self> {
+        let tokenizer = model.tokenizer()?;
+        let mut rows = self.rows.clone();
+        for row in &mut rows {
+            row.prompt.demonstrations.clear();
+            row.tokens.prompt = tokenizer.encode(&row.prompt.text())?;
+        }
+        Ok(Self { form: self.form.clone(), rows })
+    }
+
+    /// `index`, `demonstrations` (count), `query`, `response`, `gold`, `correct`, `tokens`, `ending`, `close_calls`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let correct = |row: &Response| {
+            let gold = self.form.answer(&row.prompt.example.gold);
+            gold.is_some() && self.form.answer(&row.text) == gold
+        };
+        Ok(df!(
+            "index" => self.rows.iter().map(|row| row.prompt.index as u32).collect::<Vec<_>>(),
+            "demonstrations" => self.rows.iter().map(|row| row.prompt.demonstrations.len() as u32).collect::<Vec<_>>(),
+            "query" => self.rows.iter().map(|row| row.prompt.example.query.as_str()).collect::<Vec<_>>(),
+            "response" => self.rows.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(),
+            "gold" => self.rows.iter().map(|row| row.prompt.example.gold.as_str()).collect::<Vec<_>>(),
+            "correct" => self.rows.iter().map(correct).collect::<Vec<_>>(),
+            "tokens" => self.rows.iter().map(|row| row.tokens.response.len() as u32).collect::<Vec<_>>(),
+            "ending" => self.rows.iter().map(|row| row.ending.name()).collect::<Vec<_>>(),
+            "close_calls" => self.rows.iter().map(|row| row.close_calls as u32).collect::<Vec<_>>(),
+        )?)
+    }
+}
+
+impl std::fmt::Debug for Responses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tokens: usize = self.rows.iter().map(|row| row.tokens.response.len()).sum();
+        write!(f, "Responses({} rows, {tokens} tokens)", self.len())
+    }
+}
+
+impl Model {
+    /// Greedy responses to prompts: stop string and length limit are those of the prompts' answer form.
+    ///
+    /// # Errors
+    /// As [`Model::generate`]; the model has no tokenizer.
+    pub fn respond(&self, prompts: &Prompts) -> Result<Responses> {
+        self.respond_as(prompts, &Generation::for_form(prompts.form()))
+    }
+
+    /// [`Model::respond`] with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`Model::respond`].
+    pub fn respond_as(&self, prompts: &Prompts, settings: &Generation) -> Result<Responses> {
+        Ok(Responses::new(prompts, self.generate(&self.encode(prompts)?, settings)?))
+    }
+
+    /// The prompts' tokens, with the tokenizer's special tokens.
+    ///
+    /// # Errors
+    /// The model has no tokenizer; a prompt is empty or over the context.
+    pub fn encode(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
+        let tokenizer = self.tokenizer()?;
+        let rows = prompts.iter().map(|prompt| tokenizer.encode(&prompt.text())).collect::<Result<Vec<_>>>()?;
+        self.check(&rows, 0)?;
+        Ok(rows)
+    }
+}
+
+impl Generation {
+    /// Greedy, with the stop string and length limit of an answer form.
+    pub fn for_form(form: &AnswerForm) -> Self {
+        let settings = Self::greedy(form.max_new_tokens());
+        match form.stop() {
+            Some(stop) => settings.stop(stop),
+            None => settings,
+        }
+    }
+}

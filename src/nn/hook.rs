@@ -1,0 +1,286 @@
+//! Hook points: named places in a forward where a value can be read or replaced.
+
+use std::collections::HashMap;
+
+use tch::Tensor;
+
+use crate::error::{Error, Result};
+
+/// One firing of a hook: where it is and which examples and tokens the value holds.
+#[derive(Debug)]
+pub struct HookPoint<'p> {
+    /// Module path in Hugging Face spelling, e.g. `model.layers.3.self_attn`.
+    pub path: &'p str,
+    /// Which examples of the caller's batch the value's first axis holds, in order.
+    pub examples: &'p [usize],
+    /// Logical position of each token, `[example, token]` (or `[1, token]` where all examples agree); 0 is the first real token.
+    ///
+    /// Batches are padded on the right: from an example's length on, values are padding.
+    pub positions: &'p Tensor,
+}
+
+impl HookPoint<'_> {
+    /// The 0-based layer that the path names, if it lies in a layer.
+    pub fn layer(&self) -> Option<usize> {
+        layer_of(self.path)
+    }
+}
+
+/// The 0-based layer that a module path names.
+pub(crate) fn layer_of(path: &str) -> Option<usize> {
+    path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}
+
+type Observe<'a> = Box<dyn FnMut(&HookPoint<'_>, &Tensor) -> Result<()> + 'a>;
+type Edit<'a> = Box<dyn FnMut(&HookPoint<'_>, &Tensor) -> Result<Option<Tensor>> + 'a>;
+
+enum Action<'a> {
+    Observe(Observe<'a>),
+    Edit(Edit<'a>),
+}
+
+struct Tap<'a> {
+    pattern: String,
+    action: Action<'a>,
+    fired: bool,
+}
+
+/// Observers and editors for one call. They live in the caller's scope and are handed to the call, so nothing stays registered after it.
+///
+/// ```
+/// # use ia2::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let model = Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/models/tiny-icl"))?;
+/// let mut norms = Vec::new();
+/// let mut hooks = Hooks::new();
+/// hooks.observe("model.layers.*.self_attn", |point, value| {
+///     norms.push((point.path.to_string(), value.norm().double_value(&[])));
+///     Ok(())
+/// });
+/// model.forward_with(&[vec![1, 2, 3]], &mut hooks)?;
+/// drop(hooks);
+/// assert_eq!(norms.len(), model.config().layers);
+/// # Ok(()) }
+/// ```
+#[derive(Default)]
+pub struct Hooks<'a> {
+    taps: Vec<Tap<'a>>,
+    bound: HashMap<String, Vec<usize>>,
+    outer: Option<&'a mut (dyn Fire + 'a)>,
+}
+
+/// Hooks of a longer life, already bound, that fire before those of one forward.
+trait Fire {
+    fn wants(&self, path: &str) -> bool;
+    fn paths(&self) -> Vec<&str>;
+    fn call(&mut self, point: &HookPoint<'_>, value: Tensor) -> Result<Tensor>;
+}
+
+impl<'a> Hooks<'a> {
+    /// No hooks yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No hooks of its own yet, on top of `outer`, which is bound already.
+    pub(crate) fn on_top_of(outer: &'a mut Hooks<'_>) -> Self {
+        Self { outer: Some(outer), ..Self::default() }
+    }
+
+    /// Reads the value at every hook point that `pattern` selects (see [`Selection`]).
+    pub fn observe(&mut self, pattern: &str, read: impl FnMut(&HookPoint<'_>, &Tensor) -> Result<()> + 'a) -> &mut Self {
+        self.push(pattern, Action::Observe(Box::new(read)))
+    }
+
+    /// Replaces the value at every hook point that `pattern` selects; `None` leaves it as it is.
+    ///
+    /// The replacement must have the value's shape and kind. A call in which an editor never replaced anything is an error:
+    /// a patch that silently did nothing is the classic mistake of activation patching.
+    pub fn edit(&mut self, pattern: &str, edit: impl FnMut(&HookPoint<'_>, &Tensor) -> Result<Option<Tensor>> + 'a) -> &mut Self {
+        self.push(pattern, Action::Edit(Box::new(edit)))
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.taps.is_empty()
+    }
+
+    fn push(&mut self, pattern: &str, action: Action<'a>) -> &mut Self {
+        self.taps.push(Tap { pattern: pattern.to_string(), action, fired: false });
+        self
+    }
+
+    /// Resolves the patterns against a model's hook points; selecting nothing is an error.
+    pub(crate) fn bind(&mut self, points: &[String]) -> Result<()> {
+        self.bound.clear();
+        for (index, tap) in self.taps.iter_mut().enumerate() {
+            tap.fired = false;
+            for path in Selection::new(&tap.pattern)?.of(points)? {
+                self.bound.entry(path).or_default().push(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// True if any hook reads or edits `path`.
+    pub(crate) fn wants(&self, path: &str) -> bool {
+        Fire::wants(self, path)
+    }
+
+    /// The bound paths.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        Fire::paths(self)
+    }
+
+    /// Lets the hooks see a value and perhaps replace it.
+    pub(crate) fn call(&mut self, point: &HookPoint<'_>, value: Tensor) -> Result<Tensor> {
+        Fire::call(self, point, value)
+    }
+
+    /// At the end of a call: an editor that never replaced a value is an error.
+    pub(crate) fn finish(&self) -> Result<()> {
+        match self.taps.iter().find(|tap| matches!(tap.action, Action::Edit(_)) && !tap.fired) {
+            Some(tap) => Err(Error::input(format!(
+                "the editor at `{}` never replaced a value: it returned None each time it was called; check its condition",
+                tap.pattern
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Fire for Hooks<'_> {
+    fn wants(&self, path: &str) -> bool {
+        self.bound.contains_key(path) || self.outer.as_ref().is_some_and(|outer| outer.wants(path))
+    }
+
+    fn paths(&self) -> Vec<&str> {
+        let outer = self.outer.iter().flat_map(|outer| outer.paths());
+        self.bound.keys().map(String::as_str).chain(outer).collect()
+    }
+
+    fn call(&mut self, point: &HookPoint<'_>, mut value: Tensor) -> Result<Tensor> {
+        if let Some(outer) = &mut self.outer
+            && outer.wants(point.path)
+        {
+            value = outer.call(point, value)?;
+        }
+        let Some(taps) = self.bound.get(point.path) else { return Ok(value) };
+        for &index in taps {
+            let tap = &mut self.taps[index];
+            match &mut tap.action {
+                Action::Observe(read) => read(point, &value)?,
+                Action::Edit(edit) => {
+                    let Some(replacement) = edit(point, &value)? else { continue };
+                    if replacement.size() != value.size() || replacement.kind() != value.kind() {
+                        return Err(Error::input(format!(
+                            "editor at `{}` returned {:?} {:?}, the value there is {:?} {:?}: return the same shape and kind",
+                            point.path,
+                            replacement.kind(),
+                            replacement.size(),
+                            value.kind(),
+                            value.size()
+                        )));
+                    }
+                    tap.fired = true;
+                    value = replacement;
+                }
+            }
+        }
+        Ok(value)
+    }
+}
+
+impl std::fmt::Debug for Hooks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.taps.iter().map(|tap| &tap.pattern)).finish()
+    }
+}
+
+/// A selection of module paths: patterns separated by commas, `*` standing for any text without a dot.
+///
+/// `model.layers.*.self_attn` selects one hook point per layer, `model.layers.0.mlp, lm_head` two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection(Vec<String>);
+
+impl Selection {
+    /// Reads the patterns; an empty one is an error.
+    pub fn new(text: &str) -> Result<Self> {
+        let patterns: Vec<String> = text.split(',').map(|part| part.trim().to_string()).collect();
+        if patterns.iter().any(String::is_empty) {
+            return Err(Error::input(format!("`{text}` holds an empty pattern: write for example `model.layers.*.self_attn`")));
+        }
+        Ok(Self(patterns))
+    }
+
+    /// True if a pattern matches the path.
+    pub fn matches(&self, path: &str) -> bool {
+        self.0.iter().any(|pattern| matches(pattern.as_bytes(), path.as_bytes()))
+    }
+
+    /// The paths selected, in the order given; a pattern that selects none is an error.
+    pub fn of(&self, paths: &[String]) -> Result<Vec<String>> {
+        for pattern in &self.0 {
+            if !paths.iter().any(|path| matches(pattern.as_bytes(), path.as_bytes())) {
+                let shown: Vec<&str> = paths.iter().map(String::as_str).filter(|path| layer_of(path).unwrap_or(0) == 0).collect();
+                return Err(Error::input(format!(
+                    "`{pattern}` selects none of the {} paths; layer 0 and the rest are: {}",
+                    paths.len(),
+                    shown.join(", ")
+                )));
+            }
+        }
+        Ok(paths.iter().filter(|path| self.matches(path)).cloned().collect())
+    }
+}
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => {
+            let reach = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
+            (0..=reach).any(|taken| matches(rest, &text[taken..]))
+        }
+        Some((first, rest)) => text.first() == Some(first) && matches(rest, &text[1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stays_within_one_part_of_the_path() -> Result<()> {
+        let select = Selection::new("model.layers.*.self_attn")?;
+        assert!(select.matches("model.layers.11.self_attn"));
+        assert!(!select.matches("model.layers.1.self_attn.q_proj"));
+        assert!(!select.matches("model.layers.1.mlp"));
+        assert!(Selection::new("*.layers.1*.mlp, lm_head")?.matches("model.layers.12.mlp"));
+        assert!(Selection::new("a,,b").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn selecting_nothing_names_the_pattern_and_the_choices() {
+        let error = Selection::new("model.layers.*.selfattn").and_then(|s| s.of(&["model.layers.0.self_attn".into()])).unwrap_err();
+        assert!(error.to_string().contains("selfattn") && error.to_string().contains("model.layers.0.self_attn"), "{error}");
+    }
+
+    #[test]
+    fn an_editor_must_keep_the_shape_and_must_fire() -> Result<()> {
+        let points = vec!["a".to_string()];
+        let positions = Tensor::zeros([1, 1], (tch::Kind::Int64, tch::Device::Cpu));
+        let point = HookPoint { path: "a", examples: &[0], positions: &positions };
+        let value = || Tensor::ones([2, 3], (tch::Kind::Float, tch::Device::Cpu));
+        let mut hooks = Hooks::new();
+        hooks.edit("a", |_, value| Ok(Some(value.narrow(1, 0, 2))));
+        hooks.bind(&points)?;
+        assert!(hooks.call(&point, value()).unwrap_err().to_string().contains("same shape"));
+        let mut hooks = Hooks::new();
+        hooks.edit("a", |_, _| Ok(None));
+        hooks.bind(&points)?;
+        hooks.call(&point, value())?;
+        assert!(hooks.finish().unwrap_err().to_string().contains("never replaced"));
+        Ok(())
+    }
+}

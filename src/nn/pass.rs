@@ -1,0 +1,91 @@
+//! What travels with a forward.
+
+use tch::{Device, Kind, Tensor};
+
+use super::hook::{HookPoint, Hooks};
+use super::kv_cache::KvCache;
+use super::rope::Rope;
+use crate::error::Result;
+
+/// What an adapter may change in a forward. Each method's default leaves the base model as it is.
+pub trait Adapt: std::fmt::Debug {
+    /// Changes the output of the linear module at `site`, given its input: `[example, token, in]` to `[example, token, out]`.
+    fn linear(&self, site: &str, input: &Tensor, output: Tensor) -> Tensor {
+        let _ = (site, input);
+        output
+    }
+}
+
+/// Positions, mask, cache, hooks and adapter of one forward.
+///
+/// Batches are padded on the right, so a plain forward needs no mask but the causal one: no real token ever sees padding before it.
+/// With a cache, the slots of padding are masked by [`KvCache::valid`].
+pub struct Pass<'a, 'h> {
+    /// Logical position of each token, `[example, token]`, or `[1, token]` where all examples agree.
+    pub positions: Tensor,
+    /// Cosine and sine of the rotary angles, `[example, 1, token, head_dim]`.
+    pub rotary: (Tensor, Tensor),
+    /// Keys and values of earlier tokens; a forward adds its own.
+    pub cache: Option<&'a mut KvCache>,
+    /// Observers and editors, already bound.
+    pub hooks: Option<&'a mut Hooks<'h>>,
+    /// Changes to the base model.
+    pub adapter: Option<&'a dyn Adapt>,
+    /// Which examples of the caller's batch these rows are.
+    pub examples: &'a [usize],
+    /// Token indices `[example, kept]` that the last layer has to give; earlier layers always compute all.
+    ///
+    /// The last layer needs keys and values of every token, but queries, output projection and MLP only where somebody reads them.
+    pub keep: Option<Tensor>,
+}
+
+impl<'a, 'h> Pass<'a, 'h> {
+    /// A plain forward at `positions`.
+    pub fn new(positions: Tensor, rope: &Rope, head_dim: i64, kind: Kind, examples: &'a [usize]) -> Self {
+        let rotary = rotary(&positions, rope, head_dim, kind);
+        Self { positions, rotary, cache: None, hooks: None, adapter: None, examples, keep: None }
+    }
+
+    /// Lets the hooks at `path` see the value and perhaps replace it.
+    pub(crate) fn hook(&mut self, path: &str, value: Tensor) -> Result<Tensor> {
+        match &mut self.hooks {
+            Some(hooks) if hooks.wants(path) => {
+                hooks.call(&HookPoint { path, examples: self.examples, positions: &self.positions }, value)
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// True if a hook looks at `path`.
+    pub(crate) fn wants(&self, path: &str) -> bool {
+        self.hooks.as_ref().is_some_and(|hooks| hooks.wants(path))
+    }
+
+    /// Rows of `values [example, token, ...]` at the kept tokens.
+    pub(crate) fn gather(values: &Tensor, keep: &Tensor) -> Tensor {
+        let width = values.size()[2];
+        values.gather(1, &keep.unsqueeze(-1).expand([-1, -1, width], false), false)
+    }
+
+    /// Narrows positions and angles to the kept tokens, for the rest of the forward.
+    pub(crate) fn narrow(&mut self, keep: &Tensor) {
+        let rows = keep.size()[0];
+        self.positions = self.positions.expand([rows, -1], false).gather(1, keep, false);
+    }
+}
+
+/// Cosine and sine of `position x inverse frequency`, `[example, 1, token, head_dim]`, each frequency twice as rotary's halves need it.
+///
+/// The angles are computed in f32 like the reference and then restored to the model's kind.
+pub(crate) fn rotary(positions: &Tensor, rope: &Rope, head_dim: i64, kind: Kind) -> (Tensor, Tensor) {
+    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+    let frequencies = Tensor::from_slice(&rope.inverse_frequencies(head_dim)).to_kind(wide).to_device(positions.device());
+    let angles = positions.to_kind(wide).unsqueeze(-1) * frequencies;
+    let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
+    (angles.cos().to_kind(kind), angles.sin().to_kind(kind))
+}
+
+/// `[1, token]` positions from `start`.
+pub(crate) fn positions(start: i64, tokens: i64, device: Device) -> Tensor {
+    Tensor::arange_start(start, start + tokens, (Kind::Int64, device)).unsqueeze(0)
+}

@@ -1,0 +1,66 @@
+//! Tables: frames of several methods beside each other.
+
+use polars::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::metric::{Binning, accuracy, ece};
+
+/// Bins of the ECE in tables.
+const BINS: usize = 15;
+
+/// Frames of several methods as one long frame, the first column `method` telling them apart.
+///
+/// ```
+/// use ia2::polars::prelude::*;
+/// use ia2::table::stack;
+///
+/// let (a, b) = (df!("layer" => [0, 1], "asim" => [0.1, 0.2])?, df!("layer" => [0, 1], "asim" => [0.8, 0.9])?);
+/// assert_eq!(stack(&[("SFT", &a), ("IA2", &b)])?.shape(), (4, 3));
+/// # Ok::<(), ia2::Error>(())
+/// ```
+///
+/// # Errors
+/// No frames, or frames of different columns.
+pub fn stack(frames: &[(&str, &DataFrame)]) -> Result<DataFrame> {
+    let mut whole: Option<DataFrame> = None;
+    for (method, frame) in frames {
+        let mut frame = (*frame).clone();
+        frame.insert_column(0, Column::new("method".into(), vec![*method; frame.height()]))?;
+        whole = Some(match whole {
+            None => frame,
+            Some(above) => above.vstack(&frame).map_err(|error| {
+                Error::input(format!("`{method}` has other columns than the frames above it: stack frames of one kind")).because(error)
+            })?,
+        });
+    }
+    whole.ok_or_else(|| Error::input("there are no frames to stack"))
+}
+
+/// One row per method: `method`, `examples`, `accuracy`, `ece_equal_width_15`, `asim` (mean over layers; null where none is given).
+///
+/// Each method gives its frame of [`evaluate`](crate::evaluate::evaluate) and, if there is one, its frame of
+/// [`Activations::asim`](crate::activations::Activations::asim).
+///
+/// # Errors
+/// A frame lacks the columns, which are named; no methods.
+pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<DataFrame> {
+    if methods.is_empty() {
+        return Err(Error::input("there are no methods to put in a table"));
+    }
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (method, predictions, asim) in methods {
+        let named = |error: Error| error.context(format_args!("method `{method}`"));
+        columns.0.push(*method);
+        columns.1.push(predictions.height() as u32);
+        columns.2.push(accuracy(predictions).map_err(named)?);
+        columns.3.push(match predictions.column("confidence") {
+            Ok(_) => Some(ece(predictions, Binning::EqualWidth(BINS)).map_err(named)?),
+            Err(_) => None,
+        });
+        columns.4.push(match asim {
+            Some(frame) => frame.column("asim")?.f64()?.mean(),
+            None => None,
+        });
+    }
+    Ok(df!("method" => columns.0, "examples" => columns.1, "accuracy" => columns.2, "ece_equal_width_15" => columns.3, "asim" => columns.4)?)
+}

@@ -1,0 +1,457 @@
+//! The one training loop: an adapter, an objective, a split.
+
+mod adam;
+mod checkpoint;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use polars::prelude::*;
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::adapter::{Adapter, AdapterConfig};
+use crate::dataset::Split;
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::model::{Depth, Model, Sample};
+use crate::nn::{HookPoint, Hooks};
+use crate::objective::{Objective, Outputs, Samples};
+use crate::progress::Progress;
+use crate::random::Random;
+use adam::Adam;
+
+/// How to train. Defaults are the authors': at most 50 epochs, batches of 4, a dev check every 2 steps, stop after 5 checks without improvement.
+#[derive(Debug)]
+pub struct Training {
+    adapter: AdapterConfig,
+    objective: Box<dyn Objective>,
+    start: Option<Adapter>,
+    settings: Settings,
+    at_most_steps: Option<u64>,
+    checkpoint: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Settings {
+    learning_rate: f64,
+    epochs: u64,
+    batch: usize,
+    check_every: u64,
+    patience: u64,
+    seed: u64,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// Dev loss had not improved for `patience` checks.
+    Converged,
+    /// All epochs are done.
+    Epochs,
+    /// The step budget is used up; a checkpoint lets the run continue.
+    Budget,
+}
+
+/// One dev check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Check {
+    step: u64,
+    epoch: u64,
+    train_loss: f64,
+    dev_loss: f64,
+    gradient_norm: f64,
+    seconds: f64,
+    best: bool,
+}
+
+/// A finished (or budgeted) training: the best-on-dev adapter, the model with it, and how it went.
+#[derive(Debug)]
+pub struct Trained {
+    model: Model,
+    adapter: Adapter,
+    objective: String,
+    settings: Settings,
+    history: Vec<Check>,
+    stopped: Stopped,
+    steps: u64,
+}
+
+impl Training {
+    /// A fresh adapter, trained toward an objective.
+    pub fn new(adapter: impl Into<AdapterConfig>, objective: impl Objective + 'static) -> Self {
+        let settings = Settings { learning_rate: 1e-3, epochs: 50, batch: 4, check_every: 2, patience: 5, seed: 0 };
+        Self { adapter: adapter.into(), objective: Box::new(objective), start: None, settings, at_most_steps: None, checkpoint: None }
+    }
+
+    /// Goes on from a trained adapter toward another objective, with a fresh optimiser and the same settings (IA2 -> SFT).
+    ///
+    /// # Errors
+    /// When libtorch refuses to copy the parameters.
+    pub fn resume(trained: &Trained, objective: impl Objective + 'static) -> Result<Self> {
+        let mut training = Self::from_adapter(&trained.adapter, objective)?;
+        training.settings = trained.settings;
+        Ok(training)
+    }
+
+    /// Goes on from an adapter, e.g. one that was opened from files.
+    ///
+    /// # Errors
+    /// When libtorch refuses to copy the parameters.
+    pub fn from_adapter(adapter: &Adapter, objective: impl Objective + 'static) -> Result<Self> {
+        let mut training = Self::new(adapter.config().clone(), objective);
+        training.start = Some(adapter.duplicate()?);
+        Ok(training)
+    }
+
+    /// Adam's constant rate; 1e-3 unless set.
+    pub fn learning_rate(mut self, rate: f64) -> Self {
+        self.settings.learning_rate = rate;
+        self
+    }
+
+    /// At most this often over the training examples.
+    pub fn epochs(mut self, epochs: u64) -> Self {
+        self.settings.epochs = epochs;
+        self
+    }
+
+    /// Examples per step.
+    pub fn batch(mut self, examples: usize) -> Self {
+        self.settings.batch = examples;
+        self
+    }
+
+    /// Steps between two looks at the dev loss.
+    pub fn check_every(mut self, steps: u64) -> Self {
+        self.settings.check_every = steps;
+        self
+    }
+
+    /// Stops after this many checks without improvement.
+    pub fn patience(mut self, checks: u64) -> Self {
+        self.settings.patience = checks;
+        self
+    }
+
+    /// Of the adapter's start and of the order of examples.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = seed;
+        self
+    }
+
+    /// Ends this call after so many steps in all, with what it has by then.
+    pub fn at_most_steps(mut self, steps: u64) -> Self {
+        self.at_most_steps = Some(steps);
+        self
+    }
+
+    /// Keeps the run's state in this file, and continues from it if it is there: to bit-identical weights on the CPU (same machine and threads).
+    pub fn checkpoint(mut self, file: impl AsRef<Path>) -> Self {
+        self.checkpoint = Some(file.as_ref().to_path_buf());
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        let Settings { learning_rate, epochs, batch, check_every, patience, .. } = self.settings;
+        if !(learning_rate > 0.0 && learning_rate.is_finite()) {
+            return Err(Error::input(format!("learning rate {learning_rate}: use a positive number, e.g. 1e-3")));
+        }
+        for (name, value) in [("epochs", epochs), ("batch", batch as u64), ("check_every", check_every), ("patience", patience)] {
+            if value == 0 {
+                return Err(Error::input(format!("{name} is 0: use at least 1")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Trains on the split's train set, stops by its dev set, and gives the weights that were best there.
+    ///
+    /// # Errors
+    /// Settings, objective or adapter that do not fit model and split; a loss that is not finite; a checkpoint of another run or one that
+    /// cannot be written.
+    pub fn run(self, model: &Model, split: &Split) -> Result<Trained> {
+        self.run_with(model, split, &mut Hooks::new())
+    }
+
+    /// [`Training::run`] with observers and editors in every forward, those over the dev set included.
+    ///
+    /// # Errors
+    /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
+    pub fn run_with(self, model: &Model, split: &Split, hooks: &mut Hooks<'_>) -> Result<Trained> {
+        door("training", || {
+            self.check()?;
+            hooks.bind(model.hook_points())?;
+            let samples = self.objective.samples(model, split)?;
+            if samples.train == 0 || samples.rows.len() == samples.train {
+                return Err(Error::input("training needs at least one train and one dev example"));
+            }
+            let adapter = match &self.start {
+                Some(start) => start.duplicate()?,
+                None => Adapter::new(model, self.adapter.clone(), self.settings.seed)?,
+            };
+            Loop::new(&self, model.with(&adapter)?, adapter, samples)?.run(hooks)
+        })
+    }
+}
+
+/// A run under way.
+struct Loop<'t> {
+    training: &'t Training,
+    model: Model,
+    adapter: Adapter,
+    samples: Samples,
+    adam: Adam,
+    /// The best-on-dev parameters so far.
+    best: Tensor,
+    state: State,
+    identity: String,
+}
+
+/// What a checkpoint holds beside tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    step: u64,
+    best_dev: f64,
+    checks_without_gain: u64,
+    /// Sum and count of the train losses since the last check.
+    losses: (f64, u64),
+    seconds: f64,
+    history: Vec<Check>,
+    stopped: Option<Stopped>,
+}
+
+impl<'t> Loop<'t> {
+    fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples) -> Result<Self> {
+        let flat = adapter.parameters().flat();
+        let (adam, best) = (Adam::new(flat), flat.copy());
+        let state = State {
+            step: 0,
+            best_dev: f64::INFINITY,
+            checks_without_gain: 0,
+            losses: (0.0, 0),
+            seconds: 0.0,
+            history: Vec::new(),
+            stopped: None,
+        };
+        let mut run = Self { training, model, adapter, samples, adam, best, state, identity: String::new() };
+        if let Some(path) = &training.checkpoint {
+            run.identity = checkpoint::identity(&run);
+            checkpoint::restore(&mut run, path)?;
+        }
+        Ok(run)
+    }
+
+    fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
+        let Settings { epochs, batch, check_every, patience, seed, learning_rate, .. } = self.training.settings;
+        let count = self.samples.train;
+        let per_epoch = count.div_ceil(batch) as u64;
+        let began = Instant::now();
+        let before = self.state.seconds;
+        let mut progress = Progress::new(&self.training.objective.name(), per_epoch * epochs);
+        progress.tick(self.state.step, "");
+        if self.state.stopped == Some(Stopped::Budget) {
+            self.state.stopped = None;
+        }
+        while self.state.stopped.is_none() {
+            let epoch = self.state.step / per_epoch;
+            if epoch == epochs {
+                self.state.stopped = Some(Stopped::Epochs);
+                break;
+            }
+            if self.training.at_most_steps.is_some_and(|limit| self.state.step >= limit) {
+                self.state.stopped = Some(Stopped::Budget);
+                break;
+            }
+            let order = Random::new(seed, "training order", epoch).order(count);
+            let place = (self.state.step % per_epoch) as usize * batch;
+            let examples = &order[place..(place + batch).min(count)];
+            let loss = self.loss(examples, hooks)?;
+            let number = loss.double_value(&[]);
+            if !number.is_finite() {
+                return Err(self.broken("train", number, examples));
+            }
+            let gradient = self.adapter.parameters().gradient(&loss);
+            let norm = gradient.norm().double_value(&[]);
+            if !norm.is_finite() {
+                return Err(self.broken("gradient of the train", norm, examples));
+            }
+            self.adam.step(self.adapter.parameters().flat(), &gradient, learning_rate)?;
+            self.state.step += 1;
+            self.state.losses.0 += number;
+            self.state.losses.1 += 1;
+            if self.state.step.is_multiple_of(check_every) || self.state.step == per_epoch * epochs {
+                self.state.seconds = before + began.elapsed().as_secs_f64();
+                self.look(norm, epoch, hooks)?;
+                if self.state.checks_without_gain >= patience {
+                    self.state.stopped = Some(Stopped::Converged);
+                }
+                self.store()?;
+            }
+            let last = self.state.history.last().map(|check| format!("loss {:.4}, dev {:.4}", check.train_loss, check.dev_loss));
+            progress.tick(1, &last.unwrap_or_default());
+        }
+        progress.finish();
+        hooks.finish()?;
+        self.store()?;
+        self.finish()
+    }
+
+    /// Mean over the batch of the objective's loss per example; gradients flow unless the caller forbids.
+    fn loss(&self, examples: &[usize], hooks: &mut Hooks<'_>) -> Result<Tensor> {
+        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
+        let outputs = outputs(&self.model, &samples, self.training.objective.as_ref(), hooks)?;
+        Ok(self.training.objective.losses(examples, &outputs)?.mean(None))
+    }
+
+    /// A dev check: mean loss per dev example.
+    fn look(&mut self, gradient_norm: f64, epoch: u64, hooks: &mut Hooks<'_>) -> Result<()> {
+        let _inference = tch::no_grad_guard();
+        let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
+        let mut total = 0.0;
+        for examples in dev.chunks(16) {
+            let loss = self.loss(examples, hooks)?.double_value(&[]);
+            if !loss.is_finite() {
+                return Err(self.broken("dev", loss, examples));
+            }
+            total += loss * examples.len() as f64;
+        }
+        let dev_loss = total / dev.len() as f64;
+        let best = dev_loss < self.state.best_dev;
+        if best {
+            self.state.best_dev = dev_loss;
+            self.state.checks_without_gain = 0;
+            self.best = self.adapter.parameters().flat().copy();
+        } else {
+            self.state.checks_without_gain += 1;
+        }
+        let train_loss = self.state.losses.0 / self.state.losses.1.max(1) as f64;
+        self.state.losses = (0.0, 0);
+        let State { step, seconds, .. } = self.state;
+        self.state.history.push(Check { step, epoch: epoch + 1, train_loss, dev_loss, gradient_norm, seconds, best });
+        Ok(())
+    }
+
+    fn store(&self) -> Result<()> {
+        match &self.training.checkpoint {
+            Some(path) => checkpoint::store(self, path),
+            None => Ok(()),
+        }
+    }
+
+    fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
+        let kept = match &self.training.checkpoint {
+            Some(path) => format!("; the last good state is in {}", path.display()),
+            None => String::new(),
+        };
+        Error::numeric(format!(
+            "the {what} loss is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
+            self.state.step, self.training.settings.learning_rate
+        ))
+    }
+
+    fn finish(self) -> Result<Trained> {
+        // A run too short for a dev check keeps the weights it has.
+        if self.state.best_dev.is_finite() {
+            self.adapter.parameters().set(&self.best)?;
+        }
+        Ok(Trained {
+            model: self.model,
+            adapter: self.adapter,
+            objective: self.training.objective.name(),
+            settings: self.training.settings,
+            history: self.state.history,
+            stopped: self.state.stopped.unwrap_or(Stopped::Epochs),
+            steps: self.state.step,
+        })
+    }
+}
+
+/// A forward over samples, showing what the objective asked for.
+fn outputs(model: &Model, samples: &[&Sample], objective: &dyn Objective, user: &mut Hooks<'_>) -> Result<Outputs> {
+    let points = objective.hook_points();
+    let mut caught: Vec<Option<Tensor>> = points.iter().map(|_| None).collect();
+    let starts: Vec<i64> = samples.iter().map(|sample| sample.prompt.len() as i64 - 1).collect();
+    let counts: Vec<i64> = samples.iter().map(|sample| sample.response.len() as i64).collect();
+    // A user's hooks see every token of every layer; without them the last layer may be narrowed.
+    let narrow = user.is_empty();
+    let taught = {
+        let mut hooks = Hooks::on_top_of(user);
+        if !points.is_empty() {
+            hooks.observe(&points.join(","), |point, value| {
+                if let Some(place) = points.iter().position(|path| path == point.path) {
+                    caught[place] = Some(at_responses(point, value, &starts, &counts)?);
+                }
+                Ok(())
+            });
+        }
+        hooks.bind(model.hook_points())?;
+        let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
+        model.teach(samples, depth, Some(&mut hooks), narrow)?
+    };
+    let caught = caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
+    let logits = match &taught.hidden {
+        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden)?),
+        _ => None,
+    };
+    let activations = (!caught.is_empty()).then(|| Tensor::stack(&caught, 0));
+    Ok(Outputs { logits, activations, labels: taught.labels, counts: taught.counts })
+}
+
+/// The response positions of a value `[example, token, hidden]`, packed to `[token, hidden]`.
+fn at_responses(point: &HookPoint<'_>, value: &Tensor, starts: &[i64], counts: &[i64]) -> Result<Tensor> {
+    let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
+    let rows = starts.iter().zip(counts).enumerate().map(|(row, (start, &count))| {
+        let first = firsts[row.min(firsts.len() - 1)];
+        value.get(row as i64).narrow(0, start - first, count)
+    });
+    Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
+}
+
+impl Trained {
+    /// The model with the trained adapter.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The trained adapter: the weights that were best on dev.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Why the training ended.
+    pub fn stopped(&self) -> Stopped {
+        self.stopped
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The best dev loss, if there was a dev check.
+    pub fn dev_loss(&self) -> Option<f64> {
+        self.history.iter().filter(|check| check.best).map(|check| check.dev_loss).next_back()
+    }
+
+    /// One row per dev check: `step`, `epoch`, `objective`, `train_loss` (mean since the last check), `dev_loss`, `learning_rate`,
+    /// `gradient_norm` (of the step before the check), `seconds` (since the start), `best`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn history(&self) -> Result<DataFrame> {
+        let column = |value: fn(&Check) -> f64| self.history.iter().map(value).collect::<Vec<_>>();
+        Ok(df!(
+            "step" => self.history.iter().map(|check| check.step).collect::<Vec<_>>(),
+            "epoch" => self.history.iter().map(|check| check.epoch).collect::<Vec<_>>(),
+            "objective" => vec![self.objective.as_str(); self.history.len()],
+            "train_loss" => column(|check| check.train_loss),
+            "dev_loss" => column(|check| check.dev_loss),
+            "learning_rate" => vec![self.settings.learning_rate; self.history.len()],
+            "gradient_norm" => column(|check| check.gradient_norm),
+            "seconds" => column(|check| check.seconds),
+            "best" => self.history.iter().map(|check| check.best).collect::<Vec<_>>(),
+        )?)
+    }
+}
