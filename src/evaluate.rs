@@ -48,9 +48,12 @@ fn labels(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
     let among = logits.index_select(1, &Tensor::from_slice(&ids).to_device(logits.device())).log_softmax(-1, Kind::Double);
     let among: Vec<Vec<f64>> = Vec::try_from(among)?;
     if let Some(row) = among.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
-        return Err(Error::numeric(format!("prompt {row} gave logits that are not finite: the weights, an adapter or an editor is broken")));
+        return Err(Error::numeric(format!(
+            "prompt {row} gave logits that are not finite: the weights, an adapter or an editor is broken"
+        )));
     }
-    let best: Vec<usize> = among.iter().map(|row| (0..row.len()).fold(0, |best, place| if row[place] > row[best] { place } else { best })).collect();
+    let best: Vec<usize> =
+        among.iter().map(|row| (0..row.len()).fold(0, |best, place| if row[place] > row[best] { place } else { best })).collect();
     let mut frame = df!(
         "index" => prompts.iter().map(|prompt| prompt.index as u32).collect::<Vec<_>>(),
         "demonstrations" => prompts.iter().map(|prompt| prompt.demonstrations.len() as u32).collect::<Vec<_>>(),
@@ -72,9 +75,10 @@ fn labels(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
 
 fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
     let gold = prompt.example.gold.trim();
-    labels.iter().position(|label| label.trim() == gold).ok_or_else(|| {
-        Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index))
-    })
+    labels
+        .iter()
+        .position(|label| label.trim() == gold)
+        .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
 }
 
 fn free(model: &Model, prompts: &Prompts) -> Result<DataFrame> {

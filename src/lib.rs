@@ -34,8 +34,8 @@ pub mod prelude {
     pub use crate::dataset::{Split, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
-    pub use crate::figure::{bars, lines};
     pub use crate::evaluate::evaluate;
+    pub use crate::figure::{bars, lines};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;

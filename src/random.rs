@@ -1,7 +1,7 @@
 //! Seeded draws that stay the same over machines and versions of this crate.
 
-use rand_pcg::rand_core::RngCore;
 use rand_pcg::Pcg64;
+use rand_pcg::rand_core::RngCore;
 
 /// A seeded source of draws (PCG XSL RR 128/64, O'Neill 2014).
 ///

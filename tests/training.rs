@@ -48,10 +48,14 @@ impl<O: Objective> Objective for Given<O> {
 fn golden_samples(golden: &HashMap<String, Tensor>) -> Vec<Sample> {
     let tokens = rows(&golden["input_ids"], &golden["lengths"]);
     let prompts: Vec<i64> = (&golden["prompt_lengths"]).try_into().unwrap();
-    tokens.iter().zip(prompts).map(|(row, cut)| {
-        let (prompt, response) = row.split_at(cut as usize);
-        Sample { prompt: prompt.to_vec(), response: response.to_vec() }
-    }).collect()
+    tokens
+        .iter()
+        .zip(prompts)
+        .map(|(row, cut)| {
+            let (prompt, response) = row.split_at(cut as usize);
+            Sample { prompt: prompt.to_vec(), response: response.to_vec() }
+        })
+        .collect()
 }
 
 fn some_split() -> Result<Split> {
@@ -117,8 +121,11 @@ fn follow(name: &str, prefix: &str, objective: impl Objective + 'static, golden:
         assert!((train - losses[step]).abs() < 1e-5 * losses[step], "{name} {prefix} step {step}: {train} and {}", losses[step]);
         assert!((dev - losses[step + 1]).abs() < 1e-5 * losses[step + 1], "{name} {prefix} dev {step}");
     }
-    let gradients: Vec<Tensor> =
-        golden.iter().filter(|(key, _)| key.starts_with(&format!("{prefix}.gradient."))).map(|(_, gradient)| gradient.reshape([-1])).collect();
+    let gradients: Vec<Tensor> = golden
+        .iter()
+        .filter(|(key, _)| key.starts_with(&format!("{prefix}.gradient.")))
+        .map(|(_, gradient)| gradient.reshape([-1]))
+        .collect();
     let norm = Tensor::cat(&gradients, 0).norm().double_value(&[]);
     assert!((column("gradient_norm")[0] - norm).abs() < 1e-5 * norm, "{name} {prefix} gradient norm");
 

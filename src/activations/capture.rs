@@ -121,7 +121,10 @@ impl Capture {
         let hook_points = Selection::new(&self.pattern)?.of(model.hook_points())?;
         let widths = hook_points.iter().map(|path| model.width_at(path)).collect::<Result<Vec<_>>>()?;
         if widths.iter().any(|width| *width != widths[0]) {
-            return Err(Error::input(format!("`{}` selects hook points of different widths: capture them one kind at a time", self.pattern)));
+            return Err(Error::input(format!(
+                "`{}` selects hook points of different widths: capture them one kind at a time",
+                self.pattern
+            )));
         }
         let shape = [examples as i64, hook_points.len() as i64, tokens as i64, widths[0]];
         Ok(Plan { shape, bytes: bytes(&shape, self.kind.unwrap_or(model.kind())), hook_points })
@@ -234,7 +237,10 @@ impl Store {
             }
             let seen = &self.seen.borrow()[example * self.hook_points.len()..(example + 1) * self.hook_points.len()];
             if let Some(place) = seen.iter().position(|&tokens| tokens < length) {
-                return Err(Error::internal(format!("{} gave {} of {length} tokens of example {example}", self.hook_points[place], seen[place])));
+                return Err(Error::internal(format!(
+                    "{} gave {} of {length} tokens of example {example}",
+                    self.hook_points[place], seen[place]
+                )));
             }
         }
         Ok(Activations { values, hook_points: self.hook_points, lengths, positions, responses })

@@ -40,7 +40,11 @@ impl Activations {
                 responses: self.responses.clone(),
             };
             let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
-            file::write_safetensors(path.as_ref(), &[(VALUES.into(), self.values.shallow_clone())], HashMap::from([(MANIFEST.into(), text)]))
+            file::write_safetensors(
+                path.as_ref(),
+                &[(VALUES.into(), self.values.shallow_clone())],
+                HashMap::from([(MANIFEST.into(), text)]),
+            )
         })
     }
 

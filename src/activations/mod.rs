@@ -11,7 +11,7 @@ pub use capture::{Capture, Plan, Positions, capture};
 use crate::axes;
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Responses, Sample};
+use crate::model::Responses;
 use crate::similarity;
 
 /// Values at some hook points at some tokens of some examples.
@@ -81,12 +81,12 @@ impl Activations {
     /// # Errors
     /// There is no such example.
     pub fn example(&self, index: usize) -> Result<Tensor> {
-        let length = *self.lengths.get(index).ok_or_else(|| {
-            Error::input(format!("example {index} does not exist: there are {}", self.examples()))
-        })?;
+        let length = *self
+            .lengths
+            .get(index)
+            .ok_or_else(|| Error::input(format!("example {index} does not exist: there are {}", self.examples())))?;
         Ok(self.values.get(index as i64).narrow(1, 0, length as i64))
     }
-
 
     /// The values' bytes, for a digest.
     pub(crate) fn content(&self) -> Vec<u8> {
@@ -140,16 +140,20 @@ impl Activations {
     pub fn asim(&self, other: &Self) -> Result<DataFrame> {
         door("asim", || {
             if self.hook_points != other.hook_points {
-                let shown = |paths: &[String]| paths.first().map(|path| format!("{} paths from `{path}` on", paths.len())).unwrap_or_default();
+                let shown =
+                    |paths: &[String]| paths.first().map(|path| format!("{} paths from `{path}` on", paths.len())).unwrap_or_default();
                 return Err(Error::input(format!(
                     "the two hold different hook points: {} and {}",
                     shown(&self.hook_points),
                     shown(&other.hook_points)
                 )));
             }
-            let queries = |activations: &Self| activations.responses.rows().iter().map(|row| row.prompt.example.query.clone()).collect::<Vec<_>>();
+            let queries =
+                |activations: &Self| activations.responses.rows().iter().map(|row| row.prompt.example.query.clone()).collect::<Vec<_>>();
             if queries(self) != queries(other) {
-                return Err(Error::input("the two hold activations of different examples, or in another order: capture both for the same queries"));
+                return Err(Error::input(
+                    "the two hold activations of different examples, or in another order: capture both for the same queries",
+                ));
             }
             let mut total = vec![0f64; self.hook_points.len()];
             for index in 0..self.examples() {

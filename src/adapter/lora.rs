@@ -47,7 +47,10 @@ impl Lora {
 
     pub(super) fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>> {
         if self.rank < 1 || !self.alpha.is_finite() {
-            return Err(Error::input(format!("LoRA rank {} and alpha {}: the rank must be at least 1, alpha finite", self.rank, self.alpha)));
+            return Err(Error::input(format!(
+                "LoRA rank {} and alpha {}: the rank must be at least 1, alpha finite",
+                self.rank, self.alpha
+            )));
         }
         let sites = model.sites();
         let paths: Vec<String> = sites.iter().map(|(path, _)| path.clone()).collect();

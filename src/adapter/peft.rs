@@ -42,7 +42,8 @@ pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
 pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {
     let path = folder.join(CONFIG);
     let text = file::read_text(&path)?;
-    let config: Value = serde_json::from_str(&text).map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
+    let config: Value =
+        serde_json::from_str(&text).map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
     let there = file::read_safetensors(&folder.join(WEIGHTS))?;
     let lora = lora_config(&config, &path, there.keys())?;
     let mut tensors = Vec::new();
@@ -53,7 +54,8 @@ pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {
         match there.remove(&format!("{PREFIX}{name}")) {
             None => missing.push(name),
             Some(tensor) if tensor.size() != start.size() => {
-                let text = format!("{WEIGHTS}: `{name}` is {:?}, this model and rank need {:?}: a wrong base model?", tensor.size(), start.size());
+                let text =
+                    format!("{WEIGHTS}: `{name}` is {:?}, this model and rank need {:?}: a wrong base model?", tensor.size(), start.size());
                 return Err(Error::file(text));
             }
             Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
-use super::Model;
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::nn::{self, Hooks, Pass};
@@ -111,7 +111,10 @@ impl Model {
             drop(hooks);
             let result = scalar(&logits);
             if result.numel() != 1 {
-                return Err(Error::input(format!("the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`", result.size())));
+                return Err(Error::input(format!(
+                    "the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`",
+                    result.size()
+                )));
             }
             let number = result.double_value(&[]);
             if !number.is_finite() {

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
-use super::Model;
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::nn::{Hooks, KvCache};
 use crate::random::Random;
+use crate::tokenizer::Tokenizer;
 
 /// Prompts that share fewer tokens than this are cheaper without a prefix cache.
 const SHARED_PREFIX: usize = 16;
@@ -182,7 +183,8 @@ impl Model {
     pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], columns: Option<&[u32]>, batch: usize) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
-        let columns = columns.map(|ids| Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()).to_device(self.device()));
+        let columns =
+            columns.map(|ids| Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()).to_device(self.device()));
         let prefix = self.prefill_shared(prompts)?;
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
@@ -250,15 +252,7 @@ impl Model {
 
     fn cache(&self, examples: i64, slots: i64) -> KvCache {
         let config = self.config();
-        KvCache::new(
-            config.layers as usize,
-            examples,
-            config.kv_heads,
-            slots,
-            config.head_dim,
-            self.decoder().kind(),
-            self.device(),
-        )
+        KvCache::new(config.layers as usize, examples, config.kv_heads, slots, config.head_dim, self.decoder().kind(), self.device())
     }
 }
 
@@ -379,7 +373,7 @@ impl Running {
     fn finish(&mut self, model: &Model, row: usize, ending: Ending, settings: &Generation) -> Result<Generated> {
         let response = std::mem::take(&mut self.responses[row]);
         let mut text = match model.tokenizer() {
-            Ok(tokenizer) => tokenizer.decode(&response)?,
+            Ok(tokenizer) => continuation(tokenizer, &self.prompts[row], &response)?,
             Err(_) => String::new(),
         };
         if let Some(end) = settings.stop.iter().filter_map(|stop| text.find(stop)).min() {
@@ -404,6 +398,15 @@ impl Running {
         drop(pass);
         self.hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?.squeeze_dim(1);
         Ok(())
+    }
+}
+
+/// The response as it reads after its prompt: some tokenizers drop the space in front of a text, which here is no front.
+fn continuation(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<String> {
+    let whole = tokenizer.decode(&[prompt, response].concat())?;
+    match whole.strip_prefix(&tokenizer.decode(prompt)?) {
+        Some(text) => Ok(text.to_string()),
+        None => tokenizer.decode(response),
     }
 }
 

@@ -182,7 +182,9 @@ impl Model {
             return Err(Error::input(format!("`{path}` is no hook point of this model: see `hook_points()`")));
         }
         if path == "lm_head" || path.ends_with(".pattern") || path.ends_with("q_norm") || path.ends_with("k_norm") {
-            return Err(Error::input(format!("the value at `{path}` is not [example, token, hidden]: read it with `Hooks::observe` in a forward")));
+            return Err(Error::input(format!(
+                "the value at `{path}` is not [example, token, hidden]: read it with `Hooks::observe` in a forward"
+            )));
         }
         let site = self.sites().into_iter().find(|(site, _)| site == path);
         Ok(site.map_or(self.config().hidden_size, |(_, (_, out))| out))

@@ -31,8 +31,12 @@ pub struct Responses {
 
 impl Responses {
     pub(crate) fn new(prompts: &Prompts, generated: Vec<Generated>) -> Self {
-        let row = |(prompt, Generated { tokens, text, ending, close_calls }): (&Prompt, Generated)| {
-            Response { prompt: prompt.clone(), tokens, text, ending, close_calls }
+        let row = |(prompt, Generated { tokens, text, ending, close_calls }): (&Prompt, Generated)| Response {
+            prompt: prompt.clone(),
+            tokens,
+            text,
+            ending,
+            close_calls,
         };
         Self { form: prompts.form().clone(), rows: prompts.iter().zip(generated).map(row).collect() }
     }

@@ -2,10 +2,10 @@
 
 use tch::{Kind, Tensor};
 
+use super::Source;
 use super::linear::Linear;
 use super::pass::Pass;
 use super::rms_norm::RmsNorm;
-use super::Source;
 use crate::error::Result;
 
 /// Sizes of one attention block.

@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-use super::pass::Pass;
 use super::Source;
+use super::pass::Pass;
 use crate::error::Result;
 
 /// A linear module: an adapter site and a hook point at its path.

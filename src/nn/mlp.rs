@@ -2,9 +2,9 @@
 
 use tch::Tensor;
 
+use super::Source;
 use super::linear::Linear;
 use super::pass::Pass;
-use super::Source;
 use crate::error::Result;
 
 /// `down(silu(gate(x)) * up(x))` (Shazeer 2020, SwiGLU).

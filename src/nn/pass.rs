@@ -49,9 +49,7 @@ impl<'a, 'h> Pass<'a, 'h> {
     /// Lets the hooks at `path` see the value and perhaps replace it.
     pub(crate) fn hook(&mut self, path: &str, value: Tensor) -> Result<Tensor> {
         match &mut self.hooks {
-            Some(hooks) if hooks.wants(path) => {
-                hooks.call(&HookPoint { path, examples: self.examples, positions: &self.positions }, value)
-            }
+            Some(hooks) if hooks.wants(path) => hooks.call(&HookPoint { path, examples: self.examples, positions: &self.positions }, value),
             _ => Ok(value),
         }
     }

@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::pass::Pass;
 use super::Source;
+use super::pass::Pass;
 use crate::error::Result;
 
 /// `x / sqrt(mean(x^2) + eps) * weight` over the last axis, computed in f32 at least and restored to the kind of `x` (Zhang & Sennrich 2019).

@@ -86,5 +86,9 @@ pub struct Samples {
 /// Squared difference, mean over *hidden*, sum over *layer*: two `[layer, token, hidden]` to `[token]`.
 fn squared(ours: &Tensor, target: &Tensor) -> Tensor {
     let wide = if ours.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    (ours.to_kind(wide) - target.to_kind(wide)).square().mean_dim([-1i64].as_slice(), false, None).sum_dim_intlist([0i64].as_slice(), false, None)
+    (ours.to_kind(wide) - target.to_kind(wide)).square().mean_dim([-1i64].as_slice(), false, None).sum_dim_intlist(
+        [0i64].as_slice(),
+        false,
+        None,
+    )
 }

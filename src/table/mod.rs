@@ -62,5 +62,7 @@ pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<Dat
             None => None,
         });
     }
-    Ok(df!("method" => columns.0, "examples" => columns.1, "accuracy" => columns.2, "ece_equal_width_15" => columns.3, "asim" => columns.4)?)
+    Ok(
+        df!("method" => columns.0, "examples" => columns.1, "accuracy" => columns.2, "ece_equal_width_15" => columns.3, "asim" => columns.4)?,
+    )
 }

@@ -63,7 +63,9 @@ pub(super) fn restore(run: &mut Loop<'_>, path: &Path) -> Result<()> {
     }
     let mut take = |name: &str| {
         let tensor = tensors.remove(name).filter(|tensor| tensor.size() == run.best.size());
-        tensor.ok_or_else(|| Error::file(format!("{} lacks `{name}` of the right size", path.display()))).map(|tensor| tensor.to_device(run.best.device()))
+        tensor
+            .ok_or_else(|| Error::file(format!("{} lacks `{name}` of the right size", path.display())))
+            .map(|tensor| tensor.to_device(run.best.device()))
     };
     let (parameters, first, second, best) = (take("parameters")?, take("adam.first")?, take("adam.second")?, take("best")?);
     run.adapter.parameters().set(&parameters)?;

@@ -390,7 +390,8 @@ fn outputs(model: &Model, samples: &[&Sample], objective: &dyn Objective, user: 
         let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
         model.teach(samples, depth, Some(&mut hooks), narrow)?
     };
-    let caught = caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
+    let caught =
+        caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
     let logits = match &taught.hidden {
         Some(hidden) if objective.needs_logits() => Some(model.logits(hidden)?),
         _ => None,
