@@ -39,12 +39,12 @@ pub struct Weights {
 impl Weights {
     /// Opens `model.safetensors` in `folder`, else the shards that `model.safetensors.index.json` lists, and reads the headers.
     ///
-    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16 or f16, or kept as stored when `None`.
+    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`.
     ///
     /// A file error says which file is missing, empty, truncated, no safetensors file, or not what the index promises, and what to do.
     pub fn open(folder: impl AsRef<Path>, device: Device, kind: Option<Kind>) -> Result<Self> {
         if let Some(kind) = kind
-            && !matches!(kind, Kind::Float | Kind::BFloat16 | Kind::Half)
+            && !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)
         {
             return Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")));
         }
