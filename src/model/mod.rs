@@ -102,7 +102,8 @@ impl OpenOptions {
 
 impl Model {
     /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
-    /// `generation_config.json`; or a name like `Qwen/Qwen3-0.6B` that lies in the Hugging Face cache (`HF_HOME`).
+    /// `generation_config.json`; or `tiny-icl`, the model that comes with the library; or a name like `Qwen/Qwen3-0.6B` that lies in the
+    /// Hugging Face cache (`HF_HOME`).
     ///
     /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
     ///
