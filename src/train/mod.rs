@@ -394,7 +394,7 @@ fn outputs(model: &Model, samples: &[&Sample], objective: &dyn Objective, user: 
     let caught =
         caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
     let logits = match &taught.hidden {
-        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden)?),
+        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden, Some(user))?),
         _ => None,
     };
     let activations = (!caught.is_empty()).then(|| Tensor::stack(&caught, 0));
