@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::nn::{Hooks, KvCache, Pass};
@@ -430,4 +431,11 @@ fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
 /// Logits are compared and summed in f32 at least.
 fn wide(logits: &Tensor) -> Tensor {
     if logits.kind() == Kind::Double { logits.shallow_clone() } else { logits.to_kind(Kind::Float) }
+}
+
+impl Show for Generated {
+    fn bundle(&self) -> Bundle {
+        let text = if self.text.is_empty() { format!("{:?}", self.tokens.response) } else { self.text.clone() };
+        Bundle::text(format!("{text}  [{} tokens, {}]", self.tokens.response.len(), self.ending.name()))
+    }
 }

@@ -2,8 +2,9 @@
 
 use polars::prelude::*;
 
-use super::{Check, Stopped, Trained};
+use super::{Check, Settings, Stopped, Trained};
 use crate::adapter::Adapter;
+use crate::display::{self, Bundle, Show, headed};
 use crate::error::Result;
 use crate::model::Model;
 
@@ -50,6 +51,47 @@ impl Trained {
             "gradient_norm" => column(|check| check.gradient_norm),
             "seconds" => column(|check| check.seconds),
             "best" => self.history.iter().map(|check| check.best).collect::<Vec<_>>(),
+        )?)
+    }
+}
+
+impl Show for Trained {
+    /// What was trained and how it ended, and the loss at ten dev checks spread over the run.
+    fn bundle(&self) -> Bundle {
+        let Settings { learning_rate, .. } = self.settings;
+        let ended = match self.stopped {
+            Stopped::Converged => "dev loss stopped improving",
+            Stopped::Epochs => "all epochs done",
+            Stopped::Budget => "budget used up",
+        };
+        let best = match self.history.iter().rfind(|check| check.best) {
+            Some(check) => format!("best dev loss {} at step {}", display::number(check.dev_loss), check.step),
+            None => "no dev check".into(),
+        };
+        let seconds = self.history.last().map_or(0.0, |check| check.seconds);
+        let heading = format!(
+            "Trained({}: {}, learning rate {learning_rate:e}, {} steps, {ended}, {best}, {seconds:.1} s)",
+            self.objective,
+            self.adapter.config().name(),
+            self.steps
+        );
+        headed(&heading, self.glimpse())
+    }
+}
+
+impl Trained {
+    fn glimpse(&self) -> Result<DataFrame> {
+        const ROWS: usize = 10;
+        let last = self.history.len().saturating_sub(1);
+        let chosen: Vec<&Check> = match self.history.len() {
+            0..=ROWS => self.history.iter().collect(),
+            _ => (0..ROWS).map(|row| &self.history[row * last / (ROWS - 1)]).collect(),
+        };
+        Ok(df!(
+            "step" => chosen.iter().map(|check| check.step).collect::<Vec<_>>(),
+            "epoch" => chosen.iter().map(|check| check.epoch).collect::<Vec<_>>(),
+            "train_loss" => chosen.iter().map(|check| check.train_loss).collect::<Vec<_>>(),
+            "dev_loss" => chosen.iter().map(|check| check.dev_loss).collect::<Vec<_>>(),
         )?)
     }
 }
