@@ -59,7 +59,7 @@ pub fn check_stories(model: &Model, golden: &serde_json::Value) -> Result<()> {
         let prompt = case["prompt"].as_str().unwrap();
         let ids: Vec<u32> = serde_json::from_value(case["input_ids"].clone()).unwrap();
         assert_eq!(model.tokenizer()?.encode(prompt)?, ids);
-        let logits = model.forward(&[ids.clone()])?.values.get(0).get(ids.len() as i64 - 1);
+        let logits = model.forward(std::slice::from_ref(&ids))?.values.get(0).get(ids.len() as i64 - 1);
         for best in case["first_step_top5"].as_array().unwrap() {
             let (ours, theirs) = (logits.double_value(&[best["id"].as_i64().unwrap()]), best["logit"].as_f64().unwrap());
             assert!((ours - theirs).abs() < 1e-5 * logits.abs().max().double_value(&[]), "{prompt}: {ours} and {theirs}");
