@@ -170,7 +170,7 @@ impl Model {
         for examples in by_length(prompts, settings.batch) {
             let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
             while !running.examples.is_empty() {
-                running.choose(self, settings, &mut responses)?;
+                running.choose(self, settings, hooks.as_deref_mut(), &mut responses)?;
                 running.step(self, hooks.as_deref_mut())?;
             }
         }
@@ -293,8 +293,17 @@ impl Running {
     }
 
     /// Chooses a token for each example; those that end move to `done` and leave the batch.
-    fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<Generated>]) -> Result<()> {
-        let logits = wide(&model.logits(&self.hidden)?);
+    fn choose(
+        &mut self,
+        model: &Model,
+        settings: &Generation,
+        hooks: Option<&mut Hooks<'_>>,
+        done: &mut [Option<Generated>],
+    ) -> Result<()> {
+        let mut pass = model.pass(self.positions(model), &self.examples);
+        pass.hooks = hooks;
+        let logits = wide(&model.decoder().logits(&self.hidden.unsqueeze(1), &mut pass)?.squeeze_dim(1));
+        drop(pass);
         let chosen = match settings.sampling {
             None => {
                 let (values, ids) = logits.topk(2.min(logits.size()[1]), -1, true, true);
@@ -383,12 +392,17 @@ impl Running {
         Ok(Generated { tokens, text, ending, close_calls: self.close_calls[row] })
     }
 
+    /// Of each example's newest token, `[example, 1]`.
+    fn positions(&self, model: &Model) -> Tensor {
+        let newest: Vec<i64> = self.prompts.iter().zip(&self.responses).map(|(p, r)| (p.len() + r.len() - 1) as i64).collect();
+        Tensor::from_slice(&newest).to_device(model.device()).unsqueeze(1)
+    }
+
     /// Reads the newest tokens.
     fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
+        let positions = self.positions(model);
         let (Some(cache), false) = (&mut self.cache, self.examples.is_empty()) else { return Ok(()) };
         let newest: Vec<[u32; 1]> = self.responses.iter().filter_map(|response| response.last().map(|&id| [id])).collect();
-        let positions: Vec<i64> = self.prompts.iter().zip(&self.responses).map(|(p, r)| (p.len() + r.len() - 1) as i64).collect();
-        let positions = Tensor::from_slice(&positions).to_device(model.device()).unsqueeze(1);
         let batch = Batch::new(&newest, model.device());
         cache.advance(&batch.real());
         let mut pass = model.pass(positions, &self.examples);
