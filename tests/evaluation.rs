@@ -33,6 +33,7 @@ fn shared_demonstrations_and_batches_give_what_plain_forwards_give() -> Result<(
             let split = split(labels)?;
             let shared = split.test.with_demonstrations(&split.train, 0)?;
             assert!(shared.len() > 16 + 8, "more than one batch, the last of another size");
+            assert!(shared.get(0).unwrap().prefix().split_whitespace().count() >= 20, "too short for the library to share it");
             for prompts in [shared, split.test.zero_shot()?, split.train.leave_one_out(0, 5)?] {
                 let frame = evaluate(&model, &prompts)?;
                 assert_eq!(frame.height(), prompts.len());
