@@ -36,6 +36,7 @@ fn training(folder: &Path) -> Training {
 }
 
 #[test]
+#[ignore = "the child of `a_killed_training_ends_with_the_same_bits`"]
 fn child() -> Result<()> {
     let Some(folder) = std::env::var_os(FOLDER) else { return Ok(()) };
     let folder = Path::new(&folder);
@@ -44,7 +45,7 @@ fn child() -> Result<()> {
 
 fn start(folder: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture"]).env(FOLDER, folder).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["--exact", "child", "--ignored"]).env(FOLDER, folder).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
