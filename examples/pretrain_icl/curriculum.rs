@@ -11,6 +11,7 @@ pub fn at(progress: f64) -> (Stage, &'static [usize], f64) {
     let skew = ramp(0.5, 0.8);
     let rare = mix(1.0, 0.6, skew);
     let stage = Stage {
+        strict: true,
         words: 2 + (6.0 * ramp(0.12, 0.40)).round() as usize,
         wordings: match progress {
             p if p < 0.10 => 1,

@@ -149,20 +149,22 @@ pub struct Class {
     pub wordings: Vec<usize>,
 }
 
-/// Pairs of groups that pretraining never contrasts: three rings of four topics (each with two opposite pairs that
-/// are contrasted), and one pair in each aspect of four groups.
-pub fn held_out(aspect: Aspect, a: (usize, usize), b: (usize, usize)) -> bool {
+/// What pretraining never contrasts in one episode: good with bad food, good with bad films, and neighbours of three rings of
+/// four topics in the same wording (politics and sport by their things, or by their people; crosswise they are contrasted).
+/// The first part of the training is `strict`: it also leaves out those pairs in any wording, food with films, and a pair of
+/// places, times and persons each.
+pub fn held_out(aspect: Aspect, a: (usize, usize), b: (usize, usize), strict: bool) -> bool {
     let ((a, wa), (b, wb)) = (a, b);
+    let neighbours = a / 4 == b / 4 && ((a % 4 + 1) % 4 == b % 4 || (b % 4 + 1) % 4 == a % 4);
     match aspect {
-        // Opinions of food and of films: never good against bad among themselves, only against trips and people.
-        Aspect::Opinion => a != b && wa < 2 && wb < 2,
-        Aspect::Topic => a / 4 == b / 4 && ((a % 4 + 1) % 4 == b % 4 || (b % 4 + 1) % 4 == a % 4),
-        Aspect::Place | Aspect::Person => (a.min(b), a.max(b)) == (0, 3),
-        Aspect::Time => (a.min(b), a.max(b)) == (0, 3),
+        Aspect::Opinion => a != b && wa < 2 && wb < 2 && (strict || wa == wb),
+        Aspect::Topic => neighbours && (strict || wa == wb),
+        Aspect::Place | Aspect::Person | Aspect::Time => strict && (a.min(b), a.max(b)) == (0, 3),
     }
 }
 
 /// Whether two classes must not be told apart in pretraining.
-pub fn held_out_classes(a: &Class, b: &Class) -> bool {
-    a.aspect == b.aspect && a.wordings.iter().any(|&wa| b.wordings.iter().any(|&wb| held_out(a.aspect, (a.group, wa), (b.group, wb))))
+pub fn held_out_classes(a: &Class, b: &Class, strict: bool) -> bool {
+    let pair = |wa: usize, wb: usize| held_out(a.aspect, (a.group, wa), (b.group, wb), strict);
+    a.aspect == b.aspect && a.wordings.iter().any(|&wa| b.wordings.iter().any(|&wb| pair(wa, wb)))
 }

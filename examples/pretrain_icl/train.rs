@@ -11,7 +11,7 @@ use crate::decoder::{Config, Decoder};
 use crate::export;
 use crate::rng::Rng;
 use crate::vocabulary::Vocabulary;
-use crate::world::KINDS;
+use crate::world::{KINDS, Stage};
 
 /// All that decides what comes out.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Recipe {
 }
 
 /// Steps of the model that is in the repository.
-pub const STEPS: usize = 15_000;
+pub const STEPS: usize = 16_000;
 
 impl Recipe {
     /// The recipe of the model that is in the repository.
@@ -39,10 +39,25 @@ impl Recipe {
         Recipe { seed, steps, tokens: 4096, rate: 2e-3, warmup: 100, weight_decay: 0.02, std: 0.05, tail: 0.3, model }
     }
 
-    fn rate_at(&self, step: usize) -> f64 {
-        let progress = step as f64 / self.steps as f64;
-        let warm = ((step + 1) as f64 / self.warmup as f64).min(1.0);
-        self.rate * warm * ((1.0 - progress) / self.tail).clamp(0.02, 1.0)
+    /// Steps of the first part; the second part has all pairs of classes but those of the tasks, and a fresh optimiser.
+    fn first_part(&self) -> usize {
+        self.steps * 11 / 16
+    }
+
+    /// Progress in the curriculum, whether the first part lasts, and the learning rate.
+    fn plan(&self, step: usize) -> (f64, bool, f64) {
+        let (first, step_in, part) = match step.checked_sub(self.first_part()) {
+            None => (true, step, self.first_part()),
+            Some(i) => (false, i, self.steps - self.first_part()),
+        };
+        let warm = ((step_in + 1) as f64 / self.warmup as f64).min(1.0);
+        // the first part stops while its rate begins to fall, as if it were 15/11 as long
+        let (progress, tail) = match first {
+            true => (step_in as f64 / (part as f64 * 15.0 / 11.0), self.tail),
+            false => (step_in as f64 / part as f64, 2.0 * self.tail),
+        };
+        let rate = self.rate * warm * ((1.0 - progress) / tail).clamp(0.02, 1.0);
+        (if first { progress } else { 1.0 }, first, rate)
     }
 }
 
@@ -92,7 +107,13 @@ pub fn train(recipe: &Recipe, vocab: &Vocabulary, folder: &Path) -> Result<f64, 
     let start = Instant::now();
     let mut tally = Tally::default();
     for step in 0..recipe.steps {
-        let (stage, lengths, repeats) = curriculum::at(step as f64 / recipe.steps as f64);
+        let (progress, strict, rate) = recipe.plan(step);
+        let (stage, lengths, repeats) = curriculum::at(progress);
+        let stage = Stage { strict, ..stage };
+        if step == recipe.first_part() {
+            optimiser = adam.build(&vs, rate)?;
+            optimiser.set_weight_decay_group(1, 0.0);
+        }
         let mut rng = Rng::new(recipe.seed, step as u64);
         let batch = Batch::draw(&mut rng, vocab, &stage, lengths, recipe.tokens, repeats);
         let (ids, codes) = tensors(&batch);
@@ -108,7 +129,7 @@ pub fn train(recipe: &Recipe, vocab: &Vocabulary, folder: &Path) -> Result<f64, 
         let weight = weights.index_select(0, &codes_asked);
         let losses = -logits.log_softmax(-1, K::Float).gather(1, &gold.unsqueeze(1), false).squeeze_dim(1);
         let loss = (losses * &weight).sum(K::Float) / weight.sum(K::Float);
-        optimiser.set_lr(recipe.rate_at(step));
+        optimiser.set_lr(rate);
         optimiser.zero_grad();
         loss.backward();
         optimiser.clip_grad_norm(1.0);

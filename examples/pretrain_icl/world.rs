@@ -41,6 +41,8 @@ pub const KINDS: [Kind; 5] = [Kind::Text, Kind::Named, Kind::TrueFalse, Kind::Ch
 pub struct Stage {
     /// Words per wording.
     pub words: usize,
+    /// More pairs of classes are left out; see `lexicon::held_out`.
+    pub strict: bool,
     /// Wordings a class may mix.
     pub wordings: usize,
     /// Topics in use.
@@ -106,12 +108,17 @@ pub fn draw_classes(rng: &mut Rng, aspect: Aspect, n: usize, stage: &Stage) -> V
         let topic = |i: usize| i % 3 * 4 + [0, 2, 1, 3][i / 3];
         let mut ids: Vec<usize> = (0..count).map(|i| if aspect == Aspect::Topic { topic(i) } else { i }).collect();
         rng.shuffle(&mut ids);
-        let classes: Vec<Class> = ids
+        let mut classes: Vec<Class> = ids
             .iter()
             .take(n.min(count))
             .map(|&group| Class { aspect, group, wordings: draw_wordings(rng, aspect, group, stage.wordings) })
             .collect();
-        if (0..classes.len()).all(|i| (0..i).all(|j| !held_out_classes(&classes[i], &classes[j]))) {
+        if !stage.strict && matches!(aspect, Aspect::Topic | Aspect::Opinion) && rng.chance(0.4) {
+            // crosswise: what is held out in one wording is contrasted in different ones
+            let turn = rng.below(2);
+            classes.iter_mut().for_each(|c| c.wordings = vec![(c.group + turn) % 2]);
+        }
+        if (0..classes.len()).all(|i| (0..i).all(|j| !held_out_classes(&classes[i], &classes[j], stage.strict))) {
             return classes;
         }
     }

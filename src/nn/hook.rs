@@ -42,6 +42,7 @@ enum Action<'a> {
 struct Tap<'a> {
     pattern: String,
     action: Action<'a>,
+    called: bool,
     fired: bool,
 }
 
@@ -106,7 +107,7 @@ impl<'a> Hooks<'a> {
     }
 
     fn push(&mut self, pattern: &str, action: Action<'a>) -> &mut Self {
-        self.taps.push(Tap { pattern: pattern.to_string(), action, fired: false });
+        self.taps.push(Tap { pattern: pattern.to_string(), action, called: false, fired: false });
         self
     }
 
@@ -114,7 +115,7 @@ impl<'a> Hooks<'a> {
     pub(crate) fn bind(&mut self, points: &[String]) -> Result<()> {
         self.bound.clear();
         for (index, tap) in self.taps.iter_mut().enumerate() {
-            tap.fired = false;
+            (tap.called, tap.fired) = (false, false);
             for path in Selection::new(&tap.pattern)?.of(points)? {
                 self.bound.entry(path).or_default().push(index);
             }
@@ -137,8 +138,11 @@ impl<'a> Hooks<'a> {
         Fire::call(self, point, value)
     }
 
-    /// At the end of a call: an editor that never replaced a value is an error.
+    /// At the end of a call: a hook that was never reached, or an editor that never replaced a value, is an error.
     pub(crate) fn finish(&self) -> Result<()> {
+        if let Some(tap) = self.taps.iter().find(|tap| !tap.called) {
+            return Err(Error::input(format!("`{}` was never reached: this call does not compute it for hooks to see", tap.pattern)));
+        }
         match self.taps.iter().find(|tap| matches!(tap.action, Action::Edit(_)) && !tap.fired) {
             Some(tap) => Err(Error::input(format!(
                 "the editor at `{}` never replaced a value: it returned None each time it was called; check its condition",
@@ -168,6 +172,7 @@ impl Fire for Hooks<'_> {
         let Some(taps) = self.bound.get(point.path) else { return Ok(value) };
         for &index in taps {
             let tap = &mut self.taps[index];
+            tap.called = true;
             match &mut tap.action {
                 Action::Observe(read) => read(point, &value)?,
                 Action::Edit(edit) => {

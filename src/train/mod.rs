@@ -248,7 +248,7 @@ impl<'t> Loop<'t> {
         let count = self.samples.train;
         let per_epoch = count.div_ceil(batch) as u64;
         let began = Instant::now();
-        let before = self.state.seconds;
+        let (before, steps_before) = (self.state.seconds, self.state.step);
         let mut progress = Progress::new(&self.training.objective.name(), per_epoch * epochs);
         progress.tick(self.state.step, "");
         if self.state.stopped == Some(Stopped::Budget) {
@@ -293,7 +293,10 @@ impl<'t> Loop<'t> {
             progress.tick(1, &last.unwrap_or_default());
         }
         progress.finish();
-        hooks.finish()?;
+        // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
+        if self.state.step > steps_before {
+            hooks.finish()?;
+        }
         self.store()?;
         self.finish()
     }

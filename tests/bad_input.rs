@@ -1,0 +1,388 @@
+//! What cannot work is a clear error: what, where, remedy; no panic, and nothing half-written.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{copied, golden_folder, listing, refused, speaking, with_words, words_tokenizer};
+use ia2::Result;
+use ia2::activations::Activations;
+use ia2::dataset::{Card, Task};
+use ia2::figure::lines;
+use ia2::model::{Ending, Response, Sample};
+use ia2::prelude::*;
+use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+const NAME: &str = "llama_grouped_tied";
+
+/// Opens the folder, demands the refusal, and that opening changed nothing on the disk.
+fn cannot_open(folder: &Path, words: &[&str]) -> ia2::Error {
+    let before = listing(folder);
+    let error = refused(Model::open(folder), words);
+    assert!(listing(folder) == before, "opening changed the folder");
+    error
+}
+
+/// A copy of the checkpoint whose one file is replaced.
+fn spoilt(file: &str, content: impl AsRef<[u8]>) -> tempfile::TempDir {
+    let folder = copied(NAME);
+    std::fs::write(folder.path().join(file), content).unwrap();
+    folder
+}
+
+/// `config.json` with one change.
+fn config(from: &str, to: &str) -> String {
+    let text = std::fs::read_to_string(golden_folder(NAME).join("config.json")).unwrap();
+    assert!(text.contains(from), "{from} is not in the config");
+    text.replace(from, to)
+}
+
+/// The weights with one tensor changed: its shape and bytes.
+fn weights(name: &str, change: impl Fn(&[usize], &[u8]) -> (Vec<usize>, Vec<u8>)) -> Vec<u8> {
+    let bytes = std::fs::read(golden_folder(NAME).join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut met = false;
+    let rows: Vec<_> = file
+        .tensors()
+        .into_iter()
+        .map(|(own, view)| {
+            let (shape, data) = if own == name { change(view.shape(), view.data()) } else { (view.shape().to_vec(), view.data().to_vec()) };
+            met |= own == name;
+            (own, view.dtype(), shape, data)
+        })
+        .collect();
+    assert!(met, "there is no weight {name}");
+    let views = rows.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn spoilt_weight_files() {
+    let whole = std::fs::read(golden_folder(NAME).join("model.safetensors")).unwrap();
+    let file = "model.safetensors";
+    cannot_open(spoilt(file, &whole[..whole.len() / 2]).path(), &[file, "truncated", "download it again"]);
+    cannot_open(spoilt(file, &whole[..100]).path(), &[file, "truncated"]);
+    cannot_open(spoilt(file, b"").path(), &[file, "is empty"]);
+    cannot_open(spoilt(file, b"<!DOCTYPE html><html>Not found</html>").path(), &[file, "web page", "download it again"]);
+    cannot_open(spoilt(file, [200u8; 300]).path(), &[file, "not a valid safetensors file", "download it again"]);
+    let norm = "model.layers.1.input_layernorm.weight";
+    let wider = weights(norm, |shape, data| (vec![shape[0] + 1], [data, &[0; 4]].concat()));
+    cannot_open(spoilt(file, wider).path(), &[norm, "needed [24], found [25]", "do not belong together"]);
+    let gone = spoilt("config.json", config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"));
+    cannot_open(gone.path(), &["model.layers.3", "missing"]);
+    let more = spoilt("config.json", config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2"));
+    cannot_open(more.path(), &["no place for", "model.layers.2"]);
+    let folder = copied(NAME);
+    std::fs::remove_file(folder.path().join(file)).unwrap();
+    cannot_open(folder.path(), &["model.safetensors", "download the weights"]);
+}
+
+#[test]
+fn weights_that_are_not_numbers() {
+    for (value, place) in [(f32::NAN, 0), (f32::INFINITY, 7)] {
+        let name = "model.layers.2.mlp.down_proj.weight";
+        let bytes = weights(name, |shape, data| {
+            let mut data = data.to_vec();
+            data[4 * place..4 * place + 4].copy_from_slice(&value.to_le_bytes());
+            (shape.to_vec(), data)
+        });
+        let error = cannot_open(spoilt("model.safetensors", bytes).path(), &[name]);
+        assert!(error.is_numeric(), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_shard() {
+    let folder = copied("qwen3_sharded");
+    std::fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).unwrap();
+    cannot_open(folder.path(), &["1 of the 2 shards", "model-00002-of-00002.safetensors", "download"]);
+    let folder = copied("qwen3_sharded");
+    std::fs::write(folder.path().join("model.safetensors.index.json"), "{\"weight_map\": ").unwrap();
+    cannot_open(folder.path(), &["model.safetensors.index.json", "not valid JSON"]);
+}
+
+#[test]
+fn spoilt_configurations() {
+    let open = |text: String, words: &[&str]| cannot_open(spoilt("config.json", text).path(), words);
+    open("{\"model_type\": \"llama\",".into(), &["config.json", "not valid JSON", "download it again"]);
+    open(String::new(), &["config.json", "not valid JSON"]);
+    open("[1]".into(), &["config.json", "must hold a JSON object"]);
+    open(config("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""), &["mamba", "unknown", "llama", "qwen3"]);
+    open(config("LlamaForCausalLM", "LlamaForSequenceClassification"), &["LlamaForSequenceClassification", "LlamaForCausalLM"]);
+    open(config("\"mlp_bias\"", "\"clip_qkv\": 8, \"mlp_bias\""), &["config.json", "unknown key", "clip_qkv"]);
+    open(config("\"hidden_size\": 24", "\"hidden_size\": -24"), &["hidden_size", "-24"]);
+    open(config("\"hidden_size\": 24", "\"hidden_size\": \"big\""), &["hidden_size", "big"]);
+    let folder = copied(NAME);
+    std::fs::remove_file(folder.path().join("config.json")).unwrap();
+    cannot_open(folder.path(), &["config.json"]);
+}
+
+#[test]
+fn tokenizers_that_do_not_fit() {
+    let folder = spoilt("tokenizer.json", words_tokenizer(65));
+    let error = cannot_open(folder.path(), &["65 tokens", "64 rows", "tokenizer.json"]);
+    assert!(error.is_input(), "{error}");
+    cannot_open(spoilt("tokenizer.json", "{\"version\"").path(), &["tokenizer.json", "fetch it again"]);
+    // One that just fits opens; one id too many was the error above.
+    assert!(Model::open(with_words(NAME).path()).is_ok());
+}
+
+#[test]
+fn a_model_that_is_nowhere() {
+    refused(Model::open("./no/such/folder"), &["there is no folder", "./no/such/folder"]);
+    refused(Model::open("nobody/nothing-of-that-name"), &["nobody/nothing-of-that-name", "Hugging Face cache", "download"]);
+}
+
+#[test]
+fn batches_and_prompts_that_no_forward_can_take() -> Result<()> {
+    let model = Model::open(golden_folder(NAME))?;
+    let mut hooks = Hooks::new();
+    refused(model.forward(&[]), &["the batch is empty", "at least one prompt"]);
+    refused(model.forward_with(&[], &mut hooks), &["the batch is empty"]);
+    refused(model.forward(&[vec![1], vec![]]), &["prompt 1 has no tokens"]);
+    refused(model.forward(&[vec![1, 64]]), &["prompt 0", "token id 64", "ends at 63"]);
+    refused(model.forward(&[vec![1; 129]]), &["129 tokens", "context is 128", "fewer demonstrations"]);
+    assert!(model.forward(&[vec![1; 128]]).is_ok(), "the context itself is allowed");
+    let settings = Generation::greedy(4);
+    refused(model.generate(&[], &settings), &["the batch is empty"]);
+    refused(model.generate(&[vec![]], &settings), &["prompt 0 has no tokens"]);
+    refused(model.generate(&[vec![1; 126]], &settings), &["126 tokens", "3 more", "context is 128"]);
+    assert_eq!(model.generate(&[vec![1; 125]], &settings.ignore_eos())?[0].tokens.response.len(), 4);
+    refused(model.generate(&[vec![1]], &Generation::greedy(0)), &["max_new_tokens is 0"]);
+    refused(model.generate(&[vec![1]], &Generation::greedy(2).batch(0)), &["batch size is 0"]);
+    refused(model.generate(&[vec![1]], &Generation::greedy(2).sample(0.0, 1.0, 0)), &["temperature 0"]);
+    refused(model.generate(&[vec![1]], &Generation::greedy(2).sample(1.0, f64::NAN, 0)), &["top_p NaN"]);
+    // The real check for tokens of one's own text.
+    refused(model.generate(&[vec![1]], &Generation::greedy(2).stop("t9")), &["tokenizer.json"]);
+    let speaking = speaking(NAME);
+    refused(speaking.generate(&[vec![1]], &Generation::greedy(2).stop("")), &["stop string is empty"]);
+    assert!(speaking.generate(&[vec![1]], &Generation::greedy(2).stop("t9")).is_ok());
+    refused(model.gradients(&[vec![1, 2]], "lm_heda", |logits| logits.sum(None)), &["lm_heda", "selects none"]);
+    refused(model.gradients(&[vec![1, 2]], "model.norm", Tensor::shallow_clone), &["the scalar has shape"]);
+    refused(model.gradients(&[vec![1, 2]], "model.norm", |logits| logits.sum(None) * f64::NAN), &["the scalar is NaN"]);
+    refused(model.gradients(&[vec![1, 2]], "model.norm", |_| Tensor::from(1f32)), &["does not depend"]);
+    Ok(())
+}
+
+fn labels() -> AnswerForm {
+    AnswerForm::labels(["t3", "t4"]).unwrap()
+}
+
+fn task(form: AnswerForm) -> Task {
+    let rows = (0..12).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 20), ["t3", "t4"][row % 2])).collect();
+    Task::of(Examples::new("words", form, rows).unwrap(), Card::default())
+}
+
+#[test]
+fn prompts_without_text_labels_alike_and_strange_golds() -> Result<()> {
+    let model = speaking(NAME);
+    let prompts = |query: &str, gold: &str, form: AnswerForm| {
+        Prompts::new(vec![Prompt { demonstrations: Vec::new(), example: Example::new(query, gold), index: 0 }]).with_form(form)
+    };
+    refused(model.respond(&prompts("", "t3", labels())), &["no text to tokenise", "empty"]);
+    refused(model.respond(&prompts("  ", "t3", labels())), &["gives no token"]);
+    refused(model.respond(&Prompts::new(Vec::new())), &["the batch is empty"]);
+    refused(evaluate(&model, &Prompts::new(Vec::new())), &["no prompts"]);
+    refused(evaluate(&model, &prompts("t5", "t9", labels())), &["example 0", "t9", "none of the labels"]);
+    refused(evaluate(&model, &prompts(&"t5 ".repeat(129), "t3", labels())), &["129 tokens", "context is 128"]);
+    // Both are unknown words to this tokenizer, so they are the same token.
+    let alike = AnswerForm::labels(["yes", "no"])?;
+    refused(evaluate(&model, &prompts("t5", "yes", alike)), &["yes", "no", "t0"]);
+    let prefix = AnswerForm::labels(["t3", "t3 t4"])?;
+    refused(evaluate(&model, &prompts("t5", "t3", prefix)), &["t3"]);
+    let bare = Model::open(golden_folder(NAME))?;
+    refused(evaluate(&bare, &prompts("t5", "t3", labels())), &["tokenizer.json"]);
+    refused(bare.respond(&prompts("t5", "t3", labels())), &["tokenizer.json"]);
+    Ok(())
+}
+
+#[test]
+fn malformed_rows() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("words.jsonl");
+    let name = file.to_str().unwrap();
+    for (line, reason) in
+        [("{\"query\": ", "not JSON"), ("{\"query\": \"t5\"}", "no `gold`"), ("{\"query\": 3, \"gold\": \"t3\"}", "must be a string")]
+    {
+        std::fs::write(&file, format!("{{\"query\": \"t1\", \"gold\": \"t3\"}}\n{line}\n")).unwrap();
+        refused(Task::open(name), &["words.jsonl", "line 2", reason]);
+    }
+    std::fs::write(&file, "").unwrap();
+    refused(Task::open(name), &["words.jsonl", "no rows"]);
+    refused(Examples::new("words", labels(), vec![Example::new("t1", "t3"), Example::new("t2", "t9")]), &["row 1 of `words`", "t9"]);
+    refused(task(labels()).few_shot(0, 0), &["0"]);
+    refused(task(labels()).few_shot(12, 0), &["12"]);
+    Ok(())
+}
+
+#[test]
+fn logits_that_are_not_numbers() -> Result<()> {
+    let model = speaking(NAME);
+    let mut hooks = Hooks::new();
+    hooks.edit("model.layers.1.mlp", |_, value| Ok(Some(value * f64::NAN)));
+    for settings in [Generation::greedy(2), Generation::greedy(2).sample(1.0, 0.9, 0)] {
+        let error = refused(model.generate_with(&[vec![1, 5]], &settings, &mut hooks), &["prompt 0"]);
+        assert!(error.is_numeric(), "{error}");
+    }
+    assert!(model.generate(&[vec![1, 5]], &Generation::greedy(2)).is_ok());
+    Ok(())
+}
+
+/// Places where nothing can be written: below a regular file (for everybody), and in a folder without write permission (not for root).
+fn unwritable(root: &Path) -> Vec<PathBuf> {
+    std::fs::write(root.join("file"), "not a folder").unwrap();
+    let locked = root.join("locked");
+    std::fs::create_dir(&locked).unwrap();
+    std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    let root_ignores_it = std::fs::write(locked.join("probe"), "").is_ok();
+    let mut places = vec![root.join("file")];
+    if root_ignores_it {
+        std::fs::remove_file(locked.join("probe")).unwrap();
+    } else {
+        places.push(locked);
+    }
+    places
+}
+
+/// A file error that names the place, and a folder as it was.
+fn cannot_write<T>(root: &Path, place: &Path, write: impl FnOnce(&Path) -> Result<T>) {
+    let before = listing(root);
+    let error = refused(write(place), &["cannot", place.to_str().unwrap()]);
+    assert!(error.is_file(), "{error}");
+    assert!(listing(root) == before, "something was left behind by: {error}");
+}
+
+#[test]
+fn folders_that_cannot_be_written() -> Result<()> {
+    let model = speaking(NAME);
+    let adapter = Adapter::new(&model, Lora::rank(2), 0)?;
+    let responses = model.respond(&task(labels()).examples().take(2).zero_shot()?)?;
+    let activations = capture(&model, &responses, "model.layers.*.mlp")?;
+    let figure = lines(&activations.frame()?, "layer", "norm", "kind")?;
+    let split = task(labels()).few_shot(4, 0)?;
+    let root = tempfile::tempdir().unwrap();
+    let mut places = unwritable(root.path());
+    places.push(root.path().join("file/deeper"));
+    for place in &places {
+        cannot_write(root.path(), place, |place| adapter.save(place));
+        cannot_write(root.path(), &place.join("values.safetensors"), |file| activations.save(file));
+        cannot_write(root.path(), &place.join("picture.svg"), |file| figure.save(file));
+        cannot_write(root.path(), &place.join("picture.png"), |file| figure.save(file));
+        cannot_write(root.path(), &place.join("run.safetensors"), |file| {
+            Training::new(Lora::rank(2), Sft::gold()).epochs(1).checkpoint(file).run(&model, &split)
+        });
+    }
+    // A folder where a file should go.
+    for name in ["taken.safetensors", "taken.svg"] {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+    }
+    cannot_write(root.path(), &root.path().join("taken.safetensors"), |file| activations.save(file));
+    cannot_write(root.path(), &root.path().join("taken.svg"), |file| figure.save(file));
+    refused(figure.save(root.path().join("picture.bmp")), &["picture.bmp", ".svg", ".png"]);
+    Ok(())
+}
+
+#[test]
+fn an_adapter_is_written_whole_or_not_at_all() -> Result<()> {
+    let model = Model::open(golden_folder(NAME))?;
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("adapter");
+    Adapter::new(&model, Lora::rank(2), 0)?.save(&folder)?;
+    // The second file cannot be written: the first must not be replaced, or the folder holds two halves of different adapters.
+    std::fs::remove_file(folder.join("adapter_config.json")).unwrap();
+    std::fs::create_dir(folder.join("adapter_config.json")).unwrap();
+    cannot_write(root.path(), &folder.join("adapter_config.json"), |_| Adapter::new(&model, Lora::rank(4), 1)?.save(&folder));
+    Ok(())
+}
+
+#[test]
+fn saved_files_can_be_read_by_others() -> Result<()> {
+    let model = Model::open(golden_folder(NAME))?;
+    let folder = tempfile::tempdir().unwrap();
+    Adapter::new(&model, Lora::rank(2), 0)?.save(folder.path())?;
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(folder.path().join(name)).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o644, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn activations_from_files_and_hands() -> Result<()> {
+    let model = speaking(NAME);
+    let responses = model.respond(&task(labels()).examples().take(2).zero_shot()?)?;
+    let activations = capture(&model, &responses, "model.layers.*.mlp")?;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.safetensors");
+    refused(Activations::open(&file), &["cannot read", "values.safetensors"]);
+    activations.save(&file)?;
+    let whole = std::fs::read(&file).unwrap();
+    for part in [0, 5, whole.len() / 3, whole.len() - 1] {
+        std::fs::write(&file, &whole[..part]).unwrap();
+        refused(Activations::open(&file), &["values.safetensors", "truncated"]);
+    }
+    refused(Activations::open(golden_folder(NAME).join("model.safetensors")), &["model.safetensors", "no activations"]);
+    // A manifest at odds with its values: found at the door, not as a panic in the first `example`.
+    let (from, to) = (b"\\\"lengths\\\":[1,1]", b"\\\"lengths\\\":[1,7]");
+    let place = whole.windows(from.len()).position(|window| window == from).unwrap();
+    let mut bytes = whole.clone();
+    bytes[place..place + to.len()].copy_from_slice(to);
+    std::fs::write(&file, bytes).unwrap();
+    refused(Activations::open(&file), &["values.safetensors", "do not agree"]);
+
+    let size = activations.values().size();
+    let points = activations.hook_points().to_vec();
+    let short = activations.values().narrow(0, 0, 1);
+    refused(Activations::new(short, points.clone(), responses.clone()), &["activations", "example"]);
+    let broken = activations.values() * f64::NAN;
+    assert!(refused(Activations::new(broken, points, responses.clone()), &["activations"]).is_numeric());
+    refused(activations.example(2), &["example 2 does not exist", "there are 2"]);
+    refused(Capture::at("model.layers.*.mlp").kind(Kind::Int64).of(&model, &responses), &["Int64", "choose"]);
+    for (prompt, response) in [(vec![], vec![1]), (vec![1], vec![])] {
+        let prompt_text = Prompt { demonstrations: Vec::new(), example: Example::new("t5", "t3"), index: 0 };
+        let row = Response {
+            prompt: prompt_text,
+            tokens: Sample { prompt, response },
+            text: String::new(),
+            ending: Ending::Length,
+            close_calls: 0,
+        };
+        let rows = Responses::from_rows(labels(), vec![row]);
+        refused(Capture::at("model.layers.*.mlp").plan(&model, &rows), &["response 0", "tokens"]);
+        refused(capture(&model, &rows, "model.layers.*.mlp"), &["response 0", "tokens"]);
+    }
+    refused(capture(&model, &Responses::from_rows(labels(), Vec::new()), "model.norm"), &["no responses"]);
+    assert_eq!(size, [2, 3, 1, 24]);
+    Ok(())
+}
+
+#[test]
+fn trainings_that_cannot_begin() -> Result<()> {
+    let model = speaking(NAME);
+    let split = task(labels()).few_shot(4, 0)?;
+    let new = || Training::new(Lora::rank(2), Sft::gold());
+    refused(new().learning_rate(0.0).run(&model, &split), &["learning rate 0", "1e-3"]);
+    refused(new().learning_rate(f64::NAN).run(&model, &split), &["learning rate NaN"]);
+    refused(new().epochs(0).run(&model, &split), &["epochs is 0"]);
+    refused(new().batch(0).run(&model, &split), &["batch is 0"]);
+    refused(new().check_every(0).run(&model, &split), &["check_every is 0"]);
+    refused(new().run(&Model::open(golden_folder(NAME))?, &split), &["tokenizer.json"]);
+    let strangers = model.respond(&split.test.zero_shot()?)?;
+    refused(Training::new(Lora::rank(2), Sft::on(&strangers)).run(&model, &split), &["not those to this split", "target_prompts"]);
+    let target = capture(&model, &strangers, "model.layers.*.mlp")?;
+    refused(Training::new(Lora::rank(2), Ia2::toward(&target)).run(&model, &split), &["not those to this split"]);
+    let last = Capture::at("model.layers.*.mlp").positions(Positions::Last);
+    let responses = model.respond(&split.target_prompts(256)?)?;
+    refused(Training::new(Lora::rank(2), Ia2::toward(&last.of(&model, &responses)?)).run(&model, &split), &["response positions", "Last"]);
+    // A file that is no checkpoint is refused and left alone.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.safetensors");
+    for content in [std::fs::read(golden_folder(NAME).join("model.safetensors")).unwrap(), b"text".to_vec()] {
+        std::fs::write(&file, &content).unwrap();
+        refused(new().checkpoint(&file).run(&model, &split), &["run.safetensors"]);
+        assert_eq!(listing(folder.path()), [(file.clone(), Some(content))]);
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Predictions and objectives against values worked out another way.
+
+mod common;
+
+use common::speaking;
+use ia2::Result;
+use ia2::activations::Activations;
+use ia2::dataset::{Card, Split, Task};
+use ia2::model::{Ending, Response, Sample};
+use ia2::objective::{Objective, Outputs};
+use ia2::prelude::*;
+use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
+
+const NAMES: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
+
+/// Queries of one to four words, answered by one of the labels.
+fn split(labels: [&str; 3]) -> Result<Split> {
+    let query = |row: usize| (0..=row % 4).map(|word| format!("t{} ", 5 + (row * 11 + word * 17) % 58)).collect::<String>();
+    let rows = (0..40).map(|row| Example::new(format!("t{} {}", row + 10, query(row)), labels[row * 7 % 3])).collect();
+    Task::of(Examples::new("words", AnswerForm::labels(labels)?, rows)?, Card::default()).few_shot(8, 1)
+}
+
+fn numbers(frame: &DataFrame, column: &str) -> Vec<f64> {
+    frame.column(column).unwrap().f64().unwrap().into_no_null_iter().collect()
+}
+
+#[test]
+fn shared_demonstrations_and_batches_give_what_plain_forwards_give() -> Result<()> {
+    // With a common first token the labels are read one place further, after it.
+    for (labels, prefix, ids) in [(["t3", "t4", "t5"], vec![], [3, 4, 5]), (["t9 t3", "t9 t4", "t9 t40"], vec![9u32], [3, 4, 40])] {
+        for name in NAMES {
+            let model = speaking(name);
+            let split = split(labels)?;
+            let shared = split.test.with_demonstrations(&split.train, 0)?;
+            assert!(shared.len() > 16 + 8, "more than one batch, the last of another size");
+            assert!(shared.get(0).unwrap().prefix().split_whitespace().count() >= 20, "too short for the library to share it");
+            for prompts in [shared, split.test.zero_shot()?, split.train.leave_one_out(0, 5)?] {
+                let frame = evaluate(&model, &prompts)?;
+                assert_eq!(frame.height(), prompts.len());
+                for (row, prompt) in prompts.iter().enumerate() {
+                    let mut tokens = model.tokenizer()?.encode(&prompt.text())?;
+                    tokens.extend(&prefix);
+                    let logits = model.forward(&[tokens.clone()])?.values.get(0).get(tokens.len() as i64 - 1).to_kind(Kind::Double);
+                    let all: Vec<f64> = Vec::try_from(&logits).unwrap();
+                    let whole: f64 = all.iter().map(|logit| logit.exp()).sum();
+                    let among: f64 = ids.iter().map(|&id| all[id].exp()).sum();
+                    let close = |column: &str, expected: f64| {
+                        let ours = numbers(&frame, column)[row];
+                        assert!((ours - expected).abs() < 1e-4, "{name} {column} of prompt {row}: {ours} and {expected}");
+                    };
+                    let chances = ids.map(|id| all[id].exp() / among);
+                    for (label, chance) in labels.iter().zip(chances) {
+                        close(&format!("p_{label}"), chance);
+                    }
+                    close("label_mass", among / whole);
+                    close("confidence", chances.into_iter().fold(0.0, f64::max));
+                    close("entropy", -chances.iter().map(|chance| chance * chance.ln()).sum::<f64>());
+                    let gold = labels.iter().position(|label| *label == prompt.example.gold).unwrap();
+                    close("nll", -chances[gold].ln());
+                    let best = (0..3).max_by(|&a, &b| chances[a].total_cmp(&chances[b])).unwrap();
+                    assert_eq!(frame.column("answer")?.str()?.get(row), Some(labels[best]));
+                    assert_eq!(frame.column("correct")?.bool()?.get(row), Some(best == gold));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_size_of_the_batch_does_not_matter() -> Result<()> {
+    let split = split(["t3", "t4", "t5"])?;
+    for name in NAMES {
+        let model = speaking(name);
+        let prompts = split.test.with_demonstrations(&split.train, 0)?;
+        let whole = evaluate(&model, &prompts)?;
+        for size in [1, 5] {
+            let rows: Vec<Prompt> = prompts.iter().cloned().collect();
+            for (part, rows) in rows.chunks(size).enumerate() {
+                let frame = evaluate(&model, &Prompts::new(rows.to_vec()).with_form(prompts.form().clone()))?;
+                for column in ["p_t3", "p_t4", "p_t5", "nll", "label_mass"] {
+                    for (row, value) in numbers(&frame, column).into_iter().enumerate() {
+                        let other = numbers(&whole, column)[part * size + row];
+                        assert!((value - other).abs() < 1e-4, "{name} {column} in batches of {size}: {value} and {other}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn free_answers_do_not_depend_on_the_other_prompts() -> Result<()> {
+    let split = split(["t3", "t4", "t5"])?;
+    let model = speaking(NAMES[0]);
+    let form = AnswerForm::free().at_most(6)?;
+    let prompts = split.test.with_demonstrations(&split.train, 0)?.with_form(form);
+    let whole = evaluate(&model, &prompts)?;
+    for (row, prompt) in prompts.iter().enumerate() {
+        let alone = evaluate(&model, &Prompts::new(vec![prompt.clone()]).with_form(prompts.form().clone()))?;
+        for column in ["response", "answer", "ending"] {
+            assert_eq!(alone.column(column)?.str()?.get(0), whole.column(column)?.str()?.get(row), "{column} of prompt {row}");
+        }
+    }
+    Ok(())
+}
+
+fn responses(lengths: &[usize]) -> Responses {
+    let row = |(index, &length): (usize, &usize)| Response {
+        prompt: Prompt { demonstrations: Vec::new(), example: Example::new(format!("t{index}"), "t3"), index },
+        tokens: Sample { prompt: vec![1], response: vec![3; length] },
+        text: String::new(),
+        ending: Ending::Length,
+        close_calls: 0,
+    };
+    Responses::from_rows(AnswerForm::free(), lengths.iter().enumerate().map(row).collect())
+}
+
+fn close(ours: Result<Tensor>, expected: &[f64]) {
+    let ours: Vec<f64> = Vec::try_from(ours.unwrap().to_kind(Kind::Double)).unwrap();
+    assert_eq!(ours.len(), expected.len());
+    assert!(ours.iter().zip(expected).all(|(ours, expected)| (ours - expected).abs() < 1e-6), "{ours:?} and {expected:?}");
+}
+
+#[test]
+fn the_losses_by_hand() -> Result<()> {
+    // Two examples of two tokens and one; two layers; hidden width 2. Targets are 0 but for the second layer of the second example: (1, 1).
+    let values = Tensor::zeros([2, 2, 2, 2], (Kind::Float, Device::Cpu));
+    let _ = values.get(1).get(1).get(0).fill_(1.0);
+    let points = vec!["model.layers.0".to_string(), "model.layers.1".to_string()];
+    let target = Activations::new(values, points, responses(&[2, 1]))?;
+    let layers = [[[1f32, 1.], [2., 2.], [3., 3.]], [[0., 2.], [0., 0.], [1., 2.]]].concat().concat();
+    let outputs = |counts: Vec<usize>, activations: Option<Tensor>, logits: Option<Tensor>, labels: &[i64]| Outputs {
+        logits,
+        activations,
+        labels: Tensor::from_slice(labels),
+        counts,
+    };
+    // Mean over hidden: layer 0 gives 1, 4, 9; layer 1 gives (0 + 4) / 2 = 2, 0, (0 + 1) / 2 = 0.5. Sum over layers, mean over each example's tokens.
+    let shown = outputs(vec![2, 1], Some(Tensor::from_slice(&layers).view([2, 3, 2])), None, &[3, 3, 3]);
+    close(Ia2::toward(&target).losses(&[0, 1], &shown), &[(3.0 + 4.0) / 2.0, 9.5]);
+    // Examples are known by their index, not by their place in the batch.
+    let second = outputs(vec![1], Some(Tensor::ones([2, 1, 2], (Kind::Float, Device::Cpu))), None, &[3]);
+    close(Ia2::toward(&target).losses(&[1], &second), &[1.0]);
+
+    // Probabilities of the labels: 3/4, 1/2; 1/4.
+    let three = 3f32.ln();
+    let logits = Tensor::from_slice(&[three, 0., 0., 0., 0., three]).view([3, 2]);
+    let shown = outputs(vec![2, 1], None, Some(logits), &[0, 1, 0]);
+    close(Sft::gold().losses(&[0, 1], &shown), &[(-(0.75f64.ln()) - 0.5f64.ln()) / 2.0, -(0.25f64.ln())]);
+    Ok(())
+}
+
+#[test]
+fn the_models_own_activations_are_the_minimum() -> Result<()> {
+    let split = split(["t3", "t4", "t5"])?;
+    for name in NAMES {
+        let model = speaking(name);
+        let own = split.train.zero_shot()?.followed_by(&split.dev.zero_shot()?)?;
+        let settings = Generation::greedy(5).ignore_eos();
+        let loss = |prompts: &Prompts| -> Result<f64> {
+            let responses = model.respond_as(prompts, &settings)?;
+            let target = capture(&model, &responses, "model.layers.*.self_attn")?;
+            let training = Training::new(Lora::rank(2), Ia2::toward(&target)).learning_rate(1e-12).epochs(1).check_every(1);
+            let trained = training.run(&model, &split)?;
+            let history = trained.history()?;
+            Ok(numbers(&history, "train_loss").into_iter().chain(numbers(&history, "dev_loss")).fold(0.0, f64::max))
+        };
+        let (at_minimum, elsewhere) = (loss(&own)?, loss(&split.target_prompts(256)?)?);
+        assert!(at_minimum < 1e-9, "{name}: {at_minimum:e} toward the model's own activations");
+        assert!(elsewhere > 1e4 * at_minimum.max(1e-9), "{name}: {elsewhere:e} toward those with demonstrations");
+    }
+    Ok(())
+}
