@@ -209,7 +209,7 @@ pub(crate) mod tests {
         let root = std::env::var_os("IA2_SHARED").map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into(), PathBuf::from);
         let path = root.join(path);
         if !path.exists() {
-            eprintln!("SKIPPED: `{}` is not here", path.display());
+            crate::skipped(&format!("`{}` is not here", path.display()));
             return None;
         }
         Some(path)

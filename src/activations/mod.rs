@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 pub use capture::{Capture, Plan, Positions, capture};
 
 use crate::axes;
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::Responses;
@@ -136,7 +137,7 @@ impl Activations {
     /// where the two differ) and over examples, as in the paper. In `[-1, 1]`.
     ///
     /// # Errors
-    /// The two do not hold the same examples or hook points; an activation is zero or NaN.
+    /// The two do not hold the same examples, hook points or positions; an activation is zero or NaN.
     pub fn asim(&self, other: &Self) -> Result<DataFrame> {
         door("asim", || {
             if self.hook_points != other.hook_points {
@@ -146,6 +147,12 @@ impl Activations {
                     "the two hold different hook points: {} and {}",
                     shown(&self.hook_points),
                     shown(&other.hook_points)
+                )));
+            }
+            if self.positions != other.positions {
+                return Err(Error::input(format!(
+                    "one holds the positions {:?}, the other {:?}: capture both at the same",
+                    self.positions, other.positions
                 )));
             }
             let queries =
@@ -184,4 +191,25 @@ impl Clone for Activations {
 
 fn bytes(size: &[i64], kind: Kind) -> u64 {
     size.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64
+}
+
+impl Show for Activations {
+    fn bundle(&self) -> Bundle {
+        let size = self.values.size();
+        let axes = axes_text(&size);
+        let positions = format!("{:?}", self.positions).to_lowercase();
+        headed(&format!("Activations [{axes}] at {positions} positions, {:?}, {} bytes", self.values.kind(), self.bytes()), self.frame())
+    }
+}
+
+/// `example 8, layer 6, token 1, hidden 128`.
+fn axes_text(size: &[i64]) -> String {
+    ["example", "layer", "token", "hidden"].iter().zip(size).map(|(axis, size)| format!("{axis} {size}")).collect::<Vec<_>>().join(", ")
+}
+
+impl Show for Plan {
+    fn bundle(&self) -> Bundle {
+        let points = self.hook_points.join("\n  ");
+        Bundle::text(format!("Plan [{}], {} bytes, at\n  {points}", axes_text(&self.shape), self.bytes))
+    }
 }

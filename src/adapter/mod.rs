@@ -17,6 +17,7 @@ use tch::Tensor;
 pub use lora::Lora;
 pub(crate) use parameters::Parameters;
 
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::Model;
@@ -147,5 +148,11 @@ impl Model {
             return Err(Error::input(format!("{} made for {} does not fit {self:?}", adapter.config.name(), adapter.base_model)));
         }
         Ok(self.adapted(adapter.config.attach(&adapter.parameters)?))
+    }
+}
+
+impl Show for Adapter {
+    fn bundle(&self) -> Bundle {
+        headed(&format!("Adapter({}, {} parameters)", self.config.name(), self.count()), self.frame())
     }
 }

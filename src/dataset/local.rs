@@ -172,7 +172,7 @@ mod tests {
     fn the_bundled_tasks_have_cards_and_rows() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/data/tasks"));
         if !folder.join("tasks.json").is_file() {
-            return eprintln!("SKIPPED: `{}` is not here", folder.display());
+            return crate::skipped(&format!("`{}` is not here", folder.display()));
         }
         let (names, cards) = (names_in(folder).unwrap(), card::read(folder).unwrap());
         assert_eq!(names, cards.keys().cloned().collect::<Vec<_>>(), "one entry for each file");

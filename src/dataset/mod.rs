@@ -24,6 +24,7 @@ use polars::prelude::*;
 pub use card::Card;
 pub use split::Split;
 
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::prompt::{AnswerForm, Examples};
 
@@ -233,6 +234,18 @@ fn table(tasks: &[Task]) -> Result<DataFrame> {
 fn counted(count: usize) -> Task {
     let rows = (0..count).map(|row| crate::prompt::Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
     Task::of(Examples::new("counted", AnswerForm::labels(["0", "1"]).unwrap(), rows).unwrap(), Card::default())
+}
+
+impl Show for Task {
+    fn bundle(&self) -> Bundle {
+        headed(format!("{self:?}\n{}", self.card).trim_end(), self.frame())
+    }
+}
+
+impl Show for Card {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(self.to_string())
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt;
 use polars::prelude::*;
 
 use super::Task;
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::prompt::{Examples, Prompts};
 use crate::random::Random;
@@ -154,6 +155,12 @@ impl Task {
     fn split(&self, train: &[usize], dev: &[usize], test: &[usize], run: u64) -> Split {
         let pick = |rows: &[usize]| self.examples().pick(rows.iter().copied());
         Split { train: pick(train), dev: pick(dev), test: pick(test), run, task: self.name().into() }
+    }
+}
+
+impl Show for Split {
+    fn bundle(&self) -> Bundle {
+        headed(&format!("{self:?}"), self.frame())
     }
 }
 

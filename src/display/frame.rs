@@ -3,9 +3,12 @@
 use polars::prelude::*;
 
 use super::{Bundle, Show, escape, more, number, shortened};
+use crate::error::Result;
 
 /// Rows, columns and characters per cell that one frame shows.
 const ROWS: usize = 40;
+/// Rows below a heading: there the frame is a glimpse, and `frame()` has it whole.
+const HEADED_ROWS: usize = 10;
 const COLUMNS: usize = 20;
 const CHARACTERS: usize = 60;
 
@@ -83,19 +86,37 @@ impl Grid {
 
 impl Show for DataFrame {
     fn bundle(&self) -> Bundle {
-        let columns: Vec<&Column> = self.columns().iter().take(COLUMNS).collect();
-        let cells: Vec<Vec<String>> = columns.iter().map(|column| cells(column, self.height().min(ROWS))).collect();
-        let mut notes: Vec<String> =
-            [more(self.height(), ROWS, "row"), more(self.width(), COLUMNS, "column")].into_iter().flatten().collect();
-        notes.push(format!("{} × {}", count(self.height(), "row"), count(self.width(), "column")));
-        Grid {
-            heading: columns.iter().map(|column| vec![shortened(column.name(), CHARACTERS), kind(column.dtype())]).collect(),
-            right: columns.iter().map(|column| column.dtype().is_primitive_numeric()).collect(),
-            rows: (0..self.height().min(ROWS)).map(|row| cells.iter().map(|column| column[row].clone()).collect()).collect(),
-            notes,
-        }
-        .bundle()
+        grid(self, ROWS).bundle()
     }
+}
+
+/// A frame's first `most` rows as a table.
+fn grid(frame: &DataFrame, most: usize) -> Grid {
+    let shown = frame.height().min(most);
+    let columns: Vec<&Column> = frame.columns().iter().take(COLUMNS).collect();
+    let cells: Vec<Vec<String>> = columns.iter().map(|column| cells(column, shown)).collect();
+    let mut notes: Vec<String> =
+        [more(frame.height(), most, "row"), more(frame.width(), COLUMNS, "column")].into_iter().flatten().collect();
+    notes.push(format!("{} × {}", count(frame.height(), "row"), count(frame.width(), "column")));
+    Grid {
+        heading: columns.iter().map(|column| vec![shortened(column.name(), CHARACTERS), kind(column.dtype())]).collect(),
+        right: columns.iter().map(|column| column.dtype().is_primitive_numeric()).collect(),
+        rows: (0..shown).map(|row| cells.iter().map(|column| column[row].clone()).collect()).collect(),
+        notes,
+    }
+}
+
+/// Lines that say what a value is, above the first rows of its frame: how this crate's own values show themselves.
+///
+/// A frame that could not be made is named in the table's place.
+pub(crate) fn headed(heading: &str, frame: Result<DataFrame>) -> Bundle {
+    let body = match frame {
+        Ok(frame) => grid(&frame, HEADED_ROWS).bundle(),
+        Err(error) => error.bundle(),
+    };
+    let lines = heading.lines().map(escape).collect::<Vec<_>>().join("<br>");
+    let rest = body.html.unwrap_or_else(|| format!("<pre>{}</pre>", escape(&body.plain)));
+    Bundle { plain: format!("{heading}\n\n{}", body.plain), html: Some(format!("<p>{lines}</p>\n{rest}")), ..Bundle::default() }
 }
 
 impl Show for Column {
@@ -170,6 +191,18 @@ IA2 → <SFT>    1.0000   300  true
         assert!(html.contains("<th align=\"right\">accuracy<br><small>f64</small></th>"), "{html}");
         assert!(html.contains("<td align=\"left\">IA2 → &lt;SFT&gt;</td><td align=\"right\">1.0000</td>"), "{html}");
         assert!(!html.contains("style") && !html.contains("class"));
+    }
+
+    #[test]
+    fn a_heading_stands_above_a_glimpse() {
+        let frame = df!("row" => (0..30).collect::<Vec<i32>>()).unwrap();
+        let bundle = headed("Examples of <a>\nsecond line", Ok(frame));
+        assert!(bundle.plain.starts_with("Examples of <a>\nsecond line\n\nrow\ni32\n"), "{}", bundle.plain);
+        assert!(bundle.plain.ends_with("… 20 more rows\n30 rows × 1 column"));
+        assert!(bundle.html.unwrap().starts_with("<p>Examples of &lt;a&gt;<br>second line</p>\n<table>"));
+        let broken = headed("Examples", Err(crate::Error::input("no <frame>")));
+        assert_eq!(broken.plain, "Examples\n\nerror: no <frame>");
+        assert!(broken.html.unwrap().contains("<pre>error: no &lt;frame&gt;</pre>"));
     }
 
     #[test]

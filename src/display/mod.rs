@@ -14,7 +14,7 @@ pub(crate) mod picture;
 mod tensor;
 
 pub(crate) use base64::encode as base64;
-pub(crate) use frame::Grid;
+pub(crate) use frame::{Grid, headed};
 pub(crate) use number::{plain as number, shortened};
 
 use std::fmt;

@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn golden_values_of_an_independent_implementation() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/ece.json");
-        let Ok(text) = std::fs::read(file) else { return eprintln!("SKIPPED: `{file}` is not here") };
+        let Ok(text) = std::fs::read(file) else { return crate::skipped(&format!("`{file}` is not here")) };
         let cases: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
         assert!(cases.len() >= 5);
         for case in cases {

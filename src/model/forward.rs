@@ -156,9 +156,10 @@ impl Model {
         Ok(Taught { hidden, labels: Tensor::from_slice(&labels).to_device(self.device()), counts })
     }
 
-    /// Logits `[token, vocab]` of hidden states `[token, hidden]`.
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    /// Logits `[token, vocab]` of hidden states `[token, hidden]`; bound hooks on the head see these packed rows.
+    pub(crate) fn logits(&self, hidden: &Tensor, hooks: Option<&mut Hooks<'_>>) -> Result<Tensor> {
         let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
+        pass.hooks = hooks;
         self.decoder().logits(hidden, &mut pass)
     }
 }

@@ -6,9 +6,10 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::nn::{Hooks, KvCache};
+use crate::nn::{Hooks, KvCache, Pass};
 use crate::random::Random;
 use crate::tokenizer::Tokenizer;
 
@@ -83,7 +84,7 @@ impl Generation {
             return Err(Error::input("a stop string is empty: it would end every response at once"));
         }
         if let Some(Sampling { temperature, top_p, .. }) = self.sampling
-            && (!(temperature > 0.0 && temperature.is_finite()) || !(top_p > 0.0 && top_p <= 1.0))
+            && !(temperature > 0.0 && temperature.is_finite() && top_p > 0.0 && top_p <= 1.0)
         {
             return Err(Error::input(format!("temperature {temperature} and top_p {top_p}: need temperature > 0 and 0 < top_p <= 1")));
         }
@@ -189,8 +190,7 @@ impl Model {
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
         for examples in by_length(prompts, batch) {
-            let (hidden, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, None, true)?;
-            let logits = self.logits(&hidden)?;
+            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, None, true)?;
             parts.push(wide(&columns.as_ref().map_or_else(|| logits.shallow_clone(), |columns| logits.index_select(1, columns))));
             order.extend(examples.into_iter().map(|example| example as i64));
         }
@@ -216,7 +216,7 @@ impl Model {
         Ok(Some(cache))
     }
 
-    /// Reads the prompts; gives hidden states `[example, hidden]` at their last tokens and, if `room` new tokens are to follow, the cache.
+    /// Reads the prompts; gives logits `[example, vocab]` after their last tokens and, if `room` new tokens are to follow, the cache.
     fn prefill(
         &self,
         prompts: &[Vec<u32>],
@@ -244,10 +244,13 @@ impl Model {
         pass.hooks = hooks;
         pass.keep = narrow.then(|| last.shallow_clone());
         let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        drop(pass);
-        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
-        let hidden = if narrow { hidden } else { crate::nn::Pass::gather(&hidden, &last) };
-        Ok((hidden.squeeze_dim(1), cache))
+        let mut hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        if !narrow {
+            hidden = Pass::gather(&hidden, &last);
+            pass.narrow(&last);
+        }
+        let logits = self.decoder().logits(&hidden, &mut pass)?.squeeze_dim(1);
+        Ok((logits, cache))
     }
 
     fn cache(&self, examples: i64, slots: i64) -> KvCache {
@@ -264,8 +267,8 @@ struct Running {
     close_calls: Vec<usize>,
     draws: Vec<Random>,
     cache: Option<KvCache>,
-    /// Of the examples under way, at their newest token.
-    hidden: Tensor,
+    /// `[example, vocab]` after the newest token of each example under way.
+    logits: Tensor,
 }
 
 impl Running {
@@ -279,7 +282,7 @@ impl Running {
         narrow: bool,
     ) -> Result<Self> {
         let room = settings.max_new_tokens as i64 - 1;
-        let (hidden, cache) = model.prefill(prompts, &examples, prefix, room, hooks, narrow)?;
+        let (logits, cache) = model.prefill(prompts, &examples, prefix, room, hooks, narrow)?;
         let seed = settings.sampling.map_or(0, |sampling| sampling.seed);
         Ok(Self {
             responses: vec![Vec::new(); examples.len()],
@@ -288,13 +291,13 @@ impl Running {
             draws: examples.iter().map(|&example| Random::new(seed, "sampling", example as u64)).collect(),
             examples,
             cache,
-            hidden,
+            logits,
         })
     }
 
     /// Chooses a token for each example; those that end move to `done` and leave the batch.
     fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<Generated>]) -> Result<()> {
-        let logits = wide(&model.logits(&self.hidden)?);
+        let logits = wide(&self.logits);
         let chosen = match settings.sampling {
             None => {
                 let (values, ids) = logits.topk(2.min(logits.size()[1]), -1, true, true);
@@ -395,8 +398,8 @@ impl Running {
         pass.cache = Some(cache);
         pass.hooks = hooks;
         let hidden = model.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        drop(pass);
-        self.hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?.squeeze_dim(1);
+        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        self.logits = model.decoder().logits(&hidden, &mut pass)?.squeeze_dim(1);
         Ok(())
     }
 }
@@ -428,4 +431,11 @@ fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
 /// Logits are compared and summed in f32 at least.
 fn wide(logits: &Tensor) -> Tensor {
     if logits.kind() == Kind::Double { logits.shallow_clone() } else { logits.to_kind(Kind::Float) }
+}
+
+impl Show for Generated {
+    fn bundle(&self) -> Bundle {
+        let text = if self.text.is_empty() { format!("{:?}", self.tokens.response) } else { self.text.clone() };
+        Bundle::text(format!("{text}  [{} tokens, {}]", self.tokens.response.len(), self.ending.name()))
+    }
 }

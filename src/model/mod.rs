@@ -22,6 +22,7 @@ pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub use respond::{Response, Responses};
 
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::{self, door};
 use crate::nn::{Adapt, Pass};
@@ -102,7 +103,8 @@ impl OpenOptions {
 
 impl Model {
     /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
-    /// `generation_config.json`; or a name like `Qwen/Qwen3-0.6B` that lies in the Hugging Face cache (`HF_HOME`).
+    /// `generation_config.json`; or `tiny-icl`, the model that comes with the library; or a name like `Qwen/Qwen3-0.6B` that lies in the
+    /// Hugging Face cache (`HF_HOME`).
     ///
     /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
     ///
@@ -223,5 +225,21 @@ impl std::fmt::Debug for Model {
             self.device(),
             if self.is_adapted() { ", adapted" } else { "" }
         )
+    }
+}
+
+impl Show for Model {
+    fn bundle(&self) -> Bundle {
+        let mut points: Vec<String> = Vec::new();
+        for path in self.hook_points() {
+            let pattern = match crate::nn::layer_of(path) {
+                Some(layer) => path.replacen(&format!(".{layer}"), ".*", 1),
+                None => path.clone(),
+            };
+            if !points.contains(&pattern) {
+                points.push(pattern);
+            }
+        }
+        Bundle::text(format!("{self:?}\nhook points: {}", points.join("  ")))
     }
 }

@@ -4,17 +4,24 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// A folder as it is; else `org/name` (or `org/name@revision`) in the Hugging Face cache.
+/// The models that come with the library: `tiny-icl` means the same in every working folder.
+const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/models");
+
+/// A folder as it is; else a bundled model's name; else `org/name` (or `org/name@revision`) in the Hugging Face cache.
 pub(super) fn folder(name: &Path) -> Result<PathBuf> {
     if name.is_dir() {
         return Ok(name.to_path_buf());
     }
     let text = name.to_string_lossy();
+    let bundled = Path::new(BUNDLED).join(name);
+    if !text.is_empty() && !text.contains(['/', '\\', '.']) && bundled.is_dir() {
+        return Ok(bundled);
+    }
     let (repository, revision) = text.split_once('@').unwrap_or((&text, "main"));
     let is_hub_name = repository.split('/').count() == 2 && !repository.starts_with(['.', '/', '~']) && !repository.ends_with('/');
     if !is_hub_name {
         return Err(Error::file(format!(
-            "there is no folder `{text}` (working folder: {}): give a model's folder, or a cached hub name like `org/name`",
+            "there is no folder `{text}` (working folder: {}): give a model's folder, the name of a bundled model (`tiny-icl`), or a cached hub name like `org/name`",
             std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default()
         )));
     }

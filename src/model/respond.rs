@@ -4,6 +4,7 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Generated, Generation, Model, Sample};
+use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::prompt::{AnswerForm, Prompt, Prompts};
 
@@ -152,5 +153,17 @@ impl Generation {
             Some(stop) => settings.stop(stop),
             None => settings,
         }
+    }
+}
+
+impl Show for Responses {
+    fn bundle(&self) -> Bundle {
+        headed(&format!("{self:?}"), self.frame())
+    }
+}
+
+impl Show for Response {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}{}", self.prompt.text(), self.text))
     }
 }

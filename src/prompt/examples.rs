@@ -6,6 +6,7 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{AnswerForm, Example, Prompt, Prompts};
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -194,6 +195,12 @@ pub(crate) fn check(example: &Example, form: &AnswerForm) -> Result<()> {
         return Err(Error::input(format!("the gold {:?} is not among the labels {}", example.gold, labels.join(", "))));
     }
     Ok(())
+}
+
+impl Show for Examples {
+    fn bundle(&self) -> Bundle {
+        headed(&format!("{self:?}"), self.frame())
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub use examples::Examples;
 pub(crate) use examples::check;
 pub use labels::LabelTokens;
 
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 
 /// What stands between two demonstrations, and between the last one and the query.
@@ -186,6 +187,24 @@ impl fmt::Debug for Prompts {
         let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
         let range = if least == most { least.to_string() } else { format!("{least} to {most}") };
         write!(f, "Prompts({} prompts, {range} demonstrations each, {})", self.len(), self.form)
+    }
+}
+
+impl Show for Prompts {
+    fn bundle(&self) -> Bundle {
+        headed(&format!("{self:?}"), self.frame())
+    }
+}
+
+impl Show for Prompt {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(self.text())
+    }
+}
+
+impl Show for Example {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(self.solved())
     }
 }
 

@@ -2,11 +2,11 @@
 
 mod adam;
 mod checkpoint;
+mod trained;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -393,7 +393,7 @@ fn outputs(model: &Model, samples: &[&Sample], objective: &dyn Objective, user: 
     let caught =
         caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
     let logits = match &taught.hidden {
-        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden)?),
+        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden, Some(user))?),
         _ => None,
     };
     let activations = (!caught.is_empty()).then(|| Tensor::stack(&caught, 0));
@@ -408,51 +408,4 @@ fn at_responses(point: &HookPoint<'_>, value: &Tensor, starts: &[i64], counts: &
         value.get(row as i64).narrow(0, start - first, count)
     });
     Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
-}
-
-impl Trained {
-    /// The model with the trained adapter.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// The trained adapter: the weights that were best on dev.
-    pub fn adapter(&self) -> &Adapter {
-        &self.adapter
-    }
-
-    /// Why the training ended.
-    pub fn stopped(&self) -> Stopped {
-        self.stopped
-    }
-
-    /// Steps taken.
-    pub fn steps(&self) -> u64 {
-        self.steps
-    }
-
-    /// The best dev loss, if there was a dev check.
-    pub fn dev_loss(&self) -> Option<f64> {
-        self.history.iter().filter(|check| check.best).map(|check| check.dev_loss).next_back()
-    }
-
-    /// One row per dev check: `step`, `epoch`, `objective`, `train_loss` (mean since the last check), `dev_loss`, `learning_rate`,
-    /// `gradient_norm` (of the step before the check), `seconds` (since the start), `best`.
-    ///
-    /// # Errors
-    /// When polars cannot build the frame.
-    pub fn history(&self) -> Result<DataFrame> {
-        let column = |value: fn(&Check) -> f64| self.history.iter().map(value).collect::<Vec<_>>();
-        Ok(df!(
-            "step" => self.history.iter().map(|check| check.step).collect::<Vec<_>>(),
-            "epoch" => self.history.iter().map(|check| check.epoch).collect::<Vec<_>>(),
-            "objective" => vec![self.objective.as_str(); self.history.len()],
-            "train_loss" => column(|check| check.train_loss),
-            "dev_loss" => column(|check| check.dev_loss),
-            "learning_rate" => vec![self.settings.learning_rate; self.history.len()],
-            "gradient_norm" => column(|check| check.gradient_norm),
-            "seconds" => column(|check| check.seconds),
-            "best" => self.history.iter().map(|check| check.best).collect::<Vec<_>>(),
-        )?)
-    }
 }

@@ -18,6 +18,7 @@ A cell's metadata can loosen that:  "ia2": {"band": 0.1}  numbers may differ by 
 
 import argparse
 import math
+import queue
 import re
 import statistics
 import sys
@@ -25,6 +26,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -102,6 +104,18 @@ def problems_of(cell) -> list[str]:
     return found
 
 
+def late_output(client, cell) -> None:
+    """evcxr passes standard error on by itself, sometimes after it has said that the cell is done, when nobody listens any more."""
+    receive = run_sync(client.kc.iopub_channel.get_msg)
+    try:
+        while True:
+            message = receive(timeout=0.1)
+            if message["msg_type"] == "stream":
+                cell.outputs.append(nbformat.v4.output_from_msg(message))
+    except queue.Empty:
+        return
+
+
 def run(path: Path, out: Path, compare: bool, write: bool) -> None:
     notebook = nbformat.read(path, as_version=4)
     committed = [shown(cell) for cell in notebook.cells]
@@ -133,6 +147,7 @@ def run(path: Path, out: Path, compare: bool, write: bool) -> None:
                 found.append(f"cell {number} ({clip(title, 60)}): {error or type(error).__name__}; a line left without its end can hang a cell")
                 break
             ended = time.monotonic()
+            late_output(client, cell)
             times.append(ended - begun)
             first_result = first_result or ended - started
             print(f"  {path.stem} [{number}/{len(cells)}] {ended - begun:6.2f} s  {clip(title, 90)}", flush=True)

@@ -274,7 +274,7 @@ fn broken_files_say_so() {
 fn the_real_model_s_configuration_is_read() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/models/stories260K");
     if !Path::new(folder).is_dir() {
-        eprintln!("SKIPPED: `{folder}` is not there");
+        crate::skipped(&format!("`{folder}` is not there"));
         return;
     }
     let config = Config::open(folder).unwrap();

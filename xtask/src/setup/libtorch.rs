@@ -34,7 +34,9 @@ const WHEEL: [&str; 12] = [
 
 pub fn make(project: &Project, cuda: bool, parts: &mut Parts) -> Result {
     let place = project.libtorch();
-    if let Some(named) = std::env::var_os("LIBTORCH").filter(|named| !named.is_empty()).map(PathBuf::from) {
+    let ours = |named: &PathBuf| named.file_name() == place.file_name() && parent(named) == parent(&place);
+    // Where the user's shell has no LIBTORCH, cargo's configuration here gives us the place itself, made or not.
+    if let Some(named) = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|named| !named.as_os_str().is_empty() && !ours(named)) {
         return use_named(project, &named, parts);
     }
     let usable = version(&place) == Some(VERSION) && place.join("lib/libtorch_cpu.so").exists();
@@ -51,12 +53,17 @@ pub fn make(project: &Project, cuda: bool, parts: &mut Parts) -> Result {
     if cuda { from_registry_with_cuda(project, parts) } else { from_registry(project, parts) }
 }
 
+fn parent(path: &Path) -> Option<PathBuf> {
+    path.parent()?.canonicalize().ok()
+}
+
 /// The folder that `LIBTORCH` names. Later commands find it through a link, without the variable.
 fn use_named(project: &Project, named: &Path, parts: &mut Parts) -> Result {
     let place = project.libtorch();
     let folder = named.canonicalize().map_err(|error| {
         Failure::new(format!("LIBTORCH is {}: {error}", named.display()), "unset LIBTORCH to let set-up fetch libtorch, or correct it")
     })?;
+    // The link that an earlier set-up made of it.
     if place.canonicalize().is_ok_and(|here| here == folder) {
         return Ok(());
     }
