@@ -25,7 +25,7 @@ usage: cargo xtask <command>
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
   test                          everything CI runs
-  bench                         compare with the Python libraries (release build, minutes)
+  bench [..]                    compare with the Python libraries in speed and memory (release build, minutes; see bench --help)
 
   --cuda                        libtorch with its CUDA part (a download of several GB)";
 
@@ -65,10 +65,7 @@ fn run(arguments: &[String]) -> Result {
             Flags::parse(rest, &[], false)?;
             check::run(&project)
         }
-        "bench" => {
-            setup::run(&project, setup::Options::default())?;
-            bench::run(&project, rest)
-        }
+        "bench" => bench::run(&project, rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -13,6 +13,8 @@ use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
 
+pub use python::PIP_REMEDIES;
+
 #[derive(Clone, Copy, Default)]
 pub struct Options {
     /// Take libtorch with its CUDA part.
