@@ -20,12 +20,31 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 
 /// Writes beside the target and renames: a reader sees the old file or the new one, never half of it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let cannot = |error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(cannot)?;
-    file.write_all(bytes).map_err(cannot)?;
-    file.as_file().sync_all().map_err(cannot)?;
-    file.persist(path).map_err(|error| cannot(error.error))?;
+    write_together(&[(path, bytes)])
+}
+
+/// Writes several files that belong together: none takes its name before all are on the disk.
+pub(crate) fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let cannot =
+        |path: &Path, error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
+    let mut written = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        // What a rename would refuse only after an earlier one has been done.
+        if path.is_dir() {
+            return Err(Error::file(format!("cannot write {}: a folder has that name; choose another", path.display())));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| cannot(path, error))?;
+        let whole = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        // Temporary files are private; these are made to be shared, as any file a program writes.
+        #[cfg(unix)]
+        let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
+        whole.map_err(|error| cannot(path, error))?;
+        written.push((path, file));
+    }
+    for (path, file) in written {
+        file.persist(path).map_err(|error| cannot(path, error.error))?;
+    }
     Ok(())
 }
 
@@ -39,6 +58,11 @@ pub(crate) fn content(tensor: &Tensor) -> Vec<u8> {
 
 /// Tensors and text metadata as one safetensors file.
 pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    write(path, &safetensors_bytes(tensors, metadata)?)
+}
+
+/// Tensors and text metadata as the bytes of a safetensors file.
+pub(crate) fn safetensors_bytes(tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
     let mut bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let kind = tensor.kind();
@@ -55,7 +79,7 @@ pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metad
     let views = bytes.iter().map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)));
     let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
     let whole = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
-    write(path, &whole.map_err(|error| Error::internal(format!("serialising {}", path.display())).because(error))?)
+    whole.map_err(|error| Error::internal("serialising tensors").because(error))
 }
 
 /// All tensors of a safetensors file by name.

@@ -117,6 +117,7 @@ fn repeated(rng: &mut Rng, vocab: &Vocabulary, length: usize) -> Row {
 }
 
 /// A query after `n` demonstrations, and the row up to and with its label, which stands at `label`.
+#[cfg(test)]
 pub fn exam(rng: &mut Rng, vocab: &Vocabulary, task: &Task, partner: Option<&Task>, n: usize) -> (Row, Example) {
     let mut row = Row::new(task.kind);
     let mut examples = task.examples(rng, n + 1, false);

@@ -95,11 +95,11 @@ impl Decoder {
         let mut x = Tensor::embedding(&self.embed, ids, -1, false, false).view([rows * tokens, -1]);
         for layer in &self.layers {
             let h = (rms(&x) * &layer.input_norm).to_kind(kind);
-            x = x + self.attention(layer, &h, rows, tokens, (&cos, &sin, &mask));
+            x = x.g_add(&self.attention(layer, &h, rows, tokens, (&cos, &sin, &mask)));
             let h = (rms(&x) * &layer.post_norm).to_kind(kind);
             let both = h.matmul(&Tensor::cat(&[&layer.gate, &layer.up], 0).to_kind(kind).tr());
             let halves = both.chunk(2, -1);
-            x = x + (halves[0].silu() * &halves[1]).matmul(&layer.down.to_kind(kind).tr());
+            x = x.g_add(&(halves[0].silu() * &halves[1]).matmul(&layer.down.to_kind(kind).tr()));
         }
         (rms(&x) * &self.norm).view([rows, tokens, -1])
     }

@@ -156,7 +156,7 @@ pub fn held_out(aspect: Aspect, a: (usize, usize), b: (usize, usize)) -> bool {
     match aspect {
         // Opinions of food and of films: never good against bad among themselves, only against trips and people.
         Aspect::Opinion => a != b && wa < 2 && wb < 2,
-        Aspect::Topic => a / 4 == b / 4 && (a % 4 + 1) % 4 == b % 4 || a / 4 == b / 4 && (b % 4 + 1) % 4 == a % 4,
+        Aspect::Topic => a / 4 == b / 4 && ((a % 4 + 1) % 4 == b % 4 || (b % 4 + 1) % 4 == a % 4),
         Aspect::Place | Aspect::Person => (a.min(b), a.max(b)) == (0, 3),
         Aspect::Time => (a.min(b), a.max(b)) == (0, 3),
     }

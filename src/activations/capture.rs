@@ -104,8 +104,11 @@ impl Capture {
     /// What [`Capture::of`] will store, before it runs.
     ///
     /// # Errors
-    /// No responses; the pattern selects nothing or hook points of different widths.
+    /// No responses, or one without tokens; the pattern selects nothing or hook points of different widths; a kind that holds no fractions.
     pub fn plan(&self, model: &Model, responses: &Responses) -> Result<Plan> {
+        if let Some(row) = responses.rows().iter().position(|row| row.tokens.prompt.is_empty() || row.tokens.response.is_empty()) {
+            return Err(Error::input(format!("response {row} has no prompt or response tokens: there is nothing to capture")));
+        }
         let spans: Vec<(usize, usize)> = responses.rows().iter().map(|row| self.span(&row.tokens)).collect();
         self.plan_for(model, spans.len(), spans.iter().map(|span| span.1).max().unwrap_or(0))
     }
@@ -117,6 +120,9 @@ impl Capture {
     fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<Plan> {
         if examples == 0 {
             return Err(Error::input("there are no responses to capture activations of"));
+        }
+        if let Some(kind) = self.kind.filter(|kind| !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)) {
+            return Err(Error::input(format!("activations cannot be stored as {kind:?}: choose Float, Double, BFloat16 or Half")));
         }
         let hook_points = Selection::new(&self.pattern)?.of(model.hook_points())?;
         let widths = hook_points.iter().map(|path| model.width_at(path)).collect::<Result<Vec<_>>>()?;

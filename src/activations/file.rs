@@ -64,6 +64,10 @@ impl Activations {
             if size.len() != 4 || size[0] as usize != manifest.lengths.len() || size[1] as usize != manifest.hook_points.len() {
                 return Err(Error::file(format!("{}: values {size:?} and manifest do not agree", path.display())));
             }
+            let whole = manifest.responses.len() == manifest.lengths.len();
+            if !whole || manifest.lengths.iter().any(|&length| length as i64 > size[2]) {
+                return Err(Error::file(format!("{}: lengths, responses and values {size:?} do not agree", path.display())));
+            }
             let Manifest { hook_points, lengths, positions, responses, .. } = manifest;
             Ok(Self { values, hook_points, lengths, positions, responses })
         })

@@ -137,7 +137,7 @@ impl Activations {
     /// where the two differ) and over examples, as in the paper. In `[-1, 1]`.
     ///
     /// # Errors
-    /// The two do not hold the same examples or hook points; an activation is zero or NaN.
+    /// The two do not hold the same examples, hook points or positions; an activation is zero or NaN.
     pub fn asim(&self, other: &Self) -> Result<DataFrame> {
         door("asim", || {
             if self.hook_points != other.hook_points {
@@ -147,6 +147,12 @@ impl Activations {
                     "the two hold different hook points: {} and {}",
                     shown(&self.hook_points),
                     shown(&other.hook_points)
+                )));
+            }
+            if self.positions != other.positions {
+                return Err(Error::input(format!(
+                    "one holds the positions {:?}, the other {:?}: capture both at the same",
+                    self.positions, other.positions
                 )));
             }
             let queries =

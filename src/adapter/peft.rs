@@ -33,10 +33,10 @@ pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
     });
     let tensors: Vec<(String, Tensor)> =
         adapter.parameters.entries().iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.detach())).collect();
-    file::folder(folder)?;
-    file::write_safetensors(&folder.join(WEIGHTS), &tensors, HashMap::from([("format".into(), "pt".into())]))?;
+    let weights = file::safetensors_bytes(&tensors, HashMap::from([("format".into(), "pt".into())]))?;
     let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
-    file::write(&folder.join(CONFIG), text.as_bytes())
+    file::folder(folder)?;
+    file::write_together(&[(&folder.join(WEIGHTS), &weights), (&folder.join(CONFIG), text.as_bytes())])
 }
 
 pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {

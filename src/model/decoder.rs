@@ -103,9 +103,10 @@ impl Decoder {
             if let Some(keep) = &keep {
                 stream = Pass::gather(&stream, keep);
             }
-            stream = stream + attended;
+            // Never in place: an observer may hold the stream.
+            stream = stream.g_add(&attended);
             let normed = layer.mlp_norm.forward(&stream, pass)?;
-            stream = stream + layer.mlp.forward(&normed, pass)?;
+            stream = stream.g_add(&layer.mlp.forward(&normed, pass)?);
             stream = pass.hook(&layer.path, stream)?;
             if done(&layer.path) {
                 return Ok(None);

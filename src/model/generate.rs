@@ -84,7 +84,7 @@ impl Generation {
             return Err(Error::input("a stop string is empty: it would end every response at once"));
         }
         if let Some(Sampling { temperature, top_p, .. }) = self.sampling
-            && (!(temperature > 0.0 && temperature.is_finite()) || !(top_p > 0.0 && top_p <= 1.0))
+            && !(temperature > 0.0 && temperature.is_finite() && top_p > 0.0 && top_p <= 1.0)
         {
             return Err(Error::input(format!("temperature {temperature} and top_p {top_p}: need temperature > 0 and 0 < top_p <= 1")));
         }

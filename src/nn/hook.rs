@@ -279,7 +279,7 @@ mod tests {
         let mut hooks = Hooks::new();
         hooks.edit("a", |_, _| Ok(None));
         hooks.bind(&points)?;
-        hooks.call(&point, value())?;
+        let _ = hooks.call(&point, value())?;
         assert!(hooks.finish().unwrap_err().to_string().contains("never replaced"));
         Ok(())
     }

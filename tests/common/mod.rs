@@ -59,7 +59,7 @@ pub fn check_stories(model: &Model, golden: &serde_json::Value) -> Result<()> {
         let prompt = case["prompt"].as_str().unwrap();
         let ids: Vec<u32> = serde_json::from_value(case["input_ids"].clone()).unwrap();
         assert_eq!(model.tokenizer()?.encode(prompt)?, ids);
-        let logits = model.forward(&[ids.clone()])?.values.get(0).get(ids.len() as i64 - 1);
+        let logits = model.forward(std::slice::from_ref(&ids))?.values.get(0).get(ids.len() as i64 - 1);
         for best in case["first_step_top5"].as_array().unwrap() {
             let (ours, theirs) = (logits.double_value(&[best["id"].as_i64().unwrap()]), best["logit"].as_f64().unwrap());
             assert!((ours - theirs).abs() < 1e-5 * logits.abs().max().double_value(&[]), "{prompt}: {ours} and {theirs}");
@@ -70,4 +70,68 @@ pub fn check_stories(model: &Model, golden: &serde_json::Value) -> Result<()> {
         assert_eq!(response.text, case["continuation_text"].as_str().unwrap(), "{prompt}");
     }
     Ok(())
+}
+
+/// A `tokenizer.json` with one token per word, `t0`, `t1`, ...; words are cut at white space, unknown ones become `t0`.
+pub fn words_tokenizer(words: usize) -> String {
+    let vocabulary: serde_json::Map<_, _> = (0..words).map(|id| (format!("t{id}"), id.into())).collect();
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "t0"}
+    })
+    .to_string()
+}
+
+/// A copy of a golden checkpoint's own files, to be spoilt.
+pub fn copied(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden_folder(name)).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap();
+        if ["config.json", "generation_config.json", "model.safetensors.index.json"].contains(&file) || file.starts_with("model") {
+            std::fs::copy(&path, folder.path().join(file)).unwrap();
+        }
+    }
+    folder
+}
+
+/// A golden checkpoint, which has no tokenizer, with one of 64 words.
+pub fn with_words(name: &str) -> tempfile::TempDir {
+    let folder = copied(name);
+    std::fs::write(folder.path().join("tokenizer.json"), words_tokenizer(64)).unwrap();
+    folder
+}
+
+/// [`with_words`], opened.
+pub fn speaking(name: &str) -> Model {
+    Model::open(with_words(name).path()).unwrap()
+}
+
+/// Everything below a folder: path and content of each file, path of each folder. Temporary files show, too.
+pub fn listing(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(listing(&path));
+            found.push((path, None));
+        } else {
+            let content = std::fs::read(&path).unwrap();
+            found.push((path, Some(content)));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Demands an error that a person can act on, with these words in it; never a bug of the library's or a bare refusal of libtorch's.
+pub fn refused<T>(result: Result<T>, words: &[&str]) -> Error {
+    let Err(error) = result else { panic!("this must fail and say {words:?}") };
+    let text = error.to_string();
+    assert!(error.is_input() || error.is_file() || error.is_numeric(), "neither input, file nor number is blamed: {text}");
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+    error
 }

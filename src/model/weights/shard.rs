@@ -217,7 +217,7 @@ mod tests {
         let shard = Shard::open(&path).unwrap();
         let whole = 0..shard.map.len();
         if shard.map.advise_range(Advice::PopulateRead, 0, whole.len()).is_err() {
-            crate::skipped(&format!("this kernel cannot fetch pages ahead"));
+            crate::skipped("this kernel cannot fetch pages ahead");
             return;
         }
         shard.fetch(&whole).unwrap();

@@ -1,0 +1,243 @@
+//! The laws of the house, read from the sources.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+/// The rooms, lowest first; a room may import those of earlier lines, itself, and its neighbours on the same line that stand before it.
+const ORDER: &[&[&str]] = &[
+    &["error", "axes", "progress", "display", "libtorch", "file", "random"],
+    &["nn"],
+    &["similarity"],
+    &["tokenizer", "prompt", "dataset"],
+    &["model"],
+    &["activations"],
+    &["adapter"],
+    &["objective"],
+    &["train", "evaluate"],
+    &["metric", "table", "figure"],
+];
+
+/// What a room must not name even though it stands lower: it is meant to know nothing of it.
+const IGNORANT: &[(&str, &[&str])] = &[
+    ("similarity", &["nn", "polars"]),
+    ("tokenizer", &["nn", "similarity", "tch"]),
+    ("prompt", &["nn", "similarity", "tch"]),
+    ("dataset", &["nn", "similarity", "tch"]),
+    ("metric", &["nn", "model", "activations", "tch"]),
+    ("table", &["nn", "model", "activations", "tch"]),
+    ("figure", &["nn", "model", "activations", "tch"]),
+];
+
+const LONGEST_FILE: usize = 450;
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+            false => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The room a file belongs to.
+fn room(file: &Path) -> String {
+    let first = file.strip_prefix(source()).unwrap().components().next().unwrap();
+    first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_string()
+}
+
+/// A file's lines with their numbers, without comments, strings' contents and what stands under `#[cfg(test)]`.
+fn code(file: &Path) -> Vec<(usize, String)> {
+    if is_test_file(file) {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string(file).unwrap();
+    strip(&text)
+}
+
+/// A file of a module that its parent declares under `#[cfg(test)]`.
+fn is_test_file(file: &Path) -> bool {
+    let name = file.file_stem().unwrap().to_str().unwrap();
+    let folder = file.parent().unwrap();
+    let parents = [folder.join("mod.rs"), folder.with_extension("rs"), folder.join("lib.rs")];
+    parents.iter().filter_map(|parent| std::fs::read_to_string(parent).ok()).any(|text| {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        lines.windows(2).any(|pair| pair[0] == "#[cfg(test)]" && pair[1].trim_start_matches("pub(crate) ") == format!("mod {name};"))
+    })
+}
+
+/// What stands under `#[cfg(test)]` ends at the closing brace below it, as rustfmt sets it.
+fn strip(text: &str) -> Vec<(usize, String)> {
+    let mut kept = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push((number + 1, bare(line)));
+            continue;
+        }
+        let end = line.replace("#[cfg(test)]", "}");
+        let item = lines.find(|(_, line)| !line.trim().starts_with("#["));
+        if item.is_some_and(|(_, item)| item.trim_end().ends_with('{')) {
+            lines.find(|(_, line)| *line == end);
+        }
+    }
+    kept
+}
+
+/// A line without its comment and without the insides of its strings and characters.
+fn bare(line: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let character = ["'\"'", "'\\''", "'\\\\'", "'{'", "'}'", "'/'"].iter().find(|quoted| rest.starts_with(**quoted));
+        if rest.starts_with("//") {
+            break;
+        } else if let Some(character) = character {
+            rest = &rest[character.len()..];
+        } else if first == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|letter| {
+                let ends = letter == '"' && !escaped;
+                escaped = letter == '\\' && !escaped;
+                ends
+            });
+            rest = end.map_or("", |end| &rest[end + 2..]);
+        } else {
+            kept.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    kept
+}
+
+/// The rooms a line names by `crate::room`, grouped imports (`use crate::{a, b::c}`) included.
+fn named(line: &str) -> Vec<String> {
+    let word = |text: &str| text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect::<String>();
+    let mut rooms = Vec::new();
+    for (place, _) in line.match_indices("crate::") {
+        let rest = &line[place + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => rooms.push(word(rest)),
+            Some(group) => {
+                let mut depth = 0;
+                for part in group.split_inclusive([',', '{', '}']) {
+                    if depth == 0 {
+                        rooms.push(word(part.trim()));
+                    }
+                    depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
+                }
+            }
+        }
+    }
+    rooms.retain(|room| !room.is_empty());
+    rooms
+}
+
+fn height(room: &str) -> Option<(usize, usize)> {
+    ORDER.iter().enumerate().find_map(|(line, rooms)| rooms.iter().position(|own| *own == room).map(|place| (line, place)))
+}
+
+/// Room, file and line number of each breach of the order.
+fn breaches(room: &str, lines: &[(usize, String)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let ignorant: &[&str] = IGNORANT.iter().find(|(own, _)| *own == room).map_or(&[], |(_, unknown)| unknown);
+    for (number, line) in lines {
+        for other in named(line) {
+            // Items that lib.rs itself hands out, such as `crate::Result`, are the error room's.
+            let Some(theirs) = height(&other) else { continue };
+            let allowed = other == room || height(room).is_none_or(|own| own > theirs);
+            if !allowed || ignorant.contains(&other.as_str()) {
+                found.push(format!("line {number}: `{room}` imports `{other}`"));
+            }
+        }
+        for library in ignorant.iter().filter(|name| ["tch", "polars"].contains(*name)) {
+            if line.contains(&format!("{library}::")) || line.trim() == format!("use {library};") {
+                found.push(format!("line {number}: `{room}` uses `{library}`"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn each_room_imports_only_what_stands_before_it() {
+    let mut wrong = Vec::new();
+    for file in files(&source()) {
+        let room = room(&file);
+        wrong.extend(breaches(&room, &code(&file)).into_iter().map(|breach| format!("{}, {breach}", file.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_has_its_place() {
+    for file in files(&source()) {
+        let room = room(&file);
+        assert!(["lib", "prelude"].contains(&room.as_str()) || height(&room).is_some(), "`{room}` is missing in the order of rooms");
+    }
+}
+
+#[test]
+fn the_law_itself_sees_breaches() {
+    let lines = |text: &str| strip(text);
+    assert_eq!(breaches("nn", &lines("use crate::error::Result;\nuse crate::model::Model;")), ["line 2: `nn` imports `model`"]);
+    assert_eq!(breaches("nn", &lines("use crate::{error::{Error, Result}, train};")), ["line 1: `nn` imports `train`"]);
+    assert_eq!(breaches("figure", &lines("use tch::Tensor;")), ["line 1: `figure` uses `tch`"]);
+    assert_eq!(breaches("prompt", &lines("fn f() -> crate::dataset::Split {}")).len(), 1);
+    assert!(breaches("nn", &lines("/// See [`crate::model::Model`].\nlet text = \"crate::model\";")).is_empty());
+    assert!(breaches("nn", &lines("#[cfg(test)]\nmod tests {\n    use crate::model::Model;\n}\n")).is_empty());
+    let kept: Vec<usize> =
+        lines("a();\n#[cfg(test)]\nfn b() {\n    c();\n}\nd();\n#[cfg(test)]\nmod e;\nf();").into_iter().map(|line| line.0).collect();
+    assert_eq!(kept, [1, 6, 9]);
+    assert_eq!(bare("let a = '\"'; b(\"// \\\" x\"); // c.unwrap()"), "let a = ; b(); ");
+}
+
+#[test]
+fn errors_are_returned_not_panicked() {
+    let mut wrong = Vec::new();
+    for file in files(&source()) {
+        for (number, line) in code(&file) {
+            for word in [".unwrap(", ".expect(", "panic!(", "todo!(", "unimplemented!(", "unreachable!(", "dbg!("] {
+                if line.contains(word) {
+                    wrong.push(format!("{}:{number}: `{word}`", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_stay_small() {
+    for file in files(&source()) {
+        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LONGEST_FILE, "{} has {lines} lines, more than {LONGEST_FILE}: cut a part out of it", file.display());
+    }
+}
+
+#[test]
+fn every_family_has_a_golden_checkpoint() {
+    let golden = common::golden_folder("");
+    let mut shown = Vec::new();
+    for entry in std::fs::read_dir(&golden).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.join("config.json").exists() && folder.join("golden.safetensors").exists() {
+            let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            shown.push(config["model_type"].as_str().unwrap().to_string());
+        }
+    }
+    for family in ia2::model::family::Family::all() {
+        let name = family.model_type();
+        assert!(shown.iter().any(|shown| shown == name), "{name} has no checkpoint with golden values in {}", golden.display());
+    }
+}
