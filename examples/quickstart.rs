@@ -1,54 +1,60 @@
-//! The quickstart notebook as a program: `cargo run --example quickstart`.
+//! `notebooks/quickstart.ipynb` as a program: `cargo run --release --example quickstart`.
 //!
-//! Outside a notebook every value shows its plain text.
+//! Outside a notebook every value shows its plain text. The figures go to the folder given as the argument, if one is.
 
 use ia2::prelude::*;
 
 const SITES: &str = "model.layers.*.self_attn";
 
 fn main() -> Result<()> {
+    // Files to examples.
     let model = Model::open("tiny-icl")?;
     model.evcxr_display();
+    let task = Task::open("sentiment")?;
+    task.evcxr_display();
+    let split = task.few_shot(8, 0)?;
+    split.train.evcxr_display();
 
-    let task = Task::open(std::env::args().nth(1).as_deref().unwrap_or("sentiment"))?;
-    let arg = |i: usize, d: f64| std::env::args().nth(i).and_then(|a| a.parse().ok()).unwrap_or(d);
-    let n = arg(2, 8.0) as usize;
-    let run = arg(5, 0.0) as u64;
-    let split = task.few_shot(n, run)?;
+    // Examples to answers: with the eight demonstrations and without.
+    let shown = split.test.with_demonstrations(&split.train, 0)?;
+    let queries = split.test.zero_shot()?;
+    let icl = evaluate(&model, &shown)?;
+    let alone = evaluate(&model, &queries)?;
+    results(&[("zero-shot", &alone, None), ("ICL", &icl, None)])?.evcxr_display();
 
-    let shown = evaluate(&model, &split.test.with_demonstrations(&split.train, 0)?)?;
-    let alone = evaluate(&model, &split.test.zero_shot()?)?;
-    let first = results(&[("zero-shot", &alone, None), ("ICL", &shown, None)])?;
-    first.evcxr_display();
+    // Answers to activations: the same responses, with and without demonstrations before the query.
+    let responses = model.respond(&shown.take(100))?;
+    let inside = capture(&model, &responses, SITES)?;
+    inside.evcxr_display();
+    let taught = responses.without_demonstrations(&model)?;
+    let apart = capture(&model, &taught, SITES)?.asim(&inside)?;
 
-    let icl = model.respond(&split.test.take(100).with_demonstrations(&split.train, 0)?)?;
-    let inside = capture(&model, &icl, SITES)?;
-    let queries = icl.without_demonstrations(&model)?;
-    let before = capture(&model, &queries, SITES)?.asim(&inside)?;
-
-    let t = std::time::Instant::now();
+    // Activations to adapters: SFT, IA2, and SFT after IA2.
+    let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).run(&model, &split)?;
+    tuned.evcxr_display();
     let target = capture(&model, &model.respond(&split.target_prompts(256)?)?, SITES)?;
-    for &(rp, rs) in &[(arg(3, 1e-3), arg(4, 1e-3))] {
-        let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(rs).run(&model, &split)?;
-        let primed = Training::new(Lora::rank(8), Ia2::toward(&target)).learning_rate(rp).run(&model, &split)?;
-        let both = Training::resume(&primed, Sft::gold())?.learning_rate(rs).run(&model, &split)?;
-        println!("{:?} {:?} {:?}", tuned.dev_loss(), primed.dev_loss(), both.dev_loss());
-        println!("{:?} {:?} {:?}", tuned.steps(), primed.steps(), both.steps());
-        println!("{:?}", t.elapsed());
-        let mut rows = vec![];
-        for m in [&tuned, &primed, &both] {
-            let q = split.test.zero_shot()?;
-            rows.push((evaluate(m.model(), &q)?, capture(m.model(), &queries, SITES)?.asim(&inside)?));
-        }
-        results(&[
-            ("zero-shot", &alone, Some(&before)),
-            ("ICL", &shown, None),
-            ("SFT only", &rows[0].0, Some(&rows[0].1)),
-            ("IA2 only", &rows[1].0, Some(&rows[1].1)),
-            ("IA2 → SFT", &rows[2].0, Some(&rows[2].1)),
-        ])?
-        .evcxr_display();
+    let primed = Training::new(Lora::rank(8), Ia2::toward(&target)).learning_rate(3e-3).run(&model, &split)?;
+    primed.evcxr_display();
+    let both = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
+    both.evcxr_display();
+
+    // Adapters to frames and figures.
+    let asim_tuned = capture(tuned.model(), &taught, SITES)?.asim(&inside)?;
+    let asim_primed = capture(primed.model(), &taught, SITES)?.asim(&inside)?;
+    let asim_both = capture(both.model(), &taught, SITES)?.asim(&inside)?;
+    let layers = stack(&[("zero-shot", &apart), ("SFT only", &asim_tuned), ("IA2 only", &asim_primed), ("IA2 → SFT", &asim_both)])?;
+    let table = results(&[
+        ("zero-shot", &alone, Some(&apart)),
+        ("ICL", &icl, Some(&inside.asim(&inside)?)),
+        ("SFT only", &evaluate(tuned.model(), &queries)?, Some(&asim_tuned)),
+        ("IA2 only", &evaluate(primed.model(), &queries)?, Some(&asim_primed)),
+        ("IA2 → SFT", &evaluate(both.model(), &queries)?, Some(&asim_both)),
+    ])?;
+    table.evcxr_display();
+    if let Some(folder) = std::env::args().nth(1) {
+        lines(&layers, "layer", "asim", "method")?.save(format!("{folder}/asim.png"))?;
+        bars(&table, "method", "accuracy", "method")?.save(format!("{folder}/accuracy.png"))?;
+        bars(&table, "method", "ece_equal_width_15", "method")?.save(format!("{folder}/ece.png"))?;
     }
-    println!("{:?}", t.elapsed());
     Ok(())
 }

@@ -1,4 +1,74 @@
 //! Compare and align what in-context learning and supervised fine-tuning do inside a language model, in a Rust notebook.
+//!
+//! A model can be taught a task by demonstrations in its prompt (in-context learning, ICL) or by training on them (supervised fine-tuning,
+//! SFT). Both may give the same answers, and yet the activations on the way differ. This crate measures how much, and implements
+//! IA2 ([arXiv:2509.22621](https://arxiv.org/abs/2509.22621)): training an adapter to show, without demonstrations, the activations that
+//! the model has with them, before or instead of SFT.
+//!
+//! ```
+//! use ia2::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let model = Model::open("tiny-icl")?;                                   // the model that comes with the library
+//! let split = Task::open("sentiment")?.test_at_most(40)?.few_shot(8, 0)?; // 8 examples to learn from, 4 for development
+//! let icl = model.respond(&split.target_prompts(256)?)?;                  // each query after the other seven, answered
+//! let target = capture(&model, &icl, "model.layers.*.self_attn")?;        // what attention says on the way there
+//! let primed = Training::new(Lora::rank(8), Ia2::toward(&target)).epochs(5).run(&model, &split)?;
+//! let tuned = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
+//! let frame = evaluate(tuned.model(), &split.test.zero_shot()?)?;         // one row per example, a polars DataFrame
+//! println!("{:.2} correct, ECE {:.2}", accuracy(&frame)?, ece(&frame, Binning::EqualWidth(15))?);
+//! # assert_eq!(frame.height(), 40);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every value on this way is owned and shows itself as the last expression of a notebook cell ([`display::Show`]).
+//!
+//! # The main types
+//! | | |
+//! |---|---|
+//! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `forward`, `hook_points`, `with(&adapter)` |
+//! | [`Task`](dataset::Task), [`Split`](dataset::Split) | a data set with its card; a seeded few-shot draw of train, dev and test [`Examples`](prompt::Examples) |
+//! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
+//! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
+//! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
+//! | [`Adapter`](adapter::Adapter), [`Lora`](adapter::Lora) | trained parameters on a frozen model, in PEFT's files; their settings |
+//! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
+//! | [`Sft`](objective::Sft), [`Ia2`](objective::Ia2) | what a run minimises |
+//! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
+//! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words |
+//!
+//! # Rooms
+//! A room imports only rooms above it; a test holds them to that.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`error`], [`axes`], [`progress`], [`display`], [`libtorch`] | one error type; checks of named axes; progress in whole lines; how values show; devices and libtorch itself |
+//! | [`nn`] | layers, cache and hook points, and the pass that travels with a forward |
+//! | [`similarity`] | pure functions of two tensors |
+//! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
+//! | [`model`] | configuration, weights, one shared decoder, families, generation |
+//! | [`activations`] | capture, and its files |
+//! | [`adapter`] | LoRA, and PEFT's files |
+//! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
+//! | [`metric`], [`table`], [`figure`] | frames in; numbers, tables and pictures out |
+//!
+//! # Adding to it
+//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
+//!   golden files from the reference implementation beside the others in `tests/golden`.
+//! - **An adapter**: a file in `adapter/` with its settings, starting values and its [`nn::Adapt`], and a variant of
+//!   [`AdapterConfig`](adapter::AdapterConfig).
+//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any.
+//! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
+//! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
+//! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)), or a source in `dataset/mod.rs`.
+//! - **A figure**: a file in `figure/` and an entry in [`figure::FIGURES`].
+//! - **A value that shows itself**: [`display::Show`].
+//!
+//! # Not supported
+//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
+//! several devices for one model, training the base weights, downloads (give a folder, or a name that lies in the Hugging Face cache).
+#![warn(missing_docs)]
 
 pub mod activations;
 pub mod adapter;
@@ -28,18 +98,19 @@ pub use error::{Error, Result};
 pub use {plotters, polars, tch, tokenizers};
 
 pub mod prelude {
-    //! What a notebook types.
+    //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Positions, capture};
     pub use crate::adapter::{Adapter, Lora};
     pub use crate::dataset::{Split, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::evaluate;
-    pub use crate::figure::{bars, lines};
+    pub use crate::figure::{Chart, Figure, Figures, bars, lines};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Ia2, Sft};
+    pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{results, stack};
     pub use crate::train::{Trained, Training};
     pub use polars::prelude::*;

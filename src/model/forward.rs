@@ -1,11 +1,13 @@
 //! Forwards over given tokens: plain, with hooks, with gradients, and over taught responses.
 
+use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
+use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::nn::{self, Hooks, Pass};
@@ -161,5 +163,27 @@ impl Model {
         let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
         pass.hooks = hooks;
         self.decoder().logits(hidden, &mut pass)
+    }
+}
+
+impl Show for Logits {
+    fn bundle(&self) -> Bundle {
+        Bundle::stack(vec![Bundle::text(format!("Logits [example, token, vocab], real tokens {:?}", self.lengths)), self.values.bundle()])
+    }
+}
+
+impl Show for Gradients {
+    fn bundle(&self) -> Bundle {
+        let norms = |value: fn(&(String, Tensor, Tensor)) -> &Tensor| {
+            self.points.iter().map(|point| Ok(value(point).f_norm()?.f_double_value(&[])?)).collect::<Result<Vec<f64>>>()
+        };
+        let frame = || {
+            Ok(df!(
+                "hook_point" => self.points.iter().map(|point| point.0.as_str()).collect::<Vec<_>>(),
+                "value_norm" => norms(|point| &point.1)?,
+                "gradient_norm" => norms(|point| &point.2)?,
+            )?)
+        };
+        headed(&format!("Gradients of a scalar of {:.6}", self.scalar), frame())
     }
 }

@@ -240,6 +240,11 @@ impl Show for Model {
                 points.push(pattern);
             }
         }
-        Bundle::text(format!("{self:?}\nhook points: {}", points.join("  ")))
+        let mut text = format!("{self:?}\n\nhook points:");
+        for line in points.chunks(4) {
+            text.push_str("\n  ");
+            text.push_str(&line.join("  "));
+        }
+        Bundle::text(text)
     }
 }

@@ -51,7 +51,7 @@ struct Tap<'a> {
 /// ```
 /// # use ia2::prelude::*;
 /// # fn main() -> Result<()> {
-/// # let model = Model::open(concat!(env!("CARGO_MANIFEST_DIR"), "/data/models/tiny-icl"))?;
+/// # let model = Model::open("tiny-icl")?;
 /// let mut norms = Vec::new();
 /// let mut hooks = Hooks::new();
 /// hooks.observe("model.layers.*.self_attn", |point, value| {
@@ -60,7 +60,7 @@ struct Tap<'a> {
 /// });
 /// model.forward_with(&[vec![1, 2, 3]], &mut hooks)?;
 /// drop(hooks);
-/// assert_eq!(norms.len(), model.config().layers);
+/// assert_eq!(norms.len() as i64, model.config().layers);
 /// # Ok(()) }
 /// ```
 #[derive(Default)]
