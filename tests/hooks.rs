@@ -338,10 +338,16 @@ fn hooks_in_training_see_every_forward_and_leave_nothing() -> Result<()> {
     assert_eq!(model.forward(&prompts())?.values, before);
     assert_eq!(losses(&training().run(&model, &split)?)?, plain);
 
-    // What a training does not compute for hooks to see is said, not passed over.
+    // The output head sees the packed response tokens, [token, vocab].
+    let rows = Cell::new(0);
     let mut hooks = Hooks::new();
-    hooks.observe("lm_head", |_, _| Ok(()));
-    refused(training().run_with(&model, &split, &mut hooks), &["lm_head", "never reached"]);
+    hooks.observe("lm_head", |_, value| {
+        assert_eq!((value.dim(), value.size()[1]), (2, model.config().vocab_size));
+        rows.set(rows.get() + value.size()[0]);
+        Ok(())
+    });
+    training().run_with(&model, &split, &mut hooks)?;
+    assert!(rows.get() > 0);
     Ok(())
 }
 
