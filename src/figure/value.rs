@@ -1,7 +1,6 @@
 //! The finished picture as a value: shown in a notebook, saved to a file, set beside others.
 
 use std::fmt;
-use std::io::Write;
 use std::path::Path;
 
 use polars::prelude::DataFrame;
@@ -10,6 +9,7 @@ use super::render;
 use super::scene::Scene;
 use crate::display::{self, Bundle, Show, picture};
 use crate::error::{Error, Result};
+use crate::file;
 
 /// A picture with its description and the frame it was drawn from.
 #[derive(Clone)]
@@ -58,8 +58,7 @@ impl Figure {
             Some("png") => &self.png,
             _ => return Err(Error::input(format!("figure: `{}` ends in neither .svg nor .png", path.display()))),
         };
-        write_whole(path, bytes)
-            .map_err(|error| Error::file(format!("cannot write `{}`: is the folder there and writable?", path.display())).because(error))
+        file::write(path, bytes)
     }
 
     /// HTML that shows the picture anywhere: no inline SVG, which many notebook viewers drop.
@@ -70,18 +69,6 @@ impl Figure {
             display::escape(&self.alt)
         )
     }
-}
-
-/// Writes beside the target first, so that a full disk or a crash leaves no half picture.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    // Temporary files are private; a picture is made to be shared, as any file a program writes.
-    #[cfg(unix)]
-    file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.persist(path)?;
-    Ok(())
 }
 
 impl fmt::Debug for Figure {
