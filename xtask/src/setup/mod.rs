@@ -39,6 +39,7 @@ pub fn run(project: &Project, options: Options) -> Result {
     evcxr::make(project, &mut parts)?;
     kernel::make(project, &mut parts)?;
     match parts.said {
+        0 if started.elapsed().as_secs() > 5 => println!("set-up: the library is compiled anew ({})", command::time(started.elapsed())),
         0 => println!("set-up: everything is there ({})", command::time(started.elapsed())),
         _ => println!("set-up: done in {}", command::time(started.elapsed())),
     }
