@@ -240,11 +240,17 @@ impl Show for Model {
                 points.push(pattern);
             }
         }
-        let mut text = format!("{self:?}\n\nhook points:");
-        for line in points.chunks(4) {
-            text.push_str("\n  ");
-            text.push_str(&line.join("  "));
+        // Lines of a width that notebook pages do not wrap.
+        let mut lines = vec![format!("{self:?}"), String::new(), "hook points:".into()];
+        let mut line = String::new();
+        for point in points {
+            if line.len() + point.len() > 92 {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push_str("  ");
+            line.push_str(&point);
         }
-        Bundle::text(text)
+        lines.push(line);
+        Bundle::text(lines.join("\n"))
     }
 }
