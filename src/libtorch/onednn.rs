@@ -4,7 +4,7 @@
 //! measured at 97 Gflop/s per core where oneDNN reaches 215, and at 64 against 105 for eight rows.
 
 use std::ffi::{c_char, c_void};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::OnceLock;
 
 use tch::{Device, Kind, Tensor};
@@ -49,7 +49,7 @@ pub(crate) fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> 
     unsafe {
         let (input, weight) = (input.as_ptr().cast(), weight.as_ptr().cast());
         let failed = direct(input, weight, bias, c"none".as_ptr(), null_mut(), 0, null_mut(), &raw mut output);
-        (failed == 0 && output.cast_const() != null()).then(|| Tensor::from_ptr(output.cast()))
+        (failed == 0 && !output.is_null()).then(|| Tensor::from_ptr(output.cast()))
     }
 }
 
