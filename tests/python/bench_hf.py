@@ -30,8 +30,9 @@ evaluate-plain (1) and evaluate-authors (8); on a CPU larger batches were measur
 
 The line: case, samples_per_s (samples / median seconds), samples, seconds (each repeat), cpu_seconds (processor time of all
 threads per repeat, which a busy machine disturbs least), peak_mb (largest resident memory from loading the model on),
-baseline_mb (resident before loading, after the imports), threads, batch, versions, and `check`, for comparison with the Rust side: collect: the generated ids and the Frobenius norm of the activations; training: mean loss of
-the first batch before any step (B is zero then: the base model's); evaluate: the most probable id per query.
+baseline_mb (resident before loading, after the imports), threads, batch, versions, and `check`, for comparison with the Rust
+side: collect: the generated ids and the Frobenius norm of the activations; training: mean loss of the first batch before any
+step (B is zero then: the base model's); evaluate: the most probable id per query.
 """
 
 import argparse
