@@ -1,6 +1,7 @@
 //! libtorch as this process has it: its version, its devices, its threads, and the [door] that turns its panics into errors.
 
 mod door;
+pub(crate) mod onednn;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -52,16 +53,6 @@ pub fn check_version() -> Result<()> {
             )))
         }
     }
-}
-
-/// True where f32 matrix products are faster in oneDNN than in libtorch's usual MKL. Both are part of libtorch; on processors not made by
-/// Intel, MKL does not use the widest vectors (measured on an AMD EPYC with AVX-512: 97 against 215 Gflop/s per core).
-pub(crate) fn prefers_onednn() -> bool {
-    static PREFERS: OnceLock<bool> = OnceLock::new();
-    *PREFERS.get_or_init(|| {
-        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        tch::utils::has_mkldnn() && cpu.contains("AuthenticAMD") && cpu.contains("avx512f")
-    })
 }
 
 /// What `dladdr` of the C library fills in.

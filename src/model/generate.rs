@@ -231,7 +231,7 @@ impl Model {
         let batch = Batch::new(&rows, self.device());
         let slots = start + batch.tokens() + room;
         let mut cache = match prefix {
-            Some(prefix) => Some(prefix.fork(batch.rows(), slots)),
+            Some(prefix) => Some(prefix.fork(batch.rows(), slots, room)),
             None => (room > 0).then(|| self.cache(batch.rows(), slots)),
         };
         if let Some(cache) = &mut cache {

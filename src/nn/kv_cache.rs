@@ -11,6 +11,8 @@ pub struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     valid: Tensor,
     filled: i64,
+    /// True if nothing but one forward reads this cache: its keys and values are joined to the prefix and not kept.
+    lent: bool,
 }
 
 impl KvCache {
@@ -21,6 +23,7 @@ impl KvCache {
             layers: (0..layers).map(|_| (empty(), empty())).collect(),
             valid: Tensor::zeros([examples, slots], (Kind::Bool, device)),
             filled: 0,
+            lent: false,
         }
     }
 
@@ -50,25 +53,36 @@ impl KvCache {
     pub(crate) fn put(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let tokens = keys.size()[2];
         let (all_keys, all_values) = &self.layers[layer];
+        if self.lent {
+            return (Tensor::cat(&[all_keys, keys], 2), Tensor::cat(&[all_values, values], 2));
+        }
         all_keys.narrow(2, self.filled - tokens, tokens).copy_(keys);
         all_values.narrow(2, self.filled - tokens, tokens).copy_(values);
         (all_keys.narrow(2, 0, self.filled), all_values.narrow(2, 0, self.filled))
     }
 
-    /// A cache for `examples` continuations of this one example, with room for `slots` tokens in all: the shared prefix of many prompts.
-    pub(crate) fn fork(&self, examples: i64, slots: i64) -> Self {
-        let widen = |source: &Tensor, axis: i64| {
+    /// A cache for `examples` continuations of this one example, the shared prefix of many prompts, with `slots` for them in all. If no
+    /// `room` of it is for later forwards, the prefix is lent and not copied.
+    pub(crate) fn fork(&self, examples: i64, slots: i64, room: i64) -> Self {
+        let fork = |source: &Tensor| {
             let mut size = source.size();
-            size[0] = examples;
-            size[axis as usize] = slots;
-            let wide = Tensor::zeros(&size, (source.kind(), source.device()));
-            wide.narrow(axis, 0, self.filled).copy_(&source.narrow(axis, 0, self.filled));
-            wide
+            (size[0], size[2]) = (examples, self.filled);
+            let shared = source.narrow(2, 0, self.filled).expand(&size, false);
+            if room == 0 {
+                return shared;
+            }
+            size[2] = slots;
+            let own = Tensor::empty(&size, (source.kind(), source.device()));
+            own.narrow(2, 0, self.filled).copy_(&shared);
+            own
         };
+        let valid = Tensor::zeros([examples, slots], (Kind::Bool, self.valid.device()));
+        valid.narrow(1, 0, self.filled).copy_(&self.valid());
         Self {
-            layers: self.layers.iter().map(|(keys, values)| (widen(keys, 2), widen(values, 2))).collect(),
-            valid: widen(&self.valid, 1),
+            layers: self.layers.iter().map(|(keys, values)| (fork(keys), fork(values))).collect(),
+            valid,
             filled: self.filled,
+            lent: room == 0,
         }
     }
 

@@ -1,14 +1,11 @@
 //! `y = x W^T + b`, and what an adapter adds.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use super::Source;
 use super::pass::Pass;
 use crate::error::Result;
-use crate::libtorch;
-
-/// From this many rows on the copies into and out of oneDNN's layout are worth it.
-const ONEDNN_ROWS: i64 = 48;
+use crate::libtorch::onednn;
 
 /// A linear module: an adapter site and a hook point at its path.
 #[derive(Debug)]
@@ -33,20 +30,12 @@ impl Linear {
 
     /// `[example, token, in]` to `[example, token, out]`.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let mut output = self.product(input);
+        let bias = self.bias.as_ref();
+        let mut output = onednn::linear(input, &self.weight, bias).unwrap_or_else(|| input.linear(&self.weight, bias));
         if let Some(adapter) = pass.adapter {
             output = adapter.linear(&self.path, input, output);
         }
         pass.hook(&self.path, output)
-    }
-
-    fn product(&self, input: &Tensor) -> Tensor {
-        let rows = input.numel() as i64 / self.weight.size()[1].max(1);
-        if rows >= ONEDNN_ROWS && input.device() == Device::Cpu && input.kind() == Kind::Float && libtorch::prefers_onednn() {
-            let input = input.g_to_mkldnn(Kind::Float);
-            return input.mkldnn_linear(&self.weight, self.bias.as_ref()).to_dense(Kind::Float, false);
-        }
-        input.linear(&self.weight, self.bias.as_ref())
     }
 
     /// The module's path.

@@ -28,11 +28,11 @@ are zeros (their values do not change the cost). --limit takes only the first N 
 ways need not see all of them. --batch sets the prompts or queries per batch of collect-<T>-best (8), evaluate-best (10),
 evaluate-plain (1) and evaluate-authors (8); on a CPU larger batches were measured to take the same time and more memory.
 
-The line: case, samples_per_s (samples / median seconds), samples, seconds (each repeat), cpu_seconds
-(processor time of all threads per repeat: what a busy machine disturbs least), peak_mb (largest resident memory
-from loading the model on), baseline_mb (resident before loading, after the imports), threads, batch, versions, and `check`,
-for comparison with the Rust side: collect: the generated ids and the Frobenius norm of the activations; training: mean loss of
-the first batch before any step (B is zero then: the base model's); evaluate: the most probable id per query.
+The line: case, samples_per_s (samples / median seconds), samples, seconds (each repeat), cpu_seconds (processor time of all
+threads per repeat, which a busy machine disturbs least), peak_mb (largest resident memory from loading the model on),
+baseline_mb (resident before loading, after the imports), threads, batch, versions, and `check`, for comparison with the Rust
+side: collect: the generated ids and the Frobenius norm of the activations; training: mean loss of the first batch before any
+step (B is zero then: the base model's); evaluate: the most probable id per query.
 """
 
 import argparse
@@ -320,8 +320,8 @@ def main():
         versions["peft"] = peft.__version__
     print(json.dumps(dict(
         case=ARGS.case, samples_per_s=samples / statistics.median(seconds), samples=samples,
-        seconds=[round(s, 6) for s in seconds], cpu_seconds=round(cpu, 4), peak_mb=round(memory_mb("VmHWM"), 1), baseline_mb=round(baseline, 1),
-        threads=ARGS.threads, batch=batch_size(), versions=versions, check=check)))
+        seconds=[round(s, 6) for s in seconds], cpu_seconds=round(cpu, 4), peak_mb=round(memory_mb("VmHWM"), 1),
+        baseline_mb=round(baseline, 1), threads=ARGS.threads, batch=batch_size(), versions=versions, check=check)))
 
 
 if __name__ == "__main__":
