@@ -1,4 +1,4 @@
-//! `notebooks/quickstart.ipynb` as a program: `cargo run --release --example quickstart`.
+//! `notebooks/quickstart.ipynb` as a program, without its five runs at the end: `cargo run --release --example quickstart`.
 //!
 //! Outside a notebook every value shows its plain text. The figures go to the folder given as the argument, if one is.
 
