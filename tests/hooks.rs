@@ -322,7 +322,10 @@ fn hooks_in_training_see_every_forward_and_leave_nothing() -> Result<()> {
         forwards.set(forwards.get() + 1);
         Ok(())
     });
-    assert_eq!(losses(&training().run_with(&model, &split, &mut hooks)?)?, plain, "observing changed the training");
+    // With hooks the last layer computes every token, without them the response's alone: the same sums in another order.
+    for (watched, alone) in losses(&training().run_with(&model, &split, &mut hooks)?)?.iter().zip(&plain) {
+        assert!((watched - alone).abs() < 1e-5 * alone.abs(), "observing changed the training: {watched} and {alone}");
+    }
     drop(hooks);
     // Two epochs of two steps, and a dev check every second step.
     assert_eq!(forwards.get(), 4 + 2);
