@@ -199,7 +199,7 @@ fn files_that_are_no_safetensors_say_what_they_are() {
     for (bytes, parts) in [
         (&b""[..], &["is empty", "download it again"][..]),
         (b"abc", &["not a valid safetensors file"]),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", &["git lfs pull"]),
+        (b"version https://git-lfs\noid sha256:0", &["git lfs pull"]),
         (b"<!DOCTYPE html><html></html>", &["a web page"]),
         (b"PK\x03\x04archive/data.pkl", &["a Python pickle under"]),
         (&absurd, &["not a valid safetensors file", "header"]),
