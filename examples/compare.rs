@@ -1,4 +1,4 @@
-//! ICL, SFT, IA2 and IA2 -> SFT on the bundled tasks: the figures of the model's card.
+//! ICL, SFT, IA2 and IA2 -> SFT on the bundled tasks: the figures that the quickstart notebook quotes.
 //!
 //! `cargo run --release --example compare -- [--tasks sentiment,topic] [--n 4,8] [--runs 3] [--rates 1e-3,3e-3] [--test 200]`
 //!
@@ -6,24 +6,23 @@
 //! ICL responses to test queries, against the same model under ICL.
 
 use ia2::prelude::*;
-use ia2::prompt::Examples;
 
 const SELF_ATTENTION: &str = "model.layers.*.self_attn";
 const METHODS: [&str; 6] = ["zero-shot", "ICL", "SFT", "IA2", "IA2 -> SFT", "SFT on ICL"];
 
-fn main() -> Result<()> {
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let model = Model::open(option("--model").unwrap_or("data/models/tiny-icl".into()))?;
     let list = |name: &str, default: &str| option(name).unwrap_or(default.into()).split(',').map(str::to_string).collect::<Vec<_>>();
-    let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN);
-    let rates: Vec<f64> = list("--rates", "1e-3,3e-3").iter().map(number).collect();
-    let runs = list("--runs", "3").iter().map(number).sum::<f64>() as u64;
-    let test = list("--test", "200").iter().map(number).sum::<f64>() as usize;
+    let rates = list("--rates", "1e-3,3e-3").iter().map(|rate| rate.parse()).collect::<std::result::Result<Vec<f64>, _>>()?;
+    let sizes = list("--n", "4,8").iter().map(|size| size.parse()).collect::<std::result::Result<Vec<usize>, _>>()?;
+    let runs: u64 = option("--runs").unwrap_or("3".into()).parse()?;
+    let test: usize = option("--test").unwrap_or("200".into()).parse()?;
     println!("{:<16} {:>3} {:<12} {:>8} {:>6} {:>6}  seconds", "task", "N", "method", "accuracy", "ECE", "asim");
     for task in list("--tasks", "sentiment,topic,truefalse,choice,answer") {
-        for n in list("--n", "4,8").iter().map(number) {
+        for &n in &sizes {
             let mut sums = [[0.0; 4]; METHODS.len()];
             for run in 0..runs {
-                for (sum, row) in sums.iter_mut().zip(measure(&model, &task, n as usize, run, &rates, test)?) {
+                for (sum, row) in sums.iter_mut().zip(measure(&model, &task, n, run, &rates, test)?) {
                     for (total, value) in sum.iter_mut().zip(row) {
                         *total += value / runs as f64;
                     }
@@ -51,7 +50,7 @@ fn measure(model: &Model, task: &str, n: usize, run: u64, rates: &[f64], test: u
         Ok([accuracy(&frame)?, ece, asim.column("asim")?.f64()?.mean().unwrap_or(f64::NAN), seconds])
     };
     let now = std::time::Instant::now;
-    let plain = zero_shot(&queries)?;
+    let plain = queries.zero_shot()?;
     let mut rows = [[f64::NAN; 4]; METHODS.len()];
     rows[0] = row(model, &plain, now())?;
     rows[1] = row(model, &shown, now())?;
@@ -74,10 +73,6 @@ fn measure(model: &Model, task: &str, n: usize, run: u64, rates: &[f64], test: u
     let began = now();
     rows[5] = row(fresh(&|| Training::new(Lora::rank(8), Sft::on(&responses)))?.model(), &plain, began)?;
     Ok(rows)
-}
-
-fn zero_shot(queries: &Examples) -> Result<ia2::prompt::Prompts> {
-    queries.zero_shot()
 }
 
 fn option(name: &str) -> Option<String> {

@@ -41,7 +41,7 @@ fn labels(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
     for row in &mut rows {
         row.extend_from_slice(tokens.prefix());
     }
-    let logits = model.next_logits(&rows, None, BATCH)?;
+    let logits = model.next_logits(&rows, BATCH)?;
     let ids: Vec<i64> = tokens.ids().iter().map(|&id| i64::from(id)).collect();
     let whole = logits.softmax(-1, Kind::Double).index_select(1, &Tensor::from_slice(&ids).to_device(logits.device()));
     let mass: Vec<f64> = Vec::try_from(whole.sum_dim_intlist([-1i64].as_slice(), false, None))?;

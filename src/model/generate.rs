@@ -178,20 +178,18 @@ impl Model {
         responses.into_iter().map(|response| response.ok_or_else(|| Error::internal("a prompt got no response"))).collect()
     }
 
-    /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt, or `[example, column]` of some ids.
+    /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
     /// A prefix that all prompts share is computed once; prompts are batched by length.
-    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], columns: Option<&[u32]>, batch: usize) -> Result<Tensor> {
+    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
-        let columns =
-            columns.map(|ids| Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()).to_device(self.device()));
         let prefix = self.prefill_shared(prompts)?;
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
         for examples in by_length(prompts, batch) {
             let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, None, true)?;
-            parts.push(wide(&columns.as_ref().map_or_else(|| logits.shallow_clone(), |columns| logits.index_select(1, columns))));
+            parts.push(wide(&logits));
             order.extend(examples.into_iter().map(|example| example as i64));
         }
         let places = Tensor::from_slice(&order).argsort(0, false).to_device(self.device());

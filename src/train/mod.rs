@@ -247,6 +247,8 @@ impl<'t> Loop<'t> {
         let Settings { epochs, batch, check_every, patience, seed, learning_rate, .. } = self.training.settings;
         let count = self.samples.train;
         let per_epoch = count.div_ceil(batch) as u64;
+        // A file that cannot be written is found before the first step, not after the first check.
+        self.store()?;
         let began = Instant::now();
         let (before, steps_before) = (self.state.seconds, self.state.step);
         let mut progress = Progress::new(&self.training.objective.name(), per_epoch * epochs);
