@@ -43,7 +43,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`], [`axes`], [`progress`], [`display`], [`libtorch`] | one error type; checks of named axes; progress in whole lines; how values show; devices and libtorch itself |
+//! | [`error`], [`compat`], [`axes`], [`progress`], [`display`], [`libtorch`] | one error type; where the authors' code differs; checks of named axes; progress in whole lines; how values show; devices and libtorch itself |
 //! | [`nn`] | layers, cache and hook points, and the pass that travels with a forward |
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
@@ -73,6 +73,7 @@
 pub mod activations;
 pub mod adapter;
 pub mod axes;
+pub mod compat;
 pub mod dataset;
 pub mod display;
 pub mod error;
@@ -101,6 +102,7 @@ pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Positions, capture};
     pub use crate::adapter::{Adapter, Lora};
+    pub use crate::compat::Compat;
     pub use crate::dataset::{Split, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};

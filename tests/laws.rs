@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; a room may import those of earlier lines, itself, and its neighbours on the same line that stand before it.
 const ORDER: &[&[&str]] = &[
-    &["error", "axes", "progress", "display", "libtorch", "file", "random"],
+    &["error", "compat", "axes", "progress", "display", "libtorch", "file", "random"],
     &["nn"],
     &["similarity"],
     &["tokenizer", "prompt", "dataset"],
@@ -15,7 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["adapter"],
     &["objective"],
     &["train", "evaluate"],
-    &["metric", "table", "figure"],
+    &["statistics", "metric", "table", "figure"],
 ];
 
 /// What a room must not name even though it stands lower: it is meant to know nothing of it.
@@ -24,6 +24,7 @@ const IGNORANT: &[(&str, &[&str])] = &[
     ("tokenizer", &["nn", "similarity", "tch"]),
     ("prompt", &["nn", "similarity", "tch"]),
     ("dataset", &["nn", "similarity", "tch"]),
+    ("statistics", &["nn", "model", "activations", "tch"]),
     ("metric", &["nn", "model", "activations", "tch"]),
     ("table", &["nn", "model", "activations", "tch"]),
     ("figure", &["nn", "model", "activations", "tch"]),
