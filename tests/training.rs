@@ -36,7 +36,7 @@ impl<O: Objective> Objective for Given<O> {
     fn needs_logits(&self) -> bool {
         self.objective.needs_logits()
     }
-    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Tensor> {
+    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let examples: Vec<usize> = examples.iter().map(|example| example % self.samples.len()).collect();
         self.objective.losses(&examples, outputs)
     }

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Depth, Generation, Model, Responses, Sample};
+use crate::model::{Depth, Generation, Model, Responses, Sample, Teaching};
 use crate::nn::{HookPoint, Hooks, Selection};
 use crate::prompt::Prompts;
 
@@ -152,7 +152,8 @@ impl Capture {
                 let mut hooks = Hooks::new();
                 hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));
                 hooks.bind(model.hook_points())?;
-                model.teach(&chosen, Depth::Hooks, Some(&mut hooks), self.positions == Positions::Response)?;
+                let narrow = self.positions == Positions::Response;
+                model.teach(&chosen, Teaching { depth: Depth::Hooks, narrow, training: false }, Some(&mut hooks))?;
             }
             store.finish(self.positions, responses.clone())
         })

@@ -96,7 +96,8 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn linear(&self, site: &str, input: &Tensor, output: Tensor) -> Tensor {
+    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
+        let output = base(input);
         let Some((a, b)) = self.updates.get(site) else { return output };
         // Half-precision models keep their adapters in f32: the small product is computed there and added in the model's kind.
         let kind = output.kind();

@@ -61,7 +61,8 @@ pub(crate) fn spans(starts: &[usize], counts: &[usize], device: Device) -> (Tens
 }
 
 /// Refuses what no forward can take: an empty batch, an empty prompt, an id outside the vocabulary, a prompt over the context.
-pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, vocabulary: usize, context: usize) -> Result<()> {
+/// `before` of its positions are taken by virtual tokens.
+pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, before: usize, vocabulary: usize, context: usize) -> Result<()> {
     if rows.is_empty() {
         return Err(Error::input("the batch is empty: give at least one prompt"));
     }
@@ -73,11 +74,12 @@ pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, vocabulary: usize
         if let Some(&id) = row.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::input(format!("prompt {index} holds token id {id}, but the model's vocabulary ends at {}", vocabulary - 1)));
         }
-        if row.len() + extra > context {
+        if before + row.len() + extra > context {
             return Err(Error::input(format!(
-                "prompt {index} has {} tokens{}, but the model's context is {context}: use fewer demonstrations or a shorter query",
+                "prompt {index} has {} tokens{}{}, but the model's context is {context}: use fewer demonstrations or a shorter query",
                 row.len(),
-                if extra > 0 { format!(" and up to {extra} more to come") } else { String::new() }
+                if extra > 0 { format!(" and up to {extra} more to come") } else { String::new() },
+                if before > 0 { format!(" after {before} virtual ones") } else { String::new() }
             )));
         }
     }
@@ -117,10 +119,11 @@ mod tests {
 
     #[test]
     fn unusable_batches_say_why() {
-        let text = |rows: &[Vec<u32>], extra| check(rows, extra, 10, 4).unwrap_err().to_string();
+        let text = |rows: &[Vec<u32>], extra| check(rows, extra, 0, 10, 4).unwrap_err().to_string();
         assert!(text(&[], 0).contains("empty"));
         assert!(text(&[vec![]], 0).contains("prompt 0 has no tokens"));
         assert!(text(&[vec![1], vec![10]], 0).contains("prompt 1 holds token id 10"));
         assert!(text(&[vec![1, 2, 3]], 2).contains("context is 4"));
+        assert!(check(&[[1, 2]], 0, 3, 10, 4).unwrap_err().to_string().contains("after 3 virtual"));
     }
 }

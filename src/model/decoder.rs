@@ -82,6 +82,12 @@ impl Decoder {
 
     /// Ids `[example, token]` to normalised hidden states `[example, kept, hidden]`; `None` if the depth ended before.
     pub fn forward(&self, ids: &Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
+        let stream = pass.hook("model.embed_tokens", Tensor::embedding(&self.embedding, ids, -1, false, false))?;
+        self.run(stream, depth, pass)
+    }
+
+    /// The same from embeddings `[example, token, hidden]` on.
+    pub(crate) fn run(&self, mut stream: Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
         let last_wanted = match (&pass.hooks, depth) {
             (Some(hooks), Depth::Hooks) => {
                 let wanted = hooks.paths();
@@ -91,7 +97,6 @@ impl Decoder {
         };
         let done = |path: &str| last_wanted.is_some_and(|last| self.points[last] == path);
 
-        let mut stream = pass.hook("model.embed_tokens", Tensor::embedding(&self.embedding, ids, -1, false, false))?;
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             let keep = if index == last { pass.keep.as_ref().map(Tensor::shallow_clone) } else { None };

@@ -10,7 +10,7 @@ use super::decoder::Depth;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::nn::{self, Hooks, Pass};
+use crate::nn::{self, Hooks, KvCache, Pass};
 
 /// Logits of a plain forward.
 #[derive(Debug)]
@@ -48,6 +48,17 @@ impl Sample {
     }
 }
 
+/// How a forward over samples is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Teaching {
+    /// How far it goes.
+    pub depth: Depth,
+    /// Whether the last layer computes the response positions alone, so that hooks on it see `[example, longest response, hidden]`.
+    pub narrow: bool,
+    /// Whether this is a step of training: an adapter's dropout is on.
+    pub training: bool,
+}
+
 /// What a forward over samples gives; the first axis runs over all response tokens of all samples, one sample after the other.
 pub(crate) struct Taught {
     /// Normalised hidden states `[token, hidden]`; `None` if the forward ended at the last hook point.
@@ -83,7 +94,9 @@ impl Model {
         hooks.bind(self.hook_points())?;
         let batch = Batch::new(prompts, self.device());
         let examples: Vec<usize> = (0..prompts.len()).collect();
+        let mut cache = self.behind(self.prefix(None)?, &batch);
         let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        pass.cache = cache.as_mut();
         pass.hooks = Some(hooks);
         let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
         let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
@@ -132,12 +145,19 @@ impl Model {
         })
     }
 
+    /// The cache of virtual tokens for one forward over the batch.
+    fn behind(&self, prefix: Option<KvCache>, batch: &Batch) -> Option<KvCache> {
+        let mut cache = prefix.map(|prefix| prefix.fork(batch.rows(), prefix.len() + batch.tokens(), true))?;
+        cache.advance(&batch.real());
+        Some(cache)
+    }
+
     /// A forward over prompts and their given responses. Hidden states come at the response positions, the places that *predict* the
     /// response tokens (the last prompt token, then each response token but the last).
     ///
-    /// With `narrow`, the last layer computes those positions alone, and hooks on it see `[example, longest response, hidden]`.
     /// The hooks must be bound. Gradients flow if the caller lets them.
-    pub(crate) fn teach(&self, samples: &[&Sample], depth: Depth, hooks: Option<&mut Hooks<'_>>, narrow: bool) -> Result<Taught> {
+    pub(crate) fn teach(&self, samples: &[&Sample], teaching: Teaching, hooks: Option<&mut Hooks<'_>>) -> Result<Taught> {
+        let Teaching { depth, narrow, training } = teaching;
         let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
         self.check(&rows, 0)?;
         let batch = Batch::new(&rows, self.device());
@@ -147,8 +167,11 @@ impl Model {
         let labels: Vec<i64> = samples.iter().flat_map(|sample| sample.response.iter().map(|&id| i64::from(id))).collect();
 
         let examples: Vec<usize> = (0..samples.len()).collect();
+        let mut cache = self.behind(self.prefix(None)?, &batch);
         let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        pass.cache = cache.as_mut();
         pass.hooks = hooks;
+        pass.training = training;
         pass.keep = narrow.then(|| keep.shallow_clone());
         let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?.map(|hidden| {
             let hidden = if narrow { hidden } else { Pass::gather(&hidden, &keep) };

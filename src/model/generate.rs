@@ -166,7 +166,7 @@ impl Model {
         }
         // The last new token is never read, so it needs no place in the context.
         self.check(prompts, settings.max_new_tokens - 1)?;
-        let prefix = if narrow { self.prefill_shared(prompts)? } else { None };
+        let prefix = if narrow { self.prefill_shared(prompts)? } else { self.prefix(None)? };
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
         for examples in by_length(prompts, settings.batch) {
             let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
@@ -196,14 +196,18 @@ impl Model {
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
     }
 
-    /// The cache of the tokens that all prompts share, if they are worth it.
+    /// The cache of what all prompts begin with: virtual tokens, and the tokens they share, if they are worth it.
     fn prefill_shared(&self, prompts: &[Vec<u32>]) -> Result<Option<KvCache>> {
         let shared = batch::shared_prefix(prompts);
+        let virtual_tokens = self.prefix(None)?;
         if prompts.len() < 2 || shared < SHARED_PREFIX {
-            return Ok(None);
+            return Ok(virtual_tokens);
         }
         let batch = Batch::new(&[&prompts[0][..shared]], self.device());
-        let mut cache = self.cache(1, batch.tokens());
+        let mut cache = match virtual_tokens {
+            Some(cache) => cache.fork(1, cache.len() + batch.tokens(), false),
+            None => self.cache(1, batch.tokens()),
+        };
         cache.advance(&batch.real());
         let mut pass = self.pass(crate::nn::positions(0, batch.tokens(), self.device()), &[]);
         pass.cache = Some(&mut cache);
@@ -224,12 +228,12 @@ impl Model {
         hooks: Option<&mut Hooks<'_>>,
         narrow: bool,
     ) -> Result<(Tensor, Option<KvCache>)> {
-        let start = prefix.map_or(0, KvCache::len);
+        let start = prefix.map_or(0, KvCache::tokens);
         let rows: Vec<&[u32]> = examples.iter().map(|&example| &prompts[example][start as usize..]).collect();
         let batch = Batch::new(&rows, self.device());
-        let slots = start + batch.tokens() + room;
+        let slots = prefix.map_or(0, KvCache::len) + batch.tokens() + room;
         let mut cache = match prefix {
-            Some(prefix) => Some(prefix.fork(batch.rows(), slots, room)),
+            Some(prefix) => Some(prefix.fork(batch.rows(), slots, room == 0)),
             None => (room > 0).then(|| self.cache(batch.rows(), slots)),
         };
         if let Some(cache) = &mut cache {

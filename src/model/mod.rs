@@ -9,6 +9,8 @@ mod generate;
 mod keys;
 mod resolve;
 mod respond;
+#[cfg(test)]
+mod virtual_tests;
 pub mod weights;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 
 pub use config::Config;
 pub use decoder::{Decoder, Depth};
+pub(crate) use forward::Teaching;
 pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub use respond::{Response, Responses};
@@ -25,7 +28,7 @@ pub use respond::{Response, Responses};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::{self, door};
-use crate::nn::{Adapt, Pass};
+use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
 use weights::Weights;
 
@@ -196,15 +199,53 @@ impl Model {
         &self.base.decoder
     }
 
+    /// A forward over tokens at logical `positions`, with the adapter but without its virtual tokens: they come with [`Model::prefix`].
     pub(crate) fn pass<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize]) -> Pass<'a, 'h> {
         let config = self.config();
-        let mut pass = Pass::new(positions, &config.rope, config.head_dim, self.kind(), examples);
+        let shift = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
+        let mut pass = Pass::new(positions, shift, &config.rope, config.head_dim, self.kind(), examples);
         pass.adapter = self.adapter.as_deref();
         pass
     }
 
+    fn virtual_tokens(&self) -> Option<Prefix> {
+        self.adapter.as_ref()?.prefix().filter(|prefix| !prefix.is_empty())
+    }
+
+    /// Keys and values of the adapter's virtual tokens, for one example, if it has any. Gradients flow into them if the caller lets them.
+    ///
+    /// Bound `hooks` see virtual tokens at negative positions: -1 is the one before the first real token.
+    pub(crate) fn prefix(&self, hooks: Option<&mut Hooks<'_>>) -> Result<Option<KvCache>> {
+        let Some(prefix) = self.virtual_tokens() else { return Ok(None) };
+        let Config { layers, kv_heads, head_dim, .. } = *self.config();
+        let (count, kind, device) = (prefix.len(), self.kind(), self.device());
+        let mut cache = KvCache::of_virtual(layers as usize, count, kv_heads, head_dim, prefix.visible, kind, device);
+        match prefix.tokens {
+            Virtual::Embeddings(embeddings) => {
+                let positions = nn::positions(-count, count, device);
+                let mut pass = Pass::new(positions, count, &self.config().rope, head_dim, kind, &[]);
+                // Keys and values are all that is wanted of the last layer; its one kept query is the least a forward can do.
+                pass.keep = hooks.is_none().then(|| Tensor::zeros([1, 1], (Kind::Int64, device)));
+                pass.hooks = hooks;
+                pass.cache = Some(&mut cache);
+                self.decoder().run(embeddings.to_kind(kind).unsqueeze(0), Depth::Full, &mut pass)?;
+            }
+            Virtual::KeysValues(values) => {
+                // [virtual, 2 layer, kv_head, head_dim] to [2 layer, kv_head, virtual, head_dim]
+                let values = values.to_kind(kind).permute([1, 2, 0, 3]);
+                for layer in 0..layers {
+                    let of = |place: i64| values.narrow(0, place, 1);
+                    let _ = cache.put(layer as usize, &of(2 * layer), &of(2 * layer + 1));
+                }
+            }
+        }
+        Ok(Some(cache))
+    }
+
     pub(crate) fn check<R: AsRef<[u32]>>(&self, rows: &[R], extra: usize) -> Result<()> {
-        batch::check(rows, extra, self.config().vocab_size as usize, self.config().max_positions as usize)
+        let config = self.config();
+        let before = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
+        batch::check(rows, extra, before as usize, config.vocab_size as usize, config.max_positions as usize)
     }
 }
 

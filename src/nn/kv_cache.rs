@@ -11,8 +11,20 @@ pub struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     valid: Tensor,
     filled: i64,
-    /// True if nothing but one forward reads this cache: its keys and values are joined to the prefix and not kept.
-    lent: bool,
+    /// How many of the first slots hold virtual tokens.
+    virtual_tokens: i64,
+    growth: Growth,
+}
+
+/// What happens to the keys and values of a forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Growth {
+    /// They are copied into room that is there already.
+    Room,
+    /// They are joined to those before and kept; gradients flow through them.
+    Kept,
+    /// Nothing but one forward reads this cache: they are joined to those before and not kept; gradients flow through them.
+    Lent,
 }
 
 impl KvCache {
@@ -23,11 +35,26 @@ impl KvCache {
             layers: (0..layers).map(|_| (empty(), empty())).collect(),
             valid: Tensor::zeros([examples, slots], (Kind::Bool, device)),
             filled: 0,
-            lent: false,
+            virtual_tokens: 0,
+            growth: Growth::Room,
         }
     }
 
-    /// Slots filled so far.
+    /// Keys and values of `tokens` virtual tokens, one example, that a forward has still to fill in.
+    pub(crate) fn of_virtual(layers: usize, tokens: i64, kv_heads: i64, head_dim: i64, visible: bool, kind: Kind, device: Device) -> Self {
+        let mut cache = Self::new(layers, 1, kv_heads, 0, head_dim, kind, device);
+        let seen = if visible { Tensor::ones } else { Tensor::zeros };
+        (cache.valid, cache.filled) = (seen([1, tokens], (Kind::Bool, device)), tokens);
+        (cache.virtual_tokens, cache.growth) = (tokens, Growth::Kept);
+        cache
+    }
+
+    /// Real tokens so far: the logical position of the next.
+    pub fn tokens(&self) -> i64 {
+        self.filled - self.virtual_tokens
+    }
+
+    /// Slots filled so far, those of virtual tokens included.
     pub fn len(&self) -> i64 {
         self.filled
     }
@@ -53,22 +80,26 @@ impl KvCache {
     pub(crate) fn put(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let tokens = keys.size()[2];
         let (all_keys, all_values) = &self.layers[layer];
-        if self.lent {
-            return (Tensor::cat(&[all_keys, keys], 2), Tensor::cat(&[all_values, values], 2));
+        if self.growth != Growth::Room {
+            let (keys, values) = (Tensor::cat(&[all_keys, keys], 2), Tensor::cat(&[all_values, values], 2));
+            if self.growth == Growth::Kept {
+                self.layers[layer] = (keys.shallow_clone(), values.shallow_clone());
+            }
+            return (keys, values);
         }
         all_keys.narrow(2, self.filled - tokens, tokens).copy_(keys);
         all_values.narrow(2, self.filled - tokens, tokens).copy_(values);
         (all_keys.narrow(2, 0, self.filled), all_values.narrow(2, 0, self.filled))
     }
 
-    /// A cache for `examples` continuations of this one example, the shared prefix of many prompts, with `slots` for them in all. If no
-    /// `room` of it is for later forwards, the prefix is lent and not copied.
-    pub(crate) fn fork(&self, examples: i64, slots: i64, room: i64) -> Self {
+    /// A cache for `examples` continuations of this one example, the shared prefix of many prompts, with `slots` for them in all. If
+    /// just one forward is to follow, the prefix is lent and not copied.
+    pub(crate) fn fork(&self, examples: i64, slots: i64, lent: bool) -> Self {
         let fork = |source: &Tensor| {
             let mut size = source.size();
             (size[0], size[2]) = (examples, self.filled);
             let shared = source.narrow(2, 0, self.filled).expand(&size, false);
-            if room == 0 {
+            if lent {
                 return shared;
             }
             size[2] = slots;
@@ -82,7 +113,8 @@ impl KvCache {
             layers: self.layers.iter().map(|(keys, values)| (fork(keys), fork(values))).collect(),
             valid,
             filled: self.filled,
-            lent: room == 0,
+            virtual_tokens: self.virtual_tokens,
+            growth: if lent { Growth::Lent } else { Growth::Room },
         }
     }
 

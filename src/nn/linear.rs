@@ -31,10 +31,11 @@ impl Linear {
     /// `[example, token, in]` to `[example, token, out]`.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let bias = self.bias.as_ref();
-        let mut output = onednn::linear(input, &self.weight, bias).unwrap_or_else(|| input.linear(&self.weight, bias));
-        if let Some(adapter) = pass.adapter {
-            output = adapter.linear(&self.path, input, output);
-        }
+        let base = |input: &Tensor| onednn::linear(input, &self.weight, bias).unwrap_or_else(|| input.linear(&self.weight, bias));
+        let output = match pass.adapter {
+            Some(adapter) => adapter.linear(&self.path, input, pass.training, &base),
+            None => base(input),
+        };
         pass.hook(&self.path, output)
     }
 

@@ -9,10 +9,55 @@ use crate::error::Result;
 
 /// What an adapter may change in a forward. Each method's default leaves the base model as it is.
 pub trait Adapt: std::fmt::Debug {
-    /// Changes the output of the linear module at `site`, given its input: `[example, token, in]` to `[example, token, out]`.
-    fn linear(&self, site: &str, input: &Tensor, output: Tensor) -> Tensor {
-        let _ = (site, input);
-        output
+    /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one.
+    ///
+    /// In `training` dropout is on: it draws from libtorch's generator, which the training loop seeds before each step.
+    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
+        let _ = (site, training);
+        base(input)
+    }
+
+    /// What stands before the first real token of every example.
+    fn prefix(&self) -> Option<Prefix> {
+        None
+    }
+}
+
+/// Virtual tokens: trained places before the first real token, which every later token may attend to.
+///
+/// As attention is causal, what a virtual token is at any layer does not depend on the real ones. So virtual tokens are computed once,
+/// for one example, and enter a forward as cached keys and values: hooks, losses and metrics count real tokens alone, whatever their number.
+#[derive(Debug)]
+pub struct Prefix {
+    /// The virtual tokens.
+    pub tokens: Virtual,
+    /// Whether real tokens see them; hidden ones must leave every value of the base model as it is.
+    pub visible: bool,
+    /// By how much they move the rotary position of every real token: their number, unless hidden.
+    pub shift: i64,
+}
+
+/// How virtual tokens are given.
+#[derive(Debug)]
+pub enum Virtual {
+    /// In place of token embeddings, `[virtual, hidden]` (prompt tuning).
+    Embeddings(Tensor),
+    /// Keys and values of every layer as they enter attention, `[virtual, 2 layer, kv_head, head_dim]` in the order layer 0 key, layer 0
+    /// value, layer 1 key, ... (prefix tuning).
+    KeysValues(Tensor),
+}
+
+impl Prefix {
+    /// How many virtual tokens.
+    pub fn len(&self) -> i64 {
+        match &self.tokens {
+            Virtual::Embeddings(values) | Virtual::KeysValues(values) => values.size()[0],
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -21,7 +66,7 @@ pub trait Adapt: std::fmt::Debug {
 /// Batches are padded on the right, so a plain forward needs no mask but the causal one: no real token ever sees padding before it.
 /// With a cache, the slots of padding are masked by [`KvCache::valid`].
 pub struct Pass<'a, 'h> {
-    /// Logical position of each token, `[example, token]`, or `[1, token]` where all examples agree.
+    /// Logical position of each token, `[example, token]`, or `[1, token]` where all examples agree; 0 is the first real token.
     pub positions: Tensor,
     /// Cosine and sine of the rotary angles, `[example, 1, token, head_dim]`.
     pub rotary: (Tensor, Tensor),
@@ -31,6 +76,8 @@ pub struct Pass<'a, 'h> {
     pub hooks: Option<&'a mut Hooks<'h>>,
     /// Changes to the base model.
     pub adapter: Option<&'a dyn Adapt>,
+    /// Whether this is a step of training: an adapter's dropout is on.
+    pub training: bool,
     /// Which examples of the caller's batch these rows are.
     pub examples: &'a [usize],
     /// Token indices `[example, kept]` that the last layer has to give; earlier layers always compute all.
@@ -40,10 +87,10 @@ pub struct Pass<'a, 'h> {
 }
 
 impl<'a, 'h> Pass<'a, 'h> {
-    /// A plain forward at `positions`.
-    pub fn new(positions: Tensor, rope: &Rope, head_dim: i64, kind: Kind, examples: &'a [usize]) -> Self {
-        let rotary = rotary(&positions, rope, head_dim, kind);
-        Self { positions, rotary, cache: None, hooks: None, adapter: None, examples, keep: None }
+    /// A plain forward at logical `positions`; the rotary ones are higher by `shift`.
+    pub fn new(positions: Tensor, shift: i64, rope: &Rope, head_dim: i64, kind: Kind, examples: &'a [usize]) -> Self {
+        let rotary = rotary(&(&positions + shift), rope, head_dim, kind);
+        Self { positions, rotary, cache: None, hooks: None, adapter: None, training: false, examples, keep: None }
     }
 
     /// Lets the hooks at `path` see the value and perhaps replace it.

@@ -44,14 +44,14 @@ impl Objective for Ia2 {
         false
     }
 
-    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Tensor> {
+    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let ours = outputs.activations.as_ref().ok_or_else(|| Error::internal("IA2 was given no activations"))?;
         let targets = examples.iter().map(|&example| self.target.example(example)).collect::<Result<Vec<_>>>()?;
         let target = Tensor::cat(&targets, 1).to_device(ours.device());
         if target.size() != ours.size() {
             return Err(Error::internal(format!("activations are {:?}, targets {:?} [layer, token, hidden]", ours.size(), target.size())));
         }
-        Ok(outputs.per_example(&squared(ours, &target)))
+        Ok(vec![outputs.per_example(&squared(ours, &target))])
     }
 
     fn identity(&self) -> Vec<u8> {

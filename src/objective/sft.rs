@@ -43,11 +43,11 @@ impl Objective for Sft {
         true
     }
 
-    fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Tensor> {
+    fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let logits = outputs.logits.as_ref().ok_or_else(|| Error::internal("SFT was given no logits"))?;
         let wide = if logits.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let tokens = logits.to_kind(wide).cross_entropy_loss::<Tensor>(&outputs.labels, None, Reduction::None, -100, 0.0);
-        Ok(outputs.per_example(&tokens))
+        Ok(vec![outputs.per_example(&tokens)])
     }
 }
 

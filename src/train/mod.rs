@@ -14,8 +14,8 @@ use crate::adapter::{Adapter, AdapterConfig};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Depth, Model, Sample};
-use crate::nn::{HookPoint, Hooks};
+use crate::model::{Model, Sample};
+use crate::nn::Hooks;
 use crate::objective::{Objective, Outputs, Samples};
 use crate::progress::Progress;
 use crate::random::Random;
@@ -269,7 +269,7 @@ impl<'t> Loop<'t> {
             let order = Random::new(seed, "training order", epoch).order(count);
             let place = (self.state.step % per_epoch) as usize * batch;
             let examples = &order[place..(place + batch).min(count)];
-            let loss = self.loss(examples, hooks)?;
+            let loss = self.loss(examples, true, hooks)?;
             let number = loss.double_value(&[]);
             if !number.is_finite() {
                 return Err(self.broken("train", number, examples));
@@ -304,10 +304,14 @@ impl<'t> Loop<'t> {
     }
 
     /// Mean over the batch of the objective's loss per example; gradients flow unless the caller forbids.
-    fn loss(&self, examples: &[usize], hooks: &mut Hooks<'_>) -> Result<Tensor> {
+    fn loss(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Tensor> {
+        let objective = self.training.objective.as_ref();
         let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
-        let outputs = outputs(&self.model, &samples, self.training.objective.as_ref(), hooks)?;
-        Ok(self.training.objective.losses(examples, &outputs)?.mean(None))
+        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
+        let losses = objective.losses(examples, &outputs)?;
+        let weighted =
+            objective.parts().iter().zip(&losses).map(|(part, loss)| loss.mean(None) * part.weight).reduce(|sum, part| sum + part);
+        weighted.ok_or_else(|| Error::internal("the objective has no parts"))
     }
 
     /// A dev check: mean loss per dev example.
@@ -316,7 +320,7 @@ impl<'t> Loop<'t> {
         let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
         let mut total = 0.0;
         for examples in dev.chunks(16) {
-            let loss = self.loss(examples, hooks)?.double_value(&[]);
+            let loss = self.loss(examples, false, hooks)?.double_value(&[]);
             if !loss.is_finite() {
                 return Err(self.broken("dev", loss, examples));
             }
@@ -371,46 +375,4 @@ impl<'t> Loop<'t> {
             steps: self.state.step,
         })
     }
-}
-
-/// A forward over samples, showing what the objective asked for.
-fn outputs(model: &Model, samples: &[&Sample], objective: &dyn Objective, user: &mut Hooks<'_>) -> Result<Outputs> {
-    let points = objective.hook_points();
-    let mut caught: Vec<Option<Tensor>> = points.iter().map(|_| None).collect();
-    let starts: Vec<i64> = samples.iter().map(|sample| sample.prompt.len() as i64 - 1).collect();
-    let counts: Vec<i64> = samples.iter().map(|sample| sample.response.len() as i64).collect();
-    // A user's hooks see every token of every layer; without them the last layer may be narrowed.
-    let narrow = user.is_empty();
-    let taught = {
-        let mut hooks = Hooks::on_top_of(user);
-        if !points.is_empty() {
-            hooks.observe(&points.join(","), |point, value| {
-                if let Some(place) = points.iter().position(|path| path == point.path) {
-                    caught[place] = Some(at_responses(point, value, &starts, &counts)?);
-                }
-                Ok(())
-            });
-        }
-        hooks.bind(model.hook_points())?;
-        let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
-        model.teach(samples, depth, Some(&mut hooks), narrow)?
-    };
-    let caught =
-        caught.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
-    let logits = match &taught.hidden {
-        Some(hidden) if objective.needs_logits() => Some(model.logits(hidden, Some(user))?),
-        _ => None,
-    };
-    let activations = (!caught.is_empty()).then(|| Tensor::stack(&caught, 0));
-    Ok(Outputs { logits, activations, labels: taught.labels, counts: taught.counts })
-}
-
-/// The response positions of a value `[example, token, hidden]`, packed to `[token, hidden]`.
-fn at_responses(point: &HookPoint<'_>, value: &Tensor, starts: &[i64], counts: &[i64]) -> Result<Tensor> {
-    let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
-    let rows = starts.iter().zip(counts).enumerate().map(|(row, (start, &count))| {
-        let first = firsts[row.min(firsts.len() - 1)];
-        value.get(row as i64).narrow(0, start - first, count)
-    });
-    Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
 }
