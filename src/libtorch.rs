@@ -1,7 +1,7 @@
 //! libtorch as this process has it: its version, its devices, its threads, and the [door] that turns its panics into errors.
 
 mod door;
-pub(crate) mod onednn;
+pub(crate) mod operations;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

@@ -96,12 +96,12 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
-        let output = base(input);
-        let Some((a, b)) = self.updates.get(site) else { return output };
+    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let output = base(input)?;
+        let Some((a, b)) = self.updates.get(site) else { return Ok(output) };
         // Half-precision models keep their adapters in f32: the small product is computed there and added in the model's kind.
         let kind = output.kind();
         let update = (input.to_kind(a.kind()).linear::<Tensor>(a, None) * self.scale).linear::<Tensor>(b, None);
-        output + update.to_kind(kind)
+        Ok(output + update.to_kind(kind))
     }
 }

@@ -7,6 +7,7 @@ use super::linear::Linear;
 use super::pass::Pass;
 use super::rms_norm::RmsNorm;
 use crate::error::Result;
+use crate::libtorch::operations;
 
 /// Sizes of one attention block.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ impl Attention {
         if let Some((_, norm)) = &self.norms {
             key = norm.forward(&key, pass)?;
         }
-        let key = rotate(&key.transpose(1, 2), &pass.rotary);
+        let key = operations::rotate(&key.transpose(1, 2), &pass.rotary)?;
 
         let start = pass.cache.as_ref().map_or(0, |cache| cache.len() - tokens);
         let (asking, angles) = match keep {
@@ -98,7 +99,7 @@ impl Attention {
         if let Some((norm, _)) = &self.norms {
             query = norm.forward(&query, pass)?;
         }
-        let query = rotate(&query.transpose(1, 2), &angles);
+        let query = operations::rotate(&query.transpose(1, 2), &angles)?;
 
         let mask = mask(start, tokens, keep, pass);
         let (key, value) = match &mut pass.cache {
@@ -148,13 +149,6 @@ impl Attention {
     pub(crate) fn has_norms(&self) -> bool {
         self.norms.is_some()
     }
-}
-
-/// `x cos + (-x2, x1) sin`, halves as in the reference (Su et al. 2021).
-fn rotate(values: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
-    let halves = values.chunk(2, -1);
-    let turned = Tensor::cat(&[&halves[1].neg(), &halves[0]], -1);
-    values * cos + turned * sin
 }
 
 /// Which keys each query may see, true where it may, broadcastable to `[example, head, query, key]`; `None` for plain causal attention from slot 0.

@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::Source;
 use super::pass::Pass;
 use crate::error::Result;
-use crate::libtorch::onednn;
+use crate::libtorch::operations;
 
 /// A linear module: an adapter site and a hook point at its path.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ impl Linear {
     /// `[example, token, in]` to `[example, token, out]`.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let bias = self.bias.as_ref();
-        let base = |input: &Tensor| onednn::linear(input, &self.weight, bias).unwrap_or_else(|| input.linear(&self.weight, bias));
+        let base = |input: &Tensor| operations::linear(input, &self.weight, bias);
         let output = match pass.adapter {
-            Some(adapter) => adapter.linear(&self.path, input, pass.training, &base),
-            None => base(input),
+            Some(adapter) => adapter.linear(&self.path, input, pass.training, &base)?,
+            None => base(input)?,
         };
         pass.hook(&self.path, output)
     }

@@ -6,6 +6,7 @@ use super::Source;
 use super::linear::Linear;
 use super::pass::Pass;
 use crate::error::Result;
+use crate::libtorch::operations;
 
 /// `down(silu(gate(x)) * up(x))` (Shazeer 2020, SwiGLU).
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Mlp {
 
     /// `[example, token, hidden]` to the same.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let gated = self.gate.forward(input, pass)?.silu() * self.up.forward(input, pass)?;
+        let gated = operations::swiglu(&self.gate.forward(input, pass)?, &self.up.forward(input, pass)?)?;
         let output = self.down.forward(&gated, pass)?;
         pass.hook(&self.path, output)
     }

@@ -12,7 +12,10 @@ pub trait Adapt: std::fmt::Debug {
     /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one.
     ///
     /// In `training` dropout is on: it draws from libtorch's generator, which the training loop seeds before each step.
-    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let _ = (site, training);
         base(input)
     }
