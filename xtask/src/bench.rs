@@ -19,10 +19,15 @@ const PAIRS: &[(&str, &str, f64, Option<usize>)] = &[
     ("collect-32", "collect-32-best", 1.3, None),
     ("collect-32", "collect-32-authors", 30.0, Some(2)),
     ("ia2-1", "ia2-1-best", 1.3, None),
+    ("ia2-1", "ia2-1-authors", 1.8, None),
     ("ia2-32", "ia2-32-best", 1.3, None),
+    ("ia2-32", "ia2-32-authors", 1.8, None),
     ("sft-1", "sft-1-best", 1.3, None),
+    ("sft-1", "sft-1-authors", 1.8, None),
     ("sft-32", "sft-32-best", 1.3, None),
+    ("sft-32", "sft-32-authors", 1.8, None),
     ("evaluate", "evaluate-best", 1.3, None),
+    ("evaluate", "evaluate-plain", 9.0, Some(20)),
 ];
 
 /// What may follow `cargo xtask bench`.
@@ -133,7 +138,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
     project::write(&work, &work_json())?;
 
     let mut table = String::from(
-        "| case | ia2, samples/s | against | samples/s | ratio (target) | ratio of processor time | peak MB, ia2 / other | above baseline MB |\n\
+        "| case | ia2, samples/s | against | samples/s | ratio (target) | ratio of processor time | peak MB, ia2 / other (ratio) | above baseline MB (ratio) |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     let mut all = Vec::new();
@@ -153,15 +158,17 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
         }
         compare(&rust.lines[0], &hf.lines[0], case)?;
         let row = format!(
-            "| {case} | {:.2} | {theirs} | {:.3} | {:.2} ({target}) | {:.2} | {:.0} / {:.0} | {:.0} / {:.0} |\n",
+            "| {case} | {:.2} | {theirs} | {:.3} | {:.2} ({target}) | {:.2} | {:.0} / {:.0} ({:.2}) | {:.0} / {:.0} ({:.2}) |\n",
             rust.samples_per_s(),
             hf.samples_per_s(),
             rust.samples_per_s() / hf.samples_per_s(),
             rust.samples_per_cpu_s() / hf.samples_per_cpu_s(),
             rust.peak_mb(),
             hf.peak_mb(),
+            rust.peak_mb() / hf.peak_mb(),
             rust.above_baseline_mb(),
             hf.above_baseline_mb(),
+            rust.above_baseline_mb() / hf.above_baseline_mb(),
         );
         print!("{row}");
         table += &row;
