@@ -121,7 +121,7 @@ mod tests {
         let open = || Task::open(folder.path().join("mood.csv").to_str().unwrap());
         let error = open().unwrap_err().to_string();
         assert!(
-            error.contains("mood.csv`, line 4") && error.contains("1 fields between commas, 3 expected (gold, note, query)"),
+            error.contains("mood.csv`, line 5") && error.contains("1 fields between commas, 3 expected (gold, note, query)"),
             "{error}"
         );
         std::fs::write(folder.path().join("mood.csv"), &rows[..rows.len() - "1,x,Text:c\nLabel:\n".len()]).unwrap();
@@ -135,9 +135,9 @@ mod tests {
         for (line, reason) in [
             ("{\"query\": ", "not JSON ("),
             ("[1]", "not an object"),
-            ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; the keys are `gold`, `question`"),
+            ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; there are `gold`, `question`"),
             ("{\"query\": \"q\"}", "there is no `gold`"),
-            ("{\"query\": \"q\", \"gold\": 0}", "`gold` must be text, it is 0"),
+            ("{\"query\": \"q\", \"gold\": 0}", "`gold` must be a string, it is 0"),
             ("{\"query\": \" \", \"gold\": \"0\"}", "the query is empty"),
             ("{\"query\": \"q\", \"gold\": \"\"}", "the gold is empty"),
             ("{\"query\": \"q\", \"gold\": \"7\"}", "the gold \"7\" is not among the labels 0, 1"),

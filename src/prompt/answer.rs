@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_authors_numbers_are_their_functions() {
-        let golden = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/answers.json"));
+        let golden = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/answers.json"));
         let cases: Vec<(String, String, Option<String>, String)> = serde_json::from_str(golden).unwrap();
         assert!(cases.len() > 100);
         for (text, number, boxed, after) in cases {

@@ -1,6 +1,6 @@
-"""Writes tests/golden/answers.json: what the authors' parsers read out of made-up and of real texts.
+"""Writes tests/data/answers.json: what the authors' parsers read out of made-up and of real texts.
 
-    python tests/python/make_answers.py UTILS [DATA] > tests/golden/answers.json
+    python tests/python/make_answers.py UTILS [DATA] > tests/data/answers.json
 
 UTILS is `unified_scripts/utils.py` of the paper's repository (aamixsh/ia2, commit 0068ff6c or 8fee5ab), which is not copied here.
 DATA is a folder with `gsm8k/test.jsonl` and `math_algebra/test/algebra/*.json`, of which the first few answers are taken.

@@ -22,7 +22,8 @@ impl Layout {
     /// The files that are looked for.
     fn wanted(&self, parts: &[Part]) -> String {
         let wanted = self.files.iter().filter(|(part, _)| parts.contains(part));
-        let either = |patterns: &[&str]| patterns.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(" or ");
+        // The usual two places; the others are spellings of them.
+        let either = |patterns: &[&str]| patterns.iter().take(2).map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(" or ");
         let wanted: Vec<String> = wanted.map(|(part, patterns)| format!("{part} {}", either(patterns))).collect();
         format!("{}: {}", self.what, wanted.join(" and "))
     }

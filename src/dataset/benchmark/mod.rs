@@ -33,12 +33,12 @@ mod hmatha;
 mod locate;
 mod poems;
 mod qascr;
+mod rows;
 mod sciq;
 mod sciqr;
 mod sst2;
 mod stf;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -46,14 +46,13 @@ use polars::prelude::*;
 
 pub use entry::Part;
 
-use super::count::{Count, Outcome, REPEATED};
 use super::local::folder;
 use super::{Card, Source, Task};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
-use crate::prompt::{AnswerForm, Example, Examples, check};
-use crate::random::Random;
-use entry::{Entry, Layout, Made};
+use crate::prompt::AnswerForm;
+use entry::{Answers, Entry};
+use locate::{layout_of, locate, wanted};
 
 /// Every benchmark: one file and one line each.
 const ALL: &[&Entry] = &[
@@ -74,7 +73,9 @@ const ALL: &[&Entry] = &[
 /// The benchmarks whose files are in the data folder.
 pub(super) const INSTALLED: Source = Source {
     what: || "benchmarks".into(),
-    names: || Ok(ALL.iter().filter(|entry| !folders(entry).is_empty()).map(|entry| entry.name.to_owned()).collect()),
+    names: || {
+        Ok(Benchmark::all().iter().filter(|benchmark| benchmark.is_installed()).map(|benchmark| benchmark.name().to_owned()).collect())
+    },
     open: |name| Benchmark::named(name).ok().map(|benchmark| benchmark.open()).transpose(),
 };
 
@@ -92,9 +93,9 @@ macro_rules! parquet {
     };
     ($config:literal, $part:literal) => {
         &[
+            concat!("data/", $part, "-*.parquet"),
             concat!($config, "/", $part, "-*.parquet"),
             concat!($config, "/", $part, "/*.parquet"),
-            concat!("data/", $part, "-*.parquet"),
             concat!("default/", $part, "/*.parquet"),
             concat!($part, "-*.parquet"),
             concat!($part, ".parquet"),
@@ -102,11 +103,6 @@ macro_rules! parquet {
     };
 }
 use parquet;
-
-/// The folders of a benchmark that are there, in the data folder.
-fn folders(entry: &Entry) -> Vec<PathBuf> {
-    entry.folders.iter().map(|name| folder().join(name)).filter(|path| path.is_dir()).collect()
-}
 
 /// A benchmark and how it is to be read.
 ///
@@ -156,7 +152,7 @@ impl Benchmark {
     pub fn table() -> Result<DataFrame> {
         let column = |text: fn(&Entry) -> String| ALL.iter().map(|entry| text(entry)).collect::<Vec<_>>();
         let labels = |entry: &Entry| match entry.answers {
-            entry::Answers::Labels(labels) => labels.join(", "),
+            Answers::Labels(labels) => labels.join(", "),
             _ => String::new(),
         };
         Ok(df!(
@@ -166,8 +162,8 @@ impl Benchmark {
             "label" => column(labels),
             "ood" => column(|entry| entry.ood.join(", ")),
             "folder" => column(|entry| entry.folders.join(" or ")),
-            "file" => column(|entry| locate::wanted(entry, &[Part::Train, Part::Dev, Part::Test])),
-            "installed" => ALL.iter().map(|entry| !folders(entry).is_empty()).collect::<Vec<_>>(),
+            "file" => column(|entry| wanted(entry, &[Part::Train, Part::Dev, Part::Test])),
+            "installed" => Self::all().iter().map(Self::is_installed).collect::<Vec<_>>(),
             "license" => column(|entry| entry.license.into()),
             "source" => column(|entry| entry.source.into()),
             "paper" => column(|entry| entry.paper.into()),
@@ -224,13 +220,18 @@ impl Benchmark {
         Self { compat, ..self }
     }
 
-    /// Reads it from its folder in the data folder (`IA2_DATA`, or the library's own `data/tasks`).
+    /// Reads it from its folder in the data folder (`IA2_DATA`, or the library's own `data/tasks`); the folder's name is in
+    /// [`table`](Self::table).
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub fn open(&self) -> Result<Task> {
-        let found = folders(self.entry).into_iter().next();
-        self.read_folder(&found.unwrap_or_else(|| folder().join(self.entry.folders[0])))
+        self.read_folder(&self.own_folder(&folder()))
+    }
+
+    /// True if its files are in the data folder.
+    pub fn is_installed(&self) -> bool {
+        locate(self.entry, &self.own_folder(&folder()), &self.learn, &self.test).is_ok()
     }
 
     /// Reads it from a folder that holds its files, or holds its folder; or from one file, from which everything is then drawn.
@@ -241,14 +242,18 @@ impl Benchmark {
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Task> {
         let path = path.as_ref();
         if path.is_file() {
-            let layout = locate::layout_of(self.entry, path)?;
+            let layout = layout_of(self.entry, path)?;
             return self.task(layout, &[(Part::Train, vec![path.to_owned()])], &[]);
         }
-        let own = self.entry.folders.iter().map(|name| path.join(name)).find(|own| own.is_dir());
-        match own {
-            Some(own) if locate::locate(self.entry, path, &self.learn, &self.test).is_err() => self.read_folder(&own),
-            _ => self.read_folder(path),
-        }
+        let own = self.own_folder(path);
+        let inside = own.is_dir() && locate(self.entry, path, &self.learn, &self.test).is_err();
+        self.read_folder(if inside { &own } else { path })
+    }
+
+    /// Its folder in another: the first of its names that is there, or its usual name.
+    fn own_folder(&self, folder: &Path) -> PathBuf {
+        let mut names = self.entry.folders.iter().map(|name| folder.join(name));
+        names.find(|own| own.is_dir()).unwrap_or_else(|| folder.join(self.entry.folders[0]))
     }
 
     fn gap(&self) -> &'static str {
@@ -256,80 +261,9 @@ impl Benchmark {
     }
 
     fn read_folder(&self, folder: &Path) -> Result<Task> {
-        let (layout, found) = locate::locate(self.entry, folder, &self.learn, &self.test)?;
+        let (layout, found) = locate(self.entry, folder, &self.learn, &self.test)?;
         let (learn, test): (Vec<_>, Vec<_>) = found.into_iter().partition(|(part, _)| self.learn.contains(part));
         self.task(layout, &learn, &test)
-    }
-
-    fn task(&self, layout: &Layout, learn: &[(Part, Vec<PathBuf>)], test: &[(Part, Vec<PathBuf>)]) -> Result<Task> {
-        let form = self.form()?;
-        let mut reading = Reading { benchmark: self, layout, form: &form, seen: HashSet::new(), counts: Vec::new() };
-        let learned = reading.rows(learn, "learn")?;
-        let tested = reading.rows(test, "test")?;
-        let counts = reading.counts;
-        for (rows, parts, what) in [(&learned, learn, "learn from"), (&tested, test, "test on")] {
-            if rows.is_empty() && !parts.is_empty() {
-                let files =
-                    parts.iter().flat_map(|(_, files)| files).map(|file| format!("`{}`", file.display())).take(3).collect::<Vec<_>>();
-                return Err(Error::file(format!("{} has no row to {what} in {}", self.name(), files.join(", "))));
-            }
-        }
-        let learned = Examples::new(self.name(), form.clone(), learned)?;
-        let tested = Examples::new(self.name(), form, tested)?;
-        Ok(Task::counted(learned, tested, self.card(), counts))
-    }
-}
-
-/// One reading of all files.
-struct Reading<'a> {
-    benchmark: &'a Benchmark,
-    layout: &'a Layout,
-    form: &'a AnswerForm,
-    /// Queries so far: of rows that ask the same the first is kept, over all parts.
-    seen: HashSet<String>,
-    counts: Vec<Count>,
-}
-
-impl Reading<'_> {
-    fn rows(&mut self, parts: &[(Part, Vec<PathBuf>)], used: &'static str) -> Result<Vec<Example>> {
-        let mut rows = Vec::new();
-        for (part, files) in parts {
-            let mut number = 0;
-            // A folder of many small files is counted as one.
-            let shown = match files.as_slice() {
-                [file] => file.clone(),
-                files => files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).to_owned(),
-            };
-            let mut count = Count::of(shown, part.name(), used);
-            for file in files {
-                self.layout.format.read(file, &mut |record| {
-                    number += 1;
-                    let mut random = Random::new(self.benchmark.choices, "choices", (*part as u64) << 32 | number);
-                    let (question, choices, gold) = match (self.layout.row)(&record, &mut random)? {
-                        Made::Kept { question, choices, gold } => (question, choices, gold),
-                        Made::Dropped(reason) => {
-                            count.add(Outcome::Dropped(reason));
-                            return Ok(());
-                        }
-                    };
-                    let query = self.benchmark.entry.query(&question, &choices, self.benchmark.printed);
-                    let example = Example { query, gold: format!("{}{gold}", self.benchmark.gap()) };
-                    if question.trim().is_empty() {
-                        return Err("the text is empty".into());
-                    }
-                    check(&example, self.form).map_err(|error| error.to_string())?;
-                    if !self.seen.insert(example.query.clone()) {
-                        count.add(Outcome::Dropped(REPEATED));
-                        return Ok(());
-                    }
-                    count.add(Outcome::Kept);
-                    rows.push(example);
-                    Ok(())
-                })?;
-            }
-            self.counts.push(count);
-        }
-        Ok(rows)
     }
 }
 
@@ -359,6 +293,3 @@ impl Task {
         Benchmark::named(name)?.read(path)
     }
 }
-
-#[cfg(test)]
-mod tests;

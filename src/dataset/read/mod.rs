@@ -97,7 +97,7 @@ impl Record {
     /// A field of text.
     pub(super) fn text(&self, name: &str) -> std::result::Result<&str, Reason> {
         let value = self.get(name)?;
-        value.as_str().ok_or_else(|| format!("`{name}` must be text, it is {}", brief(value)))
+        value.as_str().ok_or_else(|| format!("`{name}` must be a string, it is {}", brief(value)))
     }
 
     /// The object in a field.

@@ -11,7 +11,10 @@ use crate::error::{Error, Result};
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
-    let unreadable = |error| Error::file(format!("`{}` is no readable parquet file (truncated?)", path.display())).because(error);
+    let unreadable = |error| {
+        Error::file(format!("`{}` is no readable parquet file (truncated, or packed otherwise than with snappy?)", path.display()))
+            .because(error)
+    };
     let reader = SerializedFileReader::new(file).map_err(unreadable)?;
     for (place, row) in reader.get_row_iter(None).map_err(unreadable)?.enumerate() {
         let row = row.map_err(unreadable)?;

@@ -27,12 +27,11 @@ enum Gap {
 }
 
 /// Their patterns of a word and the rest of its line, in their order, in lower case: any case matches.
-const WORDS: [(&str, Gap); 7] = [
+const WORDS: [(&str, Gap); 6] = [
     ("####", Gap::Any),
     ("answer:", Gap::Any),
     ("the answer is", Gap::Any),
     ("answer is", Gap::Any),
-    ("answer", Gap::Some),
     ("answer", Gap::Some),
     ("the best answer is:", Gap::Any),
 ];
@@ -104,7 +103,7 @@ fn rest_of_line(text: &str, lower: &str, word: &str, gap: Gap) -> Option<String>
 }
 
 fn after_dollar(text: &str) -> Option<String> {
-    text.match_indices('$').filter_map(|(place, _)| leading(text[place + 1..].trim_start())).last()
+    text.match_indices('$').filter_map(|(place, _)| leading(text[place + 1..].trim_start())).next_back()
 }
 
 /// The last number that one of the words for things follows.
@@ -163,7 +162,7 @@ fn spelled(value: f64) -> String {
 
 fn is_answer(value: &f64) -> bool {
     let year = (1900.0..=2100.0).contains(value) && value.fract() == 0.0;
-    !year && !(*value > 0.0 && *value < 1.0)
+    !(year || *value > 0.0 && *value < 1.0)
 }
 
 /// Their fallbacks: the last plausible number between word borders; else the last number of a short line without a question mark.
