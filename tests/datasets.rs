@@ -303,6 +303,26 @@ fn a_malformed_row_names_file_place_and_reason() {
 }
 
 #[test]
+fn a_damaged_parquet_file_is_an_error_and_no_panic() {
+    let whole = std::fs::read(samples("QASCr/parquet/data/train-00000-of-00001.parquet")).unwrap();
+    let folder = folder("train.parquet", &whole);
+    let path = folder.path().join("train.parquet");
+    let mut errors = 0;
+    // Byte 1133 is one of those that make the reader itself panic.
+    for place in (0..whole.len()).step_by(11) {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 0x55;
+        for damaged in [&flipped, &whole[..place]] {
+            std::fs::write(&path, damaged).unwrap();
+            let Err(error) = Task::benchmark("QASCr", &path) else { continue };
+            assert!(error.is_file() && error.to_string().contains("train.parquet`"), "byte {place}: {error}");
+            errors += 1;
+        }
+    }
+    assert!(errors > whole.len() / 11, "{errors} errors");
+}
+
+#[test]
 fn missing_files_say_which_and_where_to_get_them() {
     let empty = tempfile::tempdir().unwrap();
     let words = ["files of SST2 are not in", "train `train.tsv`", "dev `dev.tsv`", "data/validation-*.parquet", "stanfordnlp/sst2"];

@@ -2,23 +2,26 @@
 
 use std::path::Path;
 
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::file::reader::SerializedFileReader;
 use ::parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
 use super::{Each, Record, malformed};
 use crate::error::{Error, Result};
+use crate::libtorch::door;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
-    let unreadable = |error| {
-        Error::file(format!("`{}` is no readable parquet file (truncated, or packed otherwise than with snappy?)", path.display()))
-            .because(error)
-    };
-    let reader = SerializedFileReader::new(file).map_err(unreadable)?;
-    for (place, row) in reader.get_row_iter(None).map_err(unreadable)?.enumerate() {
-        let row = row.map_err(unreadable)?;
-        Record::of(object(&row)).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
+    let unreadable = || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy?)", path.display());
+    // Some damaged files make the reader panic; nothing of ours runs behind this door.
+    let records = door("reading parquet", || {
+        let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
+        let rows = reader.into_iter().map(|row| row.map(|row| object(&row)));
+        rows.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| Error::file(unreadable()).because(error))
+    });
+    let records = records.map_err(|error| if error.is_internal() { Error::file(unreadable()) } else { error })?;
+    for (place, record) in records.into_iter().enumerate() {
+        Record::of(record).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
     }
     Ok(())
 }
