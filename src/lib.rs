@@ -29,6 +29,7 @@
 //! |---|---|
 //! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `forward`, `hook_points`, `with(&adapter)` |
 //! | [`Task`](dataset::Task), [`Split`](dataset::Split) | a data set with its card; a seeded few-shot draw of train, dev and test [`Examples`](prompt::Examples) |
+//! | [`Benchmark`](dataset::Benchmark) | one of the paper's twelve, read from its public files into a `Task` |
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
@@ -61,7 +62,8 @@
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any.
 //! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
 //! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
-//! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)), or a source in `dataset/mod.rs`.
+//! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)).
+//! - **A benchmark**: a file in `dataset/benchmark/` and a line in its `ALL`; samples in its public formats in `tests/data/benchmarks`.
 //! - **A figure**: a file in `figure/` and an entry in [`figure::FIGURES`].
 //! - **A value that shows itself**: [`display::Show`].
 //!
@@ -103,7 +105,7 @@ pub mod prelude {
     pub use crate::activations::{Activations, Capture, Positions, capture};
     pub use crate::adapter::{Adapter, Lora};
     pub use crate::compat::Compat;
-    pub use crate::dataset::{Split, Task};
+    pub use crate::dataset::{Benchmark, Part, Split, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::evaluate;

@@ -23,7 +23,7 @@ pub struct Card {
     pub source: String,
     /// Their license.
     pub license: String,
-    /// Address of the paper, if there is one.
+    /// The paper, if there is one: its address, or authors, year and title.
     pub paper: Option<String>,
     /// Anything else worth knowing.
     pub note: String,

@@ -1,9 +1,8 @@
-//! Tasks in `.jsonl` files: one object a line with the strings `query` and `gold`.
+//! Tasks in `.jsonl` files (one object a line with the strings `query` and `gold`) and `.csv` files (columns of these names).
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
+use super::read::Format;
 use super::{Card, Source, Task, card};
 use crate::error::{Error, Result};
 use crate::prompt::{AnswerForm, Example, Examples, check};
@@ -16,14 +15,14 @@ pub(super) const FOLDER: Source =
     Source { what: || format!("in `{}`", folder().display()), names: || names_in(&folder()), open: |name| open_in(&folder(), name) };
 
 /// Where tasks are looked up by name.
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let own = || concat!(env!("CARGO_MANIFEST_DIR"), "/data/tasks").into();
     std::env::var_os("IA2_DATA").filter(|folder| !folder.is_empty()).map_or_else(own, PathBuf::from)
 }
 
 fn open_path(path: &str) -> Result<Option<Task>> {
     let path = Path::new(path);
-    if path.extension().is_none_or(|extension| extension != "jsonl") {
+    if path.extension().is_none_or(|extension| extension != "jsonl" && extension != "csv") {
         return Ok(None);
     }
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -64,36 +63,19 @@ pub(super) fn names_in(folder: &Path) -> Result<Vec<String>> {
 
 fn read(file: &Path, folder: &Path) -> Result<Task> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let bytes =
-        std::fs::read(file).map_err(|error| Error::file(format!("cannot read the task file `{}`", file.display())).because(error))?;
     let (card, form) = card::read(folder)?.remove(&name).unwrap_or_else(|| (Card::default(), AnswerForm::free()));
+    let format = if file.extension().is_some_and(|extension| extension == "csv") { Format::Csv(&[]) } else { Format::Lines };
     let mut rows = Vec::new();
-    for (place, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let row = row(line).and_then(|row| check(&row, &form).map(|()| row).map_err(|error| error.to_string()));
-        rows.push(row.map_err(|reason| Error::file(format!("`{}`, line {}: {reason}", file.display(), place + 1)))?);
-    }
+    format.read(file, &mut |record| {
+        let row = Example::new(record.text("query")?, record.text("gold")?);
+        check(&row, &form).map_err(|error| error.to_string())?;
+        rows.push(row);
+        Ok(())
+    })?;
     if rows.is_empty() {
         return Err(Error::file(format!("the task file `{}` has no rows", file.display())));
     }
-    Ok(Task::of(Examples::new(name, form, rows)?, card))
-}
-
-/// The example in a line, or what is wrong with it.
-fn row(line: &[u8]) -> std::result::Result<Example, String> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON ({error})"))?;
-    let Value::Object(object) = value else { return Err("not an object with `query` and `gold`".into()) };
-    let text = |key: &str| match object.get(key) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Err(format!("`{key}` must be a string, it is {other}")),
-        None => {
-            let keys = object.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-            Err(format!("there is no `{key}`; the keys are {keys}"))
-        }
-    };
-    Ok(Example { query: text("query")?, gold: text("gold")? })
+    Ok(Task::of_file(Examples::new(name, form, rows)?, card, file))
 }
 
 #[cfg(test)]
@@ -133,12 +115,27 @@ mod tests {
     }
 
     #[test]
+    fn a_csv_names_its_columns_in_its_first_line() {
+        let rows = "Gold,note,query\n0,,\"Text:a, \"\"b\"\"\nLabel:\"\n1,x,Text:c\nLabel:\n";
+        let folder = folder_with(&[("mood.csv", rows), ("tasks.json", CARDS)]);
+        let open = || Task::open(folder.path().join("mood.csv").to_str().unwrap());
+        let error = open().unwrap_err().to_string();
+        assert!(
+            error.contains("mood.csv`, line 5") && error.contains("1 fields between commas, 3 expected (gold, note, query)"),
+            "{error}"
+        );
+        std::fs::write(folder.path().join("mood.csv"), &rows[..rows.len() - "1,x,Text:c\nLabel:\n".len()]).unwrap();
+        assert_eq!(open().unwrap().examples().rows(), [Example::new("Text:a, \"b\"\nLabel:", "0")]);
+        assert_eq!(open().unwrap().card().license, "MIT");
+    }
+
+    #[test]
     fn a_bad_row_names_file_line_and_reason() {
         let good = "{\"query\": \"q\", \"gold\": \"0\"}\n";
         for (line, reason) in [
             ("{\"query\": ", "not JSON ("),
             ("[1]", "not an object"),
-            ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; the keys are `gold`, `question`"),
+            ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; there are `gold`, `question`"),
             ("{\"query\": \"q\"}", "there is no `gold`"),
             ("{\"query\": \"q\", \"gold\": 0}", "`gold` must be a string, it is 0"),
             ("{\"query\": \" \", \"gold\": \"0\"}", "the query is empty"),

@@ -9,10 +9,14 @@
 //! # Ok::<(), ia2::Error>(())
 //! ```
 //!
-//! A name is looked up in `SOURCES`, in `mod.rs`; a new kind of source (a benchmark, a file format) is one file here and one entry there.
+//! A name is looked up in `SOURCES`, in `mod.rs`: a path to a file, a task of the data folder, a [benchmark](Benchmark) of the paper. A new
+//! benchmark is one file in `benchmark/` and one line in its `ALL`.
 
+pub mod benchmark;
 mod card;
+mod count;
 mod local;
+mod read;
 mod split;
 
 use std::collections::HashSet;
@@ -21,12 +25,15 @@ use std::path::Path;
 
 use polars::prelude::*;
 
+pub use benchmark::{Benchmark, Part};
 pub use card::Card;
 pub use split::Split;
 
+use count::{Count, Outcome, REPEATED};
+
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::prompt::{AnswerForm, Examples};
+use crate::prompt::{AnswerForm, Example, Examples};
 
 /// A place tasks come from.
 struct Source {
@@ -39,30 +46,37 @@ struct Source {
 }
 
 /// Every source, asked in this order.
-const SOURCES: &[Source] = &[local::PATHS, local::FOLDER];
+const SOURCES: &[Source] = &[local::PATHS, local::FOLDER, benchmark::INSTALLED];
 
 /// The test set's size unless [`Task::test_at_most`] says otherwise, as in the paper.
 const TEST_AT_MOST: usize = 500;
 
 /// A task: all its examples, the form of its answers, and its card.
+///
+/// Most tasks are one set of rows, of which a run's train, dev and test sets are drawn. A benchmark whose makers keep rows to test on has
+/// these as [`held_out`](Self::held_out) rows: then all test sets are drawn from them, and nothing else is.
 #[derive(Clone)]
 pub struct Task {
     examples: Examples,
+    held_out: Examples,
     card: Card,
-    repeated: usize,
+    counts: Vec<Count>,
     test_at_most: usize,
 }
 
 impl Task {
-    /// Opens a task by name, or the `.jsonl` file at a path.
+    /// Opens a task by name, or the `.jsonl` or `.csv` file at a path.
     ///
-    /// Names are files in the folder that the environment variable `IA2_DATA` names, or else in the library's own `data/tasks`.
-    /// A file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; its card is its entry in the `tasks.json`
-    /// beside it. Without one the answers are free text; see [`labelled`](Self::labelled).
+    /// Names are `.jsonl` files in the folder that the environment variable `IA2_DATA` names, or else in the library's own `data/tasks`;
+    /// and the [benchmarks](benchmark) of the paper, whose files lie in folders there: `$IA2_DATA/sst2/train.tsv`.
+    /// A `.jsonl` file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; a `.csv` file names its columns in its
+    /// first line, `query` and `gold` among them. The card is the file's entry in the `tasks.json` beside it. Without one the answers are
+    /// free text; see [`labelled`](Self::labelled).
     ///
     /// # Errors
     /// An input error that lists the known tasks for an unknown name; a file error naming file, line and reason for a row
-    /// that is not JSON, lacks `query` or `gold`, has an empty one, or a gold that is not among the card's labels.
+    /// that is malformed, lacks `query` or `gold`, has an empty one, or a gold that is not among the card's labels; a file error that
+    /// says what is looked for and where to get it for a benchmark whose files are not there.
     pub fn open(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
         for source in SOURCES {
@@ -78,7 +92,10 @@ impl Task {
             }
         }
         let known = if known.is_empty() { "no task is installed".into() } else { known.join("; ") };
-        Err(Error::input(format!("there is no task `{name}`; {known}. A path to a `.jsonl` file works too")))
+        let benchmarks = Benchmark::all().iter().map(Benchmark::name).collect::<Vec<_>>().join(", ");
+        Err(Error::input(format!(
+            "there is no task `{name}`; {known}. A path to a `.jsonl` or `.csv` file works too, and with their files {benchmarks}"
+        )))
     }
 
     /// Opens the task `name` in a folder of `.jsonl` files with their `tasks.json`.
@@ -99,15 +116,50 @@ impl Task {
     /// A task of one's own examples. Of rows that ask the same query the first is kept, and [`repeated`](Self::repeated) counts
     /// the others: no query may stand in both train and test.
     pub fn of(examples: Examples, card: Card) -> Self {
-        let mut seen = HashSet::new();
-        let fresh: Vec<usize> = (0..examples.len()).filter(|&row| seen.insert(examples.rows()[row].query.as_str())).collect();
-        let repeated = examples.len() - fresh.len();
-        let examples = if repeated > 0 { examples.pick(fresh) } else { examples };
-        Self { examples, card, repeated, test_at_most: TEST_AT_MOST }
+        Self::of_file(examples, card, Path::new(""))
     }
 
-    /// The known tasks, one row each: `task`, `title`, `label` (the labels, empty for free answers), `row` (number of rows), `ood`
-    /// (tasks to test on out of distribution), `license`.
+    /// [`of`](Self::of) a file.
+    fn of_file(examples: Examples, card: Card, file: &Path) -> Self {
+        let mut seen = HashSet::new();
+        let fresh: Vec<usize> = (0..examples.len()).filter(|&row| seen.insert(examples.rows()[row].query.as_str())).collect();
+        let mut count = Count::of(file, "", "learn");
+        count.add_many(Outcome::Kept, fresh.len());
+        let repeated = examples.len() - fresh.len();
+        if repeated > 0 {
+            count.add_many(Outcome::Dropped(REPEATED), repeated);
+        }
+        let examples = if repeated > 0 { examples.pick(fresh) } else { examples };
+        let none = examples.take(0);
+        Self::counted(examples, none, card, vec![count])
+    }
+
+    /// A task whose rows are sifted and counted already.
+    fn counted(examples: Examples, held_out: Examples, card: Card, counts: Vec<Count>) -> Self {
+        Self { examples, held_out, card, counts, test_at_most: TEST_AT_MOST }
+    }
+
+    /// A task of the columns `query` and `gold` of a frame, both of text, with free answers; see [`labelled`](Self::labelled).
+    ///
+    /// # Errors
+    /// An input error naming a column that is missing or not of text, or the row (from 0) where one is null or empty.
+    pub fn from_frame(name: impl Into<String>, frame: &DataFrame) -> Result<Self> {
+        let column = |name: &str| {
+            let names = || frame.get_column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let column = frame.column(name).map_err(|_| Error::input(format!("there is no column `{name}`; there are {}", names())))?;
+            column.str().map_err(|_| Error::input(format!("the column `{name}` must be of text, it is {}", column.dtype())))
+        };
+        let (query, gold) = (column("query")?, column("gold")?);
+        let rows = query.iter().zip(gold.iter()).enumerate().map(|(row, pair)| match pair {
+            (Some(query), Some(gold)) => Ok(Example::new(query, gold)),
+            _ => Err(Error::input(format!("row {row}: `query` or `gold` is null"))),
+        });
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        Ok(Self::of(Examples::new(name, AnswerForm::free(), rows)?, Card::default()))
+    }
+
+    /// The tasks that are there, one row each: `task`, `title`, `label` (the labels, empty for free answers), `row` (number of rows),
+    /// `ood` (tasks to test on out of distribution), `license`. The benchmarks that could be there are in [`Benchmark::table`].
     ///
     /// # Errors
     /// As [`open`](Self::open), for any of them.
@@ -146,12 +198,17 @@ impl Task {
         &self.card.ood
     }
 
-    /// All its examples.
+    /// All its examples, but those [held out](Self::held_out).
     pub fn examples(&self) -> &Examples {
         &self.examples
     }
 
-    /// Number of examples.
+    /// The examples that its makers keep to test on; none for most tasks. Where there are some, all test sets are drawn from them.
+    pub fn held_out(&self) -> &Examples {
+        &self.held_out
+    }
+
+    /// Number of examples, but those [held out](Self::held_out).
     pub fn len(&self) -> usize {
         self.examples.len()
     }
@@ -163,10 +220,19 @@ impl Task {
 
     /// How many rows were left out because an earlier one asks the same query.
     pub fn repeated(&self) -> usize {
-        self.repeated
+        self.counts.iter().map(Count::repeated).sum()
     }
 
-    /// All its examples: `query`, `gold`.
+    /// How many rows of each file were kept or left out, and why: `file` (a folder for files of one row each), `part` (as published),
+    /// `use` (`learn`, or `test` for held out rows), `outcome` (`kept` or `dropped`), `reason`, `row` (their number).
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn counts(&self) -> Result<DataFrame> {
+        count::frame(&self.counts)
+    }
+
+    /// All its examples, but those [held out](Self::held_out): `query`, `gold`.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -188,8 +254,9 @@ impl Task {
     /// # Errors
     /// An input error naming the row (from 0) whose gold is not among the form's labels.
     pub fn with_form(self, form: AnswerForm) -> Result<Self> {
-        let examples = Examples::new(self.name(), form, self.examples.rows().to_vec())?;
-        Ok(Self { examples, ..self })
+        let examples = Examples::new(self.name(), form.clone(), self.examples.rows().to_vec())?;
+        let held_out = Examples::new(self.name(), form, self.held_out.rows().to_vec())?;
+        Ok(Self { examples, held_out, ..self })
     }
 
     /// The same task, whose test sets have at most `count` examples (500 unless said).
@@ -206,9 +273,13 @@ impl Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task(`{}`, {} rows, {}", self.name(), self.len(), self.form())?;
-        if self.repeated > 0 {
-            write!(f, ", {} repeated queries left out", self.repeated)?;
+        write!(f, "Task(`{}`, {} rows", self.name(), self.len())?;
+        if !self.held_out.is_empty() {
+            write!(f, " and {} held out to test on", self.held_out.len())?;
+        }
+        write!(f, ", {}", self.form())?;
+        if self.repeated() > 0 {
+            write!(f, ", {} repeated queries left out", self.repeated())?;
         }
         if !self.ood().is_empty() {
             write!(f, ", out of distribution: {}", self.ood().join(", "))?;
@@ -223,7 +294,7 @@ fn table(tasks: &[Task]) -> Result<DataFrame> {
         "task" => text(|task| task.name().into()),
         "title" => text(|task| task.card.title.clone()),
         "label" => text(|task| task.labels().join(", ")),
-        "row" => tasks.iter().map(|task| task.len() as u32).collect::<Vec<_>>(),
+        "row" => tasks.iter().map(|task| (task.len() + task.held_out.len()) as u32).collect::<Vec<_>>(),
         "ood" => text(|task| task.ood().join(", ")),
         "license" => text(|task| task.card.license.clone()),
     )?)
@@ -232,7 +303,7 @@ fn table(tasks: &[Task]) -> Result<DataFrame> {
 /// A task of `count` rows with the labels in turn, for tests.
 #[cfg(test)]
 fn counted(count: usize) -> Task {
-    let rows = (0..count).map(|row| crate::prompt::Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
+    let rows = (0..count).map(|row| Example::new(format!("Text:{row}\nLabel:"), (row % 2).to_string())).collect();
     Task::of(Examples::new("counted", AnswerForm::labels(["0", "1"]).unwrap(), rows).unwrap(), Card::default())
 }
 
@@ -251,7 +322,6 @@ impl Show for Card {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prompt::Example;
 
     #[test]
     fn repeated_queries_are_left_out_and_counted() {

@@ -69,7 +69,7 @@ impl Task {
     /// ([`test_at_most`](Self::test_at_most)), all different, by the seed `run`.
     ///
     /// The rows are shuffled by `run`; train and dev come from the beginning, as the authors draw them, and test from the
-    /// *end*. So while the rows suffice, one run's test set is the same for every `n`, and its training set for 4 is the
+    /// *end*, or from the [held out](Self::held_out) rows of a task that has some. So while the rows suffice, one run's test set is the same for every `n`, and its training set for 4 is the
     /// beginning of that for 8: curves over `n` compare like with like. Labels are not balanced; see
     /// [`few_shot_balanced`](Self::few_shot_balanced).
     ///
@@ -77,7 +77,7 @@ impl Task {
     /// An input error when `n` is 0 or there are too few rows for train, dev and one test example.
     pub fn few_shot(&self, n: usize, run: u64) -> Result<Split> {
         let (order, dev) = self.shuffled(n, run)?;
-        Ok(self.split(&order[..n], &order[n..n + dev], self.tail(&order, n + dev), run))
+        Ok(self.split(&order[..n], &order[n..n + dev], &order[n + dev..], run))
     }
 
     /// As [`few_shot`](Self::few_shot), with as many of each label in train as in any other, give or take one, and so in dev.
@@ -115,7 +115,7 @@ impl Task {
             drawn.extend(random.order(count).into_iter().map(|place| set[place]));
         }
         let rest: Vec<usize> = order.into_iter().filter(|row| !drawn.contains(row)).collect();
-        Ok(self.split(&drawn[..n], &drawn[n..], self.tail(&rest, 0), run))
+        Ok(self.split(&drawn[..n], &drawn[n..], &rest, run))
     }
 
     /// Up to `count` examples (all, when there are fewer) to test on, drawn by `run`: the set [`few_shot`](Self::few_shot) tests on when it may be as large.
@@ -124,11 +124,12 @@ impl Task {
     /// # Errors
     /// An input error when the task has no rows or `count` is 0.
     pub fn test(&self, count: usize, run: u64) -> Result<Examples> {
-        if self.is_empty() || count == 0 {
-            return Err(Error::input(format!("`{}` has {} rows, {count} asked for: nothing to test on", self.name(), self.len())));
+        let tested = if self.held_out().is_empty() { self.examples() } else { self.held_out() };
+        if tested.is_empty() || count == 0 {
+            return Err(Error::input(format!("`{}` has {} rows, {count} asked for: nothing to test on", self.name(), tested.len())));
         }
-        let order = Random::new(run, "split", 0).order(self.len());
-        Ok(self.examples().pick(order[order.len() - count.min(order.len())..].iter().copied()))
+        let order = Random::new(run, "split", 0).order(tested.len());
+        Ok(tested.pick(end(&order, count)))
     }
 
     /// All rows in the run's order, and the size of the dev set.
@@ -137,9 +138,10 @@ impl Task {
             return Err(Error::input("a few-shot split needs at least one training example, 0 asked for"));
         }
         let dev = DEV_AT_MOST.min(n / 2).max(1);
-        if self.len() < n.saturating_add(dev + 1) {
+        let (test, rest) = if self.held_out().is_empty() { (1, " and at least one test") } else { (0, "") };
+        if self.len() < n.saturating_add(dev + test) {
             return Err(Error::input(format!(
-                "`{}` has {} rows, too few for {n} training, {dev} development and at least one test example",
+                "`{}` has {} rows, too few for {n} training, {dev} development{rest} examples",
                 self.name(),
                 self.len()
             )));
@@ -147,15 +149,22 @@ impl Task {
         Ok((Random::new(run, "split", 0).order(self.len()), dev))
     }
 
-    /// The test set: the end of `order`, of which the first `drawn` rows are taken.
-    fn tail<'a>(&self, order: &'a [usize], drawn: usize) -> &'a [usize] {
-        &order[order.len() - self.test_at_most.min(order.len() - drawn)..]
-    }
-
-    fn split(&self, train: &[usize], dev: &[usize], test: &[usize], run: u64) -> Split {
+    /// The three sets; `rest` is what is left to test on where nothing is held out.
+    fn split(&self, train: &[usize], dev: &[usize], rest: &[usize], run: u64) -> Split {
         let pick = |rows: &[usize]| self.examples().pick(rows.iter().copied());
-        Split { train: pick(train), dev: pick(dev), test: pick(test), run, task: self.name().into() }
+        let test = if self.held_out().is_empty() {
+            self.examples().pick(end(rest, self.test_at_most))
+        } else {
+            let order = Random::new(run, "split", 0).order(self.held_out().len());
+            self.held_out().pick(end(&order, self.test_at_most))
+        };
+        Split { train: pick(train), dev: pick(dev), test, run, task: self.name().into() }
     }
+}
+
+/// The last `count` rows, or all when there are fewer.
+fn end(order: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    order[order.len() - count.min(order.len())..].iter().copied()
 }
 
 impl Show for Split {
@@ -170,7 +179,7 @@ mod tests {
 
     use super::super::counted;
     use super::*;
-    use crate::prompt::AnswerForm;
+    use crate::prompt::{AnswerForm, Example};
 
     fn queries(set: &Examples) -> HashSet<&str> {
         set.rows().iter().map(|row| row.query.as_str()).collect()
@@ -244,6 +253,21 @@ mod tests {
         assert!(free.few_shot_balanced(2, 0).unwrap_err().to_string().contains("no labels to balance"));
         let three = counted(12).labelled(["0", "1", "2"]).unwrap();
         assert!(three.few_shot_balanced(6, 0).unwrap_err().to_string().contains("label \"2\""));
+    }
+
+    #[test]
+    fn tests_come_from_the_held_out_rows_where_there_are_some() {
+        let rows = |from: usize, to: usize| (from..to).map(|row| Example::new(format!("Text:{row}\nLabel:"), "0")).collect();
+        let set = |from, to| Examples::new("t", AnswerForm::labels(["0", "1"]).unwrap(), rows(from, to)).unwrap();
+        let task = Task::counted(set(0, 12), set(100, 700), Default::default(), vec![]);
+        let (few, all) = (task.few_shot(2, 3).unwrap(), task.few_shot(8, 3).unwrap());
+        assert_eq!((all.train.len(), all.dev.len(), all.test.len()), (8, 4, 500), "no row is kept back for testing");
+        assert_eq!((&few.test, few.train), (&all.test, all.train.take(2)));
+        assert_eq!(task.test(500, 3).unwrap(), all.test);
+        assert!(all.test.rows().iter().all(|row| task.held_out().rows().contains(row)));
+        assert!(task.few_shot(9, 3).unwrap_err().to_string().contains("12 rows, too few for 9 training, 4 development examples"));
+        assert_eq!(task.few_shot(8, 3).unwrap(), all);
+        assert!(format!("{task:?}").contains("12 rows and 600 held out"));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Responses {
     /// When polars cannot build the frame.
     pub fn frame(&self) -> Result<DataFrame> {
         let correct = |row: &Response| {
-            let gold = self.form.answer(&row.prompt.example.gold);
+            let gold = self.form.gold(&row.prompt.example.gold);
             gold.is_some() && self.form.answer(&row.text) == gold
         };
         Ok(df!(

@@ -1,10 +1,25 @@
 //! What an answer looks like, where a response ends, and how the answer is read out of it.
 
+mod boxed;
+mod number;
+mod paper;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compat::Compat;
 use crate::error::{Error, Result};
+
+/// What is looked for in a response with free answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reading {
+    #[default]
+    Text,
+    Number,
+    Boxed,
+}
 
 /// The form of a task's answers: one of a few labels, or free text.
 ///
@@ -14,6 +29,16 @@ use crate::error::{Error, Result};
 /// | [`stop`](Self::stop) | blank line | blank line |
 /// | [`max_new_tokens`](Self::max_new_tokens) | 1 | 200 (the paper's limit for GSM8K) |
 /// | [`answer_after`](Self::answer_after) | none | none, or a marker such as `####` |
+///
+/// Free text is read in one of four ways. Golds are read as responses are, and answers are compared as text, so each way gives equal
+/// answers one spelling:
+///
+/// | | the answer is | with [`Compat::Paper`] |
+/// |---|---|---|
+/// | [`free`](Self::free) | the whole response | the same |
+/// | [`after`](Self::after) a marker | the rest of the line after the last marker | everything after the last marker; without one the whole response |
+/// | [`number`](Self::number) | the first number after the last `####`, else in the last `\boxed{}`, else after the last `answer is` or `answer:`, else the last number; with its sign, without thousands separators and superfluous zeros | the authors' ten patterns in their order, their last match, its first number; a minus is lost; without any the text |
+/// | [`boxed`](Self::boxed) | the last whole `\boxed{}`, with nested braces, normalised as MATH publishes it in part (spaces, `\dfrac`, `\left`, units, plain numbers) | from the first `\boxed{` to its line's last `}`, without spaces, `\dfrac` as `\frac` |
 ///
 /// ```
 /// use ia2::prompt::AnswerForm;
@@ -29,12 +54,17 @@ pub struct AnswerForm {
     stop: Option<String>,
     max_new_tokens: usize,
     answer_after: Option<String>,
+    #[serde(default)]
+    reading: Reading,
+    #[serde(default)]
+    compat: Compat,
 }
 
 impl AnswerForm {
     /// Free text: no labels, stop at a blank line, at most 200 tokens, the whole response is the answer.
     pub fn free() -> Self {
-        Self { labels: Vec::new(), stop: Some(super::SEPARATOR.into()), max_new_tokens: 200, answer_after: None }
+        let stop = Some(super::SEPARATOR.into());
+        Self { labels: Vec::new(), stop, max_new_tokens: 200, answer_after: None, reading: Reading::Text, compat: Compat::Corrected }
     }
 
     /// One of `labels`, each one token: stop at a blank line, at most 1 token.
@@ -83,6 +113,22 @@ impl AnswerForm {
         Ok(self)
     }
 
+    /// Free text whose answer is a number, as in GSM8K: see the table above.
+    pub fn number() -> Self {
+        Self { reading: Reading::Number, ..Self::free() }
+    }
+
+    /// Free text whose answer stands in `\boxed{}`, as in MATH: see the table above.
+    pub fn boxed() -> Self {
+        Self { reading: Reading::Boxed, ..Self::free() }
+    }
+
+    /// The same form, where answers are read as they should be (the default) or as the authors' code reads them.
+    pub fn compat(mut self, compat: Compat) -> Self {
+        self.compat = compat;
+        self
+    }
+
     /// The labels, in the task's order; empty for free text.
     pub fn label_set(&self) -> &[String] {
         &self.labels
@@ -103,15 +149,27 @@ impl AnswerForm {
         self.answer_after.as_deref()
     }
 
-    /// The answer in a response (or in a gold): its text up to the stop string, after the last marker and up to that line's
-    /// end if the form has a marker, without white space around. `None` when the marker is missing or nothing is left.
+    /// The answer in a response, of which nothing from the stop string on counts; `None` when there is none: an empty response, no
+    /// marker, no number, no whole box.
     pub fn answer(&self, response: &str) -> Option<String> {
-        let text = self.stop().and_then(|stop| response.split(stop).next()).unwrap_or(response);
-        let text = match self.answer_after() {
-            Some(marker) => text.rsplit_once(marker)?.1.trim_start().lines().next().unwrap_or_default(),
-            None => text,
+        self.gold(self.stop().and_then(|stop| response.split(stop).next()).unwrap_or(response))
+    }
+
+    /// The answer in a gold: as in a response, but a gold may hold the stop string (solutions of MATH have blank lines).
+    pub fn gold(&self, gold: &str) -> Option<String> {
+        let paper = self.compat == Compat::Paper;
+        let answer = match (self.reading, &self.answer_after) {
+            (Reading::Number, _) if paper => Some(paper::number(gold)),
+            (Reading::Number, _) => number::read(gold),
+            (Reading::Boxed, _) if paper => paper::boxed(gold),
+            (Reading::Boxed, _) => boxed::last(gold).map(boxed::normal),
+            (Reading::Text, Some(marker)) if paper => Some(paper::after(gold, marker)),
+            (Reading::Text, Some(marker)) => {
+                gold.rsplit_once(marker.as_str()).map(|(_, rest)| rest.trim_start().lines().next().unwrap_or_default().to_owned())
+            }
+            (Reading::Text, None) => Some(gold.to_owned()),
         };
-        Some(text.trim().to_owned()).filter(|answer| !answer.is_empty())
+        answer.map(|answer| answer.trim().to_owned()).filter(|answer| !answer.is_empty())
     }
 }
 
@@ -124,11 +182,16 @@ impl Default for AnswerForm {
 
 impl fmt::Display for AnswerForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.labels.is_empty(), &self.answer_after) {
-            (false, _) => write!(f, "labels {}", self.labels.join(", ")),
-            (true, Some(marker)) => write!(f, "free answers after {marker:?}, at most {} tokens", self.max_new_tokens),
-            (true, None) => write!(f, "free answers, at most {} tokens", self.max_new_tokens),
+        if !self.labels.is_empty() {
+            return write!(f, "labels {}", self.labels.join(", "));
         }
+        match (self.reading, &self.answer_after) {
+            (Reading::Number, _) => f.write_str("numbers")?,
+            (Reading::Boxed, _) => f.write_str("boxed answers")?,
+            (Reading::Text, Some(marker)) => write!(f, "free answers after {marker:?}")?,
+            (Reading::Text, None) => f.write_str("free answers")?,
+        }
+        write!(f, ", at most {} tokens", self.max_new_tokens)
     }
 }
 
@@ -172,6 +235,40 @@ mod tests {
         assert_eq!(marked.answer("####"), None);
         assert_eq!(marked.answer("3"), None);
         assert_eq!(AnswerForm::free().stopping_at(None).unwrap().answer("a\n\nb").as_deref(), Some("a\n\nb"));
+    }
+
+    #[test]
+    fn a_gold_is_read_past_the_stop_string_and_a_response_is_not() {
+        let boxed = AnswerForm::boxed();
+        let solution = "First.\n\nThen $\\boxed{\\frac12}$.";
+        assert_eq!((boxed.gold(solution).as_deref(), boxed.answer(solution)), (Some("\\frac{1}{2}"), None));
+        let number = AnswerForm::number();
+        assert_eq!(number.answer("#### -1,080\n\nQuestion: 3").as_deref(), Some("-1080"));
+        assert_eq!(number.compat(Compat::Paper).answer("#### -1,080").as_deref(), Some("1080"), "the authors lose the minus");
+        assert_eq!(AnswerForm::number().to_string(), "numbers, at most 200 tokens");
+    }
+
+    #[test]
+    fn the_authors_way_differs_where_it_is_said_to() {
+        let boxed = AnswerForm::boxed().compat(Compat::Paper);
+        assert_eq!(boxed.gold("$\\boxed{1}$ or $\\boxed{ \\dfrac{1}{2}}$, {so}").as_deref(), Some("1}$or$\\boxed{\\frac{1}{2}}$,{so"));
+        let text = AnswerForm::free().after("####").unwrap();
+        assert_eq!(text.gold("a #### red fox\nb").as_deref(), Some("red fox"));
+        let text = text.compat(Compat::Paper);
+        assert_eq!(text.gold("a #### red fox\nb").as_deref(), Some("red fox\nb"));
+        assert_eq!(text.gold("red fox").as_deref(), Some("red fox"));
+    }
+
+    #[test]
+    fn the_authors_numbers_are_their_functions() {
+        let golden = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/answers.json"));
+        let cases: Vec<(String, String, Option<String>, String)> = serde_json::from_str(golden).unwrap();
+        assert!(cases.len() > 100);
+        for (text, number, boxed, after) in cases {
+            assert_eq!(paper::number(&text), number, "number of {text:?}");
+            assert_eq!(paper::boxed(&text), boxed, "box of {text:?}");
+            assert_eq!(paper::after(&text, "####"), after, "{text:?}");
+        }
     }
 
     #[test]

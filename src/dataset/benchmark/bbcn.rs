@@ -1,0 +1,60 @@
+//! BBCN: news in five classes, mapped to those of AGN.
+
+use super::entry::{Answers, Class, Entry, Layout, Made, Part, TEXT, classified};
+use super::parquet;
+use crate::dataset::read::{Format, Reason, Record};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "BBCN",
+    title: "Topic of BBC articles, in AGN's classes: 0 entertainment and politics, 1 sport, 2 business, 3 tech",
+    paper: "Greene and Cunningham 2006, Practical Solutions to the Problem of Diagonal Dominance in Kernel Document Clustering",
+    license: "for non-commercial research only, all rights the BBC's",
+    source: "bbc-fulltext.zip (`business/001.txt` and so on); on Kaggle `bbc-text.csv` or `BBC News Train.csv`; on Hugging Face `SetFit/bbc-news`",
+    checked: false,
+    note: "an article becomes one line",
+    folders: &["bbc_news", "bbc-news", "bbc"],
+    template: TEXT,
+    answers: Answers::Labels(&["0", "1", "2", "3"]),
+    ood: &[],
+    learn: &[Part::Train, Part::Test],
+    test: &[],
+    layouts: &[
+        Layout {
+            what: "the original folders",
+            format: Format::Text,
+            files: &[(Part::Train, &["*/*.txt", "bbc/*/*.txt"])],
+            row: |record, _| row(record, "class"),
+        },
+        Layout {
+            what: "Kaggle's file",
+            format: Format::Csv(&[]),
+            files: &[(Part::Train, &["bbc-text.csv", "BBC News Train.csv"])],
+            row: |record, _| row(record, "category"),
+        },
+        Layout {
+            what: "Hugging Face's files",
+            format: Format::Lines,
+            files: &[(Part::Train, &["train.jsonl"]), (Part::Test, &["test.jsonl"])],
+            row: |record, _| row(record, "label_text"),
+        },
+        Layout {
+            what: "Hugging Face's parquet files",
+            format: Format::Parquet,
+            files: parquet!("default"),
+            row: |record, _| row(record, "label_text"),
+        },
+    ],
+};
+
+fn row(record: &Record, class: &str) -> Result<Made, Reason> {
+    let classes = [
+        ("entertainment", Class::Label("0")),
+        ("politics", Class::Label("0")),
+        ("sport", Class::Label("1")),
+        ("business", Class::Label("2")),
+        ("tech", Class::Label("3")),
+    ];
+    // A blank line would end the demonstration it stands in.
+    let lines: Vec<&str> = record.text("text")?.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    classified(lines.join(" "), record, class, &classes)
+}

@@ -1,0 +1,85 @@
+//! From located files to a task: every record made an example, left out with a reason, or refused.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::Benchmark;
+use super::entry::{Layout, Made, Part};
+use crate::dataset::Task;
+use crate::dataset::count::{Count, Outcome, REPEATED};
+use crate::error::{Error, Result};
+use crate::prompt::{AnswerForm, Example, Examples, check};
+use crate::random::Random;
+
+impl Benchmark {
+    pub(super) fn task(&self, layout: &Layout, learn: &[(Part, Vec<PathBuf>)], test: &[(Part, Vec<PathBuf>)]) -> Result<Task> {
+        let form = self.form()?;
+        let mut reading = Reading { benchmark: self, layout, form: &form, seen: HashSet::new(), counts: Vec::new() };
+        let learned = reading.rows(learn, "learn")?;
+        let tested = reading.rows(test, "test")?;
+        let counts = reading.counts;
+        for (rows, parts, what) in [(&learned, learn, "learn from"), (&tested, test, "test on")] {
+            if rows.is_empty() && !parts.is_empty() {
+                let files =
+                    parts.iter().flat_map(|(_, files)| files).map(|file| format!("`{}`", file.display())).take(3).collect::<Vec<_>>();
+                return Err(Error::file(format!("{} has no row to {what} in {}", self.name(), files.join(", "))));
+            }
+        }
+        let learned = Examples::new(self.name(), form.clone(), learned)?;
+        let tested = Examples::new(self.name(), form, tested)?;
+        Ok(Task::counted(learned, tested, self.card(), counts))
+    }
+}
+
+/// One reading of all files.
+struct Reading<'a> {
+    benchmark: &'a Benchmark,
+    layout: &'a Layout,
+    form: &'a AnswerForm,
+    /// Queries so far: of rows that ask the same the first is kept, over all parts.
+    seen: HashSet<String>,
+    counts: Vec<Count>,
+}
+
+impl Reading<'_> {
+    fn rows(&mut self, parts: &[(Part, Vec<PathBuf>)], used: &'static str) -> Result<Vec<Example>> {
+        let mut rows = Vec::new();
+        for (part, files) in parts {
+            let mut number = 0;
+            // A folder of many small files is counted as one.
+            let shown = match files.as_slice() {
+                [file] => file.clone(),
+                files => files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).to_owned(),
+            };
+            let mut count = Count::of(shown, part.name(), used);
+            for file in files {
+                self.layout.format.read(file, &mut |record| {
+                    number += 1;
+                    let mut random = Random::new(self.benchmark.choices, "choices", (*part as u64) << 32 | number);
+                    let (question, choices, gold) = match (self.layout.row)(&record, &mut random)? {
+                        Made::Kept { question, choices, gold } => (question, choices, gold),
+                        Made::Dropped(reason) => {
+                            count.add(Outcome::Dropped(reason));
+                            return Ok(());
+                        }
+                    };
+                    let query = self.benchmark.entry.query(&question, &choices, self.benchmark.printed);
+                    let example = Example { query, gold: format!("{}{gold}", self.benchmark.gap()) };
+                    if question.trim().is_empty() {
+                        return Err("the text is empty".into());
+                    }
+                    check(&example, self.form).map_err(|error| error.to_string())?;
+                    if !self.seen.insert(example.query.clone()) {
+                        count.add(Outcome::Dropped(REPEATED));
+                        return Ok(());
+                    }
+                    count.add(Outcome::Kept);
+                    rows.push(example);
+                    Ok(())
+                })?;
+            }
+            self.counts.push(count);
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,53 @@
+//! Parquet, as Hugging Face keeps data sets.
+
+use std::path::Path;
+
+use ::parquet::file::reader::SerializedFileReader;
+use ::parquet::record::{Field, Row};
+use serde_json::{Map, Value};
+
+use super::{Each, Record, malformed};
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+
+pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
+    let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
+    let unreadable = || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy?)", path.display());
+    // Some damaged files make the reader panic; nothing of ours runs behind this door.
+    let records = door("reading parquet", || {
+        let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
+        let rows = reader.into_iter().map(|row| row.map(|row| object(&row)));
+        rows.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| Error::file(unreadable()).because(error))
+    });
+    let records = records.map_err(|error| if error.is_internal() { Error::file(unreadable()) } else { error })?;
+    for (place, record) in records.into_iter().enumerate() {
+        Record::of(record).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
+    }
+    Ok(())
+}
+
+fn object(row: &Row) -> Value {
+    Value::Object(row.get_column_iter().map(|(name, field)| (name.clone(), value(field))).collect::<Map<_, _>>())
+}
+
+/// The kinds of fields that data sets of text have; any other shows as its text.
+fn value(field: &Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => (*value).into(),
+        Field::Byte(value) => (*value).into(),
+        Field::Short(value) => (*value).into(),
+        Field::Int(value) => (*value).into(),
+        Field::Long(value) => (*value).into(),
+        Field::UByte(value) => (*value).into(),
+        Field::UShort(value) => (*value).into(),
+        Field::UInt(value) => (*value).into(),
+        Field::ULong(value) => (*value).into(),
+        Field::Float(value) => f64::from(*value).into(),
+        Field::Double(value) => (*value).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::Group(row) => object(row),
+        Field::ListInternal(list) => list.elements().iter().map(value).collect(),
+        other => other.to_string().into(),
+    }
+}

@@ -1,0 +1,84 @@
+//! Plain text: fields between tabs, commas or `@`, and whole files.
+
+use std::path::Path;
+
+use super::{Each, Record, bytes, malformed};
+use crate::error::{Error, Result};
+
+/// Lines of fields between tabs. Nothing is quoted: `"` is text.
+pub(super) fn tsv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> {
+    let text = utf8(path)?;
+    let mut lines = lines(&text);
+    let named: Vec<&str> = match columns {
+        [] => lines.next().map(|(_, line)| line.split('\t').collect()).unwrap_or_default(),
+        columns => columns.to_vec(),
+    };
+    for (number, line) in lines {
+        let fields: Vec<&str> = line.split('\t').collect();
+        if fields.len() != named.len() {
+            let reason = format!("{} fields between tabs, {} expected ({})", fields.len(), named.len(), named.join(", "));
+            return Err(malformed(path, format_args!("line {number}"), reason));
+        }
+        each(Record::new(named.iter().copied().zip(fields))).map_err(|reason| malformed(path, format_args!("line {number}"), reason))?;
+    }
+    Ok(())
+}
+
+/// Comma-separated fields; quoted ones may hold commas and line breaks, a quote inside is doubled, a backslash is text.
+pub(super) fn csv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> {
+    let text = utf8(path)?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut named: Vec<String> = columns.iter().map(ToString::to_string).collect();
+    for record in reader.records() {
+        let record = record.map_err(|error| Error::file(format!("`{}` is no comma-separated file", path.display())).because(error))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if named.is_empty() {
+            named = record.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_lowercase()).collect();
+            continue;
+        }
+        if record.len() != named.len() {
+            let reason = format!("{} fields between commas, {} expected ({})", record.len(), named.len(), named.join(", "));
+            return Err(malformed(path, format_args!("line {line}"), reason));
+        }
+        each(Record::new(named.iter().map(String::as_str).zip(record.iter())))
+            .map_err(|reason| malformed(path, format_args!("line {line}"), reason))?;
+    }
+    Ok(())
+}
+
+/// `sentence@class` a line; the last `@` counts.
+pub(super) fn at(path: &Path, each: &mut Each) -> Result<()> {
+    let text = latin(bytes(path)?);
+    for (number, line) in lines(&text) {
+        let fields = line.rsplit_once('@').ok_or_else(|| "no `@` between sentence and class".to_owned());
+        fields
+            .and_then(|(sentence, class)| each(Record::new([("sentence", sentence), ("class", class)])))
+            .map_err(|reason| malformed(path, format_args!("line {number}"), reason))?;
+    }
+    Ok(())
+}
+
+/// A whole file; its class is its folder's name.
+pub(super) fn whole(path: &Path, each: &mut Each) -> Result<()> {
+    let text = latin(bytes(path)?);
+    let class = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    each(Record::new([("class", class.as_str()), ("text", &text)])).map_err(|reason| Error::file(format!("`{}`: {reason}", path.display())))
+}
+
+/// Lines that are not empty, with their numbers from 1. Only line feeds end a line: other separators may be text.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.split('\n').enumerate().map(|(place, line)| (place + 1, line.strip_suffix('\r').unwrap_or(line)));
+    lines.filter(|(_, line)| !line.trim().is_empty())
+}
+
+fn utf8(path: &Path) -> Result<String> {
+    String::from_utf8(bytes(path)?).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        malformed(path, format_args!("line {line}"), "not UTF-8")
+    })
+}
+
+/// ISO-8859-1, unless it reads as UTF-8, as converted copies do: real ISO-8859-1 with letters beyond ASCII hardly ever does.
+fn latin(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect())
+}
