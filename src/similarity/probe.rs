@@ -93,14 +93,14 @@ pub fn probe_transfer(a: &Representation, b: &Representation, targets: Targets<'
 }
 
 /// A trained probe in its dual form, `W = Xcᵀ (Xc Xcᵀ + λ 1)⁻¹ Yc`: the same weights, without a matrix `[hidden, hidden]`.
-struct Reader {
+pub(super) struct Reader {
     mean: Tensor,
     weights: Tensor,
     offset: Tensor,
 }
 
 impl Reader {
-    fn train(x: &Tensor, y: &Tensor, ridge: f64) -> Self {
+    pub fn train(x: &Tensor, y: &Tensor, ridge: f64) -> Self {
         let mean = |values: &Tensor| values.mean_dim([0i64].as_slice(), true, Kind::Double);
         let (centre, offset) = (mean(x), mean(y));
         let centred = x - &centre;
@@ -111,7 +111,7 @@ impl Reader {
         Self { mean: centre, weights: centred.tr().matmul(&dual), offset }
     }
 
-    fn outputs(&self, x: &Tensor) -> Tensor {
+    pub fn outputs(&self, x: &Tensor) -> Tensor {
         (x - &self.mean).matmul(&self.weights) + &self.offset
     }
 }

@@ -72,8 +72,8 @@ impl Representation {
 
     /// The values with the mean example taken away, f64.
     pub(super) fn centred(&self) -> Tensor {
-        let values = self.values.to_kind(Kind::Double);
-        &values - values.mean_dim([0i64].as_slice(), true, Kind::Double)
+        // The difference to a mean in f64 is f64, without a copy in between.
+        &self.values - self.values.mean_dim([0i64].as_slice(), true, Kind::Double)
     }
 
     /// Inner products of the centred examples, `[example, example]`.
@@ -84,8 +84,9 @@ impl Representation {
             let centred = self.centred();
             let gram = centred.matmul(&centred.tr());
             // Equal numbers are centred to about 1e-16 of themselves; f32's own rounding, 1e-7, is a difference.
-            let (spread, size) = (centred.abs().max().double_value(&[]), self.values.abs().max().double_value(&[]));
-            match spread <= 1e-12 * size {
+            let spread = (gram.diagonal(0, 0, 1).max().double_value(&[]) / self.hidden() as f64).sqrt();
+            let (least, greatest) = self.values.aminmax(None, false);
+            match spread <= 1e-12 * least.abs().maximum(&greatest.abs()).double_value(&[]) {
                 true => Err(constant()),
                 false => Ok(gram),
             }

@@ -180,3 +180,69 @@ fn narrow_and_repeated_data_have_a_procrustes_value() {
     let value = procrustes(&of(&a), &of(&b)).unwrap();
     assert!((value - direct(&a, &b)).abs() < 1e-12, "{value} and {}", direct(&a, &b));
 }
+
+/// `[[...], ...]` of a golden file.
+fn matrix(value: &serde_json::Value) -> Tensor {
+    let rows: Vec<Vec<f64>> = serde_json::from_value(value.clone()).unwrap();
+    Tensor::from_slice2(&rows)
+}
+
+#[test]
+fn a_probe_reads_what_scikit_learns_ridge_reads() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/similarity/probe.json");
+    let Ok(text) = std::fs::read(file) else { return crate::skipped(&format!("`{file}` is not here")) };
+    let golden: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let (a, b) = (matrix(&golden["a"]), matrix(&golden["b"]));
+    let held: Vec<i64> = serde_json::from_value(golden["held"].clone()).unwrap();
+    let rest: Vec<i64> = (0..a.size()[0]).filter(|row| !held.contains(row)).collect();
+    let (held, rest) = (Tensor::from_slice(&held), Tensor::from_slice(&rest));
+    let classes: Vec<i64> = serde_json::from_value(golden["classes"].clone()).unwrap();
+    let values: Vec<f64> = serde_json::from_value(golden["values"].clone()).unwrap();
+    let wanted =
+        [("classes", Tensor::from_slice(&classes).one_hot(3).to_kind(Kind::Double)), ("values", Tensor::from_slice(&values).unsqueeze(1))];
+    for (kind, wanted) in wanted {
+        let reader = probe::Reader::train(&a.index_select(0, &rest), &wanted.index_select(0, &rest), golden["ridge"].as_f64().unwrap());
+        for (values, name) in [(&a, "own"), (&b, "transferred")] {
+            let gap = (reader.outputs(&values.index_select(0, &held)) - matrix(&golden[format!("{kind}_{name}")])).abs().max();
+            assert!(gap.double_value(&[]) < 1e-9, "{kind} {name}: {gap:?}");
+        }
+    }
+}
+
+#[test]
+fn a_probe_transfers_to_the_same_coordinates_only() {
+    tch::manual_seed(2);
+    let a = random(&[90, 10]);
+    let classes: Vec<usize> = Vec::<f64>::try_from(a.select(1, 0)).unwrap().iter().map(|&x| usize::from(x > 0.0)).collect();
+    let values: Vec<f64> = Vec::try_from(a.select(1, 0) + random(&[90]) * 0.1).unwrap();
+    let near = &a + random(&[90, 10]) * 0.1;
+    let turned = a.matmul(&rotation(10));
+    for targets in [Targets::Classes(&classes), Targets::Values(&values)] {
+        let read = |b: &Tensor| probe_transfer(&of(&a), &of(b), targets, Probe::default()).unwrap();
+        let same = read(&a);
+        assert_eq!(same.own, same.transferred);
+        assert!(same.own > 0.85 && same.own > same.chance + 0.3, "{same:?}");
+        assert!(read(&near).transferred > 0.85, "{:?}", read(&near));
+        assert!(read(&turned).transferred < same.own - 0.2, "{:?}", read(&turned));
+        let shared = rotation(10);
+        let moved = |x: &Tensor| of(&(x.matmul(&shared) * 7.0 + 3.0));
+        let changed = probe_transfer(&moved(&a), &moved(&near), targets, Probe::default()).unwrap();
+        assert!((changed.transferred - read(&near).transferred).abs() < 1e-9 && (changed.own - same.own).abs() < 1e-9);
+        assert_ne!(read(&near), probe_transfer(&of(&a), &of(&near), targets, Probe { seed: 1, folds: 3, ridge: 10.0 }).unwrap());
+    }
+    let fails = |b: &Tensor, targets, probe, word: &str| {
+        let error = probe_transfer(&of(&a), &of(b), targets, probe).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    let (own, fine) = (Probe::default(), Targets::Classes(&classes));
+    fails(&random(&[90, 9]), fine, own, "width");
+    fails(&random(&[80, 10]), fine, own, "80");
+    fails(&a, Targets::Classes(&classes[1..]), own, "89 targets for 90");
+    fails(&a, Targets::Classes(&[1; 90]), own, "of one class");
+    let (gap, nan) = ([vec![0; 89], vec![90]].concat(), [vec![0.0; 89], vec![f64::NAN]].concat());
+    fails(&a, Targets::Classes(&gap), own, "without gaps");
+    fails(&a, Targets::Values(&[2.0; 90]), own, "the same");
+    fails(&a, Targets::Values(&nan), own, "target 89");
+    fails(&a, fine, Probe { ridge: 0.0, ..own }, "ridge above 0");
+    fails(&a, fine, Probe { folds: 91, ..own }, "91");
+}

@@ -1,0 +1,226 @@
+"""Golden values of similarity, metrics and statistics from scipy, scikit-learn, torchmetrics and dcor, or from the formula in numpy.
+
+    OMP_NUM_THREADS=1 python tests/python/make_evidence.py          # rewrite tests/golden/{similarity,metric,statistics}
+    OMP_NUM_THREADS=1 python tests/python/make_evidence.py --check  # compare, write nothing
+
+Inputs are rounded so that the JSON holds them exactly; values are compared to 1e-9, because linear algebra differs over machines in its last digits.
+"""
+
+import json
+import math
+import pathlib
+import sys
+import warnings
+
+import dcor
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+import scipy.spatial
+import scipy.stats
+import sklearn.calibration
+import sklearn.linear_model
+import sklearn.metrics
+import sklearn.neighbors
+import sklearn.preprocessing
+import torch
+import torchmetrics.functional.classification as tm
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+
+
+# ---------------------------------------------------------------- similarity
+
+def linear_kernel(x):
+    return x @ x.T
+
+
+def rbf_kernel(x):
+    sigma = 0.8 * np.median(scipy.spatial.distance.pdist(x))
+    return sklearn.metrics.pairwise.rbf_kernel(x, gamma=1 / (2 * sigma ** 2))
+
+
+def biased_cka(k, l):
+    centre = lambda m: sklearn.preprocessing.KernelCenterer().fit_transform(m)
+    k, l = centre(k), centre(l)
+    return np.sum(k * l) / math.sqrt(np.sum(k * k) * np.sum(l * l))
+
+
+def hsic_unbiased(k, l):
+    """Song et al. 2012, equation 5, as printed."""
+    n = len(k)
+    k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))
+    one = np.ones(n)
+    value = np.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)
+    return value / (n * (n - 3))
+
+
+def debiased_cka(k, l):
+    return hsic_unbiased(k, l) / math.sqrt(hsic_unbiased(k, k) * hsic_unbiased(l, l))
+
+
+def canonical(x, y):
+    """Canonical correlations as the cosines of scipy's angles between the column spaces."""
+    return np.cos(scipy.linalg.subspace_angles(x, y))
+
+
+def centred(x):
+    return x - x.mean(0)
+
+
+def scores(x):
+    """Principal components holding 99 % of the variance, at most one for 10 examples."""
+    u, s, _ = np.linalg.svd(centred(x), full_matrices=False)
+    share = np.cumsum(s ** 2) / np.sum(s ** 2)
+    count = min(int(np.searchsorted(share, 0.99)) + 1, len(x) // 10)
+    return u[:, :count] * s[:count]
+
+
+def pwcca(x, y):
+    """Morcos et al. 2018 by the covariance route: whitening, SVD, canonical variates, projections on the components."""
+    x, y = scores(x), scores(y)
+    if x.shape[1] > y.shape[1]:
+        x, y = y, x
+    whiten = lambda m: scipy.linalg.inv(scipy.linalg.sqrtm(m.T @ m).real)
+    wx, wy = whiten(x), whiten(y)
+    u, rho, _ = np.linalg.svd(wx @ x.T @ y @ wy, full_matrices=False)
+    variates = x @ wx @ u
+    weight = np.abs(variates.T @ x).sum(1)
+    return np.sum(weight * rho) / np.sum(weight)
+
+
+def procrustes(x, y):
+    x, y = centred(x), centred(y)
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    width = max(x.shape[1], y.shape[1])
+    pad = lambda m: np.pad(m, ((0, 0), (0, width - m.shape[1])))
+    _, scale = scipy.linalg.orthogonal_procrustes(pad(x), pad(y))
+    return scale
+
+
+def neighbours(x, y, k):
+    near = lambda m: sklearn.neighbors.NearestNeighbors(n_neighbors=k).fit(m).kneighbors(return_distance=False)
+    return np.mean([len(set(a) & set(b)) / k for a, b in zip(near(x), near(y))])
+
+
+def measures(x, y):
+    pdist = scipy.spatial.distance.pdist
+    values = dict(
+        linear_cka=biased_cka(linear_kernel(x), linear_kernel(y)),
+        debiased_cka=debiased_cka(linear_kernel(x), linear_kernel(y)),
+        rbf_cka=biased_cka(rbf_kernel(x), rbf_kernel(y)),
+        debiased_rbf_cka=debiased_cka(rbf_kernel(x), rbf_kernel(y)),
+        svcca=canonical(scores(x), scores(y)).mean(),
+        pwcca=pwcca(x, y),
+        procrustes=procrustes(x, y),
+        rsa_pearson=scipy.stats.pearsonr(pdist(x), pdist(y)).statistic,
+        rsa_spearman=scipy.stats.spearmanr(pdist(x), pdist(y)).statistic,
+        mutual_neighbours_10=neighbours(x, y, 10),
+        distance_correlation=dcor.distance_correlation(x, y),
+        debiased_distance_correlation=dcor.u_distance_correlation_sqr(x, y),
+    )
+    if x.shape[1] == y.shape[1]:
+        values["asim"] = np.mean(sklearn.metrics.pairwise.paired_cosine_distances(x, y) * -1 + 1)
+    if x.shape[1] + y.shape[1] < len(x) - 1:
+        values["cca"] = canonical(centred(x), centred(y)).mean()
+    return {name: float(value) for name, value in values.items()}
+
+
+def probe(x, y, targets, held, ridge, classes):
+    """scikit-learn's Ridge on one training part of x; reads the rest from x and from y."""
+    train = np.setdiff1d(np.arange(len(x)), held)
+    alpha = ridge * np.mean(np.sum(centred(x[train]) ** 2, axis=1))
+    wanted = np.eye(max(targets) + 1)[targets] if classes else np.array(targets)[:, None]
+    fitted = sklearn.linear_model.Ridge(alpha=alpha).fit(x[train], wanted[train])
+    shaped = lambda m: np.reshape(fitted.predict(m[held]), (len(held), -1))
+    return shaped(x), shaped(y)
+
+
+def rounded(array):
+    return np.round(array, 4)
+
+
+def similarity():
+    g = np.random.default_rng(1)
+    cases = []
+    for name, n, left, right, noise in [("tall", 40, 6, 9, 0.5), ("tall, equal widths", 50, 8, 8, 1.0), ("wide", 32, 64, 48, 0.7),
+                                        ("wide, equal widths", 24, 40, 40, 0.4), ("independent", 32, 40, 40, None)]:
+        cause = g.normal(size=(n, 4))
+        view = lambda d: rounded(g.normal(size=(n, d)) if noise is None else cause @ g.normal(size=(4, d)) + noise * g.normal(size=(n, d)) + 0.3)
+        x, y = view(left), view(right)
+        cases.append(dict(name=name, a=x.tolist(), b=y.tolist(), values=measures(x, y)))
+    # Ties in the distances: a grid.
+    x = np.array([[i, j] for i in range(4) for j in range(4)], dtype=float)
+    y = np.array([[i * j, i] for i in range(4) for j in range(4)], dtype=float)
+    spearman = float(scipy.stats.spearmanr(scipy.spatial.distance.pdist(x), scipy.spatial.distance.pdist(y)).statistic)
+    cases.append(dict(name="ties", a=x.tolist(), b=y.tolist(), values=dict(rsa_spearman=spearman)))
+
+    # A probe is compared fold by fold: `held` rows by the probe of the others.
+    n = 30
+    x = rounded(g.normal(size=(n, 12)))
+    y = rounded(x + 0.5 * g.normal(size=x.shape))
+    classes = np.argmax(x @ g.normal(size=(12, 3)) + 0.5 * g.normal(size=(n, 3)), axis=1).tolist()
+    values = rounded(x @ g.normal(size=12) + 2).tolist()
+    held = list(range(0, 6))
+    probes = dict(a=x.tolist(), b=y.tolist(), classes=classes, values=values, held=held, ridge=0.01)
+    for kind, targets in [("classes", classes), ("values", values)]:
+        own, other = probe(x, y, targets, held, 0.01, kind == "classes")
+        probes[f"{kind}_own"], probes[f"{kind}_transferred"] = own.tolist(), other.tolist()
+
+    rank, out, into = 4, 20, 16
+    factor = lambda *shape: rounded(g.normal(size=shape))
+    a1, b1, a2 = factor(rank, into), factor(out, rank), factor(rank, into)
+    b2 = rounded(b1 @ g.normal(size=(rank, rank)) + 0.3 * g.normal(size=(out, rank)))
+    a2[0] = a1[0]
+    leading = lambda m, count: np.linalg.svd(m)[0][:, :count]
+    subspaces = dict(a1=a1.tolist(), b1=b1.tolist(), a2=a2.tolist(), b2=b2.tolist(), cases=[])
+    for side, u, v in [("A", a1.T, a2.T), ("B", b1, b2), ("Update", b1 @ a1, b2 @ a2)]:
+        for count in (1, 2, rank):
+            left, right = leading(u, count), leading(v, count)
+            angles = np.sort(scipy.linalg.subspace_angles(left, right))
+            overlap = np.linalg.norm(left.T @ right) ** 2 / count
+            subspaces["cases"].append(dict(side=side, count=count, overlap=float(overlap), angles=angles.tolist()))
+    subspaces["update_cosine"] = float(np.sum((b1 @ a1) * (b2 @ a2)) / np.linalg.norm(b1 @ a1) / np.linalg.norm(b2 @ a2))
+    return {"similarity/measures.json": cases, "similarity/probe.json": probes, "similarity/subspaces.json": subspaces}
+
+
+# ---------------------------------------------------------------- metrics
+
+def metric():
+    return {}
+
+
+# ---------------------------------------------------------------- statistics
+
+def statistics():
+    return {}
+
+
+# ---------------------------------------------------------------- all of it
+
+def same(a, b):
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-7)
+    return a == b
+
+
+def main():
+    warnings.simplefilter("error", RuntimeWarning)
+    wrong = []
+    for file, content in (similarity() | metric() | statistics()).items():
+        content = json.loads(json.dumps(content, allow_nan=False))
+        if "--check" in sys.argv:
+            if not same(content, json.loads((GOLDEN / file).read_text())):
+                wrong.append(file)
+        else:
+            (GOLDEN / file).write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    if wrong:
+        sys.exit(f"differs: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+//! Measures of similarity against scipy, scikit-learn and dcor (`tests/python/make_evidence.py`), and what they take.
+
+mod common;
+
+use ia2::prelude::*;
+use ia2::similarity::{
+    Factors, Interval, MEASURES, Measure, Representation, Side, interval, permutation, principal_angles, subspace_overlap, update_cosine,
+};
+use ia2::{Result, tch};
+use serde_json::Value;
+
+fn golden(file: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(common::golden_folder("similarity").join(file)).unwrap()).unwrap()
+}
+
+/// `[[...], ...]`.
+fn matrix(value: &Value) -> Tensor {
+    let rows: Vec<Vec<f64>> = serde_json::from_value(value.clone()).unwrap();
+    Tensor::from_slice2(&rows)
+}
+
+fn random(shape: &[i64]) -> Tensor {
+    Tensor::randn(shape, (Kind::Double, Device::Cpu))
+}
+
+#[test]
+fn every_measure_gives_the_value_of_another_implementation() -> Result<()> {
+    let cases = golden("measures.json");
+    let mut seen: Vec<&str> = Vec::new();
+    for case in cases.as_array().unwrap() {
+        let (a, b) = (Representation::new(&matrix(&case["a"]))?, Representation::new(&matrix(&case["b"]))?);
+        for (name, value) in case["values"].as_object().unwrap() {
+            let (ours, theirs) = (Measure::named(name)?.compute(&a, &b)?, value.as_f64().unwrap());
+            assert!((ours - theirs).abs() < 1e-9, "{name} of {}: {ours} and {theirs}", case["name"]);
+            seen.push(name);
+        }
+    }
+    for measure in MEASURES {
+        assert!(seen.contains(&measure.name), "{} has no golden value", measure.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn subspaces_are_those_of_scipy() -> Result<()> {
+    let golden = golden("subspaces.json");
+    let [a1, b1, a2, b2] = ["a1", "b1", "a2", "b2"].map(|name| matrix(&golden[name]));
+    let (first, second) = (Factors { a: &a1, b: &b1 }, Factors { a: &a2, b: &b2 });
+    for case in golden["cases"].as_array().unwrap() {
+        let side = [Side::A, Side::B, Side::Update].into_iter().find(|side| format!("{side:?}") == case["side"].as_str().unwrap()).unwrap();
+        let count = case["count"].as_u64().unwrap() as usize;
+        let (overlap, angles) = (subspace_overlap(&first, &second, side, count)?, principal_angles(&first, &second, side, count)?);
+        assert!((overlap - case["overlap"].as_f64().unwrap()).abs() < 1e-9, "{case}");
+        let theirs: Vec<f64> = serde_json::from_value(case["angles"].clone()).unwrap();
+        // The two share one direction; scipy finds 1.5e-8 for that angle.
+        assert!(angles.len() == theirs.len() && angles.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-7), "{case}: {angles:?}");
+        let cosines = angles.iter().map(|angle| angle.cos().powi(2)).sum::<f64>() / count as f64;
+        assert!((cosines - overlap).abs() < 1e-9);
+        // Scaling, sign and, with every direction, the rank axis do not matter.
+        let mix = Tensor::linalg_qr(&random(&[4, 4]), "reduced").0 * 2.5;
+        let (mixed_a, mixed_b) = (mix.tr().matmul(&a1), b1.matmul(&mix));
+        if count == 4 || side == Side::Update {
+            let mixed = subspace_overlap(&Factors { a: &mixed_a, b: &mixed_b }, &second, side, count)?;
+            assert!((mixed - overlap).abs() < 1e-9, "{case}: {mixed}");
+        }
+        assert!((subspace_overlap(&first, &first, side, count)? - 1.0).abs() < 1e-12);
+        assert!(principal_angles(&first, &first, side, count)?.iter().all(|angle| angle.abs() < 1e-7));
+    }
+    assert!((update_cosine(&first, &second)? - golden["update_cosine"].as_f64().unwrap()).abs() < 1e-9);
+    assert!((update_cosine(&first, &Factors { a: &a1, b: &(&b1 * -3.0) })? + 1.0).abs() < 1e-12);
+    Ok(())
+}
+
+#[test]
+fn overlap_by_chance_is_rank_over_width() -> Result<()> {
+    tch::manual_seed(4);
+    let draw = || (random(&[8, 64]), random(&[96, 8]));
+    let (mut reads, mut writes) = (0.0, 0.0);
+    for _ in 0..40 {
+        let ((a1, b1), (a2, b2)) = (draw(), draw());
+        let (first, second) = (Factors { a: &a1, b: &b1 }, Factors { a: &a2, b: &b2 });
+        reads += subspace_overlap(&first, &second, Side::A, 8)? / 40.0;
+        writes += subspace_overlap(&first, &second, Side::B, 8)? / 40.0;
+        assert!((subspace_overlap(&first, &second, Side::Update, 8)? - subspace_overlap(&first, &second, Side::B, 8)?).abs() < 1e-9);
+    }
+    assert!((reads - 8.0 / 64.0).abs() < 0.01 && (writes - 8.0 / 96.0).abs() < 0.01, "{reads} {writes}");
+    Ok(())
+}
+
+#[test]
+fn subspaces_that_are_not_there_are_errors() {
+    let (a, b) = (random(&[4, 16]), random(&[20, 4]));
+    let good = Factors { a: &a, b: &b };
+    let zero = b.zeros_like();
+    let overlap = |second: Factors, count| subspace_overlap(&good, &second, Side::B, count);
+    common::refused(overlap(Factors { a: &a, b: &zero }, 4), &["second update has 0 independent", "train it first"]);
+    common::refused(update_cosine(&good, &Factors { a: &a, b: &zero }), &["zero"]);
+    common::refused(overlap(Factors { a: &a, b: &b }, 0), &["ask for 1 to 4"]);
+    common::refused(overlap(Factors { a: &a, b: &b }, 5), &["5 directions", "1 to 4"]);
+    common::refused(overlap(Factors { a: &a, b: &a }, 4), &["B of the second update", "rank"]);
+    let narrow = random(&[19, 4]);
+    common::refused(overlap(Factors { a: &a, b: &narrow }, 4), &["`width` has 20", "19"]);
+    common::refused(update_cosine(&good, &Factors { a: &a, b: &narrow }), &["different sites", "[20, 16]", "[19, 16]"]);
+    let nan = &b * f64::NAN;
+    common::refused(principal_angles(&good, &Factors { a: &a, b: &nan }, Side::A, 2), &["B of the second update", "NaN"]);
+}
+
+#[test]
+fn a_permutation_null_tells_chance_from_likeness() -> Result<()> {
+    tch::manual_seed(8);
+    let a = random(&[32, 64]);
+    let (own, near, other) =
+        (Representation::new(&a)?, Representation::new(&(&a + random(&[32, 64])))?, Representation::new(&random(&[32, 64]))?);
+    for measure in MEASURES.iter().filter(|measure| measure.name != "cca") {
+        let null = permutation(measure, &own, &near, 99, 0)?;
+        assert_eq!((null.p, null.draws.len()), (0.01, 99), "{}", measure.name);
+        assert_eq!(null, permutation(measure, &own, &near, 99, 0)?);
+        assert_ne!(null.draws, permutation(measure, &own, &near, 99, 1)?.draws);
+        if measure.debiased {
+            assert!(null.mean.abs() < 0.05, "{}: {}", measure.name, null.mean);
+        }
+        // What is drawn is the measure of examples in another order, prepared parts or not.
+        let fresh = permutation(measure, &Representation::new(&a)?, &Representation::new(near.values())?, 1, 0)?;
+        assert!((fresh.draws[0] - null.draws[0]).abs() < 1e-9, "{}", measure.name);
+        let ps = (0..2).map(|seed| permutation(measure, &own, &other, 99, seed).map(|null| null.p)).collect::<Result<Vec<_>>>()?;
+        assert!(ps.iter().all(|&p| p > 0.02), "{}: {ps:?} for independent data", measure.name);
+    }
+    common::refused(permutation(&MEASURES[1], &own, &near, 0, 0), &["999"]);
+    Ok(())
+}
+
+#[test]
+fn intervals_are_as_wide_as_values_of_fresh_examples_vary() -> Result<()> {
+    tch::manual_seed(21);
+    let (there, back) = (random(&[4, 12]), random(&[4, 12]));
+    let draw = || -> Result<_> {
+        let cause = random(&[60, 4]);
+        let view = |map: &Tensor| Representation::new(&(cause.matmul(map) + random(&[60, 12]) * 2.0));
+        Ok((view(&there)?, view(&back)?))
+    };
+    for name in ["debiased_cka", "rsa_spearman", "debiased_distance_correlation", "procrustes"] {
+        let measure = Measure::named(name)?;
+        let (mut values, mut intervals): (Vec<f64>, Vec<Interval>) = (Vec::new(), Vec::new());
+        for seed in 0..30 {
+            let (a, b) = draw()?;
+            let one = interval(measure, &a, &b, 60, 0.9, seed)?;
+            assert!(one.lower < one.value && one.value < one.upper, "{one:?}");
+            values.push(one.value);
+            intervals.push(one);
+        }
+        let mean = values.iter().sum::<f64>() / 30.0;
+        let spread = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 29.0).sqrt();
+        let claimed = intervals.iter().map(|interval| interval.std).sum::<f64>() / 30.0;
+        assert!((0.6..1.6).contains(&(claimed / spread)), "{name}: {claimed} claimed, {spread} found");
+        let hold = intervals.iter().filter(|interval| interval.lower <= mean && mean <= interval.upper).count();
+        assert!(hold >= 21, "{name}: {hold} of 30 intervals of 0.9 hold the mean");
+    }
+    // Independent data: drawing with repetition would put the interval far above 0.
+    let measure = Measure::named("debiased_cka")?;
+    let (a, b) = (Representation::new(&random(&[32, 64]))?, Representation::new(&random(&[32, 64]))?);
+    let half = interval(measure, &a, &b, 200, 0.95, 0)?;
+    assert!(half.lower < 0.0 && 0.0 < half.upper && half.upper - half.lower < 0.5, "{half:?}");
+    assert_eq!(half, interval(measure, &a, &b, 200, 0.95, 0)?);
+    common::refused(interval(measure, &a, &b, 1, 0.95, 0), &["at least 2 draws"]);
+    common::refused(interval(measure, &a, &b, 9, 1.0, 0), &["level"]);
+    let (a, b) = (Representation::new(&random(&[6, 4]))?, Representation::new(&random(&[6, 4]))?);
+    common::refused(interval(measure, &a, &b, 9, 0.9, 0), &["half of the 6 examples", "at least 4"]);
+    Ok(())
+}
+
+/// Seconds per measure for the 36 same-layer pairs of two captures `[500, 36, 1, 2560]`, everything computed anew for each measure:
+/// `cargo test --test similarity seconds -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints timings"]
+fn seconds() -> Result<()> {
+    let capture = |base: &Tensor| base + Tensor::randn([500, 36, 2560], (Kind::Float, Device::Cpu));
+    let base = Tensor::randn([500, 36, 2560], (Kind::Float, Device::Cpu));
+    let (a, b) = (capture(&base), capture(&base));
+    drop(base);
+    let layers = |values: &Tensor| (0..36).map(|layer| Representation::new(&values.select(1, layer))).collect::<Result<Vec<_>>>();
+    println!("{:32} {:>8} {:>10}", "measure", "seconds", "layer 0");
+    let all = std::time::Instant::now();
+    let (kept_a, kept_b) = (layers(&a)?, layers(&b)?);
+    let mut shared = 0.0;
+    for measure in MEASURES.iter().filter(|measure| measure.name != "cca") {
+        let start = std::time::Instant::now();
+        let (left, right) = (layers(&a)?, layers(&b)?);
+        let values = left.iter().zip(&right).map(|(left, right)| measure.compute(left, right)).collect::<Result<Vec<_>>>()?;
+        println!("{:32} {:8.2} {:10.4}", measure.name, start.elapsed().as_secs_f64(), values[0]);
+        let start = std::time::Instant::now();
+        for (left, right) in kept_a.iter().zip(&kept_b) {
+            measure.compute(left, right)?;
+        }
+        shared += start.elapsed().as_secs_f64();
+    }
+    println!("{:32} {shared:8.2}", "all, parts shared");
+    println!("{:32} {:8.2}", "this test", all.elapsed().as_secs_f64());
+    Ok(())
+}
