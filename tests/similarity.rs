@@ -2,7 +2,9 @@
 
 mod common;
 
+use ia2::activations::{Tokens, compare_methods};
 use ia2::prelude::*;
+use ia2::prompt::AnswerForm;
 use ia2::similarity::{
     Factors, Interval, MEASURES, Measure, Representation, Side, interval, permutation, principal_angles, subspace_overlap, update_cosine,
 };
@@ -195,5 +197,87 @@ fn seconds() -> Result<()> {
     }
     println!("{:32} {shared:8.2}", "all, parts shared");
     println!("{:32} {:8.2}", "this test", all.elapsed().as_secs_f64());
+    Ok(())
+}
+
+const SELF_ATTN: &str = "model.layers.*.self_attn";
+
+/// Six responses of several lengths to ragged prompts.
+fn responses(model: &Model) -> Result<Responses> {
+    let query = |row: usize| (0..=row % 5).map(|word| format!("t{} ", 5 + (row * 13 + word * 7) % 58)).collect::<String>();
+    let rows = (0..14).map(|row| Example::new(format!("t{} {}", 5 + row, query(row)), format!("t{}", 3 + row % 2))).collect();
+    let prompts = Examples::new("words", AnswerForm::free(), rows)?.zero_shot()?;
+    model.respond_as(&prompts, &Generation::greedy(6).stop("t1").sample(1.5, 1.0, 3))
+}
+
+#[test]
+fn captures_are_compared_layer_by_layer_and_method_by_method() -> Result<()> {
+    let (model, other) = (common::speaking("llama_grouped_tied"), common::speaking("qwen3_grouped_tied"));
+    let responses = responses(&model)?;
+    let (a, b) = (capture(&model, &responses, SELF_ATTN)?, capture(&other, &responses, SELF_ATTN)?);
+    let number = |frame: &DataFrame, row: usize| frame.column("value").unwrap().f64().unwrap().get(row).unwrap();
+    assert!(a.lengths().iter().any(|length| *length != a.lengths()[0]), "responses of different lengths wanted");
+    for tokens in [Tokens::First, Tokens::Last, Tokens::Mean, Tokens::Each] {
+        let same = a.compare(&b, "debiased_cka", tokens)?;
+        let names: Vec<&str> = same.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        assert_eq!((names, same.height()), (vec!["hook_point", "layer", "measure", "value"], 3));
+        let all = a.compare_layers(&b, "debiased_cka", tokens)?;
+        assert_eq!(all.shape(), (9, 6));
+        let methods = compare_methods(&[("a", &a), ("b", &b)], "debiased_cka", tokens)?;
+        assert_eq!(methods.shape(), (12, 6));
+        for layer in 0..3 {
+            // The vectors picked by hand.
+            let picked = |of: &Activations| -> Result<Representation> {
+                let rows = (0..of.examples()).map(|row| {
+                    let values = of.example(row)?.get(layer as i64).to_kind(Kind::Double);
+                    Ok(match tokens {
+                        Tokens::First => values.narrow(0, 0, 1),
+                        Tokens::Last => values.narrow(0, values.size()[0] - 1, 1),
+                        Tokens::Mean => values.mean_dim([0i64].as_slice(), true, Kind::Double),
+                        Tokens::Each => values,
+                    })
+                });
+                Representation::new(&Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0))
+            };
+            let value = Measure::named("debiased_cka")?.compute(&picked(&a)?, &picked(&b)?)?;
+            assert!((number(&same, layer) - value).abs() < 1e-6, "{tokens:?}");
+            assert_eq!(number(&all, layer * 3 + layer), number(&same, layer));
+            assert_eq!(number(&methods, layer * 4 + 1), number(&same, layer));
+            assert!((number(&methods, layer * 4) - 1.0).abs() < 1e-9);
+        }
+    }
+    let twelve = a.compare(&b, "mutual_neighbours_10", Tokens::First)?;
+    assert!((0..3).all(|layer| number(&twelve, layer) > 0.0));
+    Ok(())
+}
+
+#[test]
+fn captures_that_do_not_belong_together_are_refused() -> Result<()> {
+    let model = common::speaking("llama_grouped_tied");
+    let responses = responses(&model)?;
+    let a = capture(&model, &responses, SELF_ATTN)?;
+    common::refused(a.compare(&a, "cka", Tokens::First), &["no measure `cka`"]);
+    let error = common::refused(a.compare(&a, "cca", Tokens::First), &["`model.layers.0.self_attn`", "svcca"]);
+    assert!(error.is_input());
+    let mlp = capture(&model, &responses, "model.layers.*.mlp")?;
+    common::refused(a.compare(&mlp, "linear_cka", Tokens::First), &["different hook points"]);
+    assert_eq!(a.compare_layers(&mlp, "linear_cka", Tokens::First)?.height(), 9);
+    let last = Capture::at(SELF_ATTN).positions(Positions::Last).of(&model, &responses)?;
+    common::refused(a.compare(&last, "linear_cka", Tokens::First), &["Response", "Last"]);
+    common::refused(a.representation(3, Tokens::First), &["layer 3", "there are 3"]);
+    common::refused(compare_methods(&[], "linear_cka", Tokens::First), &["no methods"]);
+    let lengths = a.lengths();
+    let fewer = Activations::new(a.values().narrow(1, 0, 2), a.hook_points()[..2].to_vec(), responses.clone())?;
+    common::refused(compare_methods(&[("a", &a), ("b", &fewer)], "linear_cka", Tokens::First), &["method `b`", "different hook points"]);
+    assert_eq!(lengths, fewer.lengths());
+    let rows = (0..14).map(|row| Example::new(format!("t{}", 7 + row), "t3")).collect();
+    let other = model.respond_as(&Examples::new("other", AnswerForm::free(), rows)?.zero_shot()?, &Generation::greedy(2))?;
+    let other = capture(&model, &other, SELF_ATTN)?;
+    common::refused(a.compare(&other, "linear_cka", Tokens::First), &["different examples"]);
+    // The same queries, answered at other lengths.
+    let longer = model.respond_as(&responses.prompts(), &Generation::greedy(7))?;
+    let longer = capture(&model, &longer, SELF_ATTN)?;
+    common::refused(a.compare(&longer, "linear_cka", Tokens::Each), &["tokens cannot be matched"]);
+    assert_eq!(a.compare(&longer, "linear_cka", Tokens::First)?.height(), 3);
     Ok(())
 }
