@@ -193,7 +193,44 @@ def metric():
 # ---------------------------------------------------------------- statistics
 
 def statistics():
-    return {}
+    g = np.random.default_rng(3)
+    cases = []
+    for name, n, shift, step in [("five runs", 5, 0.6, None), ("twelve", 12, 0.3, None), ("fifty", 50, 0.2, None), ("sixty", 60, 0.5, None),
+                                 ("ties and zeros", 12, 0.4, 0.5), ("many ties and zeros", 90, 0.3, 0.5), ("far apart", 30, 4.0, None),
+                                 ("nothing there", 20, 0.0, None)]:
+        first, second = g.normal(size=n), g.normal(size=n) + shift
+        if step:
+            first, second = np.round(first / step) * step, np.round(second / step) * step
+        first, second = rounded(first), rounded(second)
+        d = second - first
+        if not step:
+            assert len(set(np.abs(d))) == n, "a tie"
+        t = scipy.stats.ttest_rel(second, first)
+        interval = t.confidence_interval(0.9)
+        kept = d[d != 0]
+        ties = len(set(np.round(np.abs(kept), 9))) < len(kept)
+        # scipy counts out samples without ties only; with them, all signs are gone through.
+        method = "asymptotic" if len(kept) > 50 else scipy.stats.PermutationMethod(n_resamples=np.inf) if ties else "exact"
+        ranked = scipy.stats.wilcoxon(np.round(kept, 9), method=method, correction=False)
+        ranks = scipy.stats.rankdata(np.round(np.abs(kept), 9))
+        own = scipy.stats.t.interval(0.9, n - 1, first.mean(), scipy.stats.sem(first))
+        cases.append(dict(name=name, first=first.tolist(), second=second.tolist(), t=t.statistic, p_t=t.pvalue, lower=interval.low,
+                          upper=interval.high, w=ranked.statistic, p_wilcoxon=ranked.pvalue, exact=bool(method != "asymptotic"),
+                          d_z=d.mean() / d.std(ddof=1), rank_biserial=(ranks[kept > 0].sum() - ranks[kept < 0].sum()) / ranks.sum(),
+                          mean_lower=own[0], mean_upper=own[1]))
+    # Holm by its definition as a sequence of tests: the least level at which each hypothesis is rejected.
+    p = rounded(g.uniform(0, 0.2, 7))
+    p[3] = p[5]
+    def rejected(level):
+        out = set()
+        for step, place in enumerate(np.argsort(p, kind="stable")):
+            if p[place] > level / (len(p) - step):
+                break
+            out.add(int(place))
+        return out
+    levels = sorted({min(1.0, float(p[i]) * k) for i in range(len(p)) for k in range(1, len(p) + 1)})
+    corrected = [next((level for level in levels if i in rejected(level * (1 + 1e-12))), 1.0) for i in range(len(p))]
+    return {"statistics/paired.json": cases, "statistics/holm.json": dict(p=p.tolist(), corrected=corrected)}
 
 
 # ---------------------------------------------------------------- all of it
