@@ -30,7 +30,7 @@ pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};
 
 use crate::error::{Error, Result};
 
-/// What two numbers that mean the same may differ by, relative to the larger: 0.62 - 0.58 is not quite 0.66 - 0.62.
+/// What two numbers that mean the same may differ by, relative to the larger: 0.3 - 0.1 is not quite 0.5 - 0.3.
 const ROUNDING: f64 = 1e-12;
 
 /// `second - first` of each pair; at least `least` pairs of finite numbers.
