@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::{Measure, Representation};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::random::Random;
+use crate::random::{Random, quantile};
 
 /// What a measure reads when examples are matched at random.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,12 +89,4 @@ pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count
 fn rows(order: &[usize], of: &Representation) -> Tensor {
     let order: Vec<i64> = order.iter().map(|&row| row as i64).collect();
     Tensor::from_slice(&order).to_device(of.values().device())
-}
-
-/// Between the two sorted values that enclose it.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let below = place.floor();
-    let next = (below as usize + 1).min(sorted.len() - 1);
-    sorted[below as usize] + (sorted[next] - sorted[below as usize]) * (place - below)
 }

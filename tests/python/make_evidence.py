@@ -17,6 +17,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 import scipy.spatial
+import scipy.special
 import scipy.stats
 import sklearn.calibration
 import sklearn.linear_model
@@ -186,8 +187,75 @@ def similarity():
 
 # ---------------------------------------------------------------- metrics
 
+def paper_ece(confidence, correct):
+    """15 bins of n / 15 after sorting, the last takes the remainder, one bin under 15."""
+    order = np.argsort(confidence, kind="stable")
+    confidence, correct = np.asarray(confidence)[order], np.asarray(correct, dtype=float)[order]
+    n = len(order)
+    edges = [0, n] if n < 15 else [n // 15 * i for i in range(15)] + [n]
+    return sum((b - a) / n * abs(correct[a:b].mean() - confidence[a:b].mean()) for a, b in zip(edges, edges[1:]))
+
+
+def quantile_ece(confidence, correct, bins):
+    """scikit-learn's bins of equal count; needs as many rows in each, so that all weigh the same."""
+    share, mean = sklearn.calibration.calibration_curve(correct, confidence, n_bins=bins, strategy="quantile")
+    assert len(share) == bins and len(confidence) % bins == 0
+    return np.mean(np.abs(share - mean))
+
+
+def nll_at(temperature, p, gold):
+    scaled = scipy.special.softmax(np.log(p) / temperature, axis=1)
+    return sklearn.metrics.log_loss(gold, scaled, labels=range(p.shape[1]))
+
+
 def metric():
-    return {}
+    g = np.random.default_rng(2)
+    cases = []
+    for n, labels, sharpness in [(150, 3, 2.5), (300, 2, 1.0), (203, 4, 4.0)]:
+        logits = g.normal(size=(n, labels)) * sharpness
+        gold = np.array([g.choice(labels, p=scipy.special.softmax(row / 1.7)) for row in logits])
+        p = np.round(scipy.special.softmax(logits, axis=1), 6)
+        p = np.maximum(p, 1e-6)
+        p[np.arange(n), p.argmax(1)] += 1 - p.sum(1)
+        p = np.round(p, 9)
+        p = p / p.sum(1, keepdims=True)
+        mass = np.round(g.uniform(0.3, 1, n), 4)
+        for bins in (10, 15):
+            assert np.all(np.abs(p * bins - np.round(p * bins)) > 1e-9), "on an edge"
+        answer, confidence = p.argmax(1), p.max(1)
+        correct = answer == gold
+        tp, tg = torch.tensor(p), torch.tensor(gold)
+        values = dict(
+            accuracy=sklearn.metrics.accuracy_score(gold, answer),
+            label_set_accuracy=sklearn.metrics.top_k_accuracy_score(gold, p, k=1, labels=range(labels)) if labels > 2 else np.mean(correct),
+            nll=sklearn.metrics.log_loss(gold, p, labels=range(labels)),
+            brier=sklearn.metrics.brier_score_loss(np.eye(labels)[gold] if labels == 2 else gold, p, labels=None if labels == 2 else range(labels), scale_by_half=False),
+            mean_confidence=confidence.mean(),
+            entropy=scipy.stats.entropy(p, axis=1).mean(),
+            ece_paper_15=paper_ece(confidence, correct),
+        )
+        if labels > 2:
+            values["top_2_accuracy"] = sklearn.metrics.top_k_accuracy_score(gold, p, k=2, labels=range(labels))
+        binned = {}
+        for bins in (10, 15):
+            for name, norm in [("ece", "l1"), ("mce", "max"), ("rmsce", "l2")]:
+                binned[f"{name}_equal_width_{bins}"] = tm.multiclass_calibration_error(tp, tg, num_classes=labels, n_bins=bins, norm=norm)
+            binned[f"classwise_ece_equal_width_{bins}"] = np.mean(
+                [tm.binary_calibration_error(tp[:, k].contiguous(), (tg == k).long(), n_bins=bins, norm="l1") for k in range(labels)])
+            if n % bins == 0:
+                binned[f"ece_equal_mass_{bins}"] = quantile_ece(confidence, correct, bins)
+                binned[f"adaptive_ece_{bins}"] = np.mean([quantile_ece(p[:, k], gold == k, bins) for k in range(labels)])
+        best = scipy.optimize.minimize_scalar(nll_at, bracket=(0.5, 2), args=(p, gold), tol=1e-12)
+        soft = scipy.special.softmax(p * mass[:, None], axis=1)
+        reported = dict(ece=paper_ece(soft.max(1), correct), confidence=soft.max(1).mean(),
+                        entropy=np.mean(-np.sum(soft * np.log(soft + 1e-10), axis=1)))
+        drawn = scipy.stats.bootstrap((correct.astype(float),), np.mean, n_resamples=20000, method="percentile",
+                                      confidence_level=0.9, rng=np.random.default_rng(0))
+        bootstrap = dict(lower=drawn.confidence_interval.low, upper=drawn.confidence_interval.high, std=drawn.standard_error)
+        floats = lambda numbers: {name: float(value) for name, value in numbers.items()}
+        cases.append(dict(p=p.tolist(), gold=gold.tolist(), label_mass=mass.tolist(), values=floats(values), binned=floats(binned),
+                          temperature=float(best.x), nll_at_temperature=float(best.fun), reported=floats(reported), bootstrap=floats(bootstrap)))
+    return {"metric/labels.json": cases}
 
 
 # ---------------------------------------------------------------- statistics
