@@ -1,4 +1,4 @@
-//! Metrics against scikit-learn, torchmetrics and scipy (`tests/python/make_evidence.py`).
+//! Metrics against scikit-learn, torchmetrics and scipy (`tests/python/golden_evidence.py`).
 
 mod common;
 
@@ -82,7 +82,7 @@ fn temperatures_are_scipys_minima() -> Result<()> {
         let frame = frame(&case);
         let fitted = fit_temperature(&frame)?;
         close(fitted.value, &case["temperature"], 1e-6, "temperature");
-        close(fitted.nll_after, &case["nll_at_temperature"], 1e-12, "likelihood");
+        close(fitted.nll_after, &case["nll_at_temperature"], 1e-10, "likelihood");
         assert!((mean_nll(&with_temperature(&frame, fitted.value)?)? - fitted.nll_after).abs() < 1e-12);
     }
     Ok(())
@@ -93,9 +93,9 @@ fn the_authors_confidences_and_bins_are_theirs() -> Result<()> {
     for case in cases() {
         let paper = as_reported(&frame(&case), Compat::Paper)?;
         let theirs = &case["reported"];
-        close(ece(&paper, Binning::standard(Compat::Paper))?, &theirs["ece"], 1e-12, "ECE");
-        close(mean_confidence(&paper)?, &theirs["confidence"], 1e-12, "confidence");
-        close(mean_entropy(&paper)?, &theirs["entropy"], 1e-12, "entropy");
+        close(ece(&paper, Binning::standard(Compat::Paper))?, &theirs["ece"], 1e-10, "ECE");
+        close(mean_confidence(&paper)?, &theirs["confidence"], 1e-10, "confidence");
+        close(mean_entropy(&paper)?, &theirs["entropy"], 1e-10, "entropy");
         assert_eq!(accuracy(&paper)?, accuracy(&frame(&case))?);
     }
     Ok(())

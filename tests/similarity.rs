@@ -1,4 +1,4 @@
-//! Measures of similarity against scipy, scikit-learn and dcor (`tests/python/make_evidence.py`), and what they take.
+//! Measures of similarity against scipy, scikit-learn and dcor (`tests/python/golden_evidence.py`), and what they take.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn subspaces_are_those_of_scipy() -> Result<()> {
         let (overlap, angles) = (subspace_overlap(&first, &second, side, count)?, principal_angles(&first, &second, side, count)?);
         assert!((overlap - case["overlap"].as_f64().unwrap()).abs() < 1e-9, "{case}");
         let theirs: Vec<f64> = serde_json::from_value(case["angles"].clone()).unwrap();
-        // The two share one direction; scipy finds 1.5e-8 for that angle.
+        // Rounded: of the direction they share scipy finds an angle of 1.5e-8.
         assert!(angles.len() == theirs.len() && angles.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-7), "{case}: {angles:?}");
         let cosines = angles.iter().map(|angle| angle.cos().powi(2)).sum::<f64>() / count as f64;
         assert!((cosines - overlap).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! Statistics against scipy (`tests/python/make_evidence.py`), and what they refuse.
+//! Statistics against scipy (`tests/python/golden_evidence.py`), and what they refuse.
 
 mod common;
 

@@ -24,7 +24,9 @@ fn frame(rows: &[([f64; 3], usize)]) -> DataFrame {
 
 /// 30 rows: confidences spread over [0.5, 1), every third wrong.
 fn sample() -> DataFrame {
-    let row = |i: usize| ([0.5 + i as f64 / 60.0, 0.3 - i as f64 / 100.0, 0.2 - i as f64 / 150.0], if i % 3 > 0 { 0 } else { 1 + i % 2 });
+    let row = |i: usize| {
+        ([0.5 + i as f64 / 60.0, 0.3 - i as f64 / 100.0, 0.2 - i as f64 / 150.0], if i.is_multiple_of(3) { 1 + i % 2 } else { 0 })
+    };
     frame(&(0..30).map(row).collect::<Vec<_>>())
 }
 
