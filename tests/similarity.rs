@@ -170,33 +170,36 @@ fn intervals_are_as_wide_as_values_of_fresh_examples_vary() -> Result<()> {
     Ok(())
 }
 
-/// Seconds per measure for the 36 same-layer pairs of two captures `[500, 36, 1, 2560]`, everything computed anew for each measure:
-/// `cargo test --test similarity seconds -- --ignored --nocapture`.
+/// Seconds of each measure for the 36 same-layer pairs of two captures `[500, 36, 1, 2560]`, everything computed anew, and milliseconds for one
+/// pair more of layers that are ready: `cargo test --test similarity seconds -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints timings"]
 fn seconds() -> Result<()> {
-    let capture = |base: &Tensor| base + Tensor::randn([500, 36, 2560], (Kind::Float, Device::Cpu));
-    let base = Tensor::randn([500, 36, 2560], (Kind::Float, Device::Cpu));
-    let (a, b) = (capture(&base), capture(&base));
+    let normal = || Tensor::randn([500, 36, 2560], (Kind::Float, Device::Cpu));
+    let base = normal();
+    let (a, b) = (&base + normal(), &base + normal());
     drop(base);
     let layers = |values: &Tensor| (0..36).map(|layer| Representation::new(&values.select(1, layer))).collect::<Result<Vec<_>>>();
-    println!("{:32} {:>8} {:>10}", "measure", "seconds", "layer 0");
-    let all = std::time::Instant::now();
+    let seconds = |pairs: &mut dyn Iterator<Item = (&Representation, &Representation)>, measure: &Measure| -> Result<f64> {
+        let start = std::time::Instant::now();
+        for (left, right) in pairs {
+            measure.compute(left, right)?;
+        }
+        Ok(start.elapsed().as_secs_f64())
+    };
+    println!("{:32} {:>8} {:>18}", "measure", "seconds", "ms per pair more");
     let (kept_a, kept_b) = (layers(&a)?, layers(&b)?);
     let mut shared = 0.0;
     for measure in MEASURES.iter().filter(|measure| measure.name != "cca") {
         let start = std::time::Instant::now();
         let (left, right) = (layers(&a)?, layers(&b)?);
-        let values = left.iter().zip(&right).map(|(left, right)| measure.compute(left, right)).collect::<Result<Vec<_>>>()?;
-        println!("{:32} {:8.2} {:10.4}", measure.name, start.elapsed().as_secs_f64(), values[0]);
-        let start = std::time::Instant::now();
-        for (left, right) in kept_a.iter().zip(&kept_b) {
-            measure.compute(left, right)?;
-        }
-        shared += start.elapsed().as_secs_f64();
+        seconds(&mut left.iter().zip(&right), measure)?;
+        let anew = start.elapsed().as_secs_f64();
+        let more = seconds(&mut left.iter().zip(right.iter().skip(1)), measure)? / 35.0;
+        println!("{:32} {anew:8.2} {:18.2}", measure.name, more * 1e3);
+        shared += seconds(&mut kept_a.iter().zip(&kept_b), measure)?;
     }
-    println!("{:32} {shared:8.2}", "all, parts shared");
-    println!("{:32} {:8.2}", "this test", all.elapsed().as_secs_f64());
+    println!("{:32} {shared:8.2}", "all of them, parts shared");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::representation::{Representation, cosine, double_centred, paired};
+use super::representation::{Representation, double_centred, product, unit};
 use crate::error::{Error, Result};
 
 /// σ of the Gaussian kernel as a multiple of the median distance: Kornblith et al. found 0.4 and 0.8 alike, and 0.2 worse.
@@ -17,10 +17,8 @@ const BANDWIDTH: f64 = 0.8;
 /// # Errors
 /// Another number of examples, fewer than 3, or all examples the same.
 pub fn linear_cka(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("linear CKA", a, b, 3, || {
-        let (k, l) = (a.gram()?, b.gram()?);
-        Ok(cosine(k, l, (k, l), "no variance")?.clamp(0.0, 1.0))
-    })
+    let value = product(("linear CKA", 0), a, b, 3, |one| unit(one.gram()?, one.gram()?))?;
+    Ok(value.max(0.0))
 }
 
 /// Debiased linear centred kernel alignment, in [-1, 1], about 0 for independent data.
@@ -31,10 +29,7 @@ pub fn linear_cka(a: &Representation, b: &Representation) -> Result<f64> {
 /// # Errors
 /// Another number of examples, fewer than 4, all examples the same, or inner products of different examples that do not vary.
 pub fn debiased_cka(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("debiased CKA", a, b, 4, || {
-        let (k, l) = (a.gram()?, b.gram()?);
-        u_cosine(k, l)
-    })
+    product(("debiased CKA", 0), a, b, 4, |one| u_centred(one.gram()?))
 }
 
 /// Centred kernel alignment with the Gaussian kernel, in [0, 1].
@@ -45,10 +40,11 @@ pub fn debiased_cka(a: &Representation, b: &Representation) -> Result<f64> {
 /// # Errors
 /// As [`linear_cka`]; half of the examples or more the same, so that the median distance is 0.
 pub fn rbf_cka(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("RBF CKA", a, b, 3, || {
-        let (k, l) = (gaussian(a)?, gaussian(b)?);
-        Ok(cosine(&double_centred(&k), &double_centred(&l), (&k, &l), "no variance")?.clamp(0.0, 1.0))
-    })
+    let centred = |one: &Representation| {
+        let kernel = gaussian(one)?;
+        unit(&double_centred(&kernel), &kernel)
+    };
+    Ok(product(("RBF CKA", 0), a, b, 3, centred)?.max(0.0))
 }
 
 /// [`rbf_cka`] with the unbiased estimator of [`debiased_cka`], in [-1, 1], about 0 for independent data.
@@ -56,22 +52,17 @@ pub fn rbf_cka(a: &Representation, b: &Representation) -> Result<f64> {
 /// # Errors
 /// As [`rbf_cka`] and [`debiased_cka`].
 pub fn debiased_rbf_cka(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("debiased RBF CKA", a, b, 4, || u_cosine(&gaussian(a)?, &gaussian(b)?))
-}
-
-/// The cosine of two matrices `[example, example]` after U-centring.
-pub(super) fn u_cosine(a: &Tensor, b: &Tensor) -> Result<f64> {
-    cosine(&u_centred(a), &u_centred(b), (a, b), "no variance between different examples")
+    product(("debiased RBF CKA", 0), a, b, 4, |one| u_centred(&gaussian(one)?))
 }
 
 /// `m_ij - Σ_k m_ik / (n - 2) - Σ_k m_kj / (n - 2) + Σ_kl m_kl / ((n - 1)(n - 2))` off the diagonal, 0 on it, sums without the diagonal
-/// (Székely and Rizzo 2014). Needs at least 4 examples.
-fn u_centred(matrix: &Tensor) -> Tensor {
+/// (Székely and Rizzo 2014); of norm 1. Needs at least 4 examples.
+pub(super) fn u_centred(matrix: &Tensor) -> Result<Tensor> {
     let n = matrix.size().first().map_or(0.0, |&n| n as f64);
     let bare = matrix.copy().fill_diagonal_(0.0, false);
     let sum = |axis: i64| bare.sum_dim_intlist([axis].as_slice(), true, Kind::Double) / (n - 2.0);
     let all = bare.sum(Kind::Double) / ((n - 1.0) * (n - 2.0));
-    (&bare - sum(0) - sum(1) + all).fill_diagonal_(0.0, false)
+    unit(&(&bare - sum(0) - sum(1) + all).fill_diagonal_(0.0, false), &bare)
 }
 
 fn gaussian(of: &Representation) -> Result<Tensor> {

@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::cka::{u_cosine, upper};
-use super::representation::{Representation, cosine, double_centred, paired};
+use super::cka::{u_centred, upper};
+use super::representation::{Representation, double_centred, product, unit};
 use crate::error::{Error, Result};
 
 /// Distance correlation, in [0, 1]; in the limit of many examples 0 only where the two are independent.
@@ -14,10 +14,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Another number of examples, fewer than 3, or all examples the same.
 pub fn distance_correlation(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("distance correlation", a, b, 3, || {
-        let (d, e) = (a.distances()?, b.distances()?);
-        Ok(cosine(&double_centred(d), &double_centred(e), (d, e), "no variance")?.max(0.0).sqrt())
-    })
+    let centred = |one: &Representation| unit(&double_centred(one.distances()?), one.distances()?);
+    Ok(product(("distance correlation", 0), a, b, 3, centred)?.max(0.0).sqrt())
 }
 
 /// Bias-corrected squared distance correlation, in [-1, 1], about 0 for independent data.
@@ -28,7 +26,7 @@ pub fn distance_correlation(a: &Representation, b: &Representation) -> Result<f6
 /// # Errors
 /// Another number of examples, fewer than 4, or distances that do not vary.
 pub fn debiased_distance_correlation(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("debiased distance correlation", a, b, 4, || u_cosine(a.distances()?, b.distances()?))
+    product(("debiased distance correlation", 0), a, b, 4, |one| u_centred(one.distances()?))
 }
 
 /// Representational similarity analysis: Pearson's correlation of the two lists of distances, in [-1, 1], about 0 for independent data.
@@ -38,7 +36,7 @@ pub fn debiased_distance_correlation(a: &Representation, b: &Representation) -> 
 /// # Errors
 /// Another number of examples, fewer than 3, all examples the same, or all equally far from each other.
 pub fn rsa_pearson(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("RSA", a, b, 3, || pearson(&upper(a.distances()?), &upper(b.distances()?)))
+    product(("RSA", 0), a, b, 3, |one| standard(one.distances()?))
 }
 
 /// [`rsa_pearson`] with Spearman's rank correlation: only the order of the distances counts; equal ones share their mean rank.
@@ -46,7 +44,7 @@ pub fn rsa_pearson(a: &Representation, b: &Representation) -> Result<f64> {
 /// # Errors
 /// As [`rsa_pearson`].
 pub fn rsa_spearman(a: &Representation, b: &Representation) -> Result<f64> {
-    paired("RSA", a, b, 3, || pearson(&ranks(&upper(a.distances()?)), &ranks(&upper(b.distances()?))))
+    product(("rank RSA", 0), a, b, 3, |one| standard(&ranks(one.distances()?)))
 }
 
 /// Mutual k nearest neighbours: the mean share of an example's `k` nearest that are the same in both, in [0, 1]; by chance k / (n - 1).
@@ -59,25 +57,28 @@ pub fn mutual_neighbours(a: &Representation, b: &Representation, k: usize) -> Re
     if k == 0 {
         return Err(Error::input("mutual nearest neighbours: 0 neighbours asked for, give at least 1"));
     }
-    paired("mutual nearest neighbours", a, b, k + 2, || {
-        let near = |of: &Representation| -> Result<Tensor> {
-            let others = of.distances()?.copy().fill_diagonal_(f64::INFINITY, false);
-            let (_, order) = others.sort_stable(true, 1, false);
-            Ok(others.zeros_like().scatter_value(1, &order.narrow(1, 0, k as i64), 1.0))
-        };
-        Ok((near(a)? * near(b)?).sum(Kind::Double).double_value(&[]) / (a.examples() * k) as f64)
+    product(("mutual nearest neighbours", k), a, b, k + 2, |one| {
+        let others = one.distances()?.copy().fill_diagonal_(f64::INFINITY, false);
+        let (_, order) = others.sort_stable(true, 1, false);
+        let near = others.zeros_like().scatter_value(1, &order.narrow(1, 0, k as i64), 1.0);
+        unit(&near, &near)
     })
 }
 
-fn pearson(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let centred = |values: &Tensor| values - values.mean(Kind::Double);
-    cosine(&centred(a), &centred(b), (a, b), "examples equally far from each other")
+/// Off the diagonal less its mean, 0 on it, of norm 1: the inner product of two is Pearson's correlation over pairs of examples.
+fn standard(symmetric: &Tensor) -> Result<Tensor> {
+    let n = symmetric.size().first().map_or(0.0, |&n| n as f64);
+    let mean = symmetric.sum(Kind::Double) / (n * (n - 1.0));
+    unit(&(symmetric - mean).fill_diagonal_(0.0, false), symmetric)
 }
 
-/// Ranks from 1; equal values share their mean rank.
-fn ranks(values: &Tensor) -> Tensor {
-    let (sorted, order) = values.sort(0, false);
+/// Ranks from 1 of what stands above the diagonal, mirrored below it, 0 on it; equal values share their mean rank.
+fn ranks(symmetric: &Tensor) -> Tensor {
+    let (sorted, order) = upper(symmetric).sort(0, false);
     let (_, group, counts) = sorted.unique_consecutive(true, true, 0);
     let mean = counts.cumsum(0, Kind::Double) - (counts - 1) / 2.0;
-    values.zeros_like().scatter(0, &order, &mean.index_select(0, &group))
+    let ranks = sorted.zeros_like().scatter(0, &order, &mean.index_select(0, &group));
+    let above = symmetric.ones_like().triu(1).to_kind(Kind::Bool);
+    let half = symmetric.zeros_like().masked_scatter(&above, &ranks);
+    &half + half.tr()
 }

@@ -1,6 +1,7 @@
 //! One representation with what the measures need of it, each part computed once.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 
 use tch::{Kind, Tensor};
 
@@ -14,8 +15,8 @@ const MOST: i64 = 10_000;
 /// The vectors of some examples, `[example, hidden]`, made ready to be compared with others.
 ///
 /// Most measures depend on the vectors only through inner products between examples, so they are computed from the Gram matrix
-/// `[example, example]` and never form `[hidden, hidden]`. The Gram matrix, the distances and the principal directions are computed at the
-/// first need and kept: make one `Representation` per layer when comparing all layers with all. Everything is computed in f64, without
+/// `[example, example]` and never form `[hidden, hidden]`. What a measure needs of one side alone (Gram matrix, distances, ranks, principal
+/// directions) is computed at the first need and kept: make one `Representation` per layer when comparing all layers with all. Everything is computed in f64, without
 /// gradients, on the tensor's device.
 #[derive(Debug)]
 pub struct Representation {
@@ -23,7 +24,11 @@ pub struct Representation {
     gram: OnceCell<Tensor>,
     distances: OnceCell<Tensor>,
     basis: OnceCell<Basis>,
+    features: RefCell<HashMap<Feature, Tensor>>,
 }
+
+/// The measure that reads a matrix, and its number of neighbours or 0.
+type Feature = (&'static str, usize);
 
 /// Left singular vectors `[example, direction]` of the centred values, greatest first, and their singular values; as many as its rank.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ impl Representation {
     }
 
     fn of(values: Tensor) -> Self {
-        Self { values, gram: OnceCell::new(), distances: OnceCell::new(), basis: OnceCell::new() }
+        Self { values, gram: OnceCell::new(), distances: OnceCell::new(), basis: OnceCell::new(), features: RefCell::default() }
     }
 
     /// The vectors, `[example, hidden]`, as given.
@@ -131,6 +136,7 @@ impl Representation {
         copied(&self.gram, &permuted.gram, both);
         copied(&self.distances, &permuted.distances, both);
         copied(&self.basis, &permuted.basis, |basis| Basis { vectors: rows(&basis.vectors), singular: basis.singular.shallow_clone() });
+        permuted.features.replace(self.features.borrow().iter().map(|(name, matrix)| (*name, both(matrix))).collect());
         permuted
     }
 
@@ -166,18 +172,38 @@ pub(super) fn paired<T>(name: &str, a: &Representation, b: &Representation, leas
     door(name, || tch::no_grad(f))
 }
 
-/// `<a, b> / (|a| |b|)` of two matrices: a numeric error where one of them is nothing beside the `scale` it was computed from.
-pub(super) fn cosine(a: &Tensor, b: &Tensor, scale: (&Tensor, &Tensor), what: &str) -> Result<f64> {
-    let norm = |matrix: &Tensor| (matrix * matrix).sum(Kind::Double).double_value(&[]).sqrt();
-    let (a_norm, b_norm) = (norm(a), norm(b));
-    for (name, norm, scale) in [("first", a_norm, norm(scale.0)), ("second", b_norm, norm(scale.1))] {
-        if norm.is_nan() || norm <= 1e-12 * scale {
-            return Err(Error::numeric(format!(
-                "the {name} representation has {what}, so that nothing can be compared: give other examples"
-            )));
+/// The inner product of one matrix `[example, example]` of each, of norm 1; `feature` makes it, and it is kept under `name`.
+pub(super) fn product(
+    name: Feature,
+    a: &Representation,
+    b: &Representation,
+    least: usize,
+    feature: impl Fn(&Representation) -> Result<Tensor>,
+) -> Result<f64> {
+    paired(name.0, a, b, least, || {
+        let of = |representation: &Representation, which: &str| -> Result<Tensor> {
+            if let Some(kept) = representation.features.borrow().get(&name) {
+                return Ok(kept.shallow_clone());
+            }
+            let matrix = feature(representation).map_err(|error| error.context(format_args!("the {which} representation")))?;
+            representation.features.borrow_mut().insert(name, matrix.shallow_clone());
+            Ok(matrix)
+        };
+        let (a, b) = (of(a, "first")?, of(b, "second")?);
+        Ok(a.reshape([-1]).dot(&b.reshape([-1])).double_value(&[]).clamp(-1.0, 1.0))
+    })
+}
+
+/// A matrix divided by its Frobenius norm: a numeric error where that is nothing beside the matrix `before` it was centred.
+pub(super) fn unit(matrix: &Tensor, before: &Tensor) -> Result<Tensor> {
+    let norm = |matrix: &Tensor| matrix.square().sum(Kind::Double).double_value(&[]).sqrt();
+    let own = norm(matrix);
+    match own > 1e-12 * norm(before) {
+        true => Ok(matrix / own),
+        false => {
+            Err(Error::numeric("its examples are all equally far from each other, so that nothing can be compared: give other examples"))
         }
     }
-    Ok(((a / a_norm) * (b / b_norm)).sum(Kind::Double).double_value(&[]).clamp(-1.0, 1.0))
 }
 
 fn constant() -> Error {
