@@ -52,7 +52,7 @@
 //! | [`activations`] | capture, and its files |
 //! | [`adapter`] | LoRA, and PEFT's files |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
-//! | [`metric`], [`table`], [`figure`] | frames in; numbers, tables and pictures out |
+//! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
 //!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
@@ -91,6 +91,7 @@ pub mod progress;
 pub mod prompt;
 mod random;
 pub mod similarity;
+pub mod statistics;
 pub mod table;
 pub mod tokenizer;
 pub mod train;

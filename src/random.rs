@@ -65,6 +65,13 @@ impl Random {
     }
 }
 
+/// The number below which a `share` of the sorted draws lie, between the two that enclose it (as numpy's default).
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * sorted.len().saturating_sub(1) as f64;
+    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
+}
+
 /// One step of SplitMix64 (Steele, Lea and Flood 2014).
 fn split_mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -110,6 +117,13 @@ mod tests {
             counts[Random::new(seed, "split", 0).choose(1, 10)[0]] += 1;
         }
         assert!(counts.iter().all(|&count| count.abs_diff(1_000) < 150), "{counts:?}");
+    }
+
+    #[test]
+    fn quantiles_by_hand() {
+        let sorted = [1.0, 2.0, 4.0, 8.0, 16.0];
+        assert_eq!([0.0, 0.25, 0.5, 0.625, 1.0].map(|share| quantile(&sorted, share)), [1.0, 2.0, 4.0, 6.0, 16.0]);
+        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]

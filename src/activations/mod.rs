@@ -1,12 +1,14 @@
 //! Activations: what flows through a model, owned, with named axes.
 
 mod capture;
+mod compare;
 mod file;
 
 use polars::prelude::*;
 use tch::{Kind, Tensor};
 
 pub use capture::{Capture, Plan, Positions, capture};
+pub use compare::{Tokens, compare_methods};
 
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
@@ -140,28 +142,8 @@ impl Activations {
     /// The two do not hold the same examples, hook points or positions; an activation is zero or NaN.
     pub fn asim(&self, other: &Self) -> Result<DataFrame> {
         door("asim", || {
-            if self.hook_points != other.hook_points {
-                let shown =
-                    |paths: &[String]| paths.first().map(|path| format!("{} paths from `{path}` on", paths.len())).unwrap_or_default();
-                return Err(Error::input(format!(
-                    "the two hold different hook points: {} and {}",
-                    shown(&self.hook_points),
-                    shown(&other.hook_points)
-                )));
-            }
-            if self.positions != other.positions {
-                return Err(Error::input(format!(
-                    "one holds the positions {:?}, the other {:?}: capture both at the same",
-                    self.positions, other.positions
-                )));
-            }
-            let queries =
-                |activations: &Self| activations.responses.rows().iter().map(|row| row.prompt.example.query.clone()).collect::<Vec<_>>();
-            if queries(self) != queries(other) {
-                return Err(Error::input(
-                    "the two hold activations of different examples, or in another order: capture both for the same queries",
-                ));
-            }
+            compare::same_points(self, other)?;
+            compare::same_examples(self, other, Tokens::Last)?;
             let mut total = vec![0f64; self.hook_points.len()];
             for index in 0..self.examples() {
                 let tokens = self.lengths[index].min(other.lengths[index]) as i64;

@@ -2,7 +2,7 @@
 
 use polars::prelude::DataFrame;
 
-use super::{confidence, correct};
+use super::read::{confidence, correct, numbers};
 use crate::error::Result;
 
 /// Share of rows whose `correct` is true, in [0, 1]; higher is better.
@@ -22,6 +22,28 @@ pub fn accuracy(frame: &DataFrame) -> Result<f64> {
 pub fn mean_confidence(frame: &DataFrame) -> Result<f64> {
     let confidence = confidence(frame)?;
     Ok(confidence.iter().sum::<f64>() / confidence.len() as f64)
+}
+
+/// Mean negative log-likelihood of the gold answer: the mean of `nll`, in [0, ∞) nats; lower is better.
+///
+/// # Errors
+/// An input error when the column is missing, not floating point, has nulls or negative values, or there are no rows; a numeric error on NaN.
+pub fn mean_nll(frame: &DataFrame) -> Result<f64> {
+    mean(frame, "nll")
+}
+
+/// Mean of `entropy`, in [0, ∞) nats: how undecided the answers are.
+///
+/// # Errors
+/// As [`mean_nll`].
+pub fn mean_entropy(frame: &DataFrame) -> Result<f64> {
+    mean(frame, "entropy")
+}
+
+fn mean(frame: &DataFrame, name: &str) -> Result<f64> {
+    // The entropy of a sure answer may be rounded to just below 0.
+    let values = numbers(frame, name, (-1e-12, f64::INFINITY))?;
+    Ok((values.iter().sum::<f64>() / values.len() as f64).max(0.0))
 }
 
 #[cfg(test)]

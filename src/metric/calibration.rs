@@ -4,7 +4,8 @@ use std::fmt;
 
 use polars::prelude::*;
 
-use super::{confidence, correct};
+use super::read::{Labels, confidence, correct};
+use crate::compat::Compat;
 use crate::error::{Error, Result};
 
 /// How confidences in [0, 1] are put into bins. An ECE means little without it: name it beside the number.
@@ -18,12 +19,20 @@ pub enum Binning {
     /// row more (as `numpy.array_split`). Equal confidences stay together, in the earlier of the bins they would fall into, so
     /// that the order of rows cannot change the result. Needs at least `n` rows.
     EqualMass(usize),
-    /// The authors' bins of equal count: `rows / n` rows each, rounded down, the last takes the remainder, equal confidences
+    /// The authors' bins of equal count ([`Compat::Paper`]): `rows / n` rows each, rounded down, the last takes the remainder, equal confidences
     /// in the order of their rows; a single bin when there are fewer rows than bins.
     Paper(usize),
 }
 
 impl Binning {
+    /// The bins a paper's "ECE" is over: 15 of equal width, the textbook's; under [`Compat::Paper`] the authors' 15 of equal count.
+    pub fn standard(compat: Compat) -> Self {
+        match compat {
+            Compat::Corrected => Self::EqualWidth(15),
+            Compat::Paper => Self::Paper(15),
+        }
+    }
+
     /// The number of bins asked for.
     pub fn bins(self) -> usize {
         match self {
@@ -64,9 +73,46 @@ impl fmt::Display for Binning {
 /// An input error when `correct` (boolean) or `confidence` (floating point) is missing, of another type, has nulls or values
 /// outside [0, 1], when there are no rows or no bins, or fewer rows than equal-mass bins; a numeric error on NaN.
 pub fn ece(frame: &DataFrame, binning: Binning) -> Result<f64> {
-    let bins = bin(frame, binning)?;
-    let rows: usize = bins.iter().map(|bin| bin.count).sum();
-    Ok(bins.iter().map(|bin| (bin.correct - bin.confidence).abs()).sum::<f64>() / rows as f64)
+    Ok(expected(&bin(scored(frame)?, binning)?))
+}
+
+/// Maximum calibration error, in [0, 1]; lower is better: `max_b |accuracy_b − confidence_b|` over the bins that hold rows (Naeini et al. 2015).
+///
+/// A bin of few rows decides it: read it beside the counts of [`calibration`].
+///
+/// # Errors
+/// As [`ece`].
+pub fn mce(frame: &DataFrame, binning: Binning) -> Result<f64> {
+    let bins = bin(scored(frame)?, binning)?;
+    Ok(bins.iter().filter(|bin| bin.count > 0).map(|bin| (bin.correct - bin.confidence).abs() / bin.count as f64).fold(0.0, f64::max))
+}
+
+/// Root mean square calibration error, in [0, 1]; lower is better: `√ Σ_b (n_b / n) (accuracy_b − confidence_b)²` (Hendrycks et al. 2019).
+///
+/// # Errors
+/// As [`ece`].
+pub fn rmsce(frame: &DataFrame, binning: Binning) -> Result<f64> {
+    let bins = bin(scored(frame)?, binning)?;
+    let squares = bins.iter().filter(|bin| bin.count > 0).map(|bin| (bin.correct - bin.confidence).powi(2) / bin.count as f64);
+    Ok((squares.sum::<f64>() / rows(&bins) as f64).sqrt())
+}
+
+/// Classwise expected calibration error, in [0, 1]; lower is better: the mean over the labels of the [`ece`] of "it is this label", whose
+/// confidence is `p_<label>` on every row.
+///
+/// `1/K Σ_label Σ_b (n_b / n) |share of gold_b − mean p_b|`. With bins of equal width it is the static calibration error, with bins of
+/// equal count the *adaptive* calibration error of Nixon et al. 2019, whose ranges all weigh the same where `rows` is a multiple of the bins.
+/// (Others call the equal-count ECE of the answer adaptive: that is [`ece`] with [`Binning::EqualMass`].)
+///
+/// # Errors
+/// As [`label_set_accuracy`](super::label_set_accuracy), and those of the bins as [`ece`].
+pub fn classwise_ece(frame: &DataFrame, binning: Binning) -> Result<f64> {
+    let labels = Labels::of(frame)?;
+    let one = |label: usize| -> Result<f64> {
+        let rows = labels.rows().map(|(row, gold)| (row[label], gold == label)).collect();
+        Ok(expected(&bin(rows, binning)?))
+    };
+    Ok((0..labels.names.len()).map(one).sum::<Result<f64>>()? / labels.names.len() as f64)
 }
 
 /// What each bin holds, one row per bin: `bin` (from 0), `lower`, `upper`, `count`, `confidence` and `accuracy` (means over the
@@ -77,7 +123,7 @@ pub fn ece(frame: &DataFrame, binning: Binning) -> Result<f64> {
 /// # Errors
 /// As [`ece`].
 pub fn calibration(frame: &DataFrame, binning: Binning) -> Result<DataFrame> {
-    let bins = bin(frame, binning)?;
+    let bins = bin(scored(frame)?, binning)?;
     let mean = |bin: &Bin, sum: f64| (bin.count > 0).then(|| sum / bin.count as f64);
     Ok(df!(
         "bin" => (0..bins.len() as u32).collect::<Vec<_>>(),
@@ -107,9 +153,21 @@ impl Bin {
     }
 }
 
-fn bin(frame: &DataFrame, binning: Binning) -> Result<Vec<Bin>> {
+fn rows(bins: &[Bin]) -> usize {
+    bins.iter().map(|bin| bin.count).sum()
+}
+
+fn expected(bins: &[Bin]) -> f64 {
+    bins.iter().map(|bin| (bin.correct - bin.confidence).abs()).sum::<f64>() / rows(bins) as f64
+}
+
+/// `confidence` and `correct` of each row.
+fn scored(frame: &DataFrame) -> Result<Vec<(f64, bool)>> {
     let correct = correct(frame)?;
-    let mut rows: Vec<(f64, bool)> = confidence(frame)?.into_iter().zip(correct).collect();
+    Ok(confidence(frame)?.into_iter().zip(correct).collect())
+}
+
+fn bin(mut rows: Vec<(f64, bool)>, binning: Binning) -> Result<Vec<Bin>> {
     let bins = binning.bins();
     if bins == 0 {
         return Err(Error::input("calibration needs at least one bin, 0 asked for"));

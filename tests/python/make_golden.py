@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import golden_evidence
 import numpy
 import peft
 import safetensors.torch
@@ -521,6 +522,7 @@ def write_all(root):
     for name in WITH_TRAINING:
         write_training(root, name)
     write_calibration(root)
+    golden_evidence.write(root)
     (root / "README.md").write_text(readme())
 
 

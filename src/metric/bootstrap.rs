@@ -1,0 +1,54 @@
+//! How much a metric would vary over other examples.
+
+use polars::prelude::*;
+
+use super::Metric;
+use super::read::named;
+use crate::error::{Error, Result};
+use crate::random::{Random, quantile};
+
+/// A metric's value with its bootstrap interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// Over all rows.
+    pub value: f64,
+    /// Lower end.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+    /// Standard deviation of the draws, which estimates the standard error.
+    pub std: f64,
+    /// Share of such intervals that should hold the true value.
+    pub level: f64,
+}
+
+impl Metric {
+    /// Percentile bootstrap interval at `level` (Efron 1979): the metric of `draws` frames of as many rows, drawn with repetition.
+    ///
+    /// Binned errors are biased upwards, the more the fewer rows a bin has, and their draws once more: such an interval may lie above the value.
+    /// One seed draws the same rows for every metric.
+    ///
+    /// # Errors
+    /// As the metric, on the frame or on a draw; fewer than 2 draws, or a level outside (0, 1).
+    pub fn bootstrap(&self, frame: &DataFrame, draws: usize, level: f64, seed: u64) -> Result<Interval> {
+        if draws < 2 || !(level > 0.0 && level < 1.0) {
+            let given = format!("got {draws} and {level}");
+            return Err(Error::input(format!("an interval needs at least 2 draws and a level in (0, 1), such as 999 and 0.95; {given}")));
+        }
+        let value = self.compute(frame)?;
+        let read = frame.select(named(frame, self.columns))?;
+        let rows = read.height();
+        let mut random = Random::new(seed, "bootstrap", 0);
+        let mut found = (0..draws)
+            .map(|_| {
+                let drawn: Vec<IdxSize> = (0..rows).map(|_| random.below(rows) as IdxSize).collect();
+                self.compute(&read.take(&IdxCa::from_vec("row".into(), drawn))?)
+            })
+            .collect::<Result<Vec<_>>>()
+            .map_err(|error| error.context("a bootstrap draw"))?;
+        found.sort_by(f64::total_cmp);
+        let mean = found.iter().sum::<f64>() / draws as f64;
+        let std = (found.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (draws - 1) as f64).sqrt();
+        Ok(Interval { value, lower: quantile(&found, (1.0 - level) / 2.0), upper: quantile(&found, (1.0 + level) / 2.0), std, level })
+    }
+}

@@ -1,0 +1,41 @@
+//! Confidences as the authors' code has them.
+
+use polars::prelude::*;
+
+use super::read::{Labels, numbers};
+use crate::compat::Compat;
+use crate::error::Result;
+
+/// The frame with `correct`, `confidence` and `entropy` of its labels as `compat` wants them.
+///
+/// [`Compat::Corrected`] leaves the frame of [`evaluate`](crate::evaluate::evaluate) as it is: probabilities among the labels. Under
+/// [`Compat::Paper`] they are as in the authors' `calculate_metrics`: the softmax *of the probabilities* `q = p_<label> · label_mass` over the
+/// whole vocabulary, so that two labels never reach more than 0.731, the entropy of that, and ties of the gold label count as correct.
+/// With [`Binning::Paper`](super::Binning::Paper), [`ece`](super::ece) then is the authors' label ECE. (Their top-1 ECE needs the ten
+/// likeliest tokens, which the frame does not hold.)
+///
+/// # Errors
+/// Under [`Compat::Paper`], those of [`label_set_accuracy`](super::label_set_accuracy), and a `label_mass` that is missing or outside [0, 1].
+pub fn as_reported(frame: &DataFrame, compat: Compat) -> Result<DataFrame> {
+    if compat == Compat::Corrected {
+        return Ok(frame.clone());
+    }
+    let labels = Labels::of(frame)?;
+    // The mass is a sum of rounded probabilities.
+    let mass = numbers(frame, "label_mass", (0.0, 1.0 + 1e-6))?;
+    let soft: Vec<Vec<f64>> = labels.probabilities.iter().zip(mass).map(|(row, mass)| softmax(row, mass)).collect();
+    let correct = labels.rows().map(|(row, gold)| row.iter().all(|&other| row[gold] >= other)).collect::<Vec<_>>();
+    let confidence = soft.iter().map(|row| row.iter().copied().fold(0.0, f64::max)).collect::<Vec<_>>();
+    let entropy = soft.iter().map(|row| -row.iter().map(|p| p * (p + 1e-10).ln()).sum::<f64>()).collect::<Vec<_>>();
+    let mut changed = frame.clone();
+    changed.with_column(Column::new("correct".into(), correct))?;
+    changed.with_column(Column::new("confidence".into(), confidence))?;
+    changed.with_column(Column::new("entropy".into(), entropy))?;
+    Ok(changed)
+}
+
+fn softmax(row: &[f64], mass: f64) -> Vec<f64> {
+    let exponentials: Vec<f64> = row.iter().map(|p| (p * mass).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}

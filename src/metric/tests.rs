@@ -1,0 +1,191 @@
+//! What every entry of the table declares.
+
+use super::read::Labels;
+use super::*;
+use crate::compat::Compat;
+
+/// All columns of [`evaluate`](crate::evaluate::evaluate) that metrics read, from the probabilities of three labels and the gold one's place.
+fn frame(rows: &[([f64; 3], usize)]) -> DataFrame {
+    let best = |row: &[f64; 3]| (0..3).fold(0, |best, place| if row[place] > row[best] { place } else { best });
+    let of = |name: usize| rows.iter().map(|(row, _)| row[name]).collect::<Vec<_>>();
+    df!(
+        "gold" => rows.iter().map(|(_, gold)| ["a", "b", "c"][*gold]).collect::<Vec<_>>(),
+        "correct" => rows.iter().map(|(row, gold)| best(row) == *gold).collect::<Vec<_>>(),
+        "confidence" => rows.iter().map(|(row, _)| row[best(row)]).collect::<Vec<_>>(),
+        "nll" => rows.iter().map(|(row, gold)| -row[*gold].ln()).collect::<Vec<_>>(),
+        "entropy" => rows.iter().map(|(row, _)| -row.iter().map(|p| if *p > 0.0 { p * p.ln() } else { 0.0 }).sum::<f64>()).collect::<Vec<_>>(),
+        "label_mass" => vec![0.8; rows.len()],
+        "p_a" => of(0),
+        "p_b" => of(1),
+        "p_c" => of(2),
+    )
+    .unwrap()
+}
+
+/// 30 rows: confidences spread over [0.5, 1), every third wrong.
+fn sample() -> DataFrame {
+    let row = |i: usize| {
+        ([0.5 + i as f64 / 60.0, 0.3 - i as f64 / 100.0, 0.2 - i as f64 / 150.0], if i.is_multiple_of(3) { 1 + i % 2 } else { 0 })
+    };
+    frame(&(0..30).map(row).collect::<Vec<_>>())
+}
+
+#[test]
+fn every_metric_keeps_what_its_entry_says() {
+    let best = frame(&[([1.0, 0.0, 0.0], 0); 15]);
+    // Sure of another label, undecided between two others, sure of the other of two.
+    let wrong = frame(&[([1.0, 0.0, 0.0], 1); 15]);
+    let worst = [wrong.drop("p_c").unwrap(), frame(&[([0.5, 0.5, 0.0], 2); 15]), wrong];
+    for (place, metric) in METRICS.iter().enumerate() {
+        let name = metric.name;
+        assert!(METRICS[..place].iter().all(|earlier| earlier.name != name), "{name} is there twice");
+        assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{name}");
+        assert!(!metric.unit.is_empty() && !metric.what.is_empty() && metric.range.0 < metric.range.1, "{name}");
+        assert_eq!(Metric::named(name).unwrap().name, name);
+        let (low, high) = metric.range;
+        let value = metric.compute(&sample()).unwrap();
+        assert!((low..=high).contains(&value), "{name}: {value}");
+        let (good, bad) = (metric.compute(&best).unwrap(), worst.each_ref().map(|worst| metric.compute(worst).unwrap()));
+        match metric.direction {
+            Direction::Higher => assert_eq!((good, bad.into_iter().fold(1.0, f64::min)), (high, low), "{name}"),
+            Direction::Lower => assert_eq!((good, bad.into_iter().fold(0.0, f64::max)), (low, high), "{name}"),
+            Direction::Neutral => {}
+        }
+        for &column in metric.columns {
+            let lacking = sample().drop_many(read::named(&sample(), &[column]));
+            let error = metric.compute(&lacking).unwrap_err().to_string();
+            assert!(error.contains(&format!("no column `{column}`; it has")), "{name}: {error}");
+            let error = metric.compute(&sample().head(Some(0))).unwrap_err();
+            assert!(error.is_input() && error.to_string().contains("no rows"), "{name}: {error}");
+        }
+        // It reads no column that it does not name.
+        let named = sample().select(read::named(&sample(), metric.columns)).unwrap();
+        assert_eq!(metric.compute(&named).unwrap(), value, "{name}");
+        let interval = metric.bootstrap(&sample(), 50, 0.9, 0).unwrap();
+        assert!(interval.value == value && interval.lower < interval.upper && interval.std > 0.0, "{name}: {interval:?}");
+        assert!((low..=high).contains(&interval.lower) && (low..=high).contains(&interval.upper), "{name}: {interval:?}");
+    }
+    assert!(Metric::named("acc").unwrap_err().to_string().contains("there are accuracy, "));
+}
+
+#[test]
+fn label_metrics_by_hand() {
+    let frame = frame(&[([0.5, 0.5, 0.0], 1), ([0.2, 0.3, 0.5], 0), ([0.6, 0.3, 0.1], 0), ([0.4, 0.4, 0.2], 2)]);
+    // The first is a tie: the answer given is the other label.
+    assert_eq!((accuracy(&frame).unwrap(), label_set_accuracy(&frame).unwrap()), (0.25, 0.5));
+    assert_eq!([1, 2, 3].map(|k| top_k(&frame, k).unwrap()), [0.5, 0.5, 1.0]);
+    let expected = (0.5 + (0.64 + 0.09 + 0.25) + (0.16 + 0.09 + 0.01) + (0.16 + 0.16 + 0.64)) / 4.0;
+    assert!((brier(&frame).unwrap() - expected).abs() < 1e-12);
+    // One bin for each label: |1/2 - .425|, |1/4 - .375|, |1/4 - .2|.
+    let expected = (0.075 + 0.125 + 0.05) / 3.0;
+    assert!((classwise_ece(&frame, Binning::EqualMass(1)).unwrap() - expected).abs() < 1e-12);
+    for k in [0, 4] {
+        assert!(top_k(&frame, k).unwrap_err().to_string().contains("ask for 1 to 3"));
+    }
+    let changed = |name: &str, column: Column| {
+        let mut changed = frame.clone();
+        changed.with_column(column.with_name(name.into())).unwrap();
+        brier(&changed).unwrap_err().to_string()
+    };
+    assert!(changed("gold", Column::new("".into(), ["a", "b", "d", "a"])).contains("\"d\" in row 2, which is none of"));
+    assert!(changed("gold", Column::new("".into(), [0, 1, 2, 0])).contains("must hold text"));
+    assert!(changed("p_a", Column::new("".into(), [0.5, 0.2, 0.6, 0.5])).contains("in row 3, not to 1"));
+    assert!(changed("p_a", Column::new("".into(), [0.5, f64::NAN, 0.6, 0.4])).contains("NaN in row 1"));
+}
+
+#[test]
+fn the_authors_confidences_by_hand() {
+    let frame = frame(&[([0.75, 0.25, 0.0], 0), ([0.5, 0.5, 0.0], 1)]);
+    assert!(as_reported(&frame, Compat::Corrected).unwrap().equals(&frame));
+    let paper = as_reported(&frame, Compat::Paper).unwrap();
+    let numbers = |name: &str| paper.column(name).unwrap().f64().unwrap().to_vec();
+    // Softmax of (0.6, 0.2, 0) and of (0.4, 0.4, 0).
+    let [first, second] = [0.6f64.exp() / (0.6f64.exp() + 0.2f64.exp() + 1.0), 0.4f64.exp() / (2.0 * 0.4f64.exp() + 1.0)];
+    assert!((numbers("confidence")[0].unwrap() - first).abs() < 1e-12 && (numbers("confidence")[1].unwrap() - second).abs() < 1e-12);
+    assert_eq!(accuracy(&paper).unwrap(), 1.0);
+    assert!((ece(&paper, Binning::standard(Compat::Paper)).unwrap() - (1.0 - (first + second) / 2.0)).abs() < 1e-12);
+    let error = as_reported(&frame.drop("label_mass").unwrap(), Compat::Paper).unwrap_err().to_string();
+    assert!(error.contains("no column `label_mass`"), "{error}");
+}
+
+#[test]
+fn a_temperature_is_found_and_undone() {
+    let frame = sample();
+    let fitted = fit_temperature(&frame).unwrap();
+    assert!(fitted.nll_after <= fitted.nll_before && (fitted.nll_before - mean_nll(&frame).unwrap()).abs() < 1e-12);
+    let scaled = with_temperature(&frame, fitted.value).unwrap();
+    for value in [mean_nll(&scaled).unwrap(), Labels::of(&scaled).unwrap().mean(|row, gold| -row[gold].ln())] {
+        assert!((value - fitted.nll_after).abs() < 1e-12);
+    }
+    assert!((fit_temperature(&scaled).unwrap().value - 1.0).abs() < 1e-6);
+    // The probabilities of a doubled temperature have half the distance in logs, and their best temperature doubles as well.
+    let doubled = fit_temperature(&with_temperature(&frame, 0.5).unwrap()).unwrap().value;
+    assert!((doubled - 2.0 * fitted.value).abs() < 1e-6, "{doubled}");
+    assert_eq!(accuracy(&scaled).unwrap(), accuracy(&frame).unwrap());
+    assert_ne!(mean_entropy(&scaled).unwrap(), mean_entropy(&frame).unwrap());
+    let fails = |rows: &[([f64; 3], usize)], word: &str| {
+        let error = fit_temperature(&super::tests::frame(rows)).unwrap_err();
+        assert!(error.is_numeric() && error.to_string().contains(word), "{error}");
+    };
+    fails(&[([0.6, 0.3, 0.1], 0), ([0.2, 0.7, 0.1], 1)], "the best temperature is 0");
+    fails(&[([0.6, 0.3, 0.1], 2), ([0.2, 0.7, 0.1], 0)], "no better than an even guess");
+    fails(&[([1.0, 0.0, 0.0], 2)], "probability 0 in row 0");
+    assert!(with_temperature(&frame, 0.0).unwrap_err().to_string().contains("above 0"));
+}
+
+#[test]
+fn bootstrap_draws_repeat_with_their_seed() {
+    let metric = Metric::named("accuracy").unwrap();
+    let one = metric.bootstrap(&sample(), 400, 0.95, 1).unwrap();
+    assert_eq!(one, metric.bootstrap(&sample(), 400, 0.95, 1).unwrap());
+    assert_ne!(one, metric.bootstrap(&sample(), 400, 0.95, 2).unwrap());
+    // The standard error of a share: sqrt(2/3 * 1/3 / 30) = 0.086.
+    assert!((one.std - (2.0f64 / 270.0).sqrt()).abs() < 0.01, "{one:?}");
+    for (draws, level) in [(1, 0.95), (100, 1.0)] {
+        assert!(metric.bootstrap(&sample(), draws, level, 0).unwrap_err().to_string().contains("at least 2 draws"));
+    }
+}
+
+#[test]
+fn bad_columns_are_named() {
+    let bad = |correct: Column, confidence: Column| {
+        let frame = DataFrame::new_infer_height(vec![correct, confidence]).unwrap();
+        ece(&frame, Binning::EqualWidth(2)).unwrap_err()
+    };
+    let right = || Column::new("correct".into(), [true, false]);
+    let sure = || Column::new("confidence".into(), [0.5, 0.6]);
+    let error = bad(right(), Column::new("confidence".into(), [0.5, f64::NAN]));
+    assert!(error.is_numeric() && error.to_string().contains("NaN in row 1"), "{error}");
+    for (error, word) in [
+        (bad(right(), Column::new("confidence".into(), [1.5, 0.5])), "it is 1.5 in row 0"),
+        (bad(right(), Column::new("confidence".into(), [-0.1, 0.5])), "in [0, 1]"),
+        (bad(right(), Column::new("confidence".into(), [f64::INFINITY, 0.5])), "in [0, 1]"),
+        (bad(right(), Column::new("confidence".into(), [None, Some(0.5)])), "no value in row 0"),
+        (bad(right(), Column::new("confidence".into(), ["a", "b"])), "of type str"),
+        (bad(Column::new("correct".into(), [1_i32, 0]), sure()), "of type i32"),
+        (bad(Column::new("correct".into(), [Some(true), None]), sure()), "`correct` has no value in row 1"),
+    ] {
+        assert!(error.is_input() && error.to_string().contains(word), "{error}");
+    }
+    assert!(accuracy(&DataFrame::default()).unwrap_err().to_string().contains("it has no columns"));
+}
+
+#[test]
+fn single_precision_confidences_are_read() {
+    let frame = df!("correct" => [true], "confidence" => [0.25_f32]).unwrap();
+    assert_eq!(ece(&frame, Binning::EqualWidth(15)).unwrap(), 0.75);
+}
+
+#[test]
+fn a_summary_says_what_is_not_defined() {
+    let frame = summary(&sample().head(Some(4))).unwrap();
+    assert_eq!(frame.get_column_names(), ["metric", "value", "unit", "direction", "note"]);
+    let (value, note) = (frame.column("value").unwrap().f64().unwrap(), frame.column("note").unwrap().str().unwrap());
+    assert_eq!(value.len(), METRICS.len());
+    assert_eq!((value.get(0), note.get(0)), (Some(0.5), None));
+    let mass = METRICS.iter().position(|metric| metric.name == "ece_equal_mass_15").unwrap();
+    assert_eq!(value.get(mass), None);
+    assert!(note.get(mass).unwrap().contains("4 rows"));
+    assert_eq!(summary(&df!("correct" => [true]).unwrap()).unwrap().height(), 1);
+    assert!(summary(&df!("right" => [true]).unwrap()).unwrap_err().to_string().contains("it has `right`"));
+}

@@ -1,0 +1,92 @@
+//! Is a value more than chance, and how sure is it? For any measure, by drawing examples.
+
+use tch::Tensor;
+
+use super::{Measure, Representation};
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::random::{Random, quantile};
+
+/// What a measure reads when examples are matched at random.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Null {
+    /// The value of the examples as they belong together.
+    pub value: f64,
+    /// The values of the permutations, in the order they were drawn.
+    pub draws: Vec<f64>,
+    /// `(1 + number of draws that reach the value) / (1 + number of draws)`: one-sided, never 0 (Phipson and Smyth 2010).
+    pub p: f64,
+    /// Mean of the draws: what the measure reads by chance on such data.
+    pub mean: f64,
+}
+
+/// An interval for a measure's value over draws of examples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// The value of all examples.
+    pub value: f64,
+    /// Lower end.
+    pub lower: f64,
+    /// Upper end.
+    pub upper: f64,
+    /// Standard deviation of the draws, which estimates the value's standard error.
+    pub std: f64,
+    /// Share of such intervals that should hold the true value.
+    pub level: f64,
+}
+
+/// Permutation null of `measure`: the examples of `b` are put in a random order `count` times, which leaves each representation as it is
+/// and takes away only what they have to do with each other.
+///
+/// # Errors
+/// As the measure; no permutations asked for.
+pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, count: usize, seed: u64) -> Result<Null> {
+    if count == 0 {
+        return Err(Error::input("a permutation null needs at least one permutation; 999 is usual"));
+    }
+    let value = measure.compute(a, b)?;
+    let mut random = Random::new(seed, "permutation null", 0);
+    let draws = (0..count)
+        .map(|_| door("a permutation", || measure.compute(a, &b.permuted(&rows(&random.order(b.examples()), b)))))
+        .collect::<Result<Vec<_>>>()?;
+    // Rounding differs between orders of one sum; it must not decide whether a draw reaches the value.
+    let reached = draws.iter().filter(|draw| **draw >= value - 1e-12).count();
+    let mean = draws.iter().sum::<f64>() / count as f64;
+    Ok(Null { value, p: (1 + reached) as f64 / (1 + count) as f64, mean, draws })
+}
+
+/// Half-sample bootstrap interval of `measure` at `level`: `count` draws of half of the examples, without repetition.
+///
+/// The variance over halves is that of the value over fresh examples (Politis, Romano and Wolf 1999, with b = n/2). The usual bootstrap,
+/// which draws with repetition, is wrong here: measures that compare examples with each other see a repeated example as a perfect match of
+/// both representations, and independent ones would read far above 0. The interval is `value + (quantiles of the draws - their mean)`, so
+/// that a measure's dependence on the number of examples (the biased ones, CCA) does not shift it, cut to the measure's range.
+///
+/// # Errors
+/// As the measure on half of the examples; fewer than 2 draws, or a level outside (0, 1).
+pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count: usize, level: f64, seed: u64) -> Result<Interval> {
+    if count < 2 || !(level > 0.0 && level < 1.0) {
+        return Err(Error::input(format!(
+            "an interval needs at least 2 draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
+        )));
+    }
+    let value = measure.compute(a, b)?;
+    let mut random = Random::new(seed, "half samples", 0);
+    let mut draws = (0..count)
+        .map(|_| {
+            let chosen = random.choose(a.examples() / 2, a.examples());
+            let half = || measure.compute(&a.some(&rows(&chosen, a)), &b.some(&rows(&chosen, b)));
+            door("a half sample", half).map_err(|error| error.context(format_args!("half of the {} examples", a.examples())))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    draws.sort_by(f64::total_cmp);
+    let mean = draws.iter().sum::<f64>() / count as f64;
+    let std = (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / (count - 1) as f64).sqrt();
+    let end = |share: f64| (value + quantile(&draws, share) - mean).clamp(measure.range.0, measure.range.1);
+    Ok(Interval { value, lower: end((1.0 - level) / 2.0), upper: end((1.0 + level) / 2.0), std, level })
+}
+
+fn rows(order: &[usize], of: &Representation) -> Tensor {
+    let order: Vec<i64> = order.iter().map(|&row| row as i64).collect();
+    Tensor::from_slice(&order).to_device(of.values().device())
+}
