@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use super::peft;
 use crate::error::{Error, Result};
 
 /// Named parameters that are views of one flat tensor: an optimiser's step, a checkpoint and a copy are each one operation.
@@ -43,10 +44,21 @@ impl Parameters {
         &self.entries
     }
 
+    /// A parameter by name, if it is there.
+    pub fn find(&self, name: &str) -> Option<Tensor> {
+        self.entries.iter().find(|(entry, _)| entry == name).map(|(_, tensor)| tensor.shallow_clone())
+    }
+
     /// A parameter by name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
-        let entry = self.entries.iter().find(|(entry, _)| entry == name);
-        entry.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
+        self.find(name).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
+    }
+
+    /// The modules that parameters belong to, in their order.
+    pub fn sites(&self) -> Vec<&str> {
+        let mut sites: Vec<&str> = self.entries.iter().filter_map(|(name, _)| peft::site_of(name)).collect();
+        sites.dedup();
+        sites
     }
 
     pub fn duplicate(&self) -> Result<Self> {
