@@ -97,19 +97,15 @@ impl Settings {
     pub fn per_module(&mut self, key: &str, paths: &[String]) -> Result<Vec<(String, f64)>> {
         let Some(value) = self.keys.value(key) else { return Ok(Vec::new()) };
         let Some(patterns) = value.as_object() else { return Err(self.keys.error(format!("`{key}` is {value}: it must be an object"))) };
-        let mut found: Vec<(String, f64)> = Vec::new();
+        let mut rules = Vec::new();
         for (pattern, value) in patterns {
-            let regex = self.regex(key, &format!(r"^(.*\.)?({pattern})$"))?;
             let Some(number) = value.as_f64() else {
                 return Err(self.keys.error(format!("`{key}` gives `{pattern}` no number but {value}")));
             };
-            for path in paths.iter().filter(|path| matches(&regex, path)) {
-                if !found.iter().any(|(before, _)| before == path) {
-                    found.push((path.clone(), number));
-                }
-            }
+            rules.push((self.regex(key, &format!(r"^(.*\.)?({pattern})$"))?, number));
         }
-        Ok(found)
+        let first = |path: &String| rules.iter().find(|(regex, _)| matches(regex, path)).map(|(_, number)| (path.clone(), *number));
+        Ok(paths.iter().filter_map(first).collect())
     }
 
     /// How many virtual tokens; the model they were made for must have these sizes.
