@@ -229,7 +229,7 @@ fn virtual_tokens_start_as_embeddings() -> Result<()> {
 fn parameters(adapter: &Adapter) -> Result<Vec<(String, Tensor)>> {
     let folder = tempfile::tempdir().unwrap();
     adapter.save(folder.path())?;
-    Ok(read(folder.path().join("adapter_model.safetensors"))?)
+    read(folder.path().join("adapter_model.safetensors"))
 }
 
 /// A split of a task in the words of [`common::speaking`].
@@ -393,6 +393,9 @@ fn a_saved_model_opens_to_the_same_bits() -> Result<()> {
     Ok(())
 }
 
+/// What is done to the settings and tensors of a file.
+type Change = dyn Fn(&mut serde_json::Value, &mut Vec<(String, Tensor)>);
+
 #[test]
 fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     let model = open("llama_grouped_tied", Kind::Float)?;
@@ -406,7 +409,7 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     refused(Adapter::open(golden_folder("nowhere"), &model), &["adapter_config.json"]);
 
     // Each change of a file, and what the error must name.
-    let spoilt = |case: &str, change: &dyn Fn(&mut serde_json::Value, &mut Vec<(String, Tensor)>)| {
+    let spoilt = |case: &str, change: &Change| {
         let (from, folder) = (golden_folder(&format!("adapters/llama_grouped_tied/{case}")), tempfile::tempdir().unwrap());
         let mut config = serde_json::from_str(&std::fs::read_to_string(from.join("adapter_config.json")).unwrap()).unwrap();
         let mut tensors = read(from.join("adapter_model.safetensors")).unwrap();

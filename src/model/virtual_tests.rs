@@ -115,7 +115,7 @@ fn virtual_embeddings_are_tokens_in_front() -> Result<()> {
                 real = Some(value.copy());
                 Ok(())
             });
-            model.forward_with(&[row.clone()], &mut hooks)?;
+            model.forward_with(std::slice::from_ref(&row), &mut hooks)?;
             drop(hooks);
             let whole = Tensor::cat(&[embeddings.unsqueeze(0), real.unwrap()], 1);
             let positions = nn::positions(0, whole.size()[1], model.device());
