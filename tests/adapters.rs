@@ -394,7 +394,7 @@ fn a_saved_model_opens_to_the_same_bits() -> Result<()> {
 }
 
 /// What is done to the settings and tensors of a file.
-type Change = dyn Fn(&mut serde_json::Value, &mut Vec<(String, Tensor)>);
+type Change<'a> = dyn Fn(&mut serde_json::Value, &mut Vec<(String, Tensor)>) + 'a;
 
 #[test]
 fn what_does_not_fit_is_refused_by_name() -> Result<()> {
@@ -409,7 +409,7 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
     refused(Adapter::open(golden_folder("nowhere"), &model), &["adapter_config.json"]);
 
     // Each change of a file, and what the error must name.
-    let spoilt = |case: &str, change: &Change| {
+    let spoilt = |case: &str, change: &Change<'_>| {
         let (from, folder) = (golden_folder(&format!("adapters/llama_grouped_tied/{case}")), tempfile::tempdir().unwrap());
         let mut config = serde_json::from_str(&std::fs::read_to_string(from.join("adapter_config.json")).unwrap()).unwrap();
         let mut tensors = read(from.join("adapter_model.safetensors")).unwrap();
