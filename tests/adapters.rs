@@ -272,6 +272,29 @@ fn dropout_acts_in_training_alone() -> Result<()> {
 }
 
 #[test]
+fn adapters_are_swapped_and_settings_are_stored() -> Result<()> {
+    let model = open("qwen3_grouped_tied", Kind::Float)?;
+    let adapters =
+        configs().into_iter().map(|config| disturbed(&Adapter::new(&model, config, 3)?, &model, 0.3)).collect::<Result<Vec<_>>>()?;
+    let alone = adapters.iter().map(|adapter| logits(&model.with(adapter)?)).collect::<Result<Vec<_>>>()?;
+    let mut changed = model.clone();
+    for (adapter, alone) in adapters.iter().zip(&alone) {
+        changed = changed.with(adapter)?;
+        assert_eq!(logits(&changed)?, *alone, "another adapter is left behind under {}", adapter.config().name());
+        let copy = adapter.duplicate()?;
+        assert_eq!(logits(&changed.with(&copy)?)?, *alone);
+        assert_eq!(adapter.frame()?.height(), parameters(adapter)?.len());
+        assert!(format!("{:?}", adapter.bundle()).contains(&adapter.config().name()));
+    }
+    assert_eq!(logits(&changed.base())?, logits(&model)?);
+    for config in configs() {
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<AdapterConfig>(&text).unwrap(), config, "{text}");
+    }
+    Ok(())
+}
+
+#[test]
 fn scaling_is_in_proportion() -> Result<()> {
     for checkpoint in CHECKPOINTS {
         let model = open(checkpoint, Kind::Double)?;
@@ -388,6 +411,7 @@ fn a_saved_model_opens_to_the_same_bits() -> Result<()> {
     refused(model.save(words.path()), &["opened from", "another folder"]);
     refused(model.with(&Adapter::new(&model, Lora::rank(2), 0)?)?.save(folder.path()), &["adapter", "merge"]);
     refused(open("llama_grouped_tied", Kind::Double)?.save(folder.path()), &["Double", "Float"]);
+    refused(model.save("/dev/null/model"), &["cannot", "/dev/null"]);
     std::fs::write(folder.path().join("model.safetensors.index.json"), "{}").unwrap();
     refused(model.save(folder.path()), &["shards of another model"]);
     Ok(())

@@ -27,11 +27,12 @@ pub struct Ia3 {
     sites: Sites,
     /// Patterns of the sites whose inputs are scaled; may be empty.
     inputs: String,
+    compat: Compat,
 }
 
 impl Default for Ia3 {
     fn default() -> Self {
-        Self { sites: Sites::new("q_proj, k_proj, o_proj"), inputs: String::new() }
+        Self { sites: Sites::new("q_proj, k_proj, o_proj"), inputs: String::new(), compat: Compat::default() }
     }
 }
 
@@ -61,18 +62,16 @@ impl Ia3 {
 
     /// Under [`Compat::Paper`] the inputs of all sites are scaled, as the authors' code does.
     pub fn compat(mut self, compat: Compat) -> Self {
-        self.inputs = match compat {
-            Compat::Paper => self.sites.patterns.clone(),
-            Compat::Corrected => String::new(),
-        };
+        self.compat = compat;
         self
     }
 
     /// Sites, each with whether its input is scaled.
     fn placed(&self, model: &Model) -> Result<Vec<(Site, bool)>> {
         let sites = self.sites.of(model)?;
-        if self.inputs.is_empty() {
-            return Ok(sites.into_iter().map(|site| (site, false)).collect());
+        let paper = self.compat == Compat::Paper;
+        if paper || self.inputs.is_empty() {
+            return Ok(sites.into_iter().map(|site| (site, paper)).collect());
         }
         let inputs = selection(&self.inputs)?;
         inputs.of(&sites.iter().map(|site| site.path.clone()).collect::<Vec<_>>())?;
@@ -87,7 +86,11 @@ fn scales_input(factors: &Tensor) -> bool {
 
 impl Method for Ia3 {
     fn name(&self) -> String {
-        let inputs = if self.inputs.is_empty() { String::new() } else { format!(", inputs at {}", self.inputs) };
+        let inputs = match (self.compat, self.inputs.as_str()) {
+            (Compat::Paper, _) => ", inputs at all".to_string(),
+            (_, "") => String::new(),
+            (_, patterns) => format!(", inputs at {patterns}"),
+        };
         format!("(IA)³ on {}{inputs}", self.sites)
     }
 
@@ -126,7 +129,7 @@ impl Method for Ia3 {
         // Where the choice of inputs is one by names, so is its spelling.
         let short = if inputs.is_empty() { Sites::default() } else { Sites::spelled(&inputs, model) };
         let inputs = if short.layers.is_some() { inputs.join(", ") } else { short.patterns };
-        Ok(Self { sites: Sites::spelled(&paths, model), inputs })
+        Ok(Self { sites: Sites::spelled(&paths, model), inputs, compat: Compat::default() })
     }
 
     fn scaled(&self, parameters: &Parameters, factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {

@@ -11,6 +11,7 @@ use super::method::{Merged, Method, wide};
 use super::peft::{self, LORA_A, LORA_B, Settings};
 use super::sites::{Site, Sites, selection};
 use super::{Adapter, AdapterConfig, Base, Parameters};
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
 use crate::nn::Adapt;
@@ -264,6 +265,13 @@ impl LowRank {
     /// `scale B A`, `[out, in]`.
     pub fn delta(&self) -> Tensor {
         self.b.detach().matmul(&self.a.detach()) * self.scale
+    }
+}
+
+impl Show for LowRank {
+    fn bundle(&self) -> Bundle {
+        let (a, b) = (self.a.size(), self.b.size());
+        Bundle::text(format!("LowRank({} B A of rank {}, [out {}, in {}])", self.scale, a[0], b[0], a[1]))
     }
 }
 

@@ -37,7 +37,7 @@ impl Start {
                 let deviation = table.std(false).double_value(&[]);
                 let width = model.config().hidden_size;
                 let values: Vec<f64> = (0..tokens * width).map(|_| normal(&mut draws) * deviation).collect();
-                return Ok(Tensor::from_slice(&values).view([tokens, width]).to_kind(kind));
+                return Ok(Tensor::from_slice(&values).view([tokens, width]).to_kind(kind).to_device(table.device()));
             }
             Self::Vocabulary => {
                 // A table may have more rows than there are tokens: those were never trained.

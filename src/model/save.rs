@@ -76,7 +76,9 @@ impl Model {
         let mut config: Value = match own.join(CONFIG).is_file() {
             true => serde_json::from_str(&file::read_text(&own.join(CONFIG))?)
                 .map_err(|error| Error::file(format!("{} is not JSON", own.join(CONFIG).display())).because(error))?,
-            false => return Err(Error::input(format!("`{}` has no config.json that could go with the weights", own.display()))),
+            false => {
+                return Err(Error::input("this model was not opened from a folder: there is no config.json that could go with its weights"));
+            }
         };
         if folder.join(INDEX).exists() {
             return Err(Error::file(format!("`{}` holds the shards of another model: choose another folder", folder.display())));
