@@ -257,6 +257,25 @@ fn training_moves_every_parameter_of_the_adapter_and_nothing_else() -> Result<()
 }
 
 #[test]
+fn every_kind_learns_both_objectives() -> Result<()> {
+    let model = Model::open("tiny-icl")?;
+    let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;
+    let target = capture(&model, &model.respond(&split.target_prompts(256)?)?, "model.layers.*.self_attn")?;
+    for config in configs() {
+        let dev = |training: Training, rate: f64, epochs: u64| -> Result<f64> {
+            Ok(training.learning_rate(rate).epochs(epochs).run(&model, &split)?.dev_loss().unwrap())
+        };
+        let objectives: [&dyn Fn() -> Training; 2] =
+            [&|| Training::new(config.clone(), Sft::gold()), &|| Training::new(config.clone(), Ia2::toward(&target))];
+        for training in objectives {
+            let (before, after) = (dev(training(), 1e-12, 1)?, dev(training(), 3e-3, 4)?);
+            assert!(after < before, "{}: dev loss {before} became {after}", config.name());
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn dropout_acts_in_training_alone() -> Result<()> {
     let model = common::speaking("llama_grouped_tied");
     let adapter = |dropout: f64| disturbed(&Adapter::new(&model, Lora::rank(2).dropout(dropout), 0)?, &model, 0.3);

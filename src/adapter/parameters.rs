@@ -75,10 +75,14 @@ impl Parameters {
         Ok(())
     }
 
-    /// The gradient of `loss` in the flat layout.
+    /// The gradient of `loss` in the flat layout; zero for what the loss does not depend on, as IA2 on attention not on the last layer's MLP.
     pub fn gradient(&self, loss: &Tensor) -> Tensor {
         let leaves: Vec<&Tensor> = self.entries.iter().map(|(_, leaf)| leaf).collect();
         let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-        Tensor::cat(&gradients.iter().map(|gradient| gradient.reshape([-1])).collect::<Vec<_>>(), 0)
+        let flat = |(gradient, leaf): (&Tensor, &&Tensor)| match gradient.defined() {
+            true => gradient.reshape([-1]),
+            false => leaf.zeros_like().reshape([-1]),
+        };
+        Tensor::cat(&gradients.iter().zip(&leaves).map(flat).collect::<Vec<_>>(), 0)
     }
 }

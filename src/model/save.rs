@@ -77,7 +77,9 @@ impl Model {
             true => serde_json::from_str(&file::read_text(&own.join(CONFIG))?)
                 .map_err(|error| Error::file(format!("{} is not JSON", own.join(CONFIG).display())).because(error))?,
             false => {
-                return Err(Error::input("this model was not opened from a folder: there is no config.json that could go with its weights"));
+                return Err(Error::input(
+                    "this model was not opened from a folder: there is no config.json that could go with its weights",
+                ));
             }
         };
         if folder.join(INDEX).exists() {
@@ -103,5 +105,25 @@ impl Model {
         files.push((&weights_path, Content::Tensors(self.decoder().weights(), metadata)));
         files.push((&config_path, Content::Bytes(&config)));
         file::write_together(&files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_replaced_is_shared() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_biases");
+        let model = Model::open(folder)?;
+        let name = "model.layers.1.self_attn.q_proj.bias";
+        let doubled = model.with_weights(HashMap::from([(name.to_string(), model.weight(name)? * 2.0)]))?;
+        for ((weight, ours), (_, theirs)) in doubled.decoder().weights().iter().zip(model.decoder().weights()) {
+            assert_eq!(ours.data_ptr() == theirs.data_ptr(), weight != name, "{weight}");
+        }
+        assert_ne!(doubled.forward(&[vec![1, 2]])?.values, model.forward(&[vec![1, 2]])?.values);
+        let misshaped = HashMap::from([(name.to_string(), Tensor::from_slice(&[1f32]))]);
+        assert!(model.with_weights(misshaped).unwrap_err().to_string().contains(name));
+        Ok(())
     }
 }
