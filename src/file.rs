@@ -1,10 +1,11 @@
 //! Files: read with errors that name them, written whole or not at all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -18,24 +19,39 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))
 }
 
+/// What a file is to hold.
+pub(crate) enum Content<'c> {
+    /// These bytes.
+    Bytes(&'c [u8]),
+    /// Tensors and text metadata as a safetensors file, one tensor in memory at a time.
+    Tensors(&'c [(String, Tensor)], HashMap<String, String>),
+}
+
 /// Writes beside the target and renames: a reader sees the old file or the new one, never half of it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_together(&[(path, bytes)])
+    write_together(&[(path, Content::Bytes(bytes))])
 }
 
 /// Writes several files that belong together: none takes its name before all are on the disk.
-pub(crate) fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+pub(crate) fn write_together(files: &[(&Path, Content<'_>)]) -> Result<()> {
     let cannot =
         |path: &Path, error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
     let mut written = Vec::with_capacity(files.len());
-    for (path, bytes) in files {
+    for (path, content) in files {
         // What a rename would refuse only after an earlier one has been done.
         if path.is_dir() {
             return Err(Error::file(format!("cannot write {}: a folder has that name; choose another", path.display())));
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| cannot(path, error))?;
-        let whole = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        let whole = match content {
+            Content::Bytes(bytes) => file.write_all(bytes),
+            Content::Tensors(tensors, metadata) => {
+                let views = tensors.iter().map(|(name, tensor)| Ok((name, Stored::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
+                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(std::io::Error::other)
+            }
+        };
+        let whole = whole.and_then(|()| file.as_file().sync_all());
         // Temporary files are private; these are made to be shared, as any file a program writes.
         #[cfg(unix)]
         let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
@@ -58,15 +74,19 @@ pub(crate) fn content(tensor: &Tensor) -> Vec<u8> {
 
 /// Tensors and text metadata as one safetensors file.
 pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
-    write(path, &safetensors_bytes(tensors, metadata)?)
+    write_together(&[(path, Content::Tensors(tensors, metadata))])
 }
 
-/// Tensors and text metadata as the bytes of a safetensors file.
-pub(crate) fn safetensors_bytes(tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
-    let mut bytes: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let kind = tensor.kind();
-        let dtype = match kind {
+/// A tensor as safetensors wants it.
+struct Stored<'t> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    tensor: &'t Tensor,
+}
+
+impl<'t> Stored<'t> {
+    fn new(name: &str, tensor: &'t Tensor) -> Result<Self> {
+        let dtype = match tensor.kind() {
             Kind::Float => Dtype::F32,
             Kind::Double => Dtype::F64,
             Kind::Half => Dtype::F16,
@@ -74,12 +94,23 @@ pub(crate) fn safetensors_bytes(tensors: &[(String, Tensor)], metadata: HashMap<
             Kind::Int64 => Dtype::I64,
             other => return Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
         };
-        bytes.push((name.clone(), dtype, tensor.size().iter().map(|&axis| axis as usize).collect(), content(tensor)));
+        Ok(Self { dtype, shape: tensor.size().iter().map(|&axis| axis as usize).collect(), tensor })
     }
-    let views = bytes.iter().map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)));
-    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
-    let whole = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
-    whole.map_err(|error| Error::internal("serialising tensors").because(error))
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        content(self.tensor).into()
+    }
+    fn data_len(&self) -> usize {
+        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
+    }
 }
 
 /// All tensors of a safetensors file by name.

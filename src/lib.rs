@@ -33,7 +33,7 @@
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
-//! | [`Adapter`](adapter::Adapter), [`Lora`](adapter::Lora) | trained parameters on a frozen model, in PEFT's files; their settings |
+//! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
 //! | [`Sft`](objective::Sft), [`Ia2`](objective::Ia2) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
@@ -50,15 +50,15 @@
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
 //! | [`model`] | configuration, weights, one shared decoder, families, generation |
 //! | [`activations`] | capture, and its files |
-//! | [`adapter`] | LoRA, and PEFT's files |
+//! | [`adapter`] | LoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
 //!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
 //!   golden files from the reference implementation beside the others in `tests/golden`.
-//! - **An adapter**: a file in `adapter/` with its settings, starting values and its [`nn::Adapt`], and a variant of
-//!   [`AdapterConfig`](adapter::AdapterConfig).
+//! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
+//!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any.
 //! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
 //! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
@@ -104,7 +104,7 @@ pub use {plotters, polars, tch, tokenizers};
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Positions, capture};
-    pub use crate::adapter::{Adapter, Lora};
+    pub use crate::adapter::{Adapter, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
     pub use crate::display::Show;

@@ -4,28 +4,54 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use serde_json::{Map, Value, json};
+use tch::{Device, Tensor};
 
-use super::Parameters;
+use super::method::{Merged, Method, wide};
+use super::peft::{self, LORA_A, LORA_B, Settings};
+use super::sites::{Site, Sites, selection};
+use super::{Adapter, AdapterConfig, Base, Parameters};
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::nn::{Adapt, Selection};
+use crate::model::{Config, Model};
+use crate::nn::Adapt;
 use crate::random::Random;
 
-/// `y = W x + (alpha / rank) B A x` at each site, `A [rank, in]`, `B [out, rank]` (Hu et al. 2021, eq. 3).
+/// `y = W x + s B A x` at each site, `A [rank, in]`, `B [out, rank]`, `s = alpha / rank` (Hu et al. 2021, arXiv:2106.09685, eq. 3) or,
+/// [rank-stabilised](Lora::rank_stabilised), `alpha / sqrt(rank)`.
 ///
-/// A starts uniform in `±1 / sqrt(in)` (PEFT's Kaiming start), B at zero. Defaults are the paper's: alpha 8, sites `q_proj, k_proj, o_proj`.
+/// A starts uniform in `±1 / sqrt(in)` (PEFT's Kaiming start), B at zero. Defaults are the paper's: alpha 8, sites `q_proj, k_proj, o_proj`
+/// of all layers, no dropout.
+///
+/// Under a half-precision model the parameters are f32 and the two thin products are computed from their half-precision roundings, as
+/// torch's autocast does: an update's rounding error is then at most what rounding the module's output costs anyway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
-    pub(super) rank: i64,
-    pub(super) alpha: f64,
-    pub(super) sites: String,
+    rank: i64,
+    alpha: f64,
+    rank_stabilised: bool,
+    dropout: f64,
+    sites: Sites,
+    ranks: Vec<(String, i64)>,
+    alphas: Vec<(String, f64)>,
+}
+
+/// A low-rank update of one module: `scale B A`, `[out, in]`.
+#[derive(Debug)]
+pub struct LowRank {
+    /// `[rank, in]`.
+    pub a: Tensor,
+    /// `[out, rank]`.
+    pub b: Tensor,
+    /// What `B A` is multiplied with.
+    pub scale: f64,
 }
 
 impl Lora {
     /// Updates of this rank.
     pub fn rank(rank: i64) -> Self {
-        Self { rank, alpha: 8.0, sites: "q_proj, k_proj, o_proj".into() }
+        let sites = Sites::new("q_proj, k_proj, o_proj");
+        Self { rank, alpha: 8.0, rank_stabilised: false, dropout: 0.0, sites, ranks: Vec::new(), alphas: Vec::new() }
     }
 
     /// Scales the update by `alpha / rank`.
@@ -34,74 +60,265 @@ impl Lora {
         self
     }
 
-    /// Where the updates sit: patterns of module paths separated by commas, or a module's bare name for every layer
-    /// (`q_proj, v_proj`, `model.layers.0.self_attn.*`).
-    pub fn sites(mut self, patterns: &str) -> Self {
-        self.sites = patterns.to_string();
+    /// Scales the update by `alpha / sqrt(rank)` (rsLoRA, Kalajdzievski 2023, arXiv:2312.03732).
+    pub fn rank_stabilised(mut self) -> Self {
+        self.rank_stabilised = true;
         self
     }
 
-    pub(super) fn name(&self) -> String {
-        format!("LoRA r={} alpha={} on {}", self.rank, self.alpha, self.sites)
+    /// In training each component of the update's input is zero with this probability, the others grow by `1 / (1 - p)`; in `[0, 1)`.
+    pub fn dropout(mut self, probability: f64) -> Self {
+        self.dropout = probability;
+        self
     }
 
-    pub(super) fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>> {
-        if self.rank < 1 || !self.alpha.is_finite() {
-            return Err(Error::input(format!(
-                "LoRA rank {} and alpha {}: the rank must be at least 1, alpha finite",
-                self.rank, self.alpha
-            )));
+    /// Where the updates sit: patterns of module paths separated by commas, or a module's bare name for every layer
+    /// (`q_proj, v_proj`, `model.layers.0.self_attn.*`).
+    pub fn sites(mut self, patterns: &str) -> Self {
+        self.sites.patterns = patterns.to_string();
+        self
+    }
+
+    /// Only in these layers.
+    pub fn layers(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
+        self.sites.layers = Some(layers.into_iter().collect());
+        self
+    }
+
+    /// Another rank at some of the sites; of several patterns that match one, the first given holds.
+    pub fn rank_at(mut self, patterns: &str, rank: i64) -> Self {
+        self.ranks.push((patterns.to_string(), rank));
+        self
+    }
+
+    /// Another alpha at some of the sites; of several patterns that match one, the first given holds.
+    pub fn alpha_at(mut self, patterns: &str, alpha: f64) -> Self {
+        self.alphas.push((patterns.to_string(), alpha));
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::input(format!("LoRA dropout {}: use a probability from 0 to below 1", self.dropout)));
         }
-        let sites = model.sites();
-        let paths: Vec<String> = sites.iter().map(|(path, _)| path.clone()).collect();
-        let patterns: Vec<String> = self.sites.split(',').map(|pattern| full_pattern(pattern.trim())).collect();
-        let chosen = Selection::new(&patterns.join(","))?;
-        chosen.of(&paths)?;
-        let wide = if model.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let ranks = std::iter::once(self.rank).chain(self.ranks.iter().map(|(_, rank)| *rank));
+        let alphas = std::iter::once(self.alpha).chain(self.alphas.iter().map(|(_, alpha)| *alpha));
+        match (ranks.min().filter(|&rank| rank < 1), alphas.into_iter().find(|alpha| !alpha.is_finite())) {
+            (Some(rank), _) => Err(Error::input(format!("LoRA rank {rank}: the rank must be at least 1"))),
+            (_, Some(alpha)) => Err(Error::input(format!("LoRA alpha {alpha}: alpha must be finite"))),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Sites with their ranks.
+    fn placed(&self, model: &Model) -> Result<Vec<(Site, i64)>> {
+        self.check()?;
+        let sites = self.sites.of(model)?;
+        let paths: Vec<String> = sites.iter().map(|site| site.path.clone()).collect();
+        for patterns in self.ranks.iter().map(|(patterns, _)| patterns).chain(self.alphas.iter().map(|(patterns, _)| patterns)) {
+            selection(patterns)?.of(&paths)?;
+        }
+        sites.into_iter().map(|site| Ok((site.clone(), first(&self.ranks, &site.path)?.unwrap_or(self.rank)))).collect()
+    }
+
+    fn alpha_of(&self, path: &str) -> Result<f64> {
+        Ok(first(&self.alphas, path)?.unwrap_or(self.alpha))
+    }
+
+    /// The update at a site, if there is one.
+    fn update(&self, parameters: &Parameters, site: &str) -> Result<Option<LowRank>> {
+        let (Some(a), Some(b)) = (parameters.find(&format!("{site}.{LORA_A}")), parameters.find(&format!("{site}.{LORA_B}"))) else {
+            return Ok(None);
+        };
+        let rank = a.size()[0] as f64;
+        let scale = self.alpha_of(site)? / if self.rank_stabilised { rank.sqrt() } else { rank };
+        Ok(Some(LowRank { a, b, scale }))
+    }
+}
+
+/// The value of the first pattern that matches.
+fn first<T: Copy>(patterns: &[(String, T)], path: &str) -> Result<Option<T>> {
+    for (pattern, value) in patterns {
+        if selection(pattern)?.matches(path) {
+            return Ok(Some(*value));
+        }
+    }
+    Ok(None)
+}
+
+impl Method for Lora {
+    fn name(&self) -> String {
+        let stabilised = if self.rank_stabilised { "rs" } else { "" };
+        let dropout = if self.dropout > 0.0 { format!(" dropout={}", self.dropout) } else { String::new() };
+        let mut name = format!("{stabilised}LoRA r={} alpha={}{dropout} on {}", self.rank, self.alpha, self.sites);
+        for (patterns, rank) in &self.ranks {
+            name.push_str(&format!(", r={rank} at {patterns}"));
+        }
+        for (patterns, alpha) in &self.alphas {
+            name.push_str(&format!(", alpha={alpha} at {patterns}"));
+        }
+        name
+    }
+
+    fn layout(&self, model: &Model) -> Result<Vec<(String, Vec<i64>)>> {
+        let both = |(site, rank): (Site, i64)| {
+            [(format!("{}.{LORA_A}", site.path), vec![rank, site.inputs]), (format!("{}.{LORA_B}", site.path), vec![site.outputs, rank])]
+        };
+        Ok(self.placed(model)?.into_iter().flat_map(both).collect())
+    }
+
+    fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>> {
+        let kind = wide(model.kind());
         let mut tensors = Vec::new();
-        for (index, (path, (inputs, outputs))) in sites.into_iter().enumerate().filter(|(_, (path, _))| chosen.matches(path)) {
-            if self.rank > inputs.min(outputs) {
-                return Err(Error::input(format!("LoRA rank {} exceeds the widths {inputs} and {outputs} of `{path}`", self.rank)));
+        for (Site { path, index, inputs, outputs }, rank) in self.placed(model)? {
+            if rank > inputs.min(outputs) {
+                return Err(Error::input(format!("LoRA rank {rank} exceeds the widths {inputs} and {outputs} of `{path}`")));
             }
             let mut draws = Random::new(seed, "LoRA A", index as u64);
             let bound = 1.0 / (inputs as f64).sqrt();
-            let a: Vec<f32> = (0..self.rank * inputs).map(|_| ((draws.unit() * 2.0 - 1.0) * bound) as f32).collect();
-            tensors.push((format!("{path}.lora_A.weight"), Tensor::from_slice(&a).view([self.rank, inputs]).to_kind(wide)));
-            tensors.push((format!("{path}.lora_B.weight"), Tensor::zeros([outputs, self.rank], (wide, tch::Device::Cpu))));
+            let a: Vec<f32> = (0..rank * inputs).map(|_| ((draws.unit() * 2.0 - 1.0) * bound) as f32).collect();
+            tensors.push((format!("{path}.{LORA_A}"), Tensor::from_slice(&a).view([rank, inputs]).to_kind(kind)));
+            tensors.push((format!("{path}.{LORA_B}"), Tensor::zeros([outputs, rank], (kind, Device::Cpu))));
         }
         Ok(tensors)
     }
 
-    pub(super) fn attach(&self, parameters: &Parameters) -> Result<Rc<dyn Adapt>> {
+    fn attach(&self, parameters: &Parameters, _config: &Config) -> Result<Rc<dyn Adapt>> {
         let mut updates = HashMap::new();
-        for (name, a) in parameters.entries() {
-            if let Some(path) = name.strip_suffix(".lora_A.weight") {
-                let b = parameters.get(&format!("{path}.lora_B.weight"))?;
-                updates.insert(path.to_string(), (a.shallow_clone(), b));
+        for site in parameters.sites() {
+            if let Some(update) = self.update(parameters, site)? {
+                updates.insert(site.to_string(), update);
             }
         }
-        Ok(Rc::new(Updates { updates, scale: self.alpha / self.rank as f64 }))
+        Ok(Rc::new(Updates { updates, dropout: self.dropout }))
+    }
+
+    fn write(&self, parameters: &Parameters, _base: &Base) -> Result<Value> {
+        let (mut ranks, mut alphas) = (Map::new(), Map::new());
+        let sites = parameters.sites();
+        for &site in &sites {
+            let rank = parameters.get(&format!("{site}.{LORA_A}"))?.size()[0];
+            let alpha = self.alpha_of(site)?;
+            // Full paths: PEFT reads these keys as regular expressions of a path's end, and a full path matches only itself.
+            if rank != self.rank {
+                ranks.insert(site.to_string(), rank.into());
+            }
+            if alpha != self.alpha {
+                alphas.insert(site.to_string(), peft::number(alpha));
+            }
+        }
+        Ok(json!({
+            "r": self.rank, "lora_alpha": peft::number(self.alpha), "lora_dropout": self.dropout, "use_rslora": self.rank_stabilised,
+            "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": sites, "bias": "none", "fan_in_fan_out": false,
+            "init_lora_weights": true, "layers_to_transform": null, "layers_pattern": null, "modules_to_save": null, "use_dora": false,
+        }))
+    }
+
+    fn read(settings: &mut Settings, model: &Model) -> Result<Self> {
+        let Settings { keys, .. } = settings;
+        let mut lora = Self::rank(keys.needed_size("r")?);
+        lora.alpha = keys.needed_number("lora_alpha")?;
+        lora.dropout = keys.number("lora_dropout")?.unwrap_or(0.0);
+        lora.rank_stabilised = keys.flag("use_rslora", false)?;
+        keys.only("use_dora", false, "DoRA's magnitudes")?;
+        keys.only("bias", "none", "trained biases")?;
+        keys.only("lora_bias", false, "a bias of the update")?;
+        keys.only("fan_in_fan_out", false, "transposed weights")?;
+        // Other ways to start change the base weights, too, so that the saved update belongs to no model on disk.
+        if let Some(start) =
+            keys.value("init_lora_weights").filter(|start| !start.is_boolean() && start != "gaussian" && start != "orthogonal")
+        {
+            return Err(keys.error(format!("`init_lora_weights` is {start}: a start that changes the base weights is not supported here")));
+        }
+        keys.ignore(&["loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_config", "megatron_core"]);
+        keys.ignore(&["qalora_group_size", "runtime_config"]);
+        let paths = settings.targets(model)?;
+        let (ranks, alphas) = (settings.per_module("rank_pattern", &paths)?, settings.per_module("alpha_pattern", &paths)?);
+        for (path, rank) in ranks {
+            if rank.fract() != 0.0 || rank < 1.0 {
+                return Err(settings.keys.error(format!("`rank_pattern` gives `{path}` the rank {rank}")));
+            }
+            lora.ranks.push((path, rank as i64));
+        }
+        lora.alphas = alphas;
+        lora.sites = Sites::spelled(&paths, model);
+        Ok(lora)
+    }
+
+    fn scaled(&self, parameters: &Parameters, factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
+        let mut lora = self.clone();
+        lora.alpha *= factor;
+        lora.alphas.iter_mut().for_each(|(_, alpha)| *alpha *= factor);
+        let tensors = parameters.entries().iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect();
+        Ok((lora.into(), tensors))
+    }
+
+    fn merged(&self, parameters: &Parameters, site: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<Merged>> {
+        let Some(update) = self.update(parameters, site)? else { return Ok(None) };
+        let kind = wide(weight.kind());
+        let merged = weight.to_kind(kind) + update.delta().to_kind(kind);
+        Ok(Some((merged.to_kind(weight.kind()), bias.map(Tensor::shallow_clone))))
     }
 }
 
-/// `q_proj` means that module in every layer.
-fn full_pattern(pattern: &str) -> String {
-    if pattern.contains('.') || pattern.is_empty() { pattern.to_string() } else { format!("model.layers.*.*.{pattern}") }
+impl LowRank {
+    /// `scale B A`, `[out, in]`.
+    pub fn delta(&self) -> Tensor {
+        self.b.detach().matmul(&self.a.detach()) * self.scale
+    }
+}
+
+impl Show for LowRank {
+    fn bundle(&self) -> Bundle {
+        let (a, b) = (self.a.size(), self.b.size());
+        Bundle::text(format!("LowRank({} B A of rank {}, [out {}, in {}])", self.scale, a[0], b[0], a[1]))
+    }
+}
+
+impl Adapter {
+    /// The low-rank update at a site (see [`Model::sites`]), sharing memory with the adapter; `None` where it has none, as (IA)³ and virtual
+    /// tokens never have.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn update(&self, site: &str) -> Result<Option<LowRank>> {
+        match &self.config {
+            AdapterConfig::Lora(lora) => {
+                let update = lora.update(&self.parameters, site)?;
+                Ok(update.map(|LowRank { a, b, scale }| LowRank { a: a.detach(), b: b.detach(), scale }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The linear modules that the adapter sits on; none for virtual tokens.
+    pub fn sites(&self) -> Vec<&str> {
+        self.parameters.sites()
+    }
 }
 
 #[derive(Debug)]
 struct Updates {
-    updates: HashMap<String, (Tensor, Tensor)>,
-    scale: f64,
+    updates: HashMap<String, LowRank>,
+    dropout: f64,
 }
 
 impl Adapt for Updates {
-    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let output = base(input)?;
-        let Some((a, b)) = self.updates.get(site) else { return Ok(output) };
-        // Half-precision models keep their adapters in f32: the small product is computed there and added in the model's kind.
+    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let Some(LowRank { a, b, scale }) = self.updates.get(site) else { return base(input) };
+        let mut size = input.size();
+        let inputs = size.pop().unwrap_or(0);
+        // Two axes: the base's product is then no view, so that the update is added in the product's own pass and memory, and a backward
+        // pass copies nothing for it.
+        let rows = input.reshape([-1, inputs]);
+        let mut output = base(&rows)?;
         let kind = output.kind();
-        let update = (input.to_kind(a.kind()).linear::<Tensor>(a, None) * self.scale).linear::<Tensor>(b, None);
-        Ok(output + update.to_kind(kind))
+        // Kept for the backward pass: the input, which the sites of a layer share, and the thin product.
+        let seen = if training && self.dropout > 0.0 { rows.dropout(self.dropout, true) } else { rows };
+        let thin = seen.linear::<Tensor>(&a.to_kind(kind), None);
+        let thin = if *scale == 1.0 { thin } else { thin * *scale };
+        let _ = output.addmm_(&thin, &b.to_kind(kind).tr());
+        size.push(output.size()[1]);
+        Ok(output.view(size.as_slice()))
     }
 }

@@ -1,62 +1,107 @@
 //! Adapters: few trained parameters on a frozen model.
 //!
-//! An [`AdapterConfig`] says which kind with which settings, an [`Adapter`] holds trained parameters. One file and one entry of the
-//! config's enum per kind.
+//! An [`AdapterConfig`] says which kind with which settings, an [`Adapter`] holds trained parameters.
+//!
+//! | kind | changes | parameters |
+//! |---|---|---|
+//! | [`Lora`] | linear modules: `W x + s B A x` | `A [rank, in]`, `B [out, rank]` per site |
+//! | [`Ia3`] | linear modules: `l * (W x + b)`, or `W (l * x) + b` | `l [out]` or `l [in]` per site |
+//! | [`PromptTuning`] | virtual tokens by their embeddings | `[virtual, hidden]` |
+//! | [`PrefixTuning`] | virtual tokens by their keys and values | `[virtual, 2 layer, kv_head, head_dim]` |
+//!
+//! A kind is one file (its settings with their `Method`) and one line in the table below.
 
+mod files;
+mod ia3;
 mod lora;
+mod merge;
+mod method;
 mod parameters;
 mod peft;
+mod prefix;
+mod prompt;
+mod sites;
+mod start;
 
 use std::path::Path;
 use std::rc::Rc;
 
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
-pub use lora::Lora;
+pub use ia3::Ia3;
+pub use lora::{Lora, LowRank};
+pub use merge::Merged;
 pub(crate) use parameters::Parameters;
+pub use prefix::PrefixTuning;
+pub use prompt::PromptTuning;
+pub use start::Start;
 
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::Model;
-use crate::nn::Adapt;
+use crate::model::{Config, Model};
+use method::Method;
 
-/// Which adapter, with which settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdapterConfig {
+/// The table of kinds: each with what Python's PEFT calls it.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $Kind:ident = $peft_type:literal,)+) => {
+        /// Which adapter, with which settings.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum AdapterConfig {
+            $($(#[$doc])* $Kind($Kind),)+
+        }
+
+        /// The kinds there are, as PEFT's files call them (`peft_type`).
+        pub const KINDS: &[&str] = &[$($peft_type),+];
+
+        impl AdapterConfig {
+            /// What PEFT's files call this kind.
+            pub fn peft_type(&self) -> &'static str {
+                match self {
+                    $(Self::$Kind(_) => $peft_type,)+
+                }
+            }
+
+            fn method(&self) -> &dyn Method {
+                match self {
+                    $(Self::$Kind(method) => method,)+
+                }
+            }
+
+            /// Reads the settings of the kind that PEFT calls `peft_type`; `None` if there is none.
+            fn read(peft_type: &str, settings: &mut peft::Settings, model: &Model) -> Result<Option<Self>> {
+                match peft_type {
+                    $($peft_type => $Kind::read(settings, model).map(|method| Some(Self::$Kind(method))),)+
+                    _ => Ok(None),
+                }
+            }
+        }
+
+        $(impl From<$Kind> for AdapterConfig {
+            fn from(method: $Kind) -> Self {
+                Self::$Kind(method)
+            }
+        })+
+    };
+}
+
+kinds! {
     /// Low-rank updates of linear modules.
-    Lora(Lora),
+    Lora = "LORA",
+    /// Factors on the outputs or inputs of linear modules.
+    Ia3 = "IA3",
+    /// Virtual tokens, given by their embeddings.
+    PromptTuning = "PROMPT_TUNING",
+    /// Virtual tokens, given by their keys and values in every layer.
+    PrefixTuning = "PREFIX_TUNING",
 }
 
 impl AdapterConfig {
-    /// Names, shapes and starting values of the parameters on `model`.
-    fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>> {
-        match self {
-            Self::Lora(lora) => lora.start(model, seed),
-        }
-    }
-
-    /// What changes a forward, reading the parameters where they lie: an optimiser's step shows at once.
-    fn attach(&self, parameters: &Parameters) -> Result<Rc<dyn Adapt>> {
-        match self {
-            Self::Lora(lora) => lora.attach(parameters),
-        }
-    }
-
-    /// `LoRA r=8` and the like, for frames and messages.
+    /// `LoRA r=8 alpha=8 on q_proj` and the like, for frames and messages.
     pub fn name(&self) -> String {
-        match self {
-            Self::Lora(lora) => lora.name(),
-        }
-    }
-}
-
-impl From<Lora> for AdapterConfig {
-    fn from(lora: Lora) -> Self {
-        Self::Lora(lora)
+        self.method().name()
     }
 }
 
@@ -65,19 +110,34 @@ impl From<Lora> for AdapterConfig {
 pub struct Adapter {
     config: AdapterConfig,
     parameters: Parameters,
-    base_model: String,
+    base: Base,
+}
+
+/// The model an adapter was made for.
+#[derive(Clone, Debug)]
+struct Base {
+    folder: String,
+    config: Config,
+}
+
+impl Base {
+    fn of(model: &Model) -> Self {
+        Self { folder: model.folder().display().to_string(), config: model.config().clone() }
+    }
 }
 
 impl Adapter {
-    /// Fresh parameters for `model`: the adapted model equals the base model. The same seed gives the same parameters.
+    /// Fresh parameters for `model`. The same seed gives the same parameters.
+    ///
+    /// With fresh [`Lora`] and [`Ia3`] the adapted model equals the base model; virtual tokens say at [`Start`] how they begin.
     ///
     /// # Errors
-    /// Settings that do not fit the model: no such site, a rank of 0 or above the site's widths.
+    /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded.
     pub fn new(model: &Model, config: impl Into<AdapterConfig>, seed: u64) -> Result<Self> {
         let config = config.into();
         door("starting an adapter", || {
-            let parameters = Parameters::new(config.start(model, seed)?, model.device())?;
-            Ok(Self { config, parameters, base_model: model.folder().display().to_string() })
+            let parameters = Parameters::new(config.method().start(model, seed)?, model.device())?;
+            Ok(Self { config, parameters, base: Base::of(model) })
         })
     }
 
@@ -98,7 +158,24 @@ impl Adapter {
     /// A copy with parameters of its own.
     pub fn duplicate(&self) -> Result<Self> {
         door("copying an adapter", || {
-            Ok(Self { config: self.config.clone(), parameters: self.parameters.duplicate()?, base_model: self.base_model.clone() })
+            Ok(Self { config: self.config.clone(), parameters: self.parameters.duplicate()?, base: self.base.clone() })
+        })
+    }
+
+    /// A copy at `factor` of its strength: 0 is the base model, 1 this adapter, and what lies between or beyond in proportion.
+    ///
+    /// LoRA's update becomes `factor s B A` (its alphas are multiplied); an (IA)³ factor `l` becomes `1 + factor (l - 1)`.
+    ///
+    /// # Errors
+    /// Virtual tokens, which have no strength; a factor that is not finite.
+    pub fn scaled(&self, factor: f64) -> Result<Self> {
+        if !factor.is_finite() {
+            return Err(Error::input(format!("an adapter cannot be scaled by {factor}: use a finite number")));
+        }
+        door("scaling an adapter", || {
+            let (config, tensors) = self.config.method().scaled(&self.parameters, factor)?;
+            let parameters = Parameters::new(tensors, self.parameters.flat().device())?;
+            Ok(Self { config, parameters, base: self.base.clone() })
         })
     }
 
@@ -124,15 +201,29 @@ impl Adapter {
     /// # Errors
     /// The folder cannot be made or written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        door("saving an adapter", || peft::save(self, folder.as_ref()))
+        door("saving an adapter", || files::save(self, folder.as_ref()))
     }
 
-    /// Reads an adapter that this library or Python's PEFT wrote, for `model`.
+    /// Reads an adapter that this library or Python's PEFT wrote, for `model`. Stored F32, F16 or BF16, the parameters are held in f32.
     ///
     /// # Errors
-    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters: each named.
+    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, another base model: each named.
     pub fn open(folder: impl AsRef<Path>, model: &Model) -> Result<Self> {
-        door("opening an adapter", || peft::open(folder.as_ref(), model))
+        door("opening an adapter", || files::open(folder.as_ref(), model))
+    }
+
+    /// Refuses a model that the parameters do not fit.
+    fn check_fit(&self, model: &Model) -> Result<()> {
+        let expected = self.config.method().layout(model).unwrap_or_default();
+        let there = self.parameters.entries();
+        if expected.len() != there.len() || expected.iter().zip(there).any(|(a, b)| a.0 != b.0 || a.1 != b.1.size()) {
+            return Err(Error::input(format!("{} made for `{}` does not fit {model:?}", self.config.name(), self.base.folder)));
+        }
+        let device = self.parameters.flat().device();
+        if device != model.device() {
+            return Err(Error::input(format!("the adapter is on {device:?}, the model on {:?}: open both on one device", model.device())));
+        }
+        Ok(())
     }
 }
 
@@ -142,12 +233,10 @@ impl Model {
     /// # Errors
     /// The adapter's parameters do not fit the model.
     pub fn with(&self, adapter: &Adapter) -> Result<Model> {
-        let expected = adapter.config.start(self, 0)?;
-        let there = adapter.parameters.entries();
-        if expected.len() != there.len() || expected.iter().zip(there).any(|(a, b)| a.0 != b.0 || a.1.size() != b.1.size()) {
-            return Err(Error::input(format!("{} made for {} does not fit {self:?}", adapter.config.name(), adapter.base_model)));
-        }
-        Ok(self.adapted(adapter.config.attach(&adapter.parameters)?))
+        adapter.check_fit(self)?;
+        // What changes a forward reads the parameters where they lie: an optimiser's step shows at once.
+        let adapt: Rc<dyn crate::nn::Adapt> = adapter.config.method().attach(&adapter.parameters, self.config())?;
+        Ok(self.adapted(adapt))
     }
 }
 

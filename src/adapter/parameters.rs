@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use super::peft;
 use crate::error::{Error, Result};
 
 /// Named parameters that are views of one flat tensor: an optimiser's step, a checkpoint and a copy are each one operation.
@@ -43,10 +44,21 @@ impl Parameters {
         &self.entries
     }
 
+    /// A parameter by name, if it is there.
+    pub fn find(&self, name: &str) -> Option<Tensor> {
+        self.entries.iter().find(|(entry, _)| entry == name).map(|(_, tensor)| tensor.shallow_clone())
+    }
+
     /// A parameter by name.
     pub fn get(&self, name: &str) -> Result<Tensor> {
-        let entry = self.entries.iter().find(|(entry, _)| entry == name);
-        entry.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
+        self.find(name).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
+    }
+
+    /// The modules that parameters belong to, in their order.
+    pub fn sites(&self) -> Vec<&str> {
+        let mut sites: Vec<&str> = self.entries.iter().filter_map(|(name, _)| peft::site_of(name)).collect();
+        sites.dedup();
+        sites
     }
 
     pub fn duplicate(&self) -> Result<Self> {
@@ -63,10 +75,14 @@ impl Parameters {
         Ok(())
     }
 
-    /// The gradient of `loss` in the flat layout.
+    /// The gradient of `loss` in the flat layout; zero for what the loss does not depend on, as IA2 on attention not on the last layer's MLP.
     pub fn gradient(&self, loss: &Tensor) -> Tensor {
         let leaves: Vec<&Tensor> = self.entries.iter().map(|(_, leaf)| leaf).collect();
         let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-        Tensor::cat(&gradients.iter().map(|gradient| gradient.reshape([-1])).collect::<Vec<_>>(), 0)
+        let flat = |(gradient, leaf): (&Tensor, &&Tensor)| match gradient.defined() {
+            true => gradient.reshape([-1]),
+            false => leaf.zeros_like().reshape([-1]),
+        };
+        Tensor::cat(&gradients.iter().zip(&leaves).map(flat).collect::<Vec<_>>(), 0)
     }
 }

@@ -1,107 +1,164 @@
-//! Python PEFT's files.
+//! How Python's PEFT spells things: keys of tensors, and settings that choose modules.
 
-use std::collections::HashMap;
-use std::path::Path;
+use serde_json::Value;
+use tokenizers::utils::SysRegex;
 
-use serde_json::{Value, json};
-use tch::{Kind, Tensor};
+use crate::error::Result;
+use crate::model::{Keys, Model};
+use crate::nn::layer_of;
 
-use super::{Adapter, AdapterConfig, Lora, Parameters};
-use crate::error::{Error, Result};
-use crate::file;
-use crate::model::Model;
-
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
-/// What PEFT puts before a module's path.
+/// What PEFT puts before the path of an adapted module.
 const PREFIX: &str = "base_model.model.";
 
-pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
-    let AdapterConfig::Lora(lora) = &adapter.config;
-    let mut paths: Vec<&str> = Vec::new();
-    for (name, _) in adapter.parameters.entries() {
-        if let Some(path) = name.strip_suffix(".lora_A.weight") {
-            paths.push(path);
-        }
-    }
-    let config = json!({
-        "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": adapter.base_model, "bias": "none", "fan_in_fan_out": false,
-        "inference_mode": true, "init_lora_weights": true, "layers_pattern": null, "layers_to_transform": null, "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0, "modules_to_save": null, "peft_type": "LORA", "r": lora.rank, "rank_pattern": {}, "revision": null,
-        // Full paths, so that PEFT adapts just these, be they in all layers or in some.
-        "target_modules": paths, "task_type": "CAUSAL_LM", "use_dora": false, "use_rslora": false,
-    });
-    let tensors: Vec<(String, Tensor)> =
-        adapter.parameters.entries().iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.detach())).collect();
-    let weights = file::safetensors_bytes(&tensors, HashMap::from([("format".into(), "pt".into())]))?;
-    let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
-    file::folder(folder)?;
-    file::write_together(&[(&folder.join(WEIGHTS), &weights), (&folder.join(CONFIG), text.as_bytes())])
+pub(super) const LORA_A: &str = "lora_A.weight";
+pub(super) const LORA_B: &str = "lora_B.weight";
+pub(super) const IA3: &str = "ia3_l";
+pub(super) const PROMPT: &str = "prompt_embeddings";
+
+/// A parameter's key in `adapter_model.safetensors`.
+pub(super) fn key(name: &str) -> String {
+    if name == PROMPT { name.to_string() } else { format!("{PREFIX}{name}") }
 }
 
-pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {
-    let path = folder.join(CONFIG);
-    let text = file::read_text(&path)?;
-    let config: Value =
-        serde_json::from_str(&text).map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
-    let there = file::read_safetensors(&folder.join(WEIGHTS))?;
-    let lora = lora_config(&config, &path, there.keys())?;
-    let mut tensors = Vec::new();
-    let mut there = there;
-    let mut missing = Vec::new();
-    let config = AdapterConfig::Lora(lora);
-    for (name, start) in config.start(model, 0)? {
-        match there.remove(&format!("{PREFIX}{name}")) {
-            None => missing.push(name),
-            Some(tensor) if tensor.size() != start.size() => {
-                let text =
-                    format!("{WEIGHTS}: `{name}` is {:?}, this model and rank need {:?}: a wrong base model?", tensor.size(), start.size());
-                return Err(Error::file(text));
-            }
-            Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {
-                return Err(Error::file(format!("{WEIGHTS}: `{name}` holds {:?}, not floats", tensor.kind())));
-            }
-            Some(tensor) => tensors.push((name, tensor.to_kind(start.kind()))),
-        }
-    }
-    let mut unexpected: Vec<String> = there.into_keys().collect();
-    unexpected.sort_unstable();
-    if !missing.is_empty() || !unexpected.is_empty() {
-        let text = format!("{} does not fit this model: missing {missing:?}, unexpected {unexpected:?}", folder.join(WEIGHTS).display());
-        return Err(Error::file(text));
-    }
-    let base_model = model.folder().display().to_string();
-    Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base_model })
+/// The module that a parameter belongs to.
+pub(super) fn site_of(name: &str) -> Option<&str> {
+    [LORA_A, LORA_B, IA3].into_iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))
 }
 
-/// Reads the settings that matter; those that would change the result in a way not built here are refused by name.
-fn lora_config<'k>(config: &Value, path: &Path, keys: impl Iterator<Item = &'k String>) -> Result<Lora> {
-    let refuse = |what: String| Err(Error::file(format!("{}: {what}", path.display())));
-    match config["peft_type"].as_str() {
-        Some("LORA") => {}
-        other => return refuse(format!("peft_type {other:?} is not supported here: only LORA is")),
-    }
-    for key in ["use_dora", "use_rslora", "fan_in_fan_out", "lora_bias"] {
-        if config[key].as_bool() == Some(true) {
-            return refuse(format!("`{key}` is not supported here"));
+/// A whole number as JSON's integer, as PEFT's own files have it.
+pub(super) fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e9 { Value::from(value as i64) } else { Value::from(value) }
+}
+
+/// What is left to read of an `adapter_config.json`.
+pub(crate) struct Settings {
+    pub keys: Keys,
+}
+
+impl Settings {
+    /// The linear modules that `target_modules` and its companions choose (`check_target_module_exists` in PEFT's `tuners_utils.py`).
+    ///
+    /// A list holds paths or their ends; a string is `all-linear` or a regular expression of the whole path.
+    pub fn targets(&mut self, model: &Model) -> Result<Vec<String>> {
+        let Some(target) = self.keys.value("target_modules") else { return Err(self.keys.missing("target_modules")) };
+        let target = Modules::new(self, "target_modules", &target)?;
+        let excluded = match self.keys.value("exclude_modules") {
+            Some(value) => Some(Modules::new(self, "exclude_modules", &value)?),
+            None => None,
+        };
+        let layers = self.layers()?;
+        let mut chosen = Vec::new();
+        for (path, _) in model.sites() {
+            let outside = layers.as_ref().is_some_and(|layers| !layer_of(&path).is_some_and(|layer| layers.contains(&(layer as i64))));
+            // Layers restrict names only, not paths and patterns.
+            let found = match &target {
+                Modules::Named(names) => names.contains(&path) || (!outside && target.ends(&path)),
+                Modules::Pattern(_) => target.matches(&path),
+            };
+            if found && !excluded.as_ref().is_some_and(|excluded| excluded.matches(&path)) {
+                chosen.push(path);
+            }
+        }
+        match chosen.is_empty() {
+            true => Err(self.keys.error("`target_modules` chooses no linear module of this model: a wrong base model?")),
+            false => Ok(chosen),
         }
     }
-    for key in ["rank_pattern", "alpha_pattern"] {
-        if config[key].as_object().is_some_and(|patterns| !patterns.is_empty()) {
-            return refuse(format!("`{key}` is not supported here"));
+
+    fn layers(&mut self) -> Result<Option<Vec<i64>>> {
+        let pattern = self.keys.value("layers_pattern");
+        let known = |value: &Value| value == "layers" || value.as_array().is_some_and(|list| list.iter().all(|item| item == "layers"));
+        if let Some(pattern) = pattern.filter(|pattern| !known(pattern)) {
+            return Err(self.keys.error(format!("`layers_pattern` is {pattern}: the layers of this model are called `layers`")));
+        }
+        let Some(value) = self.keys.value("layers_to_transform") else { return Ok(None) };
+        let one = std::slice::from_ref(&value);
+        let layers: Option<Vec<i64>> = value.as_array().map_or(one, Vec::as_slice).iter().map(Value::as_i64).collect();
+        match layers {
+            Some(layers) => Ok(Some(layers).filter(|layers| !layers.is_empty())),
+            None => Err(self.keys.error(format!("`layers_to_transform` is {value}: it must be a layer or a list of layers"))),
         }
     }
-    if !config["modules_to_save"].is_null() || !matches!(config["bias"].as_str(), None | Some("none")) {
-        return refuse("`modules_to_save` and trained biases are not supported here".into());
+
+    /// The modules among `paths` that `feedforward_modules` names: a list of ends, or a regular expression.
+    pub fn feedforward(&mut self, paths: &[String]) -> Result<Vec<String>> {
+        let Some(value) = self.keys.value("feedforward_modules") else { return Err(self.keys.missing("feedforward_modules")) };
+        let modules = Modules::new(self, "feedforward_modules", &value)?;
+        let found = |path: &&String| match &modules {
+            // PEFT asks for no dot here.
+            Modules::Named(names) => names.iter().any(|name| path.ends_with(name)),
+            Modules::Pattern(_) => modules.matches(path),
+        };
+        Ok(paths.iter().filter(found).cloned().collect())
     }
-    let (Some(rank), Some(alpha)) = (config["r"].as_i64(), config["lora_alpha"].as_f64()) else {
-        return refuse("`r` and `lora_alpha` must be numbers".into());
-    };
-    // The sites are those that have weights: PEFT's own patterns have many spellings, the keys one.
-    let mut sites: Vec<&str> = keys.filter_map(|key| key.strip_prefix(PREFIX)?.strip_suffix(".lora_A.weight")).collect();
-    sites.sort_unstable();
-    if sites.is_empty() {
-        return refuse(format!("{WEIGHTS} beside it holds no `{PREFIX}….lora_A.weight`"));
+
+    /// A number for some of the modules: `key` holds regular expressions of a path's end, of which the first that matches counts
+    /// (`get_pattern_key` in PEFT's `utils/other.py`). PEFT writes its files sorted, so first is first in the alphabet.
+    pub fn per_module(&mut self, key: &str, paths: &[String]) -> Result<Vec<(String, f64)>> {
+        let Some(value) = self.keys.value(key) else { return Ok(Vec::new()) };
+        let Some(patterns) = value.as_object() else { return Err(self.keys.error(format!("`{key}` is {value}: it must be an object"))) };
+        let mut rules = Vec::new();
+        for (pattern, value) in patterns {
+            let Some(number) = value.as_f64() else {
+                return Err(self.keys.error(format!("`{key}` gives `{pattern}` no number but {value}")));
+            };
+            rules.push((self.regex(key, &format!(r"^(.*\.)?({pattern})$"))?, number));
+        }
+        let first = |path: &String| rules.iter().find(|(regex, _)| matches(regex, path)).map(|(_, number)| (path.clone(), *number));
+        Ok(paths.iter().filter_map(first).collect())
     }
-    Ok(Lora { rank, alpha, sites: sites.join(",") })
+
+    /// How many virtual tokens; the model they were made for must have these sizes.
+    pub fn virtual_tokens(&mut self, layers: i64, heads: i64, width: i64) -> Result<i64> {
+        for (key, size) in [("num_layers", layers), ("num_attention_heads", heads), ("token_dim", width)] {
+            self.keys.only(key, size, "a wrong base model?")?;
+        }
+        self.keys.only("num_transformer_submodules", 1, "an encoder-decoder model")?;
+        let tokens = self.keys.needed_number("num_virtual_tokens")?;
+        match tokens.fract() == 0.0 && (0.0..1e9).contains(&tokens) {
+            true => Ok(tokens as i64),
+            false => Err(self.keys.error(format!("`num_virtual_tokens` is {tokens}: it must be a whole number"))),
+        }
+    }
+
+    fn regex(&self, key: &str, pattern: &str) -> Result<SysRegex> {
+        SysRegex::new(pattern).map_err(|error| self.keys.error(format!("`{key}`: `{pattern}` is no regular expression")).because(error))
+    }
+}
+
+fn matches(regex: &SysRegex, text: &str) -> bool {
+    regex.find_iter(text).next().is_some()
+}
+
+/// A choice of modules.
+enum Modules {
+    /// By paths or ends of paths.
+    Named(Vec<String>),
+    /// By a regular expression of the whole path.
+    Pattern(SysRegex),
+}
+
+impl Modules {
+    fn new(settings: &Settings, key: &str, value: &Value) -> Result<Self> {
+        // All linear modules but the output layer, which is none of the sites here.
+        if value == "all-linear" {
+            return Ok(Self::Pattern(settings.regex(key, "^.*$")?));
+        }
+        if let Some(pattern) = value.as_str() {
+            return Ok(Self::Pattern(settings.regex(key, &format!("^(?:{pattern})$"))?));
+        }
+        let names = value.as_array().and_then(|list| list.iter().map(|name| name.as_str().map(str::to_string)).collect());
+        names.map(Self::Named).ok_or_else(|| settings.keys.error(format!("`{key}` is {value}: it must be a string or a list of strings")))
+    }
+
+    fn ends(&self, path: &str) -> bool {
+        matches!(self, Self::Named(names) if names.iter().any(|name| path.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'))))
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Named(names) => names.iter().any(|name| name == path) || self.ends(path),
+            Self::Pattern(regex) => matches(regex, path),
+        }
+    }
 }

@@ -14,6 +14,7 @@ pub struct Decoder {
     norm: RmsNorm,
     head: Linear,
     points: Vec<String>,
+    weights: Vec<(String, Tensor)>,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,12 @@ pub enum Depth {
 impl Decoder {
     /// Takes the weights that `config` calls for, by their Hugging Face names.
     pub fn new(config: &Config, source: &mut Source<'_>) -> Result<Self> {
+        let mut weights = Vec::new();
+        let source: &mut Source<'_> = &mut |name, shape| {
+            let weight = source(name, shape)?;
+            weights.push((name.to_string(), weight.shallow_clone()));
+            Ok(weight)
+        };
         let hidden = config.hidden_size;
         let shape = AttentionShape {
             hidden,
@@ -66,12 +73,17 @@ impl Decoder {
             Linear::new("lm_head".into(), hidden, config.vocab_size, false, source)?
         };
         let points = hook_points(&layers);
-        Ok(Self { embedding, layers, norm, head, points })
+        Ok(Self { embedding, layers, norm, head, points, weights })
     }
 
     /// Every hook point, in the order in which a forward reaches them.
     pub fn hook_points(&self) -> &[String] {
         &self.points
+    }
+
+    /// Every weight by its Hugging Face name, as it was taken.
+    pub fn weights(&self) -> &[(String, Tensor)] {
+        &self.weights
     }
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.

@@ -82,6 +82,11 @@ impl Keys {
         }
     }
 
+    /// Whatever the key holds.
+    pub(crate) fn value(&mut self, key: &str) -> Option<Value> {
+        self.take(key)
+    }
+
     /// A string.
     pub(crate) fn word(&mut self, key: &str) -> Result<Option<String>> {
         match self.take(key) {
@@ -148,6 +153,12 @@ impl Keys {
         for key in keys {
             self.left.remove(*key);
         }
+    }
+
+    /// Passes over keys that ask for nothing: null, false, or empty.
+    pub(crate) fn ignore_unset(&mut self) {
+        let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+        self.left.retain(|_, value| !(value.is_null() || *value == Value::Bool(false) || empty(value)));
     }
 
     /// The error for a key that must be there.

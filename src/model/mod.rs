@@ -9,6 +9,7 @@ mod generate;
 mod keys;
 mod resolve;
 mod respond;
+mod save;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -23,6 +24,7 @@ pub use decoder::{Decoder, Depth};
 pub(crate) use forward::Teaching;
 pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
+pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
 
 use crate::display::{Bundle, Show};

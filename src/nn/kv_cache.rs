@@ -69,6 +69,12 @@ impl KvCache {
         self.valid.narrow(1, 0, self.filled)
     }
 
+    /// Keys and values of the first example, `[slot, 2 layer, kv_head, head_dim]`, in the order of [`Virtual::KeysValues`](super::Virtual).
+    pub(crate) fn keys_values(&self) -> Tensor {
+        let both = self.layers.iter().flat_map(|(keys, values)| [keys, values]);
+        Tensor::cat(&both.map(|values| values.narrow(0, 0, 1).narrow(2, 0, self.filled)).collect::<Vec<_>>(), 0).permute([2, 0, 1, 3])
+    }
+
     /// Opens the next slots for a forward over `tokens [example, token]`, true where real. Every layer then fills them with [`KvCache::put`].
     pub(crate) fn advance(&mut self, real: &Tensor) {
         let tokens = real.size()[1];

@@ -9,7 +9,8 @@ use crate::error::Result;
 
 /// What an adapter may change in a forward. Each method's default leaves the base model as it is.
 pub trait Adapt: std::fmt::Debug {
-    /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one.
+    /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one, from any
+    /// number of axes before the last, as a fresh tensor that nobody else holds.
     ///
     /// In `training` dropout is on: it draws from libtorch's generator, which the training loop seeds before each step.
     ///

@@ -33,6 +33,7 @@ import safetensors.torch
 import torch
 import torchmetrics
 import transformers
+import golden_adapters
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
@@ -521,6 +522,7 @@ def write_all(root):
         write_hooks(root, name)
     for name in WITH_TRAINING:
         write_training(root, name)
+    golden_adapters.write(root, sys.modules[__name__])
     write_calibration(root)
     golden_evidence.write(root)
     (root / "README.md").write_text(readme())

@@ -1,0 +1,56 @@
+//! What every kind of adapter says of itself.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use super::peft::Settings;
+use super::{AdapterConfig, Base, Parameters};
+use crate::error::{Error, Result};
+use crate::model::{Config, Model};
+use crate::nn::Adapt;
+
+/// A weight and its bias, if it has one.
+pub(super) type Merged = (Tensor, Option<Tensor>);
+
+/// A kind of adapter: its settings, and what follows from them.
+pub(super) trait Method: std::fmt::Debug {
+    /// The kind and its settings in one line.
+    fn name(&self) -> String;
+
+    /// Names and shapes of the parameters on `model`, in their order.
+    fn layout(&self, model: &Model) -> Result<Vec<(String, Vec<i64>)>>;
+
+    /// The same with starting values.
+    fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>>;
+
+    /// What changes a forward of a model with this `config`, reading the parameters where they lie.
+    fn attach(&self, parameters: &Parameters, config: &Config) -> Result<Rc<dyn Adapt>>;
+
+    /// PEFT's settings of this kind, an object.
+    fn write(&self, parameters: &Parameters, base: &Base) -> Result<Value>;
+
+    /// The settings that PEFT wrote, for `model`.
+    fn read(settings: &mut Settings, model: &Model) -> Result<Self>
+    where
+        Self: Sized;
+
+    /// Settings and parameters at `factor` of the strength.
+    fn scaled(&self, _parameters: &Parameters, _factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
+        Err(Error::input(format!("{}: virtual tokens have no strength that could be scaled; only LoRA and (IA)³ can be", self.name())))
+    }
+
+    /// The module's weight and bias with the adapter folded in, computed in f32 at least; `None` where the adapter does not sit.
+    fn merged(&self, _parameters: &Parameters, _site: &str, _weight: &Tensor, _bias: Option<&Tensor>) -> Result<Option<Merged>> {
+        Err(Error::input(format!(
+            "{}: virtual tokens cannot be merged into weights; keep the adapter beside the model (`model.with(&adapter)`)",
+            self.name()
+        )))
+    }
+}
+
+/// The kind that parameters are held and products with weights are merged in: f32, or f64 for a model held in it.
+pub(super) fn wide(kind: Kind) -> Kind {
+    if kind == Kind::Double { Kind::Double } else { Kind::Float }
+}

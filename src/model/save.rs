@@ -1,0 +1,129 @@
+//! A model's weights by name, replaced or written as a folder that Hugging Face transformers opens.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use super::{Base, Decoder, Model};
+use crate::error::{Error, Result};
+use crate::file::{self, Content};
+use crate::libtorch::door;
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+/// Shards of an older save: beside a whole file they would leave it open which of the two is the model.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// What goes with a model unchanged.
+const BESIDE: &[&str] = &[
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+];
+
+impl Model {
+    /// A weight by its Hugging Face name.
+    pub(crate) fn weight(&self, name: &str) -> Result<Tensor> {
+        let found = self.decoder().weights().iter().find(|(weight, _)| weight == name);
+        found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no weight `{name}`")))
+    }
+
+    /// This model without adapter and with some weights replaced by others of the same shapes; the rest is shared.
+    pub(crate) fn with_weights(&self, mut replaced: HashMap<String, Tensor>) -> Result<Model> {
+        let mut others: HashMap<&str, &Tensor> = self.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let decoder = Decoder::new(self.config(), &mut |name, shape| {
+            let kept = others.remove(name).map(Tensor::shallow_clone);
+            let weight = replaced.remove(name).or(kept).filter(|weight| weight.size() == shape);
+            weight.ok_or_else(|| Error::internal(format!("no weight `{name}` of shape {shape:?}")))
+        })?;
+        let Base { folder, config, tokenizer, device, .. } = self.base.as_ref();
+        let base = Base { folder: folder.clone(), config: config.clone(), decoder, tokenizer: tokenizer.clone(), device: *device };
+        Ok(Model { base: Rc::new(base), adapter: None })
+    }
+
+    /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
+    /// tokenizer's and generation's files of the folder that this model came from. No file takes its name before all are written.
+    ///
+    /// # Errors
+    /// A model with an adapter on it (merge it, or save the adapter), one that was not opened from a folder, one held in f64, the model's own
+    /// folder or one that holds shards of another, a folder that cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        door("saving a model", || self.write(folder.as_ref()))
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        if self.is_adapted() {
+            return Err(Error::input(
+                "this model has an adapter on it: save what `adapter.merge(&model)` gives, or the adapter by itself (`adapter.save`)",
+            ));
+        }
+        let dtype = match self.kind() {
+            Kind::Float => "float32",
+            Kind::BFloat16 => "bfloat16",
+            Kind::Half => "float16",
+            other => return Err(Error::input(format!("weights of kind {other:?} cannot be saved: open the model in Float"))),
+        };
+        let own = self.folder();
+        let mut config: Value = match own.join(CONFIG).is_file() {
+            true => serde_json::from_str(&file::read_text(&own.join(CONFIG))?)
+                .map_err(|error| Error::file(format!("{} is not JSON", own.join(CONFIG).display())).because(error))?,
+            false => {
+                return Err(Error::input(
+                    "this model was not opened from a folder: there is no config.json that could go with its weights",
+                ));
+            }
+        };
+        if folder.join(INDEX).exists() {
+            return Err(Error::file(format!("`{}` holds the shards of another model: choose another folder", folder.display())));
+        }
+        file::folder(folder)?;
+        let same = |path: &Path| std::fs::canonicalize(path).ok();
+        if same(folder) == same(own) {
+            return Err(Error::input(format!("`{}` is where this model was opened from: choose another folder", folder.display())));
+        }
+        // Each spelling that the file has; transformers 4 wrote `torch_dtype`.
+        let key = if config.get("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
+        config[key] = dtype.into();
+        let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
+        let mut beside = Vec::new();
+        for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
+            let bytes = std::fs::read(own.join(name));
+            beside.push((folder.join(name), bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
+        }
+        let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
+        let mut files: Vec<(&Path, Content<'_>)> = beside.iter().map(|(path, bytes)| (path.as_path(), Content::Bytes(bytes))).collect();
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        files.push((&weights_path, Content::Tensors(self.decoder().weights(), metadata)));
+        files.push((&config_path, Content::Bytes(&config)));
+        file::write_together(&files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_replaced_is_shared() -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_biases");
+        let model = Model::open(folder)?;
+        let name = "model.layers.1.self_attn.q_proj.bias";
+        let doubled = model.with_weights(HashMap::from([(name.to_string(), model.weight(name)? * 2.0)]))?;
+        for ((weight, ours), (_, theirs)) in doubled.decoder().weights().iter().zip(model.decoder().weights()) {
+            assert_eq!(ours.data_ptr() == theirs.data_ptr(), weight != name, "{weight}");
+        }
+        assert_ne!(doubled.forward(&[vec![1, 2]])?.values, model.forward(&[vec![1, 2]])?.values);
+        let misshaped = HashMap::from([(name.to_string(), Tensor::from_slice(&[1f32]))]);
+        assert!(model.with_weights(misshaped).unwrap_err().to_string().contains(name));
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+"""Writes tests/golden/adapters: adapters saved by PEFT and the logits PEFT computes with them. Run by make_golden.py.
+
+As everywhere in the golden files, logits are computed in float64, one example at a time. Outputs of prompt tuning hold the
+virtual tokens first; they are cut off, so that logits [example, token, vocab] belong to the real tokens of every kind.
+"""
+
+import json
+import warnings
+
+import peft
+import safetensors.torch
+import torch
+
+CHECKPOINTS = ["llama_grouped_tied", "qwen3_grouped_tied", "llama_biases"]
+LENGTHS = [4, 9, 17]
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def lora(**settings):
+    return peft.LoraConfig(**(dict(r=4, lora_alpha=6, target_modules=ALL) | settings), task_type="CAUSAL_LM")
+
+
+# name -> (settings, kind the file is stored in, adapter name); what only some checkpoints have is named there
+CASES = {
+    "lora_all_sites": (lambda: lora(), torch.float32, "default"),
+    "lora_rs": (lambda: lora(use_rslora=True, target_modules=["q_proj", "down_proj"]), torch.float32, "default"),
+    "lora_patterns": (lambda: lora(
+        target_modules=["q_proj", "o_proj", "up_proj"], layers_to_transform=[1], layers_pattern="layers",
+        rank_pattern={"o_proj": 2, r".*\.q_p[a-z]+": 3, "layers.1.self_attn.q_proj": 1},
+        alpha_pattern={"(up|down)_proj": 5, "model.layers.1.self_attn.o_proj": 3}, lora_dropout=0.25), torch.float32, "default"),
+    "lora_regex": (lambda: lora(target_modules=r"model\.layers\.(0|2)\.(mlp\.gate|self_attn\.(q|v))_proj", r=2),
+                   torch.float32, "default"),
+    "lora_all_linear": (lambda: lora(target_modules="all-linear", exclude_modules=["v_proj", "mlp.up_proj"], r=1),
+                        torch.float32, "default"),
+    "lora_bf16": (lambda: lora(target_modules=["q_proj", "k_proj", "o_proj"]), torch.bfloat16, "default"),
+    "lora_f16": (lambda: lora(target_modules=["v_proj"]), torch.float16, "default"),
+    "lora_named": (lambda: lora(target_modules=["k_proj"]), torch.float32, "other"),
+    "ia3": (lambda: peft.IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"],
+                                   task_type="CAUSAL_LM"), torch.float32, "default"),
+    "ia3_authors": (lambda: peft.IA3Config(target_modules=["q_proj", "k_proj", "o_proj"],
+                                           feedforward_modules=["q_proj", "k_proj", "o_proj"], task_type="CAUSAL_LM"),
+                    torch.float32, "default"),
+    "prompt": (lambda: peft.PromptTuningConfig(num_virtual_tokens=5, task_type="CAUSAL_LM"), torch.float32, "default"),
+    "prefix": (lambda: peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), torch.float32, "default"),
+    "prefix_projection": (lambda: peft.PrefixTuningConfig(num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=10,
+                                                          task_type="CAUSAL_LM"), torch.bfloat16, "default"),
+}
+
+
+def disturb(model, g):
+    """Values for every trained parameter that leave no part of the adapter without effect."""
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            if not weight.requires_grad:
+                continue
+            noise = torch.randn(weight.shape, generator=g)
+            if "lora_A" in key:
+                weight.copy_(noise / weight.shape[1] ** 0.5)
+            elif "lora_B" in key:
+                weight.copy_(0.3 * noise)
+            elif "ia3_l" in key:
+                weight.copy_(1 + 0.4 * noise)
+            else:
+                weight.copy_(0.7 * noise)
+
+
+def write_case(root, tools, checkpoint, case):
+    make, dtype, name = CASES[case]
+    folder = root / "adapters" / checkpoint / case
+    torch.manual_seed(0)
+    model = peft.get_peft_model(tools.open_model(root / checkpoint, torch.float32), make(), adapter_name=name)
+    disturb(model, tools.generator(f"adapter {case} of {checkpoint}"))
+    model.peft_config[name].base_model_name_or_path = "../../../" + checkpoint
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink()  # PEFT's empty model card
+    if name != "default":
+        assert not (folder / "adapter_config.json").exists()
+        folder = folder / name
+    config = json.loads((folder / "adapter_config.json").read_text())
+    for key in ("target_modules", "feedforward_modules", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key].sort()  # a Python set: its order changes from run to run
+    tools.write_json(folder / "adapter_config.json", config)
+    if dtype != torch.float32:
+        file = folder / "adapter_model.safetensors"
+        rounded = {key: value.to(dtype) for key, value in safetensors.torch.load_file(file).items()}
+        safetensors.torch.save_file(rounded, file, metadata={"format": "pt"})
+
+    examples = tools.random_examples(f"adapter {case} of {checkpoint}", LENGTHS)
+    values = logits(tools, root / checkpoint, folder, examples, torch.float64)
+    plain = logits(tools, root / checkpoint, folder, examples, torch.float32)
+    worst = tools.deviation(plain, values)
+    assert worst < tools.FLOAT32_TOLERANCE, (checkpoint, case, worst)
+    base = tools.run_ragged(tools.open_model(root / checkpoint), examples)["logits"]
+    assert tools.deviation(values, base) > 0.02, (checkpoint, case, "the adapter does next to nothing")
+    tools.write_tensors(root / "adapters" / checkpoint / f"{case}.safetensors", tools.f32(dict(
+        input_ids=tools.pad(examples), lengths=torch.tensor(LENGTHS), logits=values)))
+
+
+@torch.no_grad()
+def logits(tools, checkpoint, folder, examples, dtype):
+    """PEFT's logits with the saved adapter, one example at a time, at the real tokens."""
+    model = peft.PeftModel.from_pretrained(tools.open_model(checkpoint, dtype), folder).to(dtype).eval()
+    # .to() may have undone nothing: every parameter is in the kind asked for
+    assert all(p.dtype == dtype for p in model.parameters())
+    return tools.pad([model(input_ids=ids[None]).logits[0, -len(ids):] for ids in examples])
+
+
+def write(root, tools):
+    warnings.filterwarnings("ignore", "Position ids are not supported|You should probably TRAIN")
+    for checkpoint in CHECKPOINTS:
+        for case in CASES:
+            write_case(root, tools, checkpoint, case)
