@@ -100,7 +100,7 @@ pub use {plotters, polars, tch, tokenizers};
 
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
-    pub use crate::activations::{Activations, Capture, Positions, capture};
+    pub use crate::activations::{Activations, Capture, Keep, Positions, capture};
     pub use crate::adapter::{Adapter, Lora};
     pub use crate::compat::Compat;
     pub use crate::dataset::{Split, Task};
@@ -111,7 +111,7 @@ pub mod prelude {
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
-    pub use crate::objective::{Ia2, Sft};
+    pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{results, stack};
     pub use crate::train::{Trained, Training};

@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import golden_objectives
 import numpy
 import peft
 import safetensors.torch
@@ -520,6 +521,7 @@ def write_all(root):
         write_hooks(root, name)
     for name in WITH_TRAINING:
         write_training(root, name)
+        golden_objectives.write(sys.modules[__name__], root, name)
     write_calibration(root)
     (root / "README.md").write_text(readme())
 
