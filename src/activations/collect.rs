@@ -125,7 +125,8 @@ impl Collection {
         let bytes = activation_bytes + distribution_bytes;
         let device = self.device.unwrap_or(self.model.device());
         let free_bytes = self.budget.unwrap_or_else(|| memory::free(device));
-        let begun = self.folder.as_ref().is_some_and(|folder| folder.is_dir() && shards::files(folder).is_ok_and(|files| !files.is_empty()));
+        let begun =
+            self.folder.as_ref().is_some_and(|folder| folder.is_dir() && shards::files(folder).is_ok_and(|files| !files.is_empty()));
         let place = match &self.folder {
             // A collection that has begun on disk goes on there.
             _ if bytes <= free_bytes / 2 && !begun => Place::Memory(device),

@@ -220,7 +220,10 @@ impl Clone for Distributions {
 impl Show for Distributions {
     fn bundle(&self) -> Bundle {
         let place = if self.on_disk() { " on disk" } else { "" };
-        headed(&format!("Distributions [example, token, id], {:?} of {} ids, {} bytes{place}", self.keep(), self.vocab, self.bytes()), self.frame())
+        headed(
+            &format!("Distributions [example, token, id], {:?} of {} ids, {} bytes{place}", self.keep(), self.vocab, self.bytes()),
+            self.frame(),
+        )
     }
 }
 

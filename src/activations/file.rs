@@ -41,11 +41,7 @@ impl Activations {
                 responses: self.responses.clone(),
             };
             let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
-            file::write_safetensors(
-                path.as_ref(),
-                &[(VALUES.into(), self.values()?)],
-                HashMap::from([(MANIFEST.into(), text)]),
-            )
+            file::write_safetensors(path.as_ref(), &[(VALUES.into(), self.values()?)], HashMap::from([(MANIFEST.into(), text)]))
         })
     }
 

@@ -2,6 +2,8 @@
 
 mod capture;
 mod collect;
+#[cfg(test)]
+mod collect_tests;
 mod distributions;
 mod file;
 mod memory;
@@ -225,7 +227,15 @@ impl Show for Activations {
     fn bundle(&self) -> Bundle {
         let axes = axes_text(&self.rows.size());
         let positions = format!("{:?}", self.positions).to_lowercase();
-        headed(&format!("Activations [{axes}] at {positions} positions, {:?}, {} bytes{}", self.kind(), self.bytes(), if self.on_disk() { " on disk" } else { "" }), self.frame())
+        headed(
+            &format!(
+                "Activations [{axes}] at {positions} positions, {:?}, {} bytes{}",
+                self.kind(),
+                self.bytes(),
+                if self.on_disk() { " on disk" } else { "" }
+            ),
+            self.frame(),
+        )
     }
 }
 

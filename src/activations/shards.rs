@@ -131,12 +131,16 @@ impl Shard {
         if rows == 0 || spans().any(|(prompt, response)| prompt == 0 || response == 0) {
             return Err("has a manifest without responses".into());
         }
-        let longest = |length: fn(Positions, (usize, usize)) -> usize| spans().map(|span| length(*positions, span)).max().unwrap_or(0) as i64;
+        let longest =
+            |length: fn(Positions, (usize, usize)) -> usize| spans().map(|span| length(*positions, span)).max().unwrap_or(0) as i64;
         if let Some(values) = &self.values {
             let tokens = longest(|positions, (prompt, response)| positions.span(prompt, response).1);
             let size = values.size();
             if size.len() != 4 || size[..3] != [rows, hook_points.len() as i64, tokens] {
-                return Err(format!("holds values {size:?} where its manifest says {rows} examples, {} layers, {tokens} tokens", hook_points.len()));
+                return Err(format!(
+                    "holds values {size:?} where its manifest says {rows} examples, {} layers, {tokens} tokens",
+                    hook_points.len()
+                ));
             }
         }
         if let Some(probabilities) = &self.probabilities {
@@ -206,7 +210,10 @@ pub(super) fn open_folder(folder: &Path) -> Result<Collected> {
     for (place, part) in parts.iter().enumerate() {
         if !part.belongs(&identity, place, shards) {
             let file = files[place].display();
-            return Err(Error::file(format!("{file} is not shard {} of {shards} of the collection: one is missing, or of another", place + 1)));
+            return Err(Error::file(format!(
+                "{file} is not shard {} of {shards} of the collection: one is missing, or of another",
+                place + 1
+            )));
         }
     }
     if parts.len() != shards {

@@ -23,8 +23,13 @@ pub(super) struct Store {
     read: Vec<usize>,
     /// How many tokens of each example and hook point have come.
     seen: RefCell<Vec<usize>>,
-    /// Example and token of the newest single tokens, and the same as tensors: every layer of a forward stores at the same places.
-    places: RefCell<Option<([Vec<i64>; 2], [Tensor; 2])>>,
+    newest: RefCell<Option<Newest>>,
+}
+
+/// Example and token of the newest single tokens, and the same as tensors: every layer of a forward stores at the same places.
+struct Newest {
+    places: [Vec<i64>; 2],
+    tensors: [Tensor; 2],
 }
 
 impl Store {
@@ -33,7 +38,7 @@ impl Store {
         let values = Tensor::f_zeros(plan.shape, (capture.kind.unwrap_or(model.kind()), capture.device))?;
         let seen = RefCell::new(vec![0; spans.len() * plan.hook_points.len()]);
         let narrow = capture.positions.is_narrow();
-        Ok(Self { values, hook_points: plan.hook_points, narrow, spans, read, seen, places: RefCell::new(None) })
+        Ok(Self { values, hook_points: plan.hook_points, narrow, spans, read, seen, newest: RefCell::new(None) })
     }
 
     /// Copies the wanted tokens of `value [example, token, hidden]`; `examples` are the rows in the store.
@@ -86,14 +91,14 @@ impl Store {
         if rows.len() < examples.len() {
             value = value.index_select(0, &Tensor::from_slice(&rows).to_device(device));
         }
-        let wanted = [owners, tokens];
-        let mut places = self.places.borrow_mut();
-        if places.as_ref().is_none_or(|(there, _)| *there != wanted) {
-            let tensors = [0, 1].map(|axis: usize| Tensor::from_slice(&wanted[axis]).to_device(device));
-            *places = Some((wanted, tensors));
+        let places = [owners, tokens];
+        let mut newest = self.newest.borrow_mut();
+        if newest.as_ref().is_none_or(|newest| newest.places != places) {
+            let tensors = [0, 1].map(|axis: usize| Tensor::from_slice(&places[axis]).to_device(device));
+            *newest = Some(Newest { places, tensors });
         }
-        if let Some((_, places)) = places.as_ref() {
-            let places: Vec<Option<&Tensor>> = places.iter().map(Some).collect();
+        if let Some(newest) = newest.as_ref() {
+            let places: Vec<Option<&Tensor>> = newest.tensors.iter().map(Some).collect();
             let _ = self.values.select(1, layer as i64).f_index_put_(&places, &value, false)?;
         }
         Ok(())

@@ -81,7 +81,11 @@ impl Ia2 {
     pub fn weights(mut self, weights: impl IntoIterator<Item = f64>) -> Result<Self> {
         let weights: Vec<f64> = weights.into_iter().collect();
         if weights.len() != self.points.len() {
-            return Err(Error::input(format!("IA2 was given {} weights for {} hook points: one for each", weights.len(), self.points.len())));
+            return Err(Error::input(format!(
+                "IA2 was given {} weights for {} hook points: one for each",
+                weights.len(),
+                self.points.len()
+            )));
         }
         if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) || weights.iter().all(|weight| *weight == 0.0) {
             return Err(Error::input(format!("IA2 weights {weights:?}: use finite numbers of at least 0, not all 0")));
@@ -157,17 +161,23 @@ impl Objective for Ia2 {
             let target = Tensor::cat(&targets.iter().map(|target| target.get(layer)).collect::<Vec<_>>(), 0).to_device(ours.device());
             if target.size() != ours.size() {
                 let (ours, target) = (ours.size(), target.size());
-                return Err(Error::internal(format!("activations at {} are {ours:?}, targets {target:?} [token, hidden]", self.points[place])));
+                return Err(Error::internal(format!(
+                    "activations at {} are {ours:?}, targets {target:?} [token, hidden]",
+                    self.points[place]
+                )));
             }
             let (distance, scale) = self.tokens(&wide(ours), &wide(&target).to_kind(wide(ours).kind()));
             distances.push(distance);
             scales.extend(scale);
         }
-        let mut distances = outputs.per_example(&Tensor::stack(&distances, 1));
-        if !scales.is_empty() {
-            let scales = outputs.per_example(&Tensor::stack(&scales, 1));
-            distances = distances / scales.where_self(&scales.gt(0.0), &scales.ones_like());
-        }
+        let distances = outputs.per_example(&Tensor::stack(&distances, 1));
+        let distances = match scales.is_empty() {
+            true => distances,
+            false => {
+                let scales = outputs.per_example(&Tensor::stack(&scales, 1));
+                distances / scales.where_self(&scales.gt(0.0), &scales.ones_like())
+            }
+        };
         let weights = Tensor::from_slice(&self.weights).to_kind(distances.kind()).to_device(distances.device());
         Ok(vec![distances.matmul(&weights)])
     }

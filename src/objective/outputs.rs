@@ -35,7 +35,10 @@ impl Outputs {
         let tokens: i64 = counts.iter().map(|&count| count as i64).sum();
         let wrong = logits.iter().chain(&activations).chain([&labels]).find(|tensor| tensor.size().first() != Some(&tokens));
         if let Some(tensor) = wrong {
-            return Err(Error::input(format!("{:?} does not begin with the axis token of {tokens}, the sum of counts {counts:?}", tensor.size())));
+            return Err(Error::input(format!(
+                "{:?} does not begin with the axis token of {tokens}, the sum of counts {counts:?}",
+                tensor.size()
+            )));
         }
         if counts.contains(&0) {
             return Err(Error::input(format!("an example has no response tokens: counts are {counts:?}")));
@@ -169,9 +172,10 @@ impl Virtual {
         let before = self.0.get(place).ok_or_else(|| Error::internal("a hook point that virtual tokens did not show"))?;
         let size = value.size();
         let whole = Tensor::cat(&[before.expand([size[0], -1, -1], false), value.shallow_clone()], 1);
-        let rows = samples.iter().enumerate().map(|(row, sample)| {
-            whole.get(row as i64).narrow(0, sample.prompt.len() as i64 - 1, sample.response.len() as i64)
-        });
+        let rows = samples
+            .iter()
+            .enumerate()
+            .map(|(row, sample)| whole.get(row as i64).narrow(0, sample.prompt.len() as i64 - 1, sample.response.len() as i64));
         Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
     }
 }

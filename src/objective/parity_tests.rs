@@ -222,7 +222,8 @@ fn prompt_tuning_is_compared_at_the_response_positions_or_as_the_authors_do() ->
 #[test]
 fn without_virtual_embeddings_the_authors_way_is_the_right_one() -> Result<()> {
     let (golden, model) = (golden(CHECKPOINTS[0]), open(CHECKPOINTS[0], Kind::Double));
-    let keys_values = Tensor::ones([3, 2 * model.config().layers, model.config().kv_heads, model.config().head_dim], (Kind::Double, Device::Cpu));
+    let keys_values =
+        Tensor::ones([3, 2 * model.config().layers, model.config().kv_heads, model.config().head_dim], (Kind::Double, Device::Cpu));
     #[derive(Debug)]
     struct Prefixed(Tensor);
     impl Adapt for Prefixed {
@@ -232,8 +233,9 @@ fn without_virtual_embeddings_the_authors_way_is_the_right_one() -> Result<()> {
     }
     for adapted in [model.base(), model.adapted(Rc::new(Prefixed(keys_values)))] {
         for case in ["ia2", "soft"] {
-            let [right, paper] = [Compat::Corrected, Compat::Paper]
-                .map(|compat| losses(objective(case, &golden, Kind::Double, compat).unwrap().as_ref(), &adapted, &samples(&golden)).unwrap());
+            let [right, paper] = [Compat::Corrected, Compat::Paper].map(|compat| {
+                losses(objective(case, &golden, Kind::Double, compat).unwrap().as_ref(), &adapted, &samples(&golden)).unwrap()
+            });
             assert_eq!(right, paper, "{case}");
         }
     }

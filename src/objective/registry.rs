@@ -41,12 +41,7 @@ impl Known {
 
 /// Every objective.
 pub const OBJECTIVES: &[Known] = &[
-    Known {
-        name: "sft_gold",
-        formula: "mean over tokens of -log p(gold token)",
-        minimum: 0.0,
-        make: |_| Ok(Box::new(Sft::gold())),
-    },
+    Known { name: "sft_gold", formula: "mean over tokens of -log p(gold token)", minimum: 0.0, make: |_| Ok(Box::new(Sft::gold())) },
     Known {
         name: "sft",
         formula: "mean over tokens of -log p(token of the ICL response)",
@@ -65,12 +60,7 @@ pub const OBJECTIVES: &[Known] = &[
         minimum: 0.0,
         make: |targets| Ok(Box::new(targets.ia2()?)),
     },
-    Known {
-        name: "ia2_sft",
-        formula: "0.5 ia2 + 0.5 sft",
-        minimum: 0.0,
-        make: |targets| Ok(Box::new(targets.ia2_sft(BETA)?)),
-    },
+    Known { name: "ia2_sft", formula: "0.5 ia2 + 0.5 sft", minimum: 0.0, make: |targets| Ok(Box::new(targets.ia2_sft(BETA)?)) },
 ];
 
 /// A boxed objective is one: what a table or a grid gives can be trained on.

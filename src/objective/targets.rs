@@ -286,7 +286,11 @@ impl Show for Targets {
     fn bundle(&self) -> Bundle {
         let Collected { responses, activations, distributions } = &self.collected;
         let mut parts = vec![format!("{responses:?}")];
-        parts.extend(activations.as_ref().map(|values| format!("activations at {} hook points, {} bytes", values.hook_points().len(), values.bytes())));
+        parts.extend(
+            activations
+                .as_ref()
+                .map(|values| format!("activations at {} hook points, {} bytes", values.hook_points().len(), values.bytes())),
+        );
         parts.extend(distributions.as_ref().map(|values| format!("distributions ({:?}), {} bytes", values.keep(), values.bytes())));
         headed(&format!("Targets: {}", parts.join("; ")), responses.frame())
     }
