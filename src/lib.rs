@@ -34,7 +34,8 @@
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`Adapter`](adapter::Adapter), [`Lora`](adapter::Lora) | trained parameters on a frozen model, in PEFT's files; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
-//! | [`Sft`](objective::Sft), [`Ia2`](objective::Ia2) | what a run minimises |
+//! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
+//! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words |
 //!
@@ -48,7 +49,7 @@
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
 //! | [`model`] | configuration, weights, one shared decoder, families, generation |
-//! | [`activations`] | capture, and its files |
+//! | [`activations`] | capture and distributions, and their files |
 //! | [`adapter`] | LoRA, and PEFT's files |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`metric`], [`table`], [`figure`] | frames in; numbers, tables and pictures out |
@@ -58,7 +59,8 @@
 //!   golden files from the reference implementation beside the others in `tests/golden`.
 //! - **An adapter**: a file in `adapter/` with its settings, starting values and its [`nn::Adapt`], and a variant of
 //!   [`AdapterConfig`](adapter::AdapterConfig).
-//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any.
+//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
+//!   library's is a file in `objective/` and an entry in [`objective::OBJECTIVES`], with a value by hand and its minimum in the test there.
 //! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
 //! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
 //! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)), or a source in `dataset/mod.rs`.

@@ -301,3 +301,15 @@ fn a_history_of_both_parts_and_a_named_objective() -> Result<()> {
     assert!((sft - first_losses(&model, &split, targets.sft())?[0]).abs() < 1e-10 * sft);
     Ok(())
 }
+
+#[test]
+fn targets_of_another_model_are_refused() -> Result<()> {
+    let split = split();
+    let targets = Targets::of(&model(), &split).distributions(Keep::All).collect()?;
+    let folder = with_words("qwen3_multi_query");
+    let other = Model::open(folder.path())?;
+    refused(targets.ia2()?.samples(&other, &split), &["24 wide", "16", "collect them from this model"]);
+    let tiny = Model::open("tiny-icl")?;
+    refused(targets.soft_sft()?.samples(&tiny, &split), &["64 ids", "collect them from this model"]);
+    Ok(())
+}

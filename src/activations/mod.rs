@@ -69,6 +69,11 @@ impl Activations {
         self.rows.kind()
     }
 
+    /// Size of the axis *hidden*.
+    pub(crate) fn hidden(&self) -> i64 {
+        self.rows.size()[3]
+    }
+
     /// True if the values lie in mapped files.
     pub fn on_disk(&self) -> bool {
         self.rows.on_disk()

@@ -137,6 +137,14 @@ impl Objective for Ia2 {
         if self.target.positions() != Positions::Response {
             return Err(Error::input(format!("IA2 targets lie at the response positions, these at {:?}", self.target.positions())));
         }
+        for path in &self.points {
+            let (there, here) = (self.target.hidden(), model.width_at(path)?);
+            if there != here {
+                return Err(Error::input(format!(
+                    "the IA2 targets at `{path}` are {there} wide, this model's {here}: collect them from this model"
+                )));
+            }
+        }
         responses::taught(self.target.responses(), model, split)
     }
 

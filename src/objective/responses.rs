@@ -9,7 +9,7 @@ use crate::model::{Model, Responses};
 
 /// Given responses after the queries alone, checked to be of the split: the last are those to its dev queries in their order; those before are to
 /// its train queries in their order, once or several times over (several demonstration orders), or to other queries, each after
-/// demonstrations from the train set (unlabelled queries). None of the train rows asks a dev or test query.
+/// demonstrations from the train set (unlabelled queries), none of which is a dev or test query.
 pub(super) fn taught(responses: &Responses, model: &Model, split: &Split) -> Result<Samples> {
     check(responses, split)?;
     if let Some(row) = responses.rows().iter().find(|row| row.tokens.response.is_empty()) {
@@ -39,12 +39,12 @@ fn check(responses: &Responses, split: &Split) -> Result<()> {
     if checked != dev {
         return wrong("the last are not to the dev queries in their order".into());
     }
+    if learned.chunks(train.len().max(1)).all(|round| round == train) {
+        return Ok(());
+    }
     let kept: HashSet<&str> = dev.iter().chain(&test).map(String::as_str).collect();
     if let Some(query) = learned.iter().find(|query| kept.contains(*query)) {
         return wrong(format!("one before the dev set is to {query:?}, which is a dev or test query"));
-    }
-    if learned.chunks(train.len().max(1)).all(|round| round == train) {
-        return Ok(());
     }
     let known: HashSet<&str> = train.iter().map(String::as_str).collect();
     if let Some(query) = learned.iter().find(|query| known.contains(*query)) {

@@ -44,6 +44,10 @@ impl Objective for SoftSft {
     }
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
+        let (there, here) = (self.target.vocab(), model.config().vocab_size);
+        if there != here {
+            return Err(Error::input(format!("soft labels are over {there} ids, this model has {here}: collect them from this model")));
+        }
         responses::taught(self.target.responses(), model, split)
     }
 
@@ -67,8 +71,8 @@ impl Objective for SoftSft {
         let target = joined(&probabilities).to_device(logits.device()).to_kind(logits.kind());
         let [tokens, vocab] = logits.size()[..] else { return Err(Error::internal("logits are not [token, vocab]")) };
         if vocab != self.target.vocab() || target.size()[0] != tokens {
-            return Err(Error::input(format!(
-                "soft labels are {} tokens over {} ids, the model's logits {tokens} over {vocab}: collect them from this model",
+            return Err(Error::internal(format!(
+                "soft labels are {} tokens over {} ids, the model's logits {tokens} over {vocab}",
                 target.size()[0],
                 self.target.vocab()
             )));
