@@ -144,9 +144,10 @@ impl Capture {
         door("capture", || {
             let _inference = tch::no_grad_guard();
             let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
+            let plan = self.plan(model, responses)?;
             let spans = samples.iter().map(|sample| self.span(sample)).collect();
             let read = samples.iter().map(|sample| sample.prompt.len() + sample.response.len() - 1).collect();
-            let store = Store::new(self, model, self.plan(model, responses)?, spans, read)?;
+            let store = Store::new(self, model, plan, spans, read)?;
             let mut order: Vec<usize> = (0..samples.len()).collect();
             order.sort_by_key(|&index| samples[index].prompt.len() + samples[index].response.len());
             for examples in order.chunks(self.batch) {
