@@ -175,6 +175,9 @@ impl Collection {
         let rows: Vec<_> = self.prompts.iter().cloned().collect();
         let mut parts = Vec::with_capacity(count);
         let mut progress = Progress::new("targets", rows.len() as u64);
+        // A part is filled where the model is, if there is ample room: one copy to the file in place of one per layer and token.
+        let room = memory::free(self.model.device()) / 4 > self.shard_bytes.unwrap_or(SHARD);
+        let device = if room { self.model.device() } else { Device::Cpu };
         let expected: Vec<PathBuf> = (0..count).map(|shard| shards::path(folder, shard, count)).collect();
         if let Some(other) = shards::files(folder)?.into_iter().find(|file| !expected.contains(file)) {
             return Err(foreign(&other));
@@ -182,7 +185,7 @@ impl Collection {
         for (shard, prompts) in rows.chunks(rows.len().div_ceil(count)).enumerate() {
             let path = &expected[shard];
             if !path.exists() {
-                let part = self.pass(&Prompts::new(prompts.to_vec()).with_form(self.prompts.form().clone()), Device::Cpu)?;
+                let part = self.pass(&Prompts::new(prompts.to_vec()).with_form(self.prompts.form().clone()), device)?;
                 shards::write(folder, (shard, count), &identity, &part)?;
             }
             let part = shards::open(path)?;

@@ -28,13 +28,23 @@ fn golden(name: &str) -> Golden {
     Tensor::read_safetensors(folder(&format!("objectives/{name}.safetensors"))).unwrap().into_iter().collect()
 }
 
-fn open(name: &str, kind: Kind) -> Model {
-    OpenOptions::new().kind(kind).device(Device::Cpu).open(folder(name)).unwrap()
+fn open(name: &str, kind: Kind, device: Device) -> Model {
+    OpenOptions::new().kind(kind).device(device).open(folder(name)).unwrap()
+}
+
+/// The checkpoints on the CPU and, where there is a GPU, on it: in f64 both keep the same tolerance.
+fn everywhere() -> Vec<(&'static str, Device)> {
+    let mut devices = vec![Device::Cpu];
+    match crate::libtorch::best_device().unwrap() {
+        Device::Cpu => crate::skipped("no CUDA device to compare objectives on"),
+        gpu => devices.push(gpu),
+    }
+    devices.into_iter().flat_map(|device| CHECKPOINTS.map(|name| (name, device))).collect()
 }
 
 fn apart(ours: &Tensor, golden: &Tensor) -> f64 {
     assert_eq!(ours.size(), golden.size());
-    let (ours, golden) = (ours.to_kind(Kind::Double), golden.to_kind(Kind::Double));
+    let (ours, golden) = (ours.to_device(Device::Cpu).to_kind(Kind::Double), golden.to_kind(Kind::Double));
     let apart = (ours - &golden).abs().max().double_value(&[]) / golden.abs().max().double_value(&[]);
     if apart.is_nan() { f64::INFINITY } else { apart }
 }
@@ -104,7 +114,7 @@ fn weighted(objective: &dyn Objective, examples: &[usize], outputs: &Outputs) ->
 #[test]
 fn losses_and_lora_gradients_are_pytorchs_in_f32() -> Result<()> {
     for name in CHECKPOINTS {
-        let (golden, model) = (golden(name), open(name, Kind::Float));
+        let (golden, model) = (golden(name), open(name, Kind::Float, Device::Cpu));
         let adapter = Adapter::open(folder(&format!("training/{name}/adapter")), &model)?;
         let (adapted, samples) = (model.with(&adapter)?, samples(&golden));
         let cases: std::collections::HashSet<&str> = golden.keys().filter_map(|key| key.strip_suffix(".losses")).collect();
@@ -161,8 +171,8 @@ fn some_split() -> Result<Split> {
 
 #[test]
 fn five_adam_steps_are_pytorchs_in_f64() -> Result<()> {
-    for name in CHECKPOINTS {
-        let (golden, model) = (golden(name), open(name, Kind::Double));
+    for (name, device) in everywhere() {
+        let (golden, model) = (golden(name), open(name, Kind::Double, device));
         let adapter = Adapter::open(folder(&format!("training/{name}/adapter")), &model)?;
         for case in CASES {
             let objective = Given(objective(case, &golden, Kind::Double, Compat::Corrected)?, samples(&golden));
@@ -199,12 +209,12 @@ impl Adapt for Prompted {
 
 #[test]
 fn prompt_tuning_is_compared_at_the_response_positions_or_as_the_authors_do() -> Result<()> {
-    for name in CHECKPOINTS {
-        let (golden, model) = (golden(name), open(name, Kind::Double));
+    for (name, device) in everywhere() {
+        let (golden, model) = (golden(name), open(name, Kind::Double, device));
         let samples = samples(&golden);
         for (which, compat) in [("right", Compat::Corrected), ("paper", Compat::Paper)] {
             for case in ["ia2", "ia2_sft_0.3", "soft", "soft_top"] {
-                let embeddings = golden["prompt_tuning.embeddings"].to_kind(Kind::Double).set_requires_grad(true);
+                let embeddings = golden["prompt_tuning.embeddings"].to_device(device).to_kind(Kind::Double).set_requires_grad(true);
                 let adapted = model.adapted(Rc::new(Prompted(embeddings.shallow_clone())));
                 let objective = objective(case, &golden, Kind::Double, compat)?;
                 let losses = losses(objective.as_ref(), &adapted, &samples)?;
@@ -221,7 +231,7 @@ fn prompt_tuning_is_compared_at_the_response_positions_or_as_the_authors_do() ->
 
 #[test]
 fn without_virtual_embeddings_the_authors_way_is_the_right_one() -> Result<()> {
-    let (golden, model) = (golden(CHECKPOINTS[0]), open(CHECKPOINTS[0], Kind::Double));
+    let (golden, model) = (golden(CHECKPOINTS[0]), open(CHECKPOINTS[0], Kind::Double, Device::Cpu));
     let keys_values =
         Tensor::ones([3, 2 * model.config().layers, model.config().kv_heads, model.config().head_dim], (Kind::Double, Device::Cpu));
     #[derive(Debug)]
