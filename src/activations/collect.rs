@@ -134,12 +134,13 @@ impl Collection {
             None => {
                 return Err(Error::input(format!(
                     "the targets of {examples} prompts with up to {tokens} tokens take {} ({} of activations, {} of distributions), more than \
-                     half of the {} free on {device:?}: give a folder for them with `.shards(folder)`, or choose fewer hook points or layers, \
+                     half of the {} free on {device:?}: give a folder for them with `.shards(folder)`, or{} choose fewer hook points or layers, \
                      `Keep::Top(k)`, a smaller kind, or shorter responses",
                     size(bytes),
                     size(activation_bytes),
                     size(distribution_bytes),
-                    size(free_bytes)
+                    size(free_bytes),
+                    if device.is_cuda() { " hold them in `.device(Device::Cpu)`, or" } else { "" }
                 )));
             }
         };
