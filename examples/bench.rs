@@ -117,7 +117,7 @@ fn collect<'m>(model: &'m Model, work: &Work, tokens: usize) -> Case<'m> {
     let once = move || {
         let (responses, activations) = Capture::at(SITES).while_generating(model, &prompts, &settings)?;
         let generated: Vec<&Ids> = responses.rows().iter().map(|row| &row.tokens.response).collect();
-        Ok(json!({ "tokens": generated, "norm": activations.values().norm().double_value(&[]) }))
+        Ok(json!({ "tokens": generated, "norm": activations.values()?.norm().double_value(&[]) }))
     };
     Case { samples: work.collect.len(), batch: work.collect.len().min(32), once: Box::new(once), check: Box::new(|| Ok(Value::Null)) }
 }

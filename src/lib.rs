@@ -35,7 +35,8 @@
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
-//! | [`Sft`](objective::Sft), [`Ia2`](objective::Ia2) | what a run minimises |
+//! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
+//! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words |
 //!
@@ -49,7 +50,7 @@
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
 //! | [`model`] | configuration, weights, one shared decoder, families, generation |
-//! | [`activations`] | capture, and its files |
+//! | [`activations`] | capture and distributions, and their files |
 //! | [`adapter`] | LoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
@@ -59,7 +60,8 @@
 //!   golden files from the reference implementation beside the others in `tests/golden`.
 //! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
 //!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
-//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any.
+//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
+//!   library's is a file in `objective/` and an entry in [`objective::OBJECTIVES`], with a value by hand and its minimum in the test there.
 //! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
 //! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
 //! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)).
@@ -103,7 +105,7 @@ pub use {plotters, polars, tch, tokenizers};
 
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
-    pub use crate::activations::{Activations, Capture, Positions, capture};
+    pub use crate::activations::{Activations, Capture, Keep, Positions, capture};
     pub use crate::adapter::{Adapter, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
@@ -114,7 +116,7 @@ pub mod prelude {
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
-    pub use crate::objective::{Ia2, Sft};
+    pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{results, stack};
     pub use crate::train::{Trained, Training};

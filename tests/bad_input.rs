@@ -332,11 +332,11 @@ fn activations_from_files_and_hands() -> Result<()> {
     std::fs::write(&file, bytes).unwrap();
     refused(Activations::open(&file), &["values.safetensors", "do not agree"]);
 
-    let size = activations.values().size();
+    let size = activations.values()?.size();
     let points = activations.hook_points().to_vec();
-    let short = activations.values().narrow(0, 0, 1);
+    let short = activations.values()?.narrow(0, 0, 1);
     refused(Activations::new(short, points.clone(), responses.clone()), &["activations", "example"]);
-    let broken = activations.values() * f64::NAN;
+    let broken = activations.values()? * f64::NAN;
     assert!(refused(Activations::new(broken, points, responses.clone()), &["activations"]).is_numeric());
     refused(activations.example(2), &["example 2 does not exist", "there are 2"]);
     refused(Capture::at("model.layers.*.mlp").kind(Kind::Int64).of(&model, &responses), &["Int64", "choose"]);

@@ -132,23 +132,21 @@ fn the_losses_by_hand() -> Result<()> {
     let points = vec!["model.layers.0".to_string(), "model.layers.1".to_string()];
     let target = Activations::new(values, points, responses(&[2, 1]))?;
     let layers = [[[1f32, 1.], [2., 2.], [3., 3.]], [[0., 2.], [0., 0.], [1., 2.]]].concat().concat();
-    let outputs = |counts: Vec<usize>, activations: Option<Tensor>, logits: Option<Tensor>, labels: &[i64]| Outputs {
-        logits,
-        activations,
-        labels: Tensor::from_slice(labels),
-        counts,
+    let outputs = |counts: Vec<usize>, activations: Option<Tensor>, logits: Option<Tensor>, labels: &[i64]| {
+        let by_layer = activations.map_or(Vec::new(), |values| values.unbind(0));
+        Outputs::new(logits, by_layer, Tensor::from_slice(labels), counts)
     };
     // Mean over hidden: layer 0 gives 1, 4, 9; layer 1 gives (0 + 4) / 2 = 2, 0, (0 + 1) / 2 = 0.5. Sum over layers, mean over each example's tokens.
-    let shown = outputs(vec![2, 1], Some(Tensor::from_slice(&layers).view([2, 3, 2])), None, &[3, 3, 3]);
+    let shown = outputs(vec![2, 1], Some(Tensor::from_slice(&layers).view([2, 3, 2])), None, &[3, 3, 3])?;
     close(Ia2::toward(&target).losses(&[0, 1], &shown), &[(3.0 + 4.0) / 2.0, 9.5]);
     // Examples are known by their index, not by their place in the batch.
-    let second = outputs(vec![1], Some(Tensor::ones([2, 1, 2], (Kind::Float, Device::Cpu))), None, &[3]);
+    let second = outputs(vec![1], Some(Tensor::ones([2, 1, 2], (Kind::Float, Device::Cpu))), None, &[3])?;
     close(Ia2::toward(&target).losses(&[1], &second), &[1.0]);
 
     // Probabilities of the labels: 3/4, 1/2; 1/4.
     let three = 3f32.ln();
     let logits = Tensor::from_slice(&[three, 0., 0., 0., 0., three]).view([3, 2]);
-    let shown = outputs(vec![2, 1], None, Some(logits), &[0, 1, 0]);
+    let shown = outputs(vec![2, 1], None, Some(logits), &[0, 1, 0])?;
     close(Sft::gold().losses(&[0, 1], &shown), &[(-(0.75f64.ln()) - 0.5f64.ln()) / 2.0, -(0.25f64.ln())]);
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! Capture: sites x layers x positions x kind x device, decided before anything is stored.
 
-use std::cell::RefCell;
-
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
+use super::collect::one_pass;
+use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::{Depth, Generation, Model, Responses, Sample, Teaching};
-use crate::nn::{HookPoint, Hooks, Selection};
+use crate::nn::{Hooks, Selection};
 use crate::prompt::Prompts;
 
 /// Which tokens of an example are captured.
@@ -27,7 +27,7 @@ pub enum Positions {
 
 impl Positions {
     /// First position and how many, given the lengths of prompt and response.
-    fn span(self, prompt: usize, response: usize) -> (usize, usize) {
+    pub(super) fn span(self, prompt: usize, response: usize) -> (usize, usize) {
         match self {
             Self::Response => (prompt - 1, response),
             Self::Prompt => (0, prompt),
@@ -37,7 +37,7 @@ impl Positions {
     }
 
     /// True if nothing before the decode position is wanted.
-    fn is_narrow(self) -> bool {
+    pub(super) fn is_narrow(self) -> bool {
         matches!(self, Self::Response | Self::Last)
     }
 }
@@ -45,10 +45,10 @@ impl Positions {
 /// What to capture. Defaults: response positions, the model's kind, on the CPU.
 #[derive(Clone, Debug)]
 pub struct Capture {
-    pattern: String,
-    positions: Positions,
-    kind: Option<Kind>,
-    device: Device,
+    pub(super) pattern: String,
+    pub(super) positions: Positions,
+    pub(super) kind: Option<Kind>,
+    pub(super) device: Device,
     batch: usize,
 }
 
@@ -117,7 +117,7 @@ impl Capture {
         self.positions.span(sample.prompt.len(), sample.response.len())
     }
 
-    fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<Plan> {
+    pub(super) fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<Plan> {
         if examples == 0 {
             return Err(Error::input("there are no responses to capture activations of"));
         }
@@ -144,7 +144,10 @@ impl Capture {
         door("capture", || {
             let _inference = tch::no_grad_guard();
             let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
-            let store = Store::new(self, model, self.plan(model, responses)?, samples.iter().map(|sample| self.span(sample)).collect());
+            let plan = self.plan(model, responses)?;
+            let spans = samples.iter().map(|sample| self.span(sample)).collect();
+            let read = samples.iter().map(|sample| sample.prompt.len() + sample.response.len() - 1).collect();
+            let store = Store::new(self, model, plan, spans, read)?;
             let mut order: Vec<usize> = (0..samples.len()).collect();
             order.sort_by_key(|&index| samples[index].prompt.len() + samples[index].response.len());
             for examples in order.chunks(self.batch) {
@@ -173,83 +176,9 @@ impl Capture {
     /// As [`Capture::while_responding`].
     pub fn while_generating(&self, model: &Model, prompts: &Prompts, settings: &Generation) -> Result<(Responses, Activations)> {
         door("capture while generating", || {
-            let rows = model.encode(prompts)?;
-            let limit = settings.max_new_tokens();
-            let spans: Vec<(usize, usize)> = rows.iter().map(|row| self.positions.span(row.len(), limit)).collect();
-            let plan = self.plan_for(model, rows.len(), spans.iter().map(|span| span.1).max().unwrap_or(0))?;
-            let mut store = Store::new(self, model, plan, spans);
-            let mut hooks = Hooks::new();
-            hooks.observe(&self.pattern, |point, value| store.put(point, point.examples, value));
-            hooks.bind(model.hook_points())?;
-            let generated = model.generate_hooked(&rows, settings, Some(&mut hooks), self.positions.is_narrow())?;
-            drop(hooks);
-            store.spans = generated.iter().map(|row| self.span(&row.tokens)).collect();
-            let responses = Responses::new(prompts, generated);
-            let activations = store.finish(self.positions, responses.clone())?;
-            Ok((responses, activations))
+            let pass = one_pass(model, prompts, settings, Some(self), None)?;
+            let activations = pass.activations.ok_or_else(|| Error::internal("a capture gave no activations"))?;
+            Ok((pass.responses, activations))
         })
-    }
-}
-
-/// Values being filled in.
-struct Store {
-    values: Tensor,
-    hook_points: Vec<String>,
-    /// First position and count per example.
-    spans: Vec<(usize, usize)>,
-    /// How many tokens of each example and hook point have come.
-    seen: RefCell<Vec<usize>>,
-}
-
-impl Store {
-    fn new(capture: &Capture, model: &Model, plan: Plan, spans: Vec<(usize, usize)>) -> Self {
-        let values = Tensor::zeros(plan.shape, (capture.kind.unwrap_or(model.kind()), capture.device));
-        let seen = RefCell::new(vec![0; spans.len() * plan.hook_points.len()]);
-        Self { values, hook_points: plan.hook_points, spans, seen }
-    }
-
-    /// Copies the wanted tokens of `value [example, token, hidden]`; `examples` are the rows in the store.
-    ///
-    /// A value holds consecutive positions from `point.positions`' first on, be it a whole prompt, the kept tokens or one new token.
-    fn put(&self, point: &HookPoint<'_>, examples: &[usize], value: &Tensor) -> Result<()> {
-        let place = self.hook_points.iter().position(|path| path == point.path);
-        let place = place.ok_or_else(|| Error::internal(format!("an unexpected hook point {}", point.path)))?;
-        let value = value.to_device(self.values.device()).to_kind(self.values.kind());
-        let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
-        for (row, &example) in examples.iter().enumerate() {
-            let first = firsts[row.min(firsts.len() - 1)] as usize;
-            let (start, count) = self.spans[example];
-            let from = start.max(first);
-            let to = (start + count).min(first + value.size()[1] as usize);
-            if from >= to {
-                continue;
-            }
-            let (taken, tokens) = ((from - first) as i64, (to - from) as i64);
-            let target = self.values.get(example as i64).get(place as i64).narrow(0, (from - start) as i64, tokens);
-            target.shallow_clone().copy_(&value.get(row as i64).narrow(0, taken, tokens));
-            self.seen.borrow_mut()[example * self.hook_points.len() + place] += tokens as usize;
-        }
-        Ok(())
-    }
-
-    fn finish(self, positions: Positions, responses: Responses) -> Result<Activations> {
-        let longest = self.spans.iter().map(|span| span.1).max().unwrap_or(0) as i64;
-        // Responses may have ended before the limit: keep what is there, in memory of its own.
-        let values = if longest < self.values.size()[2] { self.values.narrow(2, 0, longest).contiguous() } else { self.values };
-        let lengths: Vec<usize> = self.spans.iter().map(|span| span.1).collect();
-        for (example, &length) in lengths.iter().enumerate() {
-            // The prefill of a ragged batch carries padding behind short prompts; what later tokens did not overwrite must not stay.
-            if (length as i64) < longest {
-                let _ = values.get(example as i64).narrow(1, length as i64, longest - length as i64).zero_();
-            }
-            let seen = &self.seen.borrow()[example * self.hook_points.len()..(example + 1) * self.hook_points.len()];
-            if let Some(place) = seen.iter().position(|&tokens| tokens < length) {
-                return Err(Error::internal(format!(
-                    "{} gave {} of {length} tokens of example {example}",
-                    self.hook_points[place], seen[place]
-                )));
-            }
-        }
-        Ok(Activations { values, hook_points: self.hook_points, lengths, positions, responses })
     }
 }

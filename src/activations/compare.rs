@@ -37,7 +37,7 @@ impl Activations {
                     "example {example} has no captured tokens, so that there is nothing to compare: drop it"
                 )));
             }
-            let values = self.values.select(1, layer as i64);
+            let values = self.rows.at(layer as i64)?.gather()?;
             let vectors = match tokens {
                 Tokens::First => values.select(1, 0),
                 Tokens::Last => self.last(&values),

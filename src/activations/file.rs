@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activations, Positions};
+use super::rows::Rows;
+use super::{Activations, Positions, TOKEN, shards};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::libtorch::door;
@@ -28,7 +29,7 @@ impl Activations {
     /// Writes the values and, as the file's metadata, what they are.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written; values in several files on disk do not fit into memory together.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         door("saving activations", || {
             let manifest = Manifest {
@@ -40,21 +41,21 @@ impl Activations {
                 responses: self.responses.clone(),
             };
             let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
-            file::write_safetensors(
-                path.as_ref(),
-                &[(VALUES.into(), self.values.shallow_clone())],
-                HashMap::from([(MANIFEST.into(), text)]),
-            )
+            file::write_safetensors(path.as_ref(), &[(VALUES.into(), self.values()?)], HashMap::from([(MANIFEST.into(), text)]))
         })
     }
 
-    /// Reads what [`Activations::save`] wrote.
+    /// Reads what [`Activations::save`] wrote, or maps the shards in a folder that targets were collected into.
     ///
     /// # Errors
-    /// The file is missing, truncated or holds something else.
+    /// A file is missing, truncated or holds something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         door("opening activations", || {
+            if path.is_dir() {
+                let none = || Error::file(format!("the shards in {} hold no activations", path.display()));
+                return shards::open_folder(path)?.activations.ok_or_else(none);
+            }
             let (mut tensors, metadata) = file::read_with_metadata(path)?;
             let foreign = || Error::file(format!("{} holds no activations of this library", path.display()));
             let text = metadata.get(MANIFEST).ok_or_else(foreign)?;
@@ -69,7 +70,7 @@ impl Activations {
                 return Err(Error::file(format!("{}: lengths, responses and values {size:?} do not agree", path.display())));
             }
             let Manifest { hook_points, lengths, positions, responses, .. } = manifest;
-            Ok(Self { values, hook_points, lengths, positions, responses })
+            Ok(Self { rows: Rows::whole(values, TOKEN), hook_points, lengths, positions, responses })
         })
     }
 }

@@ -1,14 +1,25 @@
 //! Activations: what flows through a model, owned, with named axes.
 
 mod capture;
+mod collect;
+#[cfg(test)]
+mod collect_tests;
 mod compare;
+mod distributions;
 mod file;
+mod memory;
+mod rows;
+mod shards;
+mod store;
 
 use polars::prelude::*;
 use tch::{Kind, Tensor};
 
 pub use capture::{Capture, Plan, Positions, capture};
+pub(crate) use collect::{Collected, Collection};
+pub use collect::{CollectionPlan, Place};
 pub use compare::{Tokens, compare_methods};
+pub use distributions::{Distributions, Keep};
 
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
@@ -16,14 +27,16 @@ use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::Responses;
 use crate::similarity;
+use rows::Rows;
 
 /// Values at some hook points at some tokens of some examples.
 ///
 /// `values` has the axes `[example, layer, token, hidden]`: *layer* runs over [`Activations::hook_points`], *token* over the chosen
-/// positions; from an example's length on, values are zero.
+/// positions; from an example's length on, values are zero. They lie in memory, or in files of which memory holds what is read
+/// ([`Activations::on_disk`]).
 #[derive(Debug)]
 pub struct Activations {
-    values: Tensor,
+    rows: Rows,
     hook_points: Vec<String>,
     lengths: Vec<usize>,
     positions: Positions,
@@ -41,12 +54,31 @@ impl Activations {
         let expected = [Some(lengths.len() as i64), Some(hook_points.len() as i64), Some(longest), None];
         axes::expect(&values, "activations", &["example", "layer", "token", "hidden"], &expected)?;
         axes::finite(&values, "activations")?;
-        Ok(Self { values, hook_points, lengths, positions: Positions::Response, responses })
+        Ok(Self { rows: Rows::whole(values, TOKEN), hook_points, lengths, positions: Positions::Response, responses })
     }
 
-    /// `[example, layer, token, hidden]`.
-    pub fn values(&self) -> &Tensor {
-        &self.values
+    /// `[example, layer, token, hidden]`: shared where they lie in memory, a copy of all of them where they lie in several files
+    /// ([`Activations::example`] reads one).
+    ///
+    /// # Errors
+    /// There is no memory for the copy.
+    pub fn values(&self) -> Result<Tensor> {
+        self.rows.gather()
+    }
+
+    /// The kind of the values.
+    pub fn kind(&self) -> Kind {
+        self.rows.kind()
+    }
+
+    /// Size of the axis *hidden*.
+    pub(crate) fn hidden(&self) -> i64 {
+        self.rows.size()[3]
+    }
+
+    /// True if the values lie in mapped files.
+    pub fn on_disk(&self) -> bool {
+        self.rows.on_disk()
     }
 
     /// The module paths along the axis *layer*.
@@ -76,7 +108,7 @@ impl Activations {
 
     /// Bytes the values occupy.
     pub fn bytes(&self) -> u64 {
-        bytes(&self.values.size(), self.values.kind())
+        self.rows.bytes()
     }
 
     /// The values of one example, `[layer, token, hidden]` with its own number of tokens.
@@ -88,12 +120,12 @@ impl Activations {
             .lengths
             .get(index)
             .ok_or_else(|| Error::input(format!("example {index} does not exist: there are {}", self.examples())))?;
-        Ok(self.values.get(index as i64).narrow(1, 0, length as i64))
+        self.rows.get(index, length)
     }
 
-    /// The values' bytes, for a digest.
-    pub(crate) fn content(&self) -> Vec<u8> {
-        crate::file::content(&self.values)
+    /// A digest of the values, or of the collection on disk that they come from.
+    pub(crate) fn digest(&self) -> String {
+        self.rows.digest()
     }
 
     /// A summary, one row per hook point: `hook_point`, `layer`, `examples`, `tokens`, `hidden`, `kind`, `mean`, `std`, `norm` (mean over tokens), `bytes`.
@@ -102,7 +134,7 @@ impl Activations {
     /// When libtorch or polars refuse.
     pub fn frame(&self) -> Result<DataFrame> {
         door("summarising activations", || {
-            let size = self.values.size();
+            let size = self.rows.size();
             let tokens: usize = self.lengths.iter().sum();
             let (mut mean, mut std, mut norm) = (Vec::new(), Vec::new(), Vec::new());
             for point in 0..size[1] {
@@ -119,7 +151,7 @@ impl Activations {
                 "examples" => vec![self.examples() as u32; rows],
                 "tokens" => vec![tokens as u32; rows],
                 "hidden" => vec![size[3] as u32; rows],
-                "kind" => vec![format!("{:?}", self.values.kind()); rows],
+                "kind" => vec![format!("{:?}", self.kind()); rows],
                 "mean" => mean,
                 "std" => std,
                 "norm" => norm,
@@ -162,7 +194,7 @@ impl Clone for Activations {
     /// Shares the values.
     fn clone(&self) -> Self {
         Self {
-            values: self.values.shallow_clone(),
+            rows: self.rows.shared(),
             hook_points: self.hook_points.clone(),
             lengths: self.lengths.clone(),
             positions: self.positions,
@@ -171,16 +203,26 @@ impl Clone for Activations {
     }
 }
 
+/// Which axis of the values is *token*.
+const TOKEN: i64 = 2;
+
 fn bytes(size: &[i64], kind: Kind) -> u64 {
     size.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64
 }
 
 impl Show for Activations {
     fn bundle(&self) -> Bundle {
-        let size = self.values.size();
-        let axes = axes_text(&size);
+        let axes = axes_text(&self.rows.size());
         let positions = format!("{:?}", self.positions).to_lowercase();
-        headed(&format!("Activations [{axes}] at {positions} positions, {:?}, {} bytes", self.values.kind(), self.bytes()), self.frame())
+        headed(
+            &format!(
+                "Activations [{axes}] at {positions} positions, {:?}, {} bytes{}",
+                self.kind(),
+                self.bytes(),
+                if self.on_disk() { " on disk" } else { "" }
+            ),
+            self.frame(),
+        )
     }
 }
 

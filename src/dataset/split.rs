@@ -1,6 +1,6 @@
 //! Few-shot splits: a run's seed names a train, a dev and a test set.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use polars::prelude::*;
@@ -8,7 +8,7 @@ use polars::prelude::*;
 use super::Task;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::prompt::{Examples, Prompts};
+use crate::prompt::{Example, Examples, Prompt, Prompts};
 use crate::random::Random;
 
 /// The largest development set, as in the authors' code.
@@ -38,8 +38,66 @@ impl Split {
     /// # Errors
     /// An input error when the training set has fewer than two examples or `at_most` is 0.
     pub fn target_prompts(&self, at_most: usize) -> Result<Prompts> {
-        let train = self.train.leave_one_out(self.run, at_most)?;
-        train.followed_by(&self.dev.paired_with(&train)?)
+        self.target_prompts_in_orders(at_most, 1)
+    }
+
+    /// [`target_prompts`](Self::target_prompts) with each training example asked `orders` times, every time after a draw of demonstrations of
+    /// its own: all training examples in their first draw (that of `target_prompts`), then all in their second, and so on; the dev examples
+    /// once, last. With few examples a draw may come twice: n - 1 demonstrations have (n - 1)! orders.
+    ///
+    /// # Errors
+    /// As [`target_prompts`](Self::target_prompts); and when `orders` is 0.
+    pub fn target_prompts_in_orders(&self, at_most: usize, orders: usize) -> Result<Prompts> {
+        if orders == 0 {
+            return Err(Error::input("0 demonstration orders leave no targets: ask for at least one"));
+        }
+        let first = self.train.leave_one_out(self.run, at_most)?;
+        let mut train = first.clone();
+        for order in 1..orders {
+            train = train.followed_by(&self.train.leave_one_out(self.seed("demonstration order", order), at_most)?)?;
+        }
+        train.followed_by(&self.dev.paired_with(&first)?)
+    }
+
+    /// Prompts for queries without labels: each of `unlabelled` after `min(at_most, N)` of the N training examples, `orders` times as in
+    /// [`target_prompts_in_orders`](Self::target_prompts_in_orders), then each dev example *j* after the demonstrations of the *j*-th query.
+    /// The golds of `unlabelled` are never shown. Seeded by the run.
+    ///
+    /// # Errors
+    /// An input error when a set is empty, `at_most` or `orders` is 0, or one of the queries is also a train, dev or test query.
+    pub fn unlabelled_prompts(&self, unlabelled: &Examples, at_most: usize, orders: usize) -> Result<Prompts> {
+        if at_most == 0 || orders == 0 {
+            return Err(Error::input(format!("at most {at_most} demonstrations in {orders} orders leave no targets: ask for at least 1")));
+        }
+        for (name, set) in [("train", &self.train), ("dev", &self.dev), ("test", &self.test)] {
+            let known: HashSet<&str> = set.rows().iter().map(|row| row.query.as_str()).collect();
+            if let Some(row) = unlabelled.rows().iter().find(|row| known.contains(row.query.as_str())) {
+                let remedy = "draw unlabelled queries from rows that the split does not hold";
+                return Err(Error::input(format!("the unlabelled query {:?} is a {name} query: {remedy}", row.query)));
+            }
+        }
+        let draw = |order: usize| -> Result<Prompts> {
+            let seed = self.seed("unlabelled order", order);
+            let one = |(place, example): (usize, &Example)| {
+                let shown = Random::new(seed, "unlabelled", place as u64).choose(at_most, self.train.len());
+                Prompt { demonstrations: self.train.pick(shown).rows().to_vec(), example: example.clone(), index: place }
+            };
+            if unlabelled.is_empty() || self.train.is_empty() {
+                return Err(Error::input("unlabelled targets need at least one query and one training example to show"));
+            }
+            Ok(Prompts::new(unlabelled.rows().iter().enumerate().map(one).collect()).with_form(self.train.form().clone()))
+        };
+        let first = draw(0)?;
+        let mut train = first.clone();
+        for order in 1..orders {
+            train = train.followed_by(&draw(order)?)?;
+        }
+        train.followed_by(&self.dev.paired_with(&first)?)
+    }
+
+    /// A seed of its own for each purpose and number, drawn by the run.
+    fn seed(&self, purpose: &str, number: usize) -> u64 {
+        Random::new(self.run, purpose, number as u64).below(usize::MAX) as u64
     }
 
     /// Every example: `split` (train, dev or test), `query`, `gold`.
@@ -175,8 +233,6 @@ impl Show for Split {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::super::counted;
     use super::*;
     use crate::prompt::{AnswerForm, Example};

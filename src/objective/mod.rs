@@ -4,15 +4,27 @@
 //! responses, what it needs to see of the forward, and the loss of each example. One file per objective.
 
 mod ia2;
+mod ia2_sft;
 mod outputs;
+#[cfg(test)]
+mod parity_tests;
+mod registry;
+mod responses;
 mod sft;
+mod soft_sft;
+mod targets;
 
 use tch::{Kind, Tensor};
 
-pub use ia2::Ia2;
+pub use ia2::{Distance, Ia2};
+pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
+pub use registry::{Known, OBJECTIVES};
 pub use sft::Sft;
+pub use soft_sft::SoftSft;
+pub use targets::{Collect, Targets};
 
+use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::Result;
 use crate::model::{Model, Sample};
@@ -40,6 +52,14 @@ pub trait Objective: std::fmt::Debug {
 
     /// Whether the loss needs logits.
     fn needs_logits(&self) -> bool;
+
+    /// Where activations and distributions are read on prompt tuning (an adapter whose V virtual tokens are embeddings).
+    ///
+    /// [`Compat::Paper`] counts response positions from the first virtual token, as the authors' code does, so [`Outputs::activations`] and
+    /// [`Outputs::misplaced_logits`] are those of V tokens before the response positions. The default is right: virtual tokens do not count.
+    fn compat(&self) -> Compat {
+        Compat::Corrected
+    }
 
     /// The loss of each example, `[example]`, by part and without the parts' weights; `examples` are their indices among the samples.
     ///
@@ -71,12 +91,7 @@ pub struct Samples {
     pub train: usize,
 }
 
-/// Squared difference, mean over *hidden*, sum over *layer*: two `[layer, token, hidden]` to `[token]`.
-fn squared(ours: &Tensor, target: &Tensor) -> Tensor {
-    let wide = if ours.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    (ours.to_kind(wide) - target.to_kind(wide)).square().mean_dim([-1i64].as_slice(), false, None).sum_dim_intlist(
-        [0i64].as_slice(),
-        false,
-        None,
-    )
+/// Losses are computed in f32 at least.
+fn wide(values: &Tensor) -> Tensor {
+    values.to_kind(if values.kind() == Kind::Double { Kind::Double } else { Kind::Float })
 }

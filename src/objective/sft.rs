@@ -1,8 +1,8 @@
 //! Supervised fine-tuning.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Reduction, Tensor};
 
-use super::{Objective, Outputs, Samples};
+use super::{Objective, Outputs, Samples, responses, wide};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::{Model, Responses, Sample};
@@ -34,7 +34,7 @@ impl Objective for Sft {
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
         match &self.responses {
-            Some(responses) => taught(responses, model, split),
+            Some(given) => responses::taught(given, model, split),
             None => gold(model, split),
         }
     }
@@ -44,11 +44,15 @@ impl Objective for Sft {
     }
 
     fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
-        let logits = outputs.logits.as_ref().ok_or_else(|| Error::internal("SFT was given no logits"))?;
-        let wide = if logits.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        let tokens = logits.to_kind(wide).cross_entropy_loss::<Tensor>(&outputs.labels, None, Reduction::None, -100, 0.0);
-        Ok(vec![outputs.per_example(&tokens)])
+        Ok(vec![cross_entropy(outputs)?])
     }
+}
+
+/// `[example]`: mean cross-entropy of each example's response tokens.
+pub(super) fn cross_entropy(outputs: &Outputs) -> Result<Tensor> {
+    let logits = outputs.logits.as_ref().ok_or_else(|| Error::internal("SFT was given no logits"))?;
+    let tokens = wide(logits).cross_entropy_loss::<Tensor>(&outputs.labels, None, Reduction::None, -100, 0.0);
+    Ok(outputs.per_example(&tokens))
 }
 
 fn gold(model: &Model, split: &Split) -> Result<Samples> {
@@ -64,23 +68,5 @@ fn gold(model: &Model, split: &Split) -> Result<Samples> {
         }
         rows.push(Sample { prompt: tokenizer.encode(&example.query)?, response });
     }
-    Ok(Samples { rows, train: split.train.len() })
-}
-
-/// Given responses after the queries alone, checked to be those of the split's train and dev examples.
-pub(super) fn taught(responses: &Responses, model: &Model, split: &Split) -> Result<Samples> {
-    let expected = split.train.rows().iter().chain(split.dev.rows()).map(|example| &example.query);
-    if !responses.rows().iter().map(|row| &row.prompt.example.query).eq(expected) {
-        return Err(Error::input(format!(
-            "the {} responses are not those to this split's {} train and {} dev queries: collect them from `split.target_prompts(..)`",
-            responses.len(),
-            split.train.len(),
-            split.dev.len()
-        )));
-    }
-    if let Some(row) = responses.rows().iter().find(|row| row.tokens.response.is_empty()) {
-        return Err(Error::input(format!("the response to {:?} is empty: there is nothing to learn from it", row.prompt.example.query)));
-    }
-    let rows = responses.without_demonstrations(model)?.rows().iter().map(|row| row.tokens.clone()).collect();
     Ok(Samples { rows, train: split.train.len() })
 }

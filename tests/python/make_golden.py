@@ -27,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import golden_evidence
+import golden_objectives
 import numpy
 import peft
 import safetensors.torch
@@ -522,6 +523,7 @@ def write_all(root):
         write_hooks(root, name)
     for name in WITH_TRAINING:
         write_training(root, name)
+        golden_objectives.write(sys.modules[__name__], root, name)
     golden_adapters.write(root, sys.modules[__name__])
     write_calibration(root)
     golden_evidence.write(root)
