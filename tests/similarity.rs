@@ -281,7 +281,7 @@ fn captures_that_do_not_belong_together_are_refused() -> Result<()> {
     common::refused(a.representation(3, Tokens::First), &["layer 3", "there are 3"]);
     common::refused(compare_methods(&[], "linear_cka", Tokens::First), &["no methods"]);
     let lengths = a.lengths();
-    let fewer = Activations::new(a.values().narrow(1, 0, 2), a.hook_points()[..2].to_vec(), responses.clone())?;
+    let fewer = Activations::new(a.values()?.narrow(1, 0, 2), a.hook_points()[..2].to_vec(), responses.clone())?;
     common::refused(compare_methods(&[("a", &a), ("b", &fewer)], "linear_cka", Tokens::First), &["method `b`", "different hook points"]);
     assert_eq!(lengths, fewer.lengths());
     let rows = (0..14).map(|row| Example::new(format!("t{}", 7 + row), "t3")).collect();

@@ -21,7 +21,7 @@ struct Counting {
 }
 
 impl Adapt for Counting {
-    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
+    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if site == "model.layers.0.mlp.down_proj" {
             self.forwards.set(self.forwards.get() + 1);
             assert!(self.forwards.get() <= self.at_most, "interrupted");
