@@ -80,6 +80,7 @@ pub mod error;
 pub mod evaluate;
 pub mod figure;
 mod file;
+mod hub;
 pub mod libtorch;
 pub mod metric;
 pub mod model;
