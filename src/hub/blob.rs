@@ -248,4 +248,16 @@ mod tests {
         assert_eq!(hash(&"0".repeat(64)), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
         assert_eq!(hash(&"0".repeat(40)), "ce013625030ba8dba906f756967f9e9ca394464a");
     }
+
+    #[test]
+    fn a_full_disk_says_so() {
+        let path = Path::new("/dev/full");
+        let (file, checksum) = (OpenOptions::new().write(true).open(path).unwrap(), "0".repeat(64));
+        let mut content = Content { path, file, hash: Hash::new(&checksum, 5_000_000), length: 0, size: 5_000_000, checksum: &checksum };
+        let error = content.append(b"hello").unwrap_err().to_string();
+        for word in ["the disk is full", "free 5 MB", "HF_HUB_CACHE", "what is downloaded is kept"] {
+            assert!(error.contains(word), "`{word}` is missing in: {error}");
+        }
+        assert_eq!(content.length, 0);
+    }
 }
