@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha1::Sha1;
@@ -28,7 +28,7 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(what: &str, bytes: u64) -> Self {
-        Self { progress: Progress::new(&format!("{what} (MB)"), bytes.div_ceil(MEGABYTE)), bytes: 0 }
+        Self { progress: Progress::new(&format!("{what} (MB)"), (bytes / MEGABYTE).max(1)), bytes: 0 }
     }
 
     fn add(&mut self, bytes: u64, file: &str) {
@@ -48,20 +48,28 @@ pub(super) fn is_there(cache: &Cache, entry: &Entry) -> bool {
     cache.blob(&entry.checksum).metadata().is_ok_and(|blob| blob.len() == entry.size)
 }
 
+/// The bytes of a blob that are still to be downloaded.
+pub(super) fn left(cache: &Cache, entry: &Entry) -> u64 {
+    let kept = partial(&cache.blob(&entry.checksum)).metadata().map_or(0, |partial| partial.len());
+    if is_there(cache, entry) { 0 } else { entry.size.saturating_sub(kept) }
+}
+
+/// Where a download grows. A name of our own: Python's partial files may have holes, and ours are of no use to it.
+fn partial(blob: &Path) -> PathBuf {
+    blob.with_extension("ia2.incomplete")
+}
+
 /// Downloads a blob into the cache, unless another program does so first.
 pub(super) fn fetch(client: &Client, wanted: Wanted, address: &str, entry: &Entry, cache: &Cache, meter: &mut Meter) -> Result<()> {
     let name = wanted.file.unwrap_or_default();
     let blob = cache.blob(&entry.checksum);
     let _lock = lock(&cache.lock(&entry.checksum), name)?;
     if is_there(cache, entry) {
-        meter.add(entry.size, name);
         return Ok(());
     }
     file::folder(blob.parent().unwrap_or(&blob))?;
-    // A name of our own: Python's partial files may have holes, and ours are of no use to it.
-    let partial = blob.with_extension("ia2.incomplete");
+    let partial = partial(&blob);
     let mut content = Content::open(&partial, entry)?;
-    meter.add(content.length, name);
     let mut patience = Patience::default();
     let mut mark = content.length;
     while content.length < entry.size {

@@ -93,8 +93,8 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static s
 /// Brings files into the cache, and gives them their names when each is whole.
 fn all(client: &Client, name: &Name, commit: &str, files: &[&str], cache: &Cache) -> Result<()> {
     let entries = files.iter().map(|file| Ok((*file, client.entry(name, commit, file)?))).collect::<Result<Vec<_>>>()?;
-    let missing = entries.iter().filter(|(_, entry)| !blob::is_there(cache, entry));
-    let mut meter = Meter::new(&format!("downloading {name}"), missing.map(|(_, entry)| entry.size).sum());
+    let left = entries.iter().map(|(_, entry)| blob::left(cache, entry)).sum();
+    let mut meter = Meter::new(&format!("downloading {name}"), left);
     for (file, entry) in &entries {
         if !blob::is_there(cache, entry) {
             let wanted = Wanted { name, file: Some(file) };

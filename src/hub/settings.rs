@@ -80,7 +80,7 @@ mod tests {
         let plain = settings(&[("HF_HOME", place)]).unwrap();
         assert_eq!((plain.endpoint.as_str(), plain.token.is_none(), plain.offline), ("https://huggingface.co", true, false));
         std::fs::write(home.path().join("token"), "hf_stored\n").unwrap();
-        let token = |set| settings(set).unwrap().token.unwrap().header();
+        let token = |set: &[(&str, &str)]| settings(set).unwrap().token.unwrap().header();
         assert_eq!(token(&[("HF_HOME", place)]), "Bearer hf_stored");
         assert_eq!(token(&[("HF_HOME", place), ("HF_TOKEN", " hf_given ")]), "Bearer hf_given");
         assert!(settings(&[("HF_HUB_OFFLINE", "True")]).unwrap().offline);
