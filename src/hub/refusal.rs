@@ -56,7 +56,7 @@ pub(super) fn refused(client: &Client, wanted: Wanted, address: &Uri, answer: &R
     let Wanted { name, file } = wanted;
     let header = |header: &str| answer.headers().get(header).and_then(|value| value.to_str().ok());
     let (status, endpoint) = (answer.status().as_u16(), &client.endpoint);
-    let host = address.host().unwrap_or_default();
+    let host = address.host().unwrap_or_default().to_owned() + &address.port_u16().map_or(String::new(), |port| format!(":{port}"));
     let what = file.map_or(format!("`{name}`"), |file| format!("`{file}` of `{name}`"));
     let said = header("x-error-message").map(|text| {
         let text: String = text.chars().filter(|letter| !letter.is_control()).take(200).collect();
