@@ -323,6 +323,20 @@ mod with_the_feature {
     }
 
     #[test]
+    fn a_model_that_was_renamed_is_found_with_the_token() {
+        let moved = |seen: &Seen, _: usize, reply: Reply| match seen.path.contains("/org/old/") {
+            true => Reply::status(307).header("Location", seen.path.replace("/org/old/", "/org/name/")),
+            false => reply,
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(moved), tempfile::tempdir().unwrap());
+        let opened = finish(start(&hub.address, home.path(), "org/old", &[("HF_TOKEN", TOKEN)]));
+        assert_eq!(opened.unwrap(), expected(&golden_folder(SINGLE)));
+        let seen = hub.seen();
+        assert!(seen.iter().all(|seen| seen.token.is_some() != seen.at_store));
+        assert!(home.path().join("hub/models--org--old/refs/main").exists());
+    }
+
+    #[test]
     fn two_processes_download_a_file_once() {
         let slow = |seen: &Seen, _: usize, reply: Reply| {
             let pause = Duration::from_millis(if seen.at_store { 3000 } else { 0 });

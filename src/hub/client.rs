@@ -124,10 +124,16 @@ impl Client {
                 request = request.header(AUTHORIZATION, token);
             }
             let answer = request.call().map_err(|error| no_answer(self, wanted, error))?;
+            let says_all = ["x-linked-etag", "x-linked-size"].iter().all(|header| answer.headers().contains_key(*header));
             match self.next(&address, &answer)? {
-                // A model that was renamed; a redirect elsewhere is where the content lies, and what we want to know is said here.
-                Some(next) if self.is_ours(&next) && !answer.headers().contains_key("x-linked-etag") => address = next,
-                Some(_) => return Ok(answer.into_parts().0.headers),
+                // A model that was renamed, or another service of the hub's own. Elsewhere only the content lies, without what we ask for.
+                Some(next) if self.is_ours(&next) && !says_all => address = next,
+                Some(_) => {
+                    let mut headers = answer.into_parts().0.headers;
+                    // Of the redirect, not of the file.
+                    headers.remove(CONTENT_LENGTH);
+                    return Ok(headers);
+                }
                 None if answer.status().is_success() => return Ok(answer.into_parts().0.headers),
                 None => return Err(refused(self, wanted, &address, &answer)),
             }

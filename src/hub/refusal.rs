@@ -1,5 +1,6 @@
 //! What can go wrong between us and the hub, in words; and for how long to try again.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use ureq::http::{Response, Uri};
@@ -13,6 +14,8 @@ const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A hub that asks for more patience is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+const UNTRUSTED: &str = "the connection is not trusted: where a company's proxy stands between, SSL_CERT_FILE names its certificates";
 
 pub(super) enum Failure {
     /// Worth another try, after the time that the hub asks for.
@@ -59,8 +62,9 @@ pub(super) fn refused(client: &Client, wanted: Wanted, address: &Uri, answer: &R
     let host = address.host().unwrap_or_default().to_owned() + &address.port_u16().map_or(String::new(), |port| format!(":{port}"));
     let what = file.map_or(format!("`{name}`"), |file| format!("`{file}` of `{name}`"));
     let said = header("x-error-message").map(|text| {
-        let text: String = text.chars().filter(|letter| !letter.is_control()).take(200).collect();
-        format!("; it says: {}", client.token.as_ref().map_or(text.clone(), |token| token.hide(&text)))
+        let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+        let text = client.token.as_ref().map_or(text.clone(), |token| token.hide(&text));
+        format!("; it says: {}", text.chars().take(200).collect::<String>())
     });
     let said = said.unwrap_or_default();
     let error = match status {
@@ -108,9 +112,9 @@ pub(super) fn no_answer(client: &Client, wanted: Wanted, error: Unanswered) -> F
         Unanswered::HostNotFound => {
             ("check the network, a proxy (HTTPS_PROXY) and HF_ENDPOINT; HF_HUB_OFFLINE=1 opens what the cache holds", false)
         }
-        Unanswered::Tls(_) | Unanswered::Rustls(_) | Unanswered::Pem(_) => {
-            ("the connection is not trusted: where a company's proxy stands between, SSL_CERT_FILE names its certificates", false)
-        }
+        Unanswered::Tls(_) | Unanswered::Rustls(_) | Unanswered::Pem(_) => (UNTRUSTED, false),
+        // What the handshake refuses comes as a failed read.
+        Unanswered::Io(cause) if cause.kind() == ErrorKind::InvalidData && cause.to_string().contains("certificate") => (UNTRUSTED, false),
         Unanswered::Io(_) | Unanswered::Timeout(_) | Unanswered::ConnectionFailed | Unanswered::Protocol(_) => {
             ("check the network and open the model again: what is downloaded is kept", true)
         }
