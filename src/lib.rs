@@ -55,6 +55,11 @@
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
 //!
+//! # Models from the Hugging Face hub
+//! [`Model::open("org/name")`](model::Model::open) finds a model in the cache of Python's `huggingface_hub`. With the cargo feature `hub`,
+//! off by default because it adds a TLS library to the build, it downloads into that cache what is missing. In a notebook, the first cell
+//! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`.
+//!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
 //!   golden files from the reference implementation beside the others in `tests/golden`.
@@ -71,7 +76,7 @@
 //!
 //! # Not supported
 //! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
-//! several devices for one model, training the base weights, downloads (give a folder, or a name that lies in the Hugging Face cache).
+//! several devices for one model, training the base weights.
 #![warn(missing_docs)]
 
 pub mod activations;
@@ -84,6 +89,7 @@ pub mod error;
 pub mod evaluate;
 pub mod figure;
 mod file;
+mod hub;
 pub mod libtorch;
 pub mod metric;
 pub mod model;

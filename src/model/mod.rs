@@ -108,14 +108,19 @@ impl OpenOptions {
 
 impl Model {
     /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
-    /// `generation_config.json`; or `tiny-icl`, the model that comes with the library; or a name like `Qwen/Qwen3-0.6B` that lies in the
-    /// Hugging Face cache (`HF_HOME`).
+    /// `generation_config.json`; or `tiny-icl`, the model that comes with the library; or a name on the Hugging Face hub like
+    /// `Qwen/Qwen3-0.6B`, with a branch, tag or commit as `org/name@revision`.
+    ///
+    /// A name on the hub is looked for in the cache of Python's `huggingface_hub` (`HF_HUB_CACHE`, `HF_HOME`) and taken from there as it is,
+    /// without asking for anything newer. What is missing is downloaded with the cargo feature `hub`: only the files named above, each
+    /// continued where a connection broke, checked against the hub's checksum (SHA-256, or git's for small files), and readable by Python
+    /// afterwards. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the proxy variables are honoured; pickled weights are refused.
     ///
     /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
     ///
     /// # Errors
     /// A missing or malformed file, an unknown family or config key, weights that are missing, unused, mis-shaped or not finite, a tokenizer
-    /// that exceeds the embedding: each named.
+    /// that exceeds the embedding: each named. For a name on the hub also what the hub or the network refuses, and what to do about it.
     pub fn open(name: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().open(name)
     }

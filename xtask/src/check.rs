@@ -17,11 +17,15 @@ pub fn run(project: &Project) -> Result {
 
     report.cargo(project, "formatting", &["fmt", "--all", "--check"]);
     report.cargo(project, "clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    report.cargo(project, "clippy, hub", &["clippy", "--all-targets", "--features", "hub", "--locked", "--", "-D", "warnings"]);
     report.step("documentation", || {
         let mut doc = command::cargo(project);
         doc.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings");
         passed(&mut doc)
     });
+    // Only what the feature adds; first, because what stays built afterwards is what a plain `cargo test` wants.
+    let hub = ["test", "--features", "hub", "--locked", "--no-fail-fast", "--lib", "--test", "hub", "--", "hub::", "with_the_feature::"];
+    report.tests("tests, hub", command::cargo(project).args(hub));
     report.tests("tests", command::cargo(project).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
     report.tests("kernel", notebooks::jupyter(project).arg(project.join("xtask/python/kernel_tests.py")).arg(&project.root));
     report.notebooks(project)?;

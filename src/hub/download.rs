@@ -1,0 +1,121 @@
+//! Which files of a model are needed, and all of them into the cache.
+
+use std::path::{Path, PathBuf};
+
+use super::blob::{self, Meter};
+use super::cache::Cache;
+use super::client::{Client, Listing, Wanted};
+use super::settings::Settings;
+use super::{Name, is_plain, variable};
+use crate::error::{Error, Result};
+use crate::file;
+
+const CONFIG: &str = "config.json";
+/// Not every model has these.
+const OPTIONAL: &[&str] = &["generation_config.json", "tokenizer.json"];
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A model's snapshot with all that is needed to open it.
+pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder)) {
+        return Ok(folder.clone());
+    }
+    let settings = Settings::of(variable)?;
+    if settings.offline {
+        // What an incomplete one lacks is told by those who read it.
+        return found.ok_or_else(|| {
+            let place = cache.root().display();
+            Error::file(format!(
+                "`{name}` is neither a folder here nor in the Hugging Face cache ({place}), and HF_HUB_OFFLINE forbids to download it: \
+                 unset it, or give the model's folder"
+            ))
+        });
+    }
+    fetch(&Client::new(settings)?, name, cache).map_err(|error| error.context(format!("downloading `{name}`")))
+}
+
+fn is_complete(cache: &Cache, folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).exists();
+    let weights = has(WEIGHTS) || has(INDEX) && shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+    has(CONFIG) && weights && OPTIONAL.iter().all(|name| cache.knows(folder, name))
+}
+
+fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
+    let listing = client.listing(name)?;
+    let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
+    let weights = weights(client, name, &listing)?;
+    let mut first = vec![CONFIG];
+    first.extend(OPTIONAL.iter().filter(|file| lists(file)));
+    if weights == INDEX {
+        first.push(INDEX);
+    }
+    all(client, name, &listing.commit, &first, cache)?;
+    let snapshot = cache.commit(&listing.commit);
+    if weights == INDEX {
+        let shards = shards(&snapshot.join(INDEX))?;
+        if let Some(absent) = shards.iter().find(|shard| !lists(shard)) {
+            return Err(Error::file(format!("`{INDEX}` names `{absent}`, which the model does not have: choose another revision")));
+        }
+        all(client, name, &listing.commit, &shards.iter().map(String::as_str).collect::<Vec<_>>(), cache)?;
+    } else {
+        all(client, name, &listing.commit, &[weights], cache)?;
+    }
+    for file in OPTIONAL.iter().filter(|file| !lists(file)) {
+        cache.note_absent(&listing.commit, file)?;
+    }
+    // Last: a revision points to what is there.
+    cache.refer(&name.revision, &listing.commit)?;
+    Ok(snapshot)
+}
+
+/// The file of a model's weights, or of their index; or why there is none that can be opened.
+fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static str> {
+    let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
+    if !lists(CONFIG) {
+        return Err(Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another")));
+    }
+    if let Some(weights) = [WEIGHTS, INDEX].into_iter().find(|file| lists(file)) {
+        return Ok(weights);
+    }
+    let is_pickle = |file: &&String| [".bin", ".pt", ".pth", ".ckpt", ".pkl"].iter().any(|end| file.ends_with(end));
+    Err(Error::file(match listing.files.iter().find(is_pickle) {
+        Some(pickle) => format!(
+            "it has its weights only as `{pickle}`, a Python pickle, which can run code when it is read and is therefore not downloaded: look \
+             for a revision with safetensors files ({}/{}/discussions often has one: `{}@refs/pr/<number>`), or convert it in Python, where \
+             you trust it, with `AutoModelForCausalLM.from_pretrained(...).save_pretrained(\"<folder>\")`",
+            client.endpoint, name.repository, name.repository
+        ),
+        None => format!("it has neither `{WEIGHTS}` nor `{INDEX}`: choose a model of the transformers library with safetensors files"),
+    }))
+}
+
+/// Brings files into the cache, and gives them their names when each is whole.
+fn all(client: &Client, name: &Name, commit: &str, files: &[&str], cache: &Cache) -> Result<()> {
+    let entries = files.iter().map(|file| Ok((*file, client.entry(name, commit, file)?))).collect::<Result<Vec<_>>>()?;
+    let left = entries.iter().map(|(_, entry)| blob::left(cache, entry)).sum();
+    let mut meter = Meter::new(&format!("downloading {name}"), left);
+    for (file, entry) in &entries {
+        if !blob::is_there(cache, entry) {
+            let wanted = Wanted { name, file: Some(file) };
+            blob::fetch(client, wanted, &client.address(name, commit, file), entry, cache, &mut meter)?;
+        }
+        cache.link(commit, file, &entry.checksum)?;
+    }
+    meter.finish();
+    Ok(())
+}
+
+/// The files that an index names, each once. A name that is more than a name could lead out of the folder.
+fn shards(index: &Path) -> Result<Vec<String>> {
+    let text = file::read_text(index)?;
+    let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let map = json.as_ref().and_then(|json| json.get("weight_map")?.as_object());
+    let mut shards: Vec<&str> = map.into_iter().flatten().map(|(_, shard)| shard.as_str().unwrap_or_default()).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    match shards.iter().all(|shard| is_plain(shard) && shard.ends_with(".safetensors")) && !shards.is_empty() {
+        true => Ok(shards.into_iter().map(str::to_owned).collect()),
+        false => Err(Error::file(format!("{} does not name the files of the weights: choose another revision", index.display()))),
+    }
+}

@@ -1,0 +1,95 @@
+//! Models by their name on the Hugging Face hub: found in its cache on this machine, else downloaded into it (feature `hub`).
+//!
+//! The cache is the one Python's `huggingface_hub` keeps, in its layout, so that each finds what the other has downloaded.
+
+#[cfg(feature = "hub")]
+mod blob;
+mod cache;
+#[cfg(feature = "hub")]
+mod client;
+#[cfg(feature = "hub")]
+mod download;
+#[cfg(feature = "hub")]
+mod refusal;
+#[cfg(feature = "hub")]
+mod settings;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::Result;
+use cache::Cache;
+
+/// A model's name on the hub with its revision: `org/name`, which means its branch `main`, or `org/name@revision`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Name {
+    repository: String,
+    revision: String,
+}
+
+impl Name {
+    /// `None` if the text cannot be a name on the hub; what can be is safe as a path and in an address.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let parts: Vec<&str> = repository.split('/').collect();
+        let is_name = parts.len() == 2 && parts.into_iter().all(|part| is_plain(part) && !part.contains("--"));
+        let is_name = is_name && revision.split('/').all(is_plain);
+        is_name.then(|| Self { repository: repository.to_owned(), revision: revision.to_owned() })
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.repository)?;
+        if self.revision != "main" { write!(f, "@{}", self.revision) } else { Ok(()) }
+    }
+}
+
+/// A word of letters, digits, `.`, `_` and `-` that begins with no dot: no path leads out of a folder by it, and no address needs escapes.
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && !word.starts_with('.') && word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
+}
+
+/// The folder of a model's snapshot in the cache; with the feature `hub`, what it lacks is downloaded.
+///
+/// What the cache holds is taken as it is, without asking whether the hub has something newer: a program gives the same result tomorrow.
+pub(crate) fn folder(name: &Name) -> Result<PathBuf> {
+    let cache = Cache::of(&cache::folder(variable), name);
+    let found = cache.snapshot(&name.revision);
+    #[cfg(feature = "hub")]
+    return download::complete(name, &cache, found);
+    #[cfg(not(feature = "hub"))]
+    found.ok_or_else(|| {
+        crate::error::Error::file(format!(
+            "`{name}` is neither a folder here nor in the Hugging Face cache ({}), and this build of the library cannot download: \
+             build it with its feature `hub` (in a notebook's first cell `:dep ia2 = {{ path = {:?}, features = [\"hub\"] }}`), \
+             download the model in Python (`hf download {}`), or give its folder",
+            cache.root().display(),
+            env!("CARGO_MANIFEST_DIR"),
+            name.repository
+        ))
+    })
+}
+
+/// An environment variable; one that is set to nothing counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let name = |text: &str| Name::parse(text).map(|name| (name.repository, name.revision));
+        let pair = |repository: &str, revision: &str| Some((repository.to_owned(), revision.to_owned()));
+        assert_eq!(name("Qwen/Qwen3-0.6B"), pair("Qwen/Qwen3-0.6B", "main"));
+        assert_eq!(name("org/name@refs/pr/1"), pair("org/name", "refs/pr/1"));
+        for path in
+            ["", "name", "./a", "../a", "a/..", "~/a", "/a", "a/", "a/b/c", "a/b c", "a/b@", "a/b@../x", "a/b@x/../../y", "a--b/c", "a/b?c"]
+        {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
+}

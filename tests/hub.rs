@@ -1,0 +1,401 @@
+//! `Model::open("org/name")` with an empty cache: with the feature `hub` against a hub on this machine, without it the way to it.
+//! Every opening is a process of its own, because the environment is a process's; no other host is ever asked.
+
+#[cfg(feature = "hub")]
+mod common;
+#[cfg(feature = "hub")]
+#[path = "hub/server.rs"]
+mod server;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use ia2::prelude::*;
+
+/// Set in a child: the model to open. Without it the child's test does nothing.
+const OPEN: &str = "IA2_TEST_HUB_OPEN";
+const TOKEN: &str = "hf_never_to_be_shown";
+
+#[test]
+#[ignore = "the child of the other tests"]
+fn child() {
+    let Ok(name) = std::env::var(OPEN) else { return };
+    match Model::open(name) {
+        Ok(model) => println!("OPENED {}", fingerprint(&model)),
+        Err(error) => println!("REFUSED {error:?}"),
+    }
+}
+
+/// What the weights compute, and whether there is a tokenizer.
+fn fingerprint(model: &Model) -> String {
+    let logits = model.forward(&[vec![1, 2, 3, 5]]).unwrap().values.to_kind(Kind::Double);
+    let values: Vec<f64> = logits.view([-1]).narrow(0, 0, 40).try_into().unwrap();
+    let values: Vec<String> = values.iter().map(|value| format!("{value:.3}")).collect();
+    format!("{} tokenizer: {}", values.join(" "), model.tokenizer().is_ok())
+}
+
+/// A child that opens a model in the cache under `home` with the environment given and nothing else of the hub's.
+fn start(address: &str, home: &Path, name: &str, environment: &[(&str, &str)]) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--ignored", "--nocapture"]).env(OPEN, name);
+    for (variable, _) in std::env::vars() {
+        if variable.starts_with("HF_") || variable.starts_with("TRANSFORMERS_") || variable.to_lowercase().ends_with("_proxy") {
+            command.env_remove(variable);
+        }
+    }
+    command.env("HF_ENDPOINT", address).env("HF_HOME", home).envs(environment.iter().copied());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The fingerprint of the model, or the error; nothing that was printed may hold the token.
+fn finish(child: Child) -> Result<String, String> {
+    let output = child.wait_with_output().unwrap();
+    let text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains(TOKEN), "{text}");
+    if let Some((_, rest)) = text.split_once("REFUSED ") {
+        return Err(rest.split("\ntest ").next().unwrap().to_owned());
+    }
+    let opened = text.split_once("OPENED ").unwrap_or_else(|| panic!("{text}")).1;
+    Ok(opened.lines().next().unwrap().to_owned())
+}
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn without_the_feature_the_error_says_how_to_get_it() {
+    let home = tempfile::tempdir().unwrap();
+    let error = finish(start("http://127.0.0.1:9", home.path(), "org/name", &[])).unwrap_err();
+    for word in ["`org/name`", "Hugging Face cache", "feature `hub`", ":dep ia2 = { path = \"/", "hf download org/name"] {
+        assert!(error.contains(word), "{word} is missing in: {error}");
+    }
+}
+
+#[cfg(feature = "hub")]
+mod with_the_feature {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::PathBuf;
+    use std::time::{Duration, Instant};
+
+    use super::common::golden_folder;
+    use super::server::{COMMIT, Hub, Reply, Seen, git, sha256};
+    use super::*;
+
+    const SINGLE: &str = "qwen3_grouped_tied";
+    const SHARDED: &str = "qwen3_sharded";
+    const WEIGHTS: &str = "model.safetensors";
+
+    fn bundled() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/tiny-icl")
+    }
+
+    fn open(hub: &Hub, home: &Path, name: &str) -> Result<String, String> {
+        finish(start(&hub.address, home, name, &[]))
+    }
+
+    fn refused(hub: &Hub, home: &Path, words: &[&str]) -> String {
+        let error = open(hub, home, "org/name").unwrap_err();
+        words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is missing in: {error}"));
+        error
+    }
+
+    fn expected(folder: &Path) -> String {
+        fingerprint(&Model::open(folder).unwrap())
+    }
+
+    fn root(home: &Path) -> PathBuf {
+        home.join("hub/models--org--name")
+    }
+
+    /// The names of the files under a folder, without what leads to them.
+    fn names(folder: PathBuf) -> Vec<String> {
+        let entries = fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect());
+        let mut names: Vec<String> = entries.unwrap_or_default();
+        names.sort();
+        names
+    }
+
+    /// The file names asked for with a method, in their order.
+    fn asked(seen: &[Seen], method: &str) -> Vec<String> {
+        let asked = seen.iter().filter(|seen| seen.method == method);
+        asked.map(|seen| seen.path.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    }
+
+    /// The first bytes that downloads of the weights began at.
+    fn begun(hub: &Hub) -> Vec<usize> {
+        hub.seen().iter().filter(|seen| seen.at_store).map(|seen| seen.range.unwrap_or(0)).collect()
+    }
+
+    #[test]
+    fn a_model_is_downloaded_once_with_only_the_files_needed() {
+        let (hub, home) = (Hub::of(&bundled()), tempfile::tempdir().unwrap());
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&bundled()));
+        let seen = hub.seen();
+        let needed = ["config.json", "generation_config.json", "tokenizer.json", WEIGHTS];
+        assert_eq!(asked(&seen, "HEAD"), needed);
+        assert_eq!(asked(&seen, "GET"), [&["main"], &needed[..], &[WEIGHTS]].concat());
+        // The layout of the cache, content by content.
+        let root = root(home.path());
+        assert_eq!(fs::read_to_string(root.join("refs/main")).unwrap(), COMMIT);
+        let mut sorted = needed;
+        sorted.sort_unstable();
+        assert_eq!(names(root.join("snapshots").join(COMMIT)), sorted);
+        let content = |name: &str| fs::read(bundled().join(name)).unwrap();
+        for name in needed {
+            let blob = if name == WEIGHTS { sha256(&content(name)) } else { git(&content(name)) };
+            let link = root.join("snapshots").join(COMMIT).join(name);
+            assert_eq!(fs::read_link(&link).unwrap(), Path::new("../../blobs").join(blob));
+            assert_eq!(fs::read(link).unwrap(), content(name));
+        }
+        assert_eq!(names(root.join("blobs")).len(), needed.len());
+        // What is there is not asked for again, at whatever revision it goes by.
+        for name in ["org/name", &format!("org/name@{COMMIT}")] {
+            assert_eq!(open(&hub, home.path(), name).unwrap(), expected(&bundled()));
+            assert!(hub.seen().is_empty());
+        }
+        // Another revision with the same content costs no content.
+        assert_eq!(open(&hub, home.path(), "org/name@refs/pr/1").unwrap(), expected(&bundled()));
+        let seen = hub.seen();
+        assert_eq!(asked(&seen, "GET"), ["refs%2Fpr%2F1"]);
+        assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).unwrap(), COMMIT);
+    }
+
+    #[test]
+    fn shards_come_with_their_index() {
+        let (hub, home) = (Hub::of(&golden_folder(SHARDED)), tempfile::tempdir().unwrap());
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SHARDED)));
+        let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        assert_eq!(
+            asked(&hub.seen(), "HEAD"),
+            [&["config.json", "generation_config.json", "model.safetensors.index.json"], &shards[..]].concat()
+        );
+        // It has no tokenizer, and the cache knows.
+        assert_eq!(names(root(home.path()).join(".no_exist").join(COMMIT)), ["tokenizer.json"]);
+        open(&hub, home.path(), "org/name").unwrap();
+        assert!(hub.seen().is_empty());
+        // One shard is lost: it alone is fetched again.
+        let snapshot = root(home.path()).join("snapshots").join(COMMIT);
+        fs::remove_file(fs::canonicalize(snapshot.join(shards[1])).unwrap()).unwrap();
+        open(&hub, home.path(), "org/name").unwrap();
+        assert_eq!(asked(&hub.seen().into_iter().filter(|seen| seen.at_store).collect::<Vec<_>>(), "GET"), [shards[1]]);
+    }
+
+    #[test]
+    fn a_broken_connection_is_taken_up_where_it_broke() {
+        let step = 9000;
+        let cut = move |seen: &Seen, _: usize, reply: Reply| if seen.at_store { Reply { sent: Some(step), ..reply } } else { reply };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(cut), tempfile::tempdir().unwrap());
+        refused(&hub, home.path(), &["downloading `org/name`", "tried 5 times", "no whole answer", "what is downloaded is kept"]);
+        assert_eq!(begun(&hub), [0, step, 2 * step, 3 * step, 4 * step]);
+        // Another process goes on; nothing of a download that broke off has a name in the snapshot.
+        let partial = names(root(home.path()).join("blobs")).into_iter().find(|name| name.ends_with(".incomplete")).unwrap();
+        assert_eq!(fs::metadata(root(home.path()).join("blobs").join(&partial)).unwrap().len() as usize, 5 * step);
+        assert!(!root(home.path()).join("snapshots").join(COMMIT).join(WEIGHTS).exists());
+        assert!(!root(home.path()).join("refs").exists());
+        hub.healed();
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert_eq!(begun(&hub), [5 * step]);
+        assert!(!root(home.path()).join("blobs").join(&partial).exists());
+    }
+
+    #[test]
+    fn a_store_that_cannot_continue_begins_again() {
+        let whole = fs::read(golden_folder(SINGLE).join(WEIGHTS)).unwrap();
+        let forgetful = move |seen: &Seen, before: usize, reply: Reply| match (seen.at_store, before) {
+            (true, 0) => Reply { sent: Some(9000), ..reply },
+            (true, _) => Reply { status: 200, headers: Vec::new(), body: whole.clone(), ..reply },
+            _ => reply,
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(forgetful), tempfile::tempdir().unwrap());
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert_eq!(begun(&hub), [0, 9000]);
+    }
+
+    #[test]
+    fn content_with_another_checksum_is_removed() {
+        for file in [WEIGHTS, "config.json"] {
+            let spoil = move |seen: &Seen, _: usize, mut reply: Reply| {
+                if seen.method == "GET" && reply.status == 200 && seen.path.contains(&format!("/{file}")) {
+                    reply.body[100] ^= 1;
+                }
+                reply
+            };
+            let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(spoil), tempfile::tempdir().unwrap());
+            refused(&hub, home.path(), &[&format!("`{file}` arrived damaged"), "checksum", "open the model again"]);
+            assert!(!names(root(home.path()).join("blobs")).iter().any(|name| name.ends_with(".incomplete")));
+            assert!(!root(home.path()).join("snapshots").join(COMMIT).join(file).exists());
+            hub.healed();
+            assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let always = |reply: Reply| move |_: &Seen, _: usize, _: Reply| reply.clone();
+        let home = tempfile::tempdir().unwrap();
+        let hub = Hub::of(&golden_folder(SINGLE));
+        let cases: [(Reply, &[&str]); 6] = [
+            (Reply::status(401).header("X-Error-Code", "GatedRepo"), &["HTTP 401", "gated", "no token is set", "/org/name", "HF_TOKEN"]),
+            (Reply::status(403).header("X-Error-Message", "Ask the authors"), &["HTTP 403", "it says: Ask the authors"]),
+            (Reply::status(404), &["`org/name` is not at 127.0.0.1", "check the name"]),
+            (Reply::status(404).header("X-Error-Code", "RevisionNotFound"), &["has no revision `main`", "/tree/main"]),
+            (Reply::status(429).header("Retry-After", "3600"), &["HTTP 429", "wait for 3600 s"]),
+            (Reply { status: 200, ..Reply::default() }, &["does not answer as a hub does", "HF_ENDPOINT"]),
+        ];
+        let mut hub = hub;
+        for (reply, words) in cases {
+            hub = hub.with(always(reply));
+            refused(&hub, home.path(), words);
+            assert_eq!(hub.seen().len(), 1, "asked again in vain");
+        }
+        // A redirect without end, or to no address.
+        for (to, requests) in [("/again", 8), ("gopher", 1)] {
+            hub = hub.with(always(Reply::status(307).header("Location", to)));
+            refused(&hub, home.path(), &["redirects"]);
+            assert_eq!(hub.seen().len(), requests);
+        }
+        assert!(names(home.path().to_owned()).is_empty(), "a refused model leaves nothing");
+        let error = finish(start("http://127.0.0.1:9", home.path(), "org/name", &[])).unwrap_err();
+        assert!(error.contains("tried 5 times") && error.contains("http://127.0.0.1:9") && error.contains("check the network"), "{error}");
+        let error = finish(start("ftp://127.0.0.1", home.path(), "org/name", &[])).unwrap_err();
+        assert!(error.contains("HF_ENDPOINT must be"), "{error}");
+    }
+
+    #[test]
+    fn trouble_that_passes_is_waited_for() {
+        let busy = |_: &Seen, before: usize, reply: Reply| match before {
+            0 => Reply::status(429).header("Retry-After", "0"),
+            1 => Reply::status(503).header("Retry-After", "0"),
+            _ => reply,
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(busy), tempfile::tempdir().unwrap());
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        // But not for ever.
+        let home = tempfile::tempdir().unwrap();
+        let hub = hub.with(|_, _, _| Reply::status(500).header("Retry-After", "0"));
+        hub.seen();
+        refused(&hub, home.path(), &["tried 5 times", "HTTP 500", "try again later"]);
+        assert_eq!(hub.seen().len(), 5);
+        // What the hub asks for is kept to.
+        let hub = hub.with(|seen, before, reply| match (seen.at_store, before) {
+            (true, 0) => Reply::status(429).header("Retry-After", "2"),
+            _ => reply,
+        });
+        let begun = Instant::now();
+        open(&hub, home.path(), "org/name").unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn offline_nothing_is_asked() {
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)), tempfile::tempdir().unwrap());
+        let offline = |name| finish(start(&hub.address, home.path(), name, &[("HF_HUB_OFFLINE", "1")]));
+        let error = offline("org/name").unwrap_err();
+        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("Hugging Face cache"), "{error}");
+        assert!(hub.seen().is_empty());
+        open(&hub, home.path(), "org/name").unwrap();
+        hub.seen();
+        // A cache that Python has filled need not say that there is no tokenizer.
+        fs::remove_dir_all(root(home.path()).join(".no_exist")).unwrap();
+        assert_eq!(offline("org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert!(hub.seen().is_empty());
+    }
+
+    #[test]
+    fn the_token_goes_to_the_hub_and_nowhere_else() {
+        let home = tempfile::tempdir().unwrap();
+        let hub = Hub::of(&golden_folder(SINGLE));
+        finish(start(&hub.address, home.path(), "org/name", &[("HF_TOKEN", TOKEN)])).unwrap();
+        let seen = hub.seen();
+        let bearer = format!("Bearer {TOKEN}");
+        assert!(seen.iter().any(|seen| seen.at_store));
+        for seen in &seen {
+            assert_eq!(seen.token.as_ref(), (!seen.at_store).then_some(&bearer), "{seen:?}");
+        }
+        // A hub that says it aloud: `finish` looks for it in all that is printed.
+        let hub = hub.with(|_, _, _| Reply::status(403).header("X-Error-Message", format!("{TOKEN} may not")));
+        let empty = tempfile::tempdir().unwrap();
+        let error = finish(start(&hub.address, empty.path(), "org/name", &[("HF_TOKEN", TOKEN)])).unwrap_err();
+        assert!(error.contains("it says: *** may not") && error.contains("is not enough"), "{error}");
+        // The address that the hub redirected to is signed, and not shown either.
+        let hub = hub.with(|seen, _, reply| if seen.at_store { Reply::status(403) } else { reply });
+        let error = finish(start(&hub.address, empty.path(), "org/name", &[("HF_TOKEN", TOKEN)])).unwrap_err();
+        assert!(error.contains("HTTP 403") && !error.contains("signature"), "{error}");
+    }
+
+    #[test]
+    fn a_model_that_was_renamed_is_found_with_the_token() {
+        let moved = |seen: &Seen, _: usize, reply: Reply| match seen.path.contains("/org/old/") {
+            true => Reply::status(307).header("Location", seen.path.replace("/org/old/", "/org/name/")),
+            false => reply,
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(moved), tempfile::tempdir().unwrap());
+        let opened = finish(start(&hub.address, home.path(), "org/old", &[("HF_TOKEN", TOKEN)]));
+        assert_eq!(opened.unwrap(), expected(&golden_folder(SINGLE)));
+        let seen = hub.seen();
+        assert!(seen.iter().all(|seen| seen.token.is_some() != seen.at_store));
+        assert!(home.path().join("hub/models--org--old/refs/main").exists());
+    }
+
+    #[test]
+    fn two_processes_download_a_file_once() {
+        let slow = |seen: &Seen, _: usize, reply: Reply| {
+            let pause = Duration::from_millis(if seen.at_store { 3000 } else { 0 });
+            Reply { pause, ..reply }
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(slow), tempfile::tempdir().unwrap());
+        let children = [(); 3].map(|()| start(&hub.address, home.path(), "org/name", &[]));
+        for child in children {
+            assert_eq!(finish(child).unwrap(), expected(&golden_folder(SINGLE)));
+        }
+        assert_eq!(begun(&hub), [0]);
+    }
+
+    #[test]
+    fn a_killed_download_is_taken_up() {
+        let step = 20_000;
+        // After the first piece the child waits before it asks again; then it is killed.
+        let cut = move |seen: &Seen, _: usize, reply: Reply| if seen.at_store { Reply { sent: Some(step), ..reply } } else { reply };
+        let hub = Hub::of(&golden_folder(SINGLE)).with(cut);
+        let home = tempfile::tempdir().unwrap();
+        let mut child = start(&hub.address, home.path(), "org/name", &[]);
+        let blobs = root(home.path()).join("blobs");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let partial = || names(blobs.clone()).into_iter().find(|name| name.ends_with(".incomplete"));
+        let length = || partial().and_then(|name| fs::metadata(blobs.join(name)).ok()).map_or(0, |file| file.len() as usize);
+        while length() < step {
+            assert!(Instant::now() < deadline, "the child downloads nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let kept = length();
+        hub.healed();
+        hub.seen();
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert_eq!(begun(&hub), [kept]);
+    }
+
+    #[test]
+    fn pickles_are_refused_before_anything_is_downloaded() {
+        let files = |names: &[&str]| Hub::serve(names.iter().map(|name| ((*name).to_owned(), b"{}".to_vec())).collect::<BTreeMap<_, _>>());
+        let home = tempfile::tempdir().unwrap();
+        let hub = files(&["config.json", "pytorch_model.bin", "tokenizer.json"]);
+        refused(&hub, home.path(), &["`pytorch_model.bin`", "can run code", "safetensors", "save_pretrained", "org/name@refs/pr/"]);
+        assert_eq!(hub.seen().len(), 1);
+        refused(&files(&["config.json", "README.md"]), home.path(), &["neither `model.safetensors` nor"]);
+        refused(&files(&["README.md"]), home.path(), &["no config.json"]);
+        assert!(names(home.path().to_owned()).is_empty());
+    }
+
+    #[test]
+    fn an_index_cannot_lead_out_of_the_folder() {
+        for shard in ["../../x.safetensors", "/etc/passwd", "x.safetensors?a", "absent.safetensors"] {
+            let index = serde_json::json!({ "weight_map": { "w": shard } }).to_string();
+            let files = [("config.json", "{}".to_owned()), ("model.safetensors.index.json", index)];
+            let hub = Hub::serve(files.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())).collect());
+            let home = tempfile::tempdir().unwrap();
+            refused(&hub, home.path(), &["choose another revision"]);
+            assert!(hub.seen().iter().all(|seen| !seen.path.contains(shard)));
+        }
+    }
+}
