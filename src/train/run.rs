@@ -1,0 +1,339 @@
+//! A run under way.
+
+use std::time::Instant;
+
+use tch::{Kind, Tensor};
+
+use super::batches::{self, Step, Steps};
+use super::exact::Exact;
+use super::history::{PartLoss, Row};
+use super::manifest::{self, Begun, Manifest, Outcome};
+use super::optimizer::{Moments, clipping};
+use super::state::{Since, State};
+use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
+use crate::adapter::Adapter;
+use crate::dataset::Split;
+use crate::error::{Error, Result};
+use crate::model::{Model, Sample};
+use crate::nn::Hooks;
+use crate::objective::{Outputs, Part, Samples};
+use crate::progress::Progress;
+use crate::random::Random;
+
+/// Padded tokens of a forward on the CPU, unless set.
+const TOKENS_ON_CPU: usize = 320;
+/// Examples of a forward over the dev set.
+const DEV_ROWS: usize = 16;
+
+pub(super) struct Loop<'t> {
+    training: &'t Training,
+    model: Model,
+    pub adapter: Adapter,
+    samples: Samples,
+    steps: Steps,
+    parts: Vec<Part>,
+    pub moments: Moments,
+    /// The best-on-dev parameters so far.
+    pub best: Tensor,
+    pub state: State,
+    manifest: Manifest,
+    pub identity: String,
+}
+
+impl<'t> Loop<'t> {
+    pub fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples, split: &Split) -> Result<Self> {
+        let settings = &training.settings;
+        let flat = adapter.parameters().flat();
+        let moments = match training.earlier() {
+            Some(earlier) if settings.keep_optimizer => earlier.moments.on(flat.device()),
+            _ => Moments::new(flat),
+        };
+        let parts = training.objective.parts();
+        if parts.is_empty() {
+            return Err(Error::input(format!("the objective {} has no parts: give at least one", training.objective.name())));
+        }
+        let manifest = Manifest::new(&Begun {
+            settings,
+            adapter: &adapter,
+            objective: training.objective.as_ref(),
+            samples: &samples,
+            model: &model,
+            split,
+            start: training.start.as_ref().map(|_| [flat, &moments.first, &moments.second]),
+            earlier: training.earlier().map_or(&[], |earlier| &earlier.manifests),
+        })?;
+        if let Some(expected) = &training.expected {
+            expected.demand(&manifest)?;
+        }
+        let steps = Steps {
+            lengths: samples.rows[..samples.train].iter().map(read).collect(),
+            batch: settings.batch,
+            accumulate: settings.accumulate,
+            by_length: settings.by_length,
+            seed: settings.seed,
+            paper: settings.paper(),
+        };
+        let (best, state) = (flat.copy(), State::new(moments.steps));
+        let identity = manifest.identity()?;
+        let mut run = Self { training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
+        if let Some(path) = &training.checkpoint {
+            checkpoint::restore(&mut run, path)?;
+        }
+        Ok(run)
+    }
+
+    pub fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
+        let Settings { check_every, patience, .. } = self.training.settings;
+        // A file that cannot be written is found before the first step, not after the first check.
+        self.store()?;
+        let begun = Instant::now();
+        let (before, steps_before, total) = (self.state.seconds, self.state.step, self.total());
+        let title = format!("phase {}, {}", self.manifest.phase, self.manifest.objective.name);
+        let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
+        self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
+        while self.state.stopped.is_none() {
+            self.state.stopped = self.ended(begun);
+            if self.state.stopped.is_some() {
+                break;
+            }
+            let step = self.steps.step(self.state.step);
+            let loss = self.step(&step, hooks)?;
+            if self.state.step.is_multiple_of(check_every) || step.ends_epoch || self.state.step == total {
+                self.state.seconds = before + begun.elapsed().as_secs_f64();
+                self.look(step.epoch, hooks)?;
+                if self.state.checks_without_gain >= patience {
+                    self.state.stopped = Some(Stopped::Converged);
+                }
+                self.store()?;
+            }
+            let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
+            progress.tick(1, &format!("loss {loss:.4}{dev}"));
+        }
+        progress.finish();
+        // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
+        if self.state.step > steps_before {
+            hooks.finish()?;
+            self.state.seconds = before + begun.elapsed().as_secs_f64();
+        }
+        self.store()?;
+        self.finish()
+    }
+
+    fn total(&self) -> u64 {
+        self.steps.per_epoch() * self.training.settings.epochs
+    }
+
+    fn ended(&self, begun: Instant) -> Option<Stopped> {
+        let limits = &self.training.limits;
+        if self.state.step >= self.total() {
+            return Some(Stopped::Epochs);
+        }
+        if limits.steps.is_some_and(|most| self.state.step >= most) || limits.time.is_some_and(|most| begun.elapsed() >= most) {
+            return Some(Stopped::Budget);
+        }
+        limits.stop_file.as_ref().is_some_and(|file| file.exists()).then_some(Stopped::StopFile)
+    }
+
+    /// One step of the optimiser; gives its mean loss per example.
+    fn step(&mut self, step: &Step, hooks: &mut Hooks<'_>) -> Result<f64> {
+        let begun = Instant::now();
+        let Settings { batch, clip, learning_rate, schedule, warm_up, optimizer, .. } = self.training.settings;
+        let forwards = self.forwards(&step.examples, batch);
+        let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
+        for (place, examples) in forwards.iter().enumerate() {
+            self.seed_draws("dropout", place, hooks);
+            let parts = self.losses(examples, true, hooks)?;
+            let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
+            let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
+            let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor));
+            losses.extend(parts.into_iter().map(|loss| loss.detach()));
+            sum = Some(match sum {
+                None => gradient,
+                Some(mut sum) => sum.f_add_(&gradient)?,
+            });
+        }
+        let mut gradient = sum.ok_or_else(|| Error::internal("a step without examples"))?;
+        losses.push(gradient.norm());
+        // All numbers at once: a GPU is waited for once a step.
+        let mut numbers = numbers(&losses)?;
+        let norm = numbers.pop().unwrap_or(f64::NAN);
+        let parts = self.sum_of_finite("train", &numbers, &forwards)?;
+        if !norm.is_finite() {
+            return Err(self.broken("gradient norm of the train loss", norm, &step.examples));
+        }
+        if let Some(Exact(most)) = clip {
+            let _ = gradient.f_mul_scalar_(clipping(norm, most))?;
+        }
+        let rate = learning_rate * schedule.factor(self.state.step, warm_up, self.total());
+        self.moments.step(self.adapter.parameters().flat(), gradient, rate, &optimizer)?;
+        self.state.step += 1;
+        let since = &mut self.state.since;
+        since.examples += step.examples.len() as u64;
+        since.tokens += step.examples.iter().map(|&example| self.steps.lengths[example] as u64).sum::<u64>();
+        since.add(&parts);
+        (since.gradient_norm, since.learning_rate) = (norm, rate);
+        since.seconds += begun.elapsed().as_secs_f64();
+        Ok(self.weighted(&parts) / step.examples.len() as f64)
+    }
+
+    /// A dev check: mean loss per dev example.
+    fn look(&mut self, epoch: u64, hooks: &mut Hooks<'_>) -> Result<()> {
+        let _inference = tch::no_grad_guard();
+        let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
+        let forwards = self.forwards(&dev, DEV_ROWS);
+        let mut losses = Vec::new();
+        for (place, examples) in forwards.iter().enumerate() {
+            self.seed_draws("dev", place, hooks);
+            losses.extend(self.losses(examples, false, hooks)?);
+        }
+        losses.push(self.adapter.parameters().flat().norm());
+        let mut numbers = numbers(&losses)?;
+        let adapter_norm = numbers.pop().unwrap_or(f64::NAN);
+        let mut parts = self.sum_of_finite("dev", &numbers, &forwards)?;
+        parts.iter_mut().for_each(|part| *part /= dev.len() as f64);
+        let dev_loss = self.weighted(&parts);
+
+        let best = dev_loss < self.state.best_dev;
+        if best {
+            self.state.best_dev = dev_loss;
+            self.state.checks_without_gain = 0;
+            self.best = self.adapter.parameters().flat().copy();
+        } else {
+            self.state.checks_without_gain += 1;
+        }
+        let since = std::mem::take(&mut self.state.since);
+        let train: Vec<f64> = since.parts.iter().map(|sum| sum.0 / since.examples as f64).collect();
+        let part = |(part, (train, dev)): (&Part, (&f64, f64))| PartLoss { name: part.name.clone(), train: *train, dev };
+        let Since { tokens, seconds, gradient_norm, learning_rate, .. } = since;
+        self.state.history.push(Row {
+            phase: self.manifest.phase,
+            objective: self.manifest.objective.name.clone(),
+            step: self.state.step,
+            epoch: epoch + 1,
+            train_loss: self.weighted(&train),
+            dev_loss,
+            parts: self.parts.iter().zip(train.iter().zip(parts)).map(part).collect(),
+            learning_rate,
+            gradient_norm,
+            adapter_norm,
+            seconds: self.state.seconds,
+            tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+            best,
+        });
+        Ok(())
+    }
+
+    /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids.
+    fn losses(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
+        let objective = self.training.objective.as_ref();
+        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
+        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
+        let losses = objective.losses(examples, &outputs)?;
+        if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
+            let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
+            return Err(Error::input(format!(
+                "the objective {} gave losses of the sizes {sizes:?} for {} parts and {} examples: give one [example] per part",
+                objective.name(),
+                self.parts.len(),
+                examples.len()
+            )));
+        }
+        Ok(losses.into_iter().map(|loss| loss.sum(None)).collect())
+    }
+
+    fn forwards(&self, examples: &[usize], rows: usize) -> Vec<Vec<usize>> {
+        let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
+        batches::forwards(
+            examples,
+            |example| read(&self.samples.rows[example]),
+            rows,
+            self.training.settings.tokens_per_forward.or(default),
+        )
+    }
+
+    /// Whatever a forward draws from libtorch's generator depends on the seed and its place in the run alone, so that a run can go on.
+    fn seed_draws(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) {
+        if has_dropout(&self.adapter) || !hooks.is_empty() {
+            let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
+            tch::manual_seed(Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as i64);
+        }
+    }
+
+    fn weighted(&self, parts: &[f64]) -> f64 {
+        self.parts.iter().zip(parts).map(|(part, loss)| part.weight * loss).sum()
+    }
+
+    /// Each part's sum over the forwards, from `[forward, part]`.
+    fn sum_of_finite(&self, set: &str, numbers: &[f64], forwards: &[Vec<usize>]) -> Result<Vec<f64>> {
+        let mut sums = vec![0.0; self.parts.len()];
+        for (losses, examples) in numbers.chunks(self.parts.len()).zip(forwards) {
+            for ((sum, &loss), part) in sums.iter_mut().zip(losses).zip(&self.parts) {
+                if !loss.is_finite() {
+                    let part = if self.parts.len() > 1 { format!(" (its part `{}`)", part.name) } else { String::new() };
+                    return Err(self.broken(&format!("{set} loss{part}"), loss, examples));
+                }
+                *sum += loss;
+            }
+        }
+        Ok(sums)
+    }
+
+    fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
+        let kept = match (&self.training.checkpoint, self.state.history.last()) {
+            (Some(path), row) => format!("; the last good state, of step {}, is in {}", row.map_or(0, |row| row.step), path.display()),
+            (None, _) => String::new(),
+        };
+        Error::numeric(format!(
+            "the {what} is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
+            self.state.step, self.training.settings.learning_rate
+        ))
+    }
+
+    fn store(&self) -> Result<()> {
+        match &self.training.checkpoint {
+            Some(path) => checkpoint::store(self, path),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Trained> {
+        // A run too short for a dev check keeps the weights it has.
+        if self.state.best_dev.is_finite() && !self.training.settings.paper() {
+            self.adapter.parameters().set(&self.best)?;
+        }
+        let stopped = self.state.stopped.unwrap_or(Stopped::Epochs);
+        self.manifest.outcome = Some(Outcome {
+            steps: self.state.step,
+            stopped,
+            dev_loss: self.state.best_dev.is_finite().then_some(Exact(self.state.best_dev)),
+            seconds: Exact(self.state.seconds),
+            parameters: manifest::digest(&[self.adapter.parameters().flat()]),
+        });
+        let mut history = self.training.earlier().map_or_else(Vec::new, |earlier| earlier.history.clone());
+        history.extend(self.state.history);
+        Ok(Trained { model: self.model, adapter: self.adapter, moments: self.moments, history, stopped, manifest: self.manifest })
+    }
+}
+
+impl Training {
+    fn earlier(&self) -> Option<&Earlier> {
+        self.start.as_ref().and_then(|start| start.earlier.as_ref())
+    }
+}
+
+/// Whether a forward in training draws from libtorch's generator.
+fn has_dropout(_adapter: &Adapter) -> bool {
+    // HOOK: LoRA's dropout: `adapter.config().has_dropout()`.
+    false
+}
+
+/// Tokens that a forward reads: the last response token is predicted only.
+fn read(sample: &Sample) -> usize {
+    sample.prompt.len() + sample.response.len() - 1
+}
+
+/// One element each, read from the device together.
+fn numbers(values: &[Tensor]) -> Result<Vec<f64>> {
+    let values: Vec<Tensor> = values.iter().map(|value| value.detach().to_kind(Kind::Double).reshape([1])).collect();
+    Ok(Vec::try_from(Tensor::cat(&values, 0))?)
+}
