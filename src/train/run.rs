@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::batches::{self, Step, Steps};
+use super::batches::{Step, Steps};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
+use super::losses::{numbers, read};
 use super::manifest::{self, Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
 use super::state::{Since, State};
@@ -14,29 +15,26 @@ use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
 use crate::adapter::Adapter;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
-use crate::model::{Model, Sample};
+use crate::model::Model;
 use crate::nn::Hooks;
-use crate::objective::{Outputs, Part, Samples};
+use crate::objective::{Part, Samples};
 use crate::progress::Progress;
-use crate::random::Random;
 
-/// Padded tokens of a forward on the CPU, unless set.
-const TOKENS_ON_CPU: usize = 320;
 /// Examples of a forward over the dev set.
 const DEV_ROWS: usize = 16;
 
 pub(super) struct Loop<'t> {
-    training: &'t Training,
-    model: Model,
+    pub training: &'t Training,
+    pub model: Model,
     pub adapter: Adapter,
-    samples: Samples,
+    pub samples: Samples,
     steps: Steps,
-    parts: Vec<Part>,
+    pub parts: Vec<Part>,
     pub moments: Moments,
     /// The best-on-dev parameters so far.
     pub best: Tensor,
     pub state: State,
-    manifest: Manifest,
+    pub manifest: Manifest,
     pub identity: String,
 }
 
@@ -223,62 +221,7 @@ impl<'t> Loop<'t> {
         Ok(())
     }
 
-    /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids.
-    fn losses(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
-        let objective = self.training.objective.as_ref();
-        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
-        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
-        let losses = objective.losses(examples, &outputs)?;
-        if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
-            let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
-            return Err(Error::input(format!(
-                "the objective {} gave losses of the sizes {sizes:?} for {} parts and {} examples: give one [example] per part",
-                objective.name(),
-                self.parts.len(),
-                examples.len()
-            )));
-        }
-        Ok(losses.into_iter().map(|loss| loss.sum(None)).collect())
-    }
-
-    fn forwards(&self, examples: &[usize], rows: usize) -> Vec<Vec<usize>> {
-        let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
-        batches::forwards(
-            examples,
-            |example| read(&self.samples.rows[example]),
-            rows,
-            self.training.settings.tokens_per_forward.or(default),
-        )
-    }
-
-    /// Whatever a forward draws from libtorch's generator depends on the seed and its place in the run alone, so that a run can go on.
-    fn seed_draws(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) {
-        if has_dropout(&self.adapter) || !hooks.is_empty() {
-            let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
-            tch::manual_seed(Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as i64);
-        }
-    }
-
-    fn weighted(&self, parts: &[f64]) -> f64 {
-        self.parts.iter().zip(parts).map(|(part, loss)| part.weight * loss).sum()
-    }
-
-    /// Each part's sum over the forwards, from `[forward, part]`.
-    fn sum_of_finite(&self, set: &str, numbers: &[f64], forwards: &[Vec<usize>]) -> Result<Vec<f64>> {
-        let mut sums = vec![0.0; self.parts.len()];
-        for (losses, examples) in numbers.chunks(self.parts.len()).zip(forwards) {
-            for ((sum, &loss), part) in sums.iter_mut().zip(losses).zip(&self.parts) {
-                if !loss.is_finite() {
-                    let part = if self.parts.len() > 1 { format!(" (its part `{}`)", part.name) } else { String::new() };
-                    return Err(self.broken(&format!("{set} loss{part}"), loss, examples));
-                }
-                *sum += loss;
-            }
-        }
-        Ok(sums)
-    }
-
-    fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
+    pub fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
         let kept = match (&self.training.checkpoint, self.state.history.last()) {
             (Some(path), row) => format!("; the last good state, of step {}, is in {}", row.map_or(0, |row| row.step), path.display()),
             (None, _) => String::new(),
@@ -319,21 +262,4 @@ impl Training {
     fn earlier(&self) -> Option<&Earlier> {
         self.start.as_ref().and_then(|start| start.earlier.as_ref())
     }
-}
-
-/// Whether a forward in training draws from libtorch's generator.
-fn has_dropout(_adapter: &Adapter) -> bool {
-    // HOOK: LoRA's dropout: `adapter.config().has_dropout()`.
-    false
-}
-
-/// Tokens that a forward reads: the last response token is predicted only.
-fn read(sample: &Sample) -> usize {
-    sample.prompt.len() + sample.response.len() - 1
-}
-
-/// One element each, read from the device together.
-fn numbers(values: &[Tensor]) -> Result<Vec<f64>> {
-    let values: Vec<Tensor> = values.iter().map(|value| value.detach().to_kind(Kind::Double).reshape([1])).collect();
-    Ok(Vec::try_from(Tensor::cat(&values, 0))?)
 }
