@@ -45,7 +45,7 @@ impl Loop<'_> {
 
     /// Whatever a forward draws from libtorch's generator depends on the seed and its place in the run alone, so that a run can go on.
     pub(super) fn seed_draws(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) {
-        if has_dropout(&self.adapter) || !hooks.is_empty() {
+        if self.draws || !hooks.is_empty() {
             let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
             tch::manual_seed(Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as i64);
         }
@@ -71,10 +71,14 @@ impl Loop<'_> {
     }
 }
 
-/// Whether a forward in training draws from libtorch's generator.
-fn has_dropout(_adapter: &Adapter) -> bool {
-    // HOOK: LoRA's dropout: `adapter.config().has_dropout()`.
-    false
+/// Whether the adapter draws from libtorch's generator in training: any of its settings is called `dropout` and is not 0.
+pub(super) fn has_dropout(adapter: &Adapter) -> bool {
+    // HOOK: once adapters say so themselves: `adapter.config().has_dropout()`.
+    fn set(value: &serde_json::Value) -> bool {
+        let own = value.get("dropout").and_then(serde_json::Value::as_f64).is_some_and(|dropout| dropout != 0.0);
+        own || value.as_object().is_some_and(|fields| fields.values().any(set))
+    }
+    serde_json::to_value(adapter.config()).is_ok_and(|config| set(&config))
 }
 
 /// Tokens that a forward reads: the last response token is predicted only.

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::batches::{Step, Steps};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
-use super::losses::{numbers, read};
+use super::losses::{has_dropout, numbers, read};
 use super::manifest::{self, Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
 use super::state::{Since, State};
@@ -30,6 +30,8 @@ pub(super) struct Loop<'t> {
     pub samples: Samples,
     steps: Steps,
     pub parts: Vec<Part>,
+    /// Whether the adapter draws random numbers.
+    pub draws: bool,
     pub moments: Moments,
     /// The best-on-dev parameters so far.
     pub best: Tensor,
@@ -73,7 +75,8 @@ impl<'t> Loop<'t> {
         };
         let (best, state) = (flat.copy(), State::new(moments.steps));
         let identity = manifest.identity()?;
-        let mut run = Self { training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
+        let draws = has_dropout(&adapter);
+        let mut run = Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
         if let Some(path) = &training.checkpoint {
             checkpoint::restore(&mut run, path)?;
         }
@@ -195,7 +198,7 @@ impl<'t> Loop<'t> {
         if best {
             self.state.best_dev = dev_loss;
             self.state.checks_without_gain = 0;
-            self.best = self.adapter.parameters().flat().copy();
+            self.best.copy_(self.adapter.parameters().flat());
         } else {
             self.state.checks_without_gain += 1;
         }
