@@ -22,7 +22,7 @@ const FORMAT: u32 = 1;
 ///
 /// [`Training::repeat`](super::Training::repeat) does it again, to the same bits on the same machine with as many threads. Digests are
 /// SHA-256: of the samples' tokens, of the objective's own data (the targets of IA2), of the model's `config.json` and weight files (files
-/// above 64 MiB by their name, size, and 256 blocks of 64 KiB spread evenly from the first to the last; none for a model that was
+/// above 16 MiB by their name, size, and 64 blocks of 64 KiB spread evenly from the first to the last; none for a model that was
 /// not opened from files, or whose files are gone), and of the parameters at the start and at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// Files up to this size are read whole.
-const WHOLE: u64 = 64 << 20;
-const BLOCKS: u64 = 256;
+const WHOLE: u64 = 16 << 20;
+const BLOCKS: u64 = 64;
 const BLOCK: u64 = 64 << 10;
 
 /// Digests of `config.json` and of the weight files in a model's folder; none for a model that was not opened from files, or whose files
