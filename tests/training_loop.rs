@@ -445,6 +445,11 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     assert_eq!(weights(&both)?, weights(&tuned)?);
     assert_eq!(floats(&both, "dev_loss")?, floats(&tuned, "dev_loss")?);
 
+    // A run that was ended early, too.
+    let short = Training::new(Lora::rank(4), Sft::gold()).batch(2).at_most_steps(3).run(&model, &split)?;
+    let again = Training::repeat(short.manifest(), Sft::gold()).run(&model, &split)?;
+    assert_eq!((again.steps(), weights(&again)?), (3, weights(&short)?));
+
     // Refused, and said why: other data, other targets, another model, another start, other settings.
     let repeat = || Training::repeat(first, Ia2::toward(&target));
     let other = Activations::new(target.values() * 1.5, target.hook_points().to_vec(), target.responses().clone())?;

@@ -147,13 +147,15 @@ impl Training {
         Self::new(adapter.config().clone(), objective).start_from(adapter)
     }
 
-    /// The run of a manifest again: its adapter and all of its settings. To the same bits, on the same machine with as many threads.
+    /// The run of a manifest again: its adapter and all of its settings, and as many steps if it was ended early. To the same bits, on the
+    /// same machine with as many threads.
     ///
     /// [`run`](Self::run) refuses, naming each, if objective, samples, model, or the adapter it goes on from are not the manifest's. For a
     /// later phase repeat the earlier ones ([`Manifest::earlier`]) first and say [`after`](Self::after) which.
     pub fn repeat(manifest: &Manifest, objective: impl Objective + 'static) -> Self {
         let mut training = Self::new(manifest.adapter.clone(), objective);
         training.settings = manifest.settings;
+        training.limits.steps = manifest.outcome.as_ref().filter(|outcome| outcome.stopped.is_early()).map(|outcome| outcome.steps);
         training.expected = Some(manifest.clone());
         training
     }
