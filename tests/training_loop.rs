@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::{golden, golden_folder, listing, refused, rows, speaking, with_words};
 use ia2::Result;
+use ia2::adapter::AdapterConfig;
 use ia2::dataset::{Card, Split};
 use ia2::model::Sample;
 use ia2::objective::{Objective, Outputs, Part, Samples};
@@ -452,7 +453,7 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
 
     // Refused, and said why: other data, other targets, another model, another start, other settings.
     let repeat = || Training::repeat(first, Ia2::toward(&target));
-    let other = Activations::new(target.values() * 1.5, target.hook_points().to_vec(), target.responses().clone())?;
+    let other = Activations::new(target.values()? * 1.5, target.hook_points().to_vec(), target.responses().clone())?;
     refused(Training::repeat(first, Ia2::toward(&other)).run(&model, &split), &["the objective's data"]);
     refused(Training::repeat(first, Sft::gold()).run(&model, &split), &["the objective (IA2 then, SFT now)"]);
     refused(repeat().learning_rate(0.5).run(&model, &split), &["the settings"]);
@@ -472,5 +473,24 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     std::fs::write(folder.path().join("broken.json"), "{}").unwrap();
     refused(Manifest::open(folder.path().join("broken.json")), &["broken.json", "no manifest"]);
     refused(Manifest::open(Path::new("/nowhere/at/all.json")), &["/nowhere/at/all.json"]);
+    Ok(())
+}
+
+#[test]
+fn dropout_is_seeded_and_every_adapter_trains() -> Result<()> {
+    let _alone = GENERATOR.lock();
+    let model = model(CHECKPOINTS[1], Kind::Float)?;
+    let dropped = |p: f64| Training::new(Lora::rank(4).dropout(p), Noted::new(ten())).epochs(3).run(&model, &some_split()?);
+    let one = dropped(0.3)?;
+    let _ = Tensor::randn([9], (Kind::Float, Device::Cpu));
+    assert_eq!(weights(&dropped(0.3)?)?, weights(&one)?);
+    assert_ne!(weights(&dropped(0.0)?)?, weights(&one)?);
+    for config in [AdapterConfig::from(Ia3::new()), PromptTuning::tokens(4).into(), PrefixTuning::tokens(4).into()] {
+        let trained = Training::new(config.clone(), Noted::new(ten())).learning_rate(1e-2).epochs(6).run(&model, &some_split()?)?;
+        let dev = floats(&trained, "dev_loss")?;
+        assert!(trained.dev_loss().unwrap() < dev[0], "{dev:?}");
+        let again = Training::repeat(trained.manifest(), Noted::new(ten())).run(&model, &some_split()?)?;
+        assert_eq!(floats(&again, "dev_loss")?, dev);
+    }
     Ok(())
 }

@@ -106,7 +106,8 @@ impl Trained {
             CsvWriter::new(&mut csv).finish(&mut self.history()?)?;
             files.push((folder.join(HISTORY), csv));
             files.push((folder.join(MANIFEST), self.manifest.json()?.into_bytes()));
-            let files: Vec<(&Path, &[u8])> = files.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())).collect();
+            let files: Vec<(&Path, file::Content<'_>)> =
+                files.iter().map(|(path, bytes)| (path.as_path(), file::Content::Bytes(bytes))).collect();
             file::write_together(&files)
         })
     }
