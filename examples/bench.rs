@@ -145,7 +145,9 @@ fn training<'m>(model: &'m Model, work: &Work, toward_activations: bool, tokens:
     let first = samples[..TRAIN_BATCH].to_vec();
     let count = samples.len();
     let steps = count.div_ceil(TRAIN_BATCH) as u64;
-    let once = move || train(&samples, steps, u64::MAX).map(|_| Value::Null);
+    // Half an epoch, because at an epoch's end the dev set is looked at.
+    let twice = [samples.clone(), samples].concat();
+    let once = move || train(&twice, steps, u64::MAX).map(|_| Value::Null);
     let check = move || {
         let history = train(&first, 1, 1)?.history()?;
         Ok(json!({ "loss": history.column("train_loss")?.f64()?.get(0) }))

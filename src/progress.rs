@@ -20,6 +20,8 @@ pub struct Progress {
     name: String,
     total: u64,
     done: u64,
+    /// Units done before this work began.
+    before: u64,
     begun: Instant,
     lines: u64,
     /// When and where the last line was printed.
@@ -36,12 +38,19 @@ impl Progress {
             name: name.to_owned(),
             total,
             done: 0,
+            before: 0,
             begun: Instant::now(),
             lines: 0,
             last: (Duration::ZERO, 0),
             rate: None,
             extra: String::new(),
         }
+    }
+
+    /// Work of which `done` units were done before: they count as done, and not for the rate.
+    pub fn resumed(mut self, done: u64) -> Self {
+        (self.done, self.before, self.last.1) = (done, done, done);
+        self
     }
 
     /// `more` units are done; `extra` is shown at the line's end (a loss, a file name), and may be empty.
@@ -97,7 +106,12 @@ impl Progress {
             return None;
         }
         let seconds = elapsed.as_secs_f64();
-        Some(self.join(vec![self.name.clone(), self.count(), format!("done in {}", span(seconds)), speed(self.done as f64 / seconds)]))
+        Some(self.join(vec![
+            self.name.clone(),
+            self.count(),
+            format!("done in {}", span(seconds)),
+            speed((self.done - self.before) as f64 / seconds),
+        ]))
     }
 
     fn count(&self) -> String {
@@ -161,6 +175,14 @@ mod tests {
         let lines = lines(600, true, Duration::from_millis(100));
         assert_eq!(lines[0], "training  20/600  3 %  10.0/s  58 s left  loss 0.4");
         assert_eq!(lines.last().unwrap(), "training  600/600  done in 1 min 00 s  10.0/s  loss 0.4");
+    }
+
+    #[test]
+    fn resumed_work_counts_from_where_it_was() {
+        let mut progress = Progress::new("training", 600).resumed(500);
+        let lines: Vec<String> = (1..=100).filter_map(|unit| progress.advance(Duration::from_millis(100 * unit), 1, "")).collect();
+        assert_eq!(lines[0], "training  520/600  87 %  10.0/s  8 s left");
+        assert_eq!(progress.last_line(Duration::from_secs(10)).unwrap(), "training  600/600  done in 10 s  10.0/s");
     }
 
     #[test]

@@ -262,3 +262,30 @@ fn adapters_that_do_not_fit_are_refused_by_name() -> Result<()> {
     assert!(text(Adapter::open(copy.path(), &model)).contains("truncated"));
     Ok(())
 }
+
+#[test]
+fn a_batch_in_several_forwards_steps_as_in_one() -> Result<()> {
+    for name in CHECKPOINTS {
+        let golden = golden(&format!("training/{name}/golden.safetensors"))?;
+        let model = OpenOptions::new().kind(Kind::Double).open(golden_folder(name))?;
+        let folder = tempfile::tempdir().unwrap();
+        // The examples read 6, 14 and 25 tokens: one forward, two, and three.
+        let mut weights = Vec::new();
+        for tokens in [75, 28, 1] {
+            let training = Training::new(Lora::rank(4), ia2(&golden, model.config().layers)?).batch(3).epochs(5).tokens_per_forward(tokens);
+            training.run(&model, &some_split()?)?.adapter().save(folder.path())?;
+            let tensors = Tensor::read_safetensors(folder.path().join("adapter_model.safetensors"))?;
+            weights.push(tensors.into_iter().collect::<HashMap<_, _>>());
+        }
+        for other in &weights[1..] {
+            for (key, one) in &weights[0] {
+                let distance = apart(&other[key], one);
+                assert!(distance < 1e-9, "{name} {key}: {distance:.1e}");
+            }
+        }
+    }
+    let error = Training::new(Lora::rank(4), Sft::gold()).tokens_per_forward(0);
+    let model = Model::open(golden_folder(CHECKPOINTS[0]))?;
+    assert!(error.run(&model, &some_split()?).unwrap_err().to_string().contains("tokens_per_forward is 0"));
+    Ok(())
+}

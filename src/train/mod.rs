@@ -1,45 +1,94 @@
 //! The one training loop: an adapter, an objective, a split.
+//!
+//! [`Training`] says what and how, [`Training::preview`] shows which tokens are taught, [`Training::run`] trains and gives a [`Trained`]: the
+//! model with its adapter, the history as a frame, and the [`Manifest`] from which the run can be repeated.
+//!
+//! | setting | default |
+//! |---|---|
+//! | [`learning_rate`](Training::learning_rate) | 1e-3 |
+//! | [`optimizer`](Training::optimizer) | [`Optimizer::adam`]: betas 0.9 and 0.999, epsilon 1e-8 |
+//! | [`schedule`](Training::schedule), [`warm_up`](Training::warm_up) | [`Schedule::Constant`], none |
+//! | [`clip`](Training::clip) | none |
+//! | [`epochs`](Training::epochs) | 50 |
+//! | [`batch`](Training::batch), [`accumulate`](Training::accumulate), [`by_length`](Training::by_length) | 4, 1, false |
+//! | [`tokens_per_forward`](Training::tokens_per_forward) | 320 on the CPU, no limit on CUDA |
+//! | [`check_every`](Training::check_every), [`patience`](Training::patience) | 2 steps, 5 checks |
+//! | [`seed`](Training::seed) | 0 |
+//! | [`compat`](Training::compat) | [`Compat::Corrected`](crate::compat::Compat) |
+//!
+//! A step takes the mean over its examples of the objective's loss, and Adam moves the adapter. Every `check_every` steps and at each
+//! epoch's end the mean loss over the dev set is looked at; after `patience` looks without a strict improvement the run ends, and the
+//! weights that were best on dev are those it gives. An adapter's parameters are held in f32 (f64 on an f64 model), whatever the model's kind.
 
-mod adam;
+mod batches;
+mod builder;
 mod checkpoint;
+mod exact;
+mod history;
+mod losses;
+mod manifest;
+mod optimizer;
+mod preview;
+mod run;
+mod schedule;
+mod settings;
+mod state;
 mod trained;
+mod weights;
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
 
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Model, Sample};
+use crate::model::Model;
 use crate::nn::Hooks;
-use crate::objective::{Objective, Outputs, Samples};
-use crate::progress::Progress;
-use crate::random::Random;
-use adam::Adam;
+use crate::objective::Objective;
+pub use manifest::Manifest;
+use optimizer::Moments;
+pub use optimizer::Optimizer;
+pub use schedule::Schedule;
+use settings::Settings;
+pub use trained::Trained;
 
-/// How to train. Defaults are the authors': at most 50 epochs, batches of 4, a dev check every 2 steps, stop after 5 checks without improvement.
+/// What to train, and how: a builder. The [module](self) lists the defaults, which are the authors' but for the learning rate.
 #[derive(Debug)]
 pub struct Training {
     adapter: AdapterConfig,
     objective: Box<dyn Objective>,
-    start: Option<Adapter>,
+    start: Option<Start>,
     settings: Settings,
-    at_most_steps: Option<u64>,
+    limits: Limits,
     checkpoint: Option<PathBuf>,
+    /// The run that this one is to be again.
+    expected: Option<Manifest>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Settings {
-    learning_rate: f64,
-    epochs: u64,
-    batch: usize,
-    check_every: u64,
-    patience: u64,
-    seed: u64,
+/// What a training goes on from.
+#[derive(Debug)]
+struct Start {
+    adapter: Adapter,
+    earlier: Option<Earlier>,
+}
+
+/// The phases before.
+#[derive(Debug)]
+struct Earlier {
+    history: Vec<history::Row>,
+    manifests: Vec<Manifest>,
+    moments: Moments,
+}
+
+/// What ends a call early; no part of what the run is.
+#[derive(Debug, Default)]
+struct Limits {
+    steps: Option<u64>,
+    time: Option<Duration>,
+    stop_file: Option<PathBuf>,
 }
 
 /// Why a training ended.
@@ -50,118 +99,103 @@ pub enum Stopped {
     Converged,
     /// All epochs are done.
     Epochs,
-    /// The step budget is used up; a checkpoint lets the run continue.
+    /// The budget of steps or time is used up; a checkpoint lets the run continue.
     Budget,
+    /// The stop file was there; a checkpoint lets the run continue.
+    StopFile,
 }
 
-/// One dev check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Check {
-    step: u64,
-    epoch: u64,
-    train_loss: f64,
-    dev_loss: f64,
-    gradient_norm: f64,
-    seconds: f64,
-    best: bool,
-}
-
-/// A finished (or budgeted) training: the best-on-dev adapter, the model with it, and how it went.
-#[derive(Debug)]
-pub struct Trained {
-    model: Model,
-    adapter: Adapter,
-    objective: String,
-    settings: Settings,
-    history: Vec<Check>,
-    stopped: Stopped,
-    steps: u64,
+impl Stopped {
+    /// Whether the run could go on.
+    pub fn is_early(self) -> bool {
+        matches!(self, Self::Budget | Self::StopFile)
+    }
 }
 
 impl Training {
     /// A fresh adapter, trained toward an objective.
     pub fn new(adapter: impl Into<AdapterConfig>, objective: impl Objective + 'static) -> Self {
-        let settings = Settings { learning_rate: 1e-3, epochs: 50, batch: 4, check_every: 2, patience: 5, seed: 0 };
-        Self { adapter: adapter.into(), objective: Box::new(objective), start: None, settings, at_most_steps: None, checkpoint: None }
+        Self {
+            adapter: adapter.into(),
+            objective: Box::new(objective),
+            start: None,
+            settings: Settings::default(),
+            limits: Limits::default(),
+            checkpoint: None,
+            expected: None,
+        }
     }
 
-    /// Goes on from a trained adapter toward another objective, with a fresh optimiser and the same settings (IA2 -> SFT).
+    /// A new phase: goes on from a trained adapter toward another objective (IA2 -> SFT, SFT -> IA2), with the same settings.
+    ///
+    /// The optimiser starts afresh, as in the authors' code, unless [`keep_optimizer`](Self::keep_optimizer) is set; steps, epochs, schedule
+    /// and early stopping start afresh in any case. The history of the new [`Trained`] has the rows of all phases.
     ///
     /// # Errors
     /// When libtorch refuses to copy the parameters.
     pub fn resume(trained: &Trained, objective: impl Objective + 'static) -> Result<Self> {
-        let mut training = Self::from_adapter(&trained.adapter, objective)?;
-        training.settings = trained.settings;
-        Ok(training)
+        let mut training = Self::new(trained.adapter().config().clone(), objective);
+        training.settings = Settings { keep_optimizer: false, ..*trained.settings() };
+        training.after(trained)
     }
 
-    /// Goes on from an adapter, e.g. one that was opened from files.
+    /// Goes on from an adapter, e.g. one that was opened from files, with a history of its own.
     ///
     /// # Errors
     /// When libtorch refuses to copy the parameters.
     pub fn from_adapter(adapter: &Adapter, objective: impl Objective + 'static) -> Result<Self> {
-        let mut training = Self::new(adapter.config().clone(), objective);
-        training.start = Some(adapter.duplicate()?);
-        Ok(training)
+        Self::new(adapter.config().clone(), objective).start_from(adapter)
     }
 
-    /// Adam's constant rate; 1e-3 unless set.
-    pub fn learning_rate(mut self, rate: f64) -> Self {
-        self.settings.learning_rate = rate;
-        self
+    /// The run of a manifest again: its adapter and all of its settings, and as many steps if it was ended early. To the same bits, on the
+    /// same machine with as many threads.
+    ///
+    /// [`run`](Self::run) refuses, naming each, if objective, samples, model, or the adapter it goes on from are not the manifest's. For a
+    /// later phase repeat the earlier ones ([`Manifest::earlier`]) first and say [`after`](Self::after) which.
+    pub fn repeat(manifest: &Manifest, objective: impl Objective + 'static) -> Self {
+        let mut training = Self::new(manifest.adapter.clone(), objective);
+        training.settings = manifest.settings;
+        training.limits.steps = manifest.outcome.as_ref().filter(|outcome| outcome.stopped.is_early()).map(|outcome| outcome.steps);
+        training.expected = Some(manifest.clone());
+        training
     }
 
-    /// At most this often over the training examples.
-    pub fn epochs(mut self, epochs: u64) -> Self {
-        self.settings.epochs = epochs;
-        self
+    /// Goes on from an adapter, with a history of its own.
+    ///
+    /// # Errors
+    /// An adapter of another kind or with other settings; when libtorch refuses to copy the parameters.
+    pub fn start_from(mut self, adapter: &Adapter) -> Result<Self> {
+        self.same_adapter(adapter)?;
+        self.start = Some(Start { adapter: adapter.duplicate()?, earlier: None });
+        Ok(self)
     }
 
-    /// Examples per step.
-    pub fn batch(mut self, examples: usize) -> Self {
-        self.settings.batch = examples;
-        self
+    /// Makes this the phase after `trained`, and keeps this training's own settings.
+    ///
+    /// # Errors
+    /// An adapter of another kind or with other settings; when libtorch refuses to copy the parameters.
+    pub fn after(mut self, trained: &Trained) -> Result<Self> {
+        self.same_adapter(trained.adapter())?;
+        self.start = Some(door("going on from a training", || trained.as_start())?);
+        Ok(self)
     }
 
-    /// Steps between two looks at the dev loss.
-    pub fn check_every(mut self, steps: u64) -> Self {
-        self.settings.check_every = steps;
-        self
-    }
-
-    /// Stops after this many checks without improvement.
-    pub fn patience(mut self, checks: u64) -> Self {
-        self.settings.patience = checks;
-        self
-    }
-
-    /// Of the adapter's start and of the order of examples.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.settings.seed = seed;
-        self
-    }
-
-    /// Ends this call after so many steps in all, with what it has by then.
-    pub fn at_most_steps(mut self, steps: u64) -> Self {
-        self.at_most_steps = Some(steps);
-        self
-    }
-
-    /// Keeps the run's state in this file, and continues from it if it is there: to bit-identical weights on the CPU (same machine and threads).
-    pub fn checkpoint(mut self, file: impl AsRef<Path>) -> Self {
-        self.checkpoint = Some(file.as_ref().to_path_buf());
-        self
+    fn same_adapter(&self, adapter: &Adapter) -> Result<()> {
+        if *adapter.config() == self.adapter {
+            return Ok(());
+        }
+        let (ours, theirs) = (self.adapter.name(), adapter.config().name());
+        Err(Error::input(format!("a training of {ours} cannot go on from {theirs}: use one adapter, with the same settings")))
     }
 
     fn check(&self) -> Result<()> {
-        let Settings { learning_rate, epochs, batch, check_every, patience, .. } = self.settings;
-        if !(learning_rate > 0.0 && learning_rate.is_finite()) {
-            return Err(Error::input(format!("learning rate {learning_rate}: use a positive number, e.g. 1e-3")));
+        if let Some(expected) = &self.expected {
+            expected.check_phase(self)?;
         }
-        for (name, value) in [("epochs", epochs), ("batch", batch as u64), ("check_every", check_every), ("patience", patience)] {
-            if value == 0 {
-                return Err(Error::input(format!("{name} is 0: use at least 1")));
-            }
+        self.settings.check()?;
+        let earlier = self.start.as_ref().is_some_and(|start| start.earlier.is_some());
+        if self.settings.keep_optimizer && !earlier {
+            return Err(Error::input("keep_optimizer needs a training to go on from: use `Training::resume`"));
         }
         Ok(())
     }
@@ -169,13 +203,14 @@ impl Training {
     /// Trains on the split's train set, stops by its dev set, and gives the weights that were best there.
     ///
     /// # Errors
-    /// Settings, objective or adapter that do not fit model and split; a loss that is not finite; a checkpoint of another run or one that
-    /// cannot be written.
+    /// Settings, objective or adapter that do not fit model and split; an example without response tokens; a loss that is not finite; a
+    /// checkpoint of another run or one that cannot be written; data or a model that are not those of the run to be repeated.
     pub fn run(self, model: &Model, split: &Split) -> Result<Trained> {
         self.run_with(model, split, &mut Hooks::new())
     }
 
-    /// [`Training::run`] with observers and editors in every forward, those over the dev set included.
+    /// [`Training::run`] with observers and editors in every forward, those over the dev set included. What they draw from libtorch's
+    /// generator is seeded per step, as dropout is.
     ///
     /// # Errors
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
@@ -183,196 +218,12 @@ impl Training {
         door("training", || {
             self.check()?;
             hooks.bind(model.hook_points())?;
-            let samples = self.objective.samples(model, split)?;
-            if samples.train == 0 || samples.rows.len() == samples.train {
-                return Err(Error::input("training needs at least one train and one dev example"));
-            }
+            let samples = preview::samples(self.objective.as_ref(), model, split)?;
             let adapter = match &self.start {
-                Some(start) => start.duplicate()?,
+                Some(start) => start.adapter.duplicate()?,
                 None => Adapter::new(model, self.adapter.clone(), self.settings.seed)?,
             };
-            Loop::new(&self, model.with(&adapter)?, adapter, samples)?.run(hooks)
-        })
-    }
-}
-
-/// A run under way.
-struct Loop<'t> {
-    training: &'t Training,
-    model: Model,
-    adapter: Adapter,
-    samples: Samples,
-    adam: Adam,
-    /// The best-on-dev parameters so far.
-    best: Tensor,
-    state: State,
-    identity: String,
-}
-
-/// What a checkpoint holds beside tensors.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct State {
-    step: u64,
-    best_dev: f64,
-    checks_without_gain: u64,
-    /// Sum and count of the train losses since the last check.
-    losses: (f64, u64),
-    seconds: f64,
-    history: Vec<Check>,
-    stopped: Option<Stopped>,
-}
-
-impl<'t> Loop<'t> {
-    fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples) -> Result<Self> {
-        let flat = adapter.parameters().flat();
-        let (adam, best) = (Adam::new(flat), flat.copy());
-        let state = State {
-            step: 0,
-            best_dev: f64::INFINITY,
-            checks_without_gain: 0,
-            losses: (0.0, 0),
-            seconds: 0.0,
-            history: Vec::new(),
-            stopped: None,
-        };
-        let mut run = Self { training, model, adapter, samples, adam, best, state, identity: String::new() };
-        if let Some(path) = &training.checkpoint {
-            run.identity = checkpoint::identity(&run);
-            checkpoint::restore(&mut run, path)?;
-        }
-        Ok(run)
-    }
-
-    fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
-        let Settings { epochs, batch, check_every, patience, seed, learning_rate, .. } = self.training.settings;
-        let count = self.samples.train;
-        let per_epoch = count.div_ceil(batch) as u64;
-        // A file that cannot be written is found before the first step, not after the first check.
-        self.store()?;
-        let began = Instant::now();
-        let (before, steps_before) = (self.state.seconds, self.state.step);
-        let mut progress = Progress::new(&self.training.objective.name(), per_epoch * epochs);
-        progress.tick(self.state.step, "");
-        if self.state.stopped == Some(Stopped::Budget) {
-            self.state.stopped = None;
-        }
-        while self.state.stopped.is_none() {
-            let epoch = self.state.step / per_epoch;
-            if epoch == epochs {
-                self.state.stopped = Some(Stopped::Epochs);
-                break;
-            }
-            if self.training.at_most_steps.is_some_and(|limit| self.state.step >= limit) {
-                self.state.stopped = Some(Stopped::Budget);
-                break;
-            }
-            let order = Random::new(seed, "training order", epoch).order(count);
-            let place = (self.state.step % per_epoch) as usize * batch;
-            let examples = &order[place..(place + batch).min(count)];
-            let loss = self.loss(examples, true, hooks)?;
-            let number = loss.double_value(&[]);
-            if !number.is_finite() {
-                return Err(self.broken("train", number, examples));
-            }
-            let gradient = self.adapter.parameters().gradient(&loss);
-            let norm = gradient.norm().double_value(&[]);
-            if !norm.is_finite() {
-                return Err(self.broken("gradient of the train", norm, examples));
-            }
-            self.adam.step(self.adapter.parameters().flat(), &gradient, learning_rate)?;
-            self.state.step += 1;
-            self.state.losses.0 += number;
-            self.state.losses.1 += 1;
-            if self.state.step.is_multiple_of(check_every) || self.state.step == per_epoch * epochs {
-                self.state.seconds = before + began.elapsed().as_secs_f64();
-                self.look(norm, epoch, hooks)?;
-                if self.state.checks_without_gain >= patience {
-                    self.state.stopped = Some(Stopped::Converged);
-                }
-                self.store()?;
-            }
-            let last = self.state.history.last().map(|check| format!("loss {:.4}, dev {:.4}", check.train_loss, check.dev_loss));
-            progress.tick(1, &last.unwrap_or_default());
-        }
-        progress.finish();
-        // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
-        if self.state.step > steps_before {
-            hooks.finish()?;
-        }
-        self.store()?;
-        self.finish()
-    }
-
-    /// Mean over the batch of the objective's loss per example; gradients flow unless the caller forbids.
-    fn loss(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Tensor> {
-        let objective = self.training.objective.as_ref();
-        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
-        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
-        let losses = objective.losses(examples, &outputs)?;
-        let weighted =
-            objective.parts().iter().zip(&losses).map(|(part, loss)| loss.mean(None) * part.weight).reduce(|sum, part| sum + part);
-        weighted.ok_or_else(|| Error::internal("the objective has no parts"))
-    }
-
-    /// A dev check: mean loss per dev example.
-    fn look(&mut self, gradient_norm: f64, epoch: u64, hooks: &mut Hooks<'_>) -> Result<()> {
-        let _inference = tch::no_grad_guard();
-        let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
-        let mut total = 0.0;
-        for examples in dev.chunks(16) {
-            let loss = self.loss(examples, false, hooks)?.double_value(&[]);
-            if !loss.is_finite() {
-                return Err(self.broken("dev", loss, examples));
-            }
-            total += loss * examples.len() as f64;
-        }
-        let dev_loss = total / dev.len() as f64;
-        let best = dev_loss < self.state.best_dev;
-        if best {
-            self.state.best_dev = dev_loss;
-            self.state.checks_without_gain = 0;
-            self.best = self.adapter.parameters().flat().copy();
-        } else {
-            self.state.checks_without_gain += 1;
-        }
-        let train_loss = self.state.losses.0 / self.state.losses.1.max(1) as f64;
-        self.state.losses = (0.0, 0);
-        let State { step, seconds, .. } = self.state;
-        self.state.history.push(Check { step, epoch: epoch + 1, train_loss, dev_loss, gradient_norm, seconds, best });
-        Ok(())
-    }
-
-    fn store(&self) -> Result<()> {
-        match &self.training.checkpoint {
-            Some(path) => checkpoint::store(self, path),
-            None => Ok(()),
-        }
-    }
-
-    fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
-        let kept = match &self.training.checkpoint {
-            Some(path) => format!("; the last good state is in {}", path.display()),
-            None => String::new(),
-        };
-        Error::numeric(format!(
-            "the {what} loss is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
-            self.state.step, self.training.settings.learning_rate
-        ))
-    }
-
-    fn finish(self) -> Result<Trained> {
-        // A run too short for a dev check keeps the weights it has.
-        if self.state.best_dev.is_finite() {
-            self.adapter.parameters().set(&self.best)?;
-        }
-        Ok(Trained {
-            model: self.model,
-            adapter: self.adapter,
-            objective: self.training.objective.name(),
-            settings: self.training.settings,
-            history: self.state.history,
-            stopped: self.state.stopped.unwrap_or(Stopped::Epochs),
-            steps: self.state.step,
+            run::Loop::new(&self, model.with(&adapter)?, adapter, samples, split)?.run(hooks)
         })
     }
 }

@@ -1,12 +1,34 @@
 //! What a training gives.
 
+use std::path::Path;
+
 use polars::prelude::*;
 
-use super::{Check, Settings, Stopped, Trained};
+use super::history::{self, Row};
+use super::manifest::{Manifest, loss_text};
+use super::{Earlier, Moments, Settings, Start, Stopped};
 use crate::adapter::Adapter;
-use crate::display::{self, Bundle, Show, headed};
-use crate::error::Result;
+use crate::display::{Bundle, Show, headed};
+use crate::error::{Error, Result};
+use crate::file;
+use crate::libtorch::door;
 use crate::model::Model;
+
+const MANIFEST: &str = "ia2_manifest.json";
+const HISTORY: &str = "ia2_history.csv";
+
+/// A training that has ended: the adapter that was best on dev, the model with it, and how it went.
+#[derive(Debug)]
+pub struct Trained {
+    pub(super) model: Model,
+    pub(super) adapter: Adapter,
+    /// The optimiser's state after the last step.
+    pub(super) moments: Moments,
+    /// Of all phases.
+    pub(super) history: Vec<Row>,
+    pub(super) stopped: Stopped,
+    pub(super) manifest: Manifest,
+}
 
 impl Trained {
     /// The model with the trained adapter.
@@ -14,7 +36,8 @@ impl Trained {
         &self.model
     }
 
-    /// The trained adapter: the weights that were best on dev.
+    /// The trained adapter: the weights that were best on dev; the last ones where there was no dev check, and under
+    /// [`Compat::Paper`](crate::compat::Compat).
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
     }
@@ -24,74 +47,141 @@ impl Trained {
         self.stopped
     }
 
-    /// Steps taken.
+    /// Steps taken in this phase.
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.manifest.outcome.as_ref().map_or(0, |outcome| outcome.steps)
     }
 
-    /// The best dev loss, if there was a dev check.
+    /// The best dev loss of this phase, if there was a dev check.
     pub fn dev_loss(&self) -> Option<f64> {
-        self.history.iter().filter(|check| check.best).map(|check| check.dev_loss).next_back()
+        self.best().map(|row| row.dev_loss)
     }
 
-    /// One row per dev check: `step`, `epoch`, `objective`, `train_loss` (mean since the last check), `dev_loss`, `learning_rate`,
-    /// `gradient_norm` (of the step before the check), `seconds` (since the start), `best`.
+    /// What the run was, so that it can be done again: [`Training::repeat`](super::Training::repeat).
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// One row per dev check, of all phases:
+    ///
+    /// | column | |
+    /// |---|---|
+    /// | `phase` | from 1; one for each training in a chain of [`Training::resume`](super::Training::resume) |
+    /// | `objective` | its name |
+    /// | `step`, `epoch` | of the phase, from 1 |
+    /// | `train_loss` | mean per example over the steps since the last check, each before its update |
+    /// | `dev_loss` | mean per dev example |
+    /// | `train_<part>`, `dev_<part>` | the same by part, before its weight, where an objective has several; null in phases without that part |
+    /// | `learning_rate`, `gradient_norm` | of the step before the check; the norm is the Euclidean one over all parameters, before clipping |
+    /// | `adapter_norm` | Euclidean norm over all parameters |
+    /// | `seconds` | since the phase's start, interruptions left out |
+    /// | `tokens_per_second` | tokens read (padding left out) in the steps since the last check, by their time |
+    /// | `best` | whether the dev loss was the lowest of the phase until then |
     ///
     /// # Errors
     /// When polars cannot build the frame.
     pub fn history(&self) -> Result<DataFrame> {
-        let column = |value: fn(&Check) -> f64| self.history.iter().map(value).collect::<Vec<_>>();
-        Ok(df!(
-            "step" => self.history.iter().map(|check| check.step).collect::<Vec<_>>(),
-            "epoch" => self.history.iter().map(|check| check.epoch).collect::<Vec<_>>(),
-            "objective" => vec![self.objective.as_str(); self.history.len()],
-            "train_loss" => column(|check| check.train_loss),
-            "dev_loss" => column(|check| check.dev_loss),
-            "learning_rate" => vec![self.settings.learning_rate; self.history.len()],
-            "gradient_norm" => column(|check| check.gradient_norm),
-            "seconds" => column(|check| check.seconds),
-            "best" => self.history.iter().map(|check| check.best).collect::<Vec<_>>(),
-        )?)
+        history::frame(&self.history)
+    }
+
+    /// Writes PEFT's two files of the adapter, `ia2_manifest.json` and `ia2_history.csv` into `folder`; none takes its place before all are
+    /// on the disk.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        door("saving a training", || {
+            file::folder(folder)?;
+            let cannot = |path: &Path, error| Error::file(format!("cannot write into {}: is it writable?", path.display())).because(error);
+            let aside = tempfile::tempdir_in(folder).map_err(|error| cannot(folder, error))?;
+            self.adapter.save(aside.path())?;
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(aside.path()).map_err(|error| cannot(aside.path(), error))? {
+                let entry = entry.map_err(|error| cannot(aside.path(), error))?;
+                let bytes = std::fs::read(entry.path()).map_err(|error| cannot(&entry.path(), error))?;
+                files.push((folder.join(entry.file_name()), bytes));
+            }
+            let mut csv = Vec::new();
+            CsvWriter::new(&mut csv).finish(&mut self.history()?)?;
+            files.push((folder.join(HISTORY), csv));
+            files.push((folder.join(MANIFEST), self.manifest.json()?.into_bytes()));
+            let files: Vec<(&Path, file::Content<'_>)> =
+                files.iter().map(|(path, bytes)| (path.as_path(), file::Content::Bytes(bytes))).collect();
+            file::write_together(&files)
+        })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.manifest.settings
+    }
+
+    /// What the next phase goes on from.
+    pub(super) fn as_start(&self) -> Result<Start> {
+        let earlier =
+            Earlier { history: self.history.clone(), manifests: self.manifest.chain(), moments: self.moments.on(self.model.device()) };
+        Ok(Start { adapter: self.adapter.duplicate()?, earlier: Some(earlier) })
+    }
+
+    /// The rows of this phase.
+    fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> {
+        self.history.iter().filter(|row| row.phase == self.manifest.phase)
+    }
+
+    fn best(&self) -> Option<&Row> {
+        self.rows().rfind(|row| row.best)
+    }
+
+    fn heading(&self) -> String {
+        let ended = match self.stopped {
+            Stopped::Converged => "dev loss stopped improving",
+            Stopped::Epochs => "all epochs done",
+            Stopped::Budget => "budget used up",
+            Stopped::StopFile => "stopped by file",
+        };
+        let best = match self.best() {
+            Some(row) => format!("best {} at step {}", loss_text(row.dev_loss), row.step),
+            None => "no dev check".into(),
+        };
+        let phases: Vec<&str> =
+            self.manifest.earlier.iter().chain([&self.manifest]).map(|manifest| manifest.objective.name.as_str()).collect();
+        let seconds = self.manifest.outcome.as_ref().map_or(0.0, |outcome| outcome.seconds.0);
+        format!(
+            "Trained({}: {}, learning rate {:e}, {} steps, {ended}, {best}, {seconds:.1} s)",
+            phases.join(" -> "),
+            self.adapter.config().name(),
+            self.settings().learning_rate,
+            self.steps()
+        )
+    }
+
+    /// Ten dev checks spread over the run.
+    fn glimpse(&self) -> Result<DataFrame> {
+        const ROWS: usize = 10;
+        let last = self.history.len().saturating_sub(1);
+        let chosen: Vec<&Row> = match self.history.len() {
+            0..=ROWS => self.history.iter().collect(),
+            _ => (0..ROWS).map(|row| &self.history[row * last / (ROWS - 1)]).collect(),
+        };
+        let losses = |value: fn(&Row) -> f64| chosen.iter().map(|row| value(row)).collect::<Vec<_>>();
+        let counts = |value: fn(&Row) -> u64| chosen.iter().map(|row| value(row)).collect::<Vec<_>>();
+        let mut frame = df!(
+            "phase" => counts(|row| row.phase),
+            "step" => counts(|row| row.step),
+            "epoch" => counts(|row| row.epoch),
+            "train_loss" => losses(|row| row.train_loss),
+            "dev_loss" => losses(|row| row.dev_loss),
+        )?;
+        if self.manifest.phase == 1 {
+            frame = frame.drop("phase")?;
+        }
+        Ok(frame)
     }
 }
 
 impl Show for Trained {
     /// What was trained and how it ended, and the loss at ten dev checks spread over the run.
     fn bundle(&self) -> Bundle {
-        let Settings { learning_rate, .. } = self.settings;
-        let ended = match self.stopped {
-            Stopped::Converged => "dev loss stopped improving",
-            Stopped::Epochs => "all epochs done",
-            Stopped::Budget => "budget used up",
-        };
-        let best = match self.history.iter().rfind(|check| check.best) {
-            Some(check) => format!("best dev loss {} at step {}", display::number(check.dev_loss), check.step),
-            None => "no dev check".into(),
-        };
-        let seconds = self.history.last().map_or(0.0, |check| check.seconds);
-        let heading = format!(
-            "Trained({}: {}, learning rate {learning_rate:e}, {} steps, {ended}, {best}, {seconds:.1} s)",
-            self.objective,
-            self.adapter.config().name(),
-            self.steps
-        );
-        headed(&heading, self.glimpse())
-    }
-}
-
-impl Trained {
-    fn glimpse(&self) -> Result<DataFrame> {
-        const ROWS: usize = 10;
-        let last = self.history.len().saturating_sub(1);
-        let chosen: Vec<&Check> = match self.history.len() {
-            0..=ROWS => self.history.iter().collect(),
-            _ => (0..ROWS).map(|row| &self.history[row * last / (ROWS - 1)]).collect(),
-        };
-        Ok(df!(
-            "step" => chosen.iter().map(|check| check.step).collect::<Vec<_>>(),
-            "epoch" => chosen.iter().map(|check| check.epoch).collect::<Vec<_>>(),
-            "train_loss" => chosen.iter().map(|check| check.train_loss).collect::<Vec<_>>(),
-            "dev_loss" => chosen.iter().map(|check| check.dev_loss).collect::<Vec<_>>(),
-        )?)
+        headed(&self.heading(), self.glimpse())
     }
 }

@@ -38,6 +38,8 @@ import golden_adapters
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
+import golden_optimizers
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 VOCAB = 64
 LENGTHS = [5, 17, 40]
@@ -451,6 +453,13 @@ def write_training(root, name):
     write_tensors(root / "training" / name / "golden.safetensors", golden)
 
 
+def open_training(root, name):
+    """The adapted model with what the training cases teach it."""
+    model, weights = open_adapted(root, name, root / "training" / name / "adapter")
+    targets = [torch.zeros(trunk(model).config.num_hidden_layers, n, trunk(model).config.hidden_size) for n in RESPONSES]
+    return model, weights, random_examples("training " + name, [p + r for p, r in zip(PROMPTS, RESPONSES)]), targets
+
+
 # ---------------------------------------------------------------- calibration
 
 def equal_width_ece(confidence, correct, bins):
@@ -525,6 +534,7 @@ def write_all(root):
         write_training(root, name)
         golden_objectives.write(sys.modules[__name__], root, name)
     golden_adapters.write(root, sys.modules[__name__])
+    golden_optimizers.write(root, WITH_TRAINING, write_tensors, lambda name: open_training(root, name), losses)
     write_calibration(root)
     golden_evidence.write(root)
     (root / "README.md").write_text(readme())

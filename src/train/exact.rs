@@ -1,0 +1,62 @@
+//! Numbers in JSON that come back with every bit.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A number as serde writes one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Exact(pub f64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(f64),
+    Text(String),
+}
+
+/// A JSON number where reading it gives the same bits, else the shortest decimal text that does: serde_json's quick reader may be off in
+/// the last bit, and JSON has no infinity.
+pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // As serde_json would write it: infinity reads as null, and fails here.
+    let read = serde_json::to_string(value).and_then(|text| serde_json::from_str::<f64>(&text));
+    match read {
+        Ok(read) if read.to_bits() == value.to_bits() => serializer.serialize_f64(*value),
+        _ => serializer.serialize_str(&format!("{value:?}")),
+    }
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    match Written::deserialize(deserializer)? {
+        Written::Number(value) => Ok(value),
+        Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Exact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn every_number_comes_back_with_its_bits() {
+        let mut random = Random::new(0, "numbers", 0);
+        let mut values = vec![0.0, -0.0, 1e-3, 0.1 + 0.2, f64::MAX, f64::MIN_POSITIVE, 5e-324, f64::INFINITY, f64::NEG_INFINITY];
+        values.extend((0..5000).map(|place| random.unit() * 10f64.powi(place % 60 - 30)));
+        for value in values {
+            let text = serde_json::to_string(&Exact(value)).unwrap();
+            assert_eq!(serde_json::from_str::<Exact>(&text).unwrap().0.to_bits(), value.to_bits(), "{text}");
+        }
+        assert_eq!(serde_json::to_string(&Exact(1e-3)).unwrap(), "0.001");
+    }
+}

@@ -1,0 +1,93 @@
+//! Forwards of a run, and the numbers read from them.
+
+use tch::{Kind, Tensor};
+
+use super::batches;
+use super::run::Loop;
+use crate::adapter::Adapter;
+use crate::error::{Error, Result};
+use crate::model::Sample;
+use crate::nn::Hooks;
+use crate::objective::Outputs;
+use crate::random::Random;
+
+/// Padded tokens of a forward on the CPU, unless set.
+const TOKENS_ON_CPU: usize = 320;
+
+impl Loop<'_> {
+    /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids.
+    pub(super) fn losses(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
+        let objective = self.training.objective.as_ref();
+        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
+        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
+        let losses = objective.losses(examples, &outputs)?;
+        if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
+            let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
+            return Err(Error::input(format!(
+                "the objective {} gave losses of the sizes {sizes:?} for {} parts and {} examples: give one [example] per part",
+                objective.name(),
+                self.parts.len(),
+                examples.len()
+            )));
+        }
+        Ok(losses.into_iter().map(|loss| loss.sum(None)).collect())
+    }
+
+    pub(super) fn forwards(&self, examples: &[usize], rows: usize) -> Vec<Vec<usize>> {
+        let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
+        batches::forwards(
+            examples,
+            |example| read(&self.samples.rows[example]),
+            rows,
+            self.training.settings.tokens_per_forward.or(default),
+        )
+    }
+
+    /// Whatever a forward draws from libtorch's generator depends on the seed and its place in the run alone, so that a run can go on.
+    pub(super) fn seed_draws(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) {
+        if self.draws || !hooks.is_empty() {
+            let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
+            tch::manual_seed(Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as i64);
+        }
+    }
+
+    pub(super) fn weighted(&self, parts: &[f64]) -> f64 {
+        self.parts.iter().zip(parts).map(|(part, loss)| part.weight * loss).sum()
+    }
+
+    /// Each part's sum over the forwards, from `[forward, part]`.
+    pub(super) fn sum_of_finite(&self, set: &str, numbers: &[f64], forwards: &[Vec<usize>]) -> Result<Vec<f64>> {
+        let mut sums = vec![0.0; self.parts.len()];
+        for (losses, examples) in numbers.chunks(self.parts.len()).zip(forwards) {
+            for ((sum, &loss), part) in sums.iter_mut().zip(losses).zip(&self.parts) {
+                if !loss.is_finite() {
+                    let part = if self.parts.len() > 1 { format!(" (its part `{}`)", part.name) } else { String::new() };
+                    return Err(self.broken(&format!("{set} loss{part}"), loss, examples));
+                }
+                *sum += loss;
+            }
+        }
+        Ok(sums)
+    }
+}
+
+/// Whether the adapter draws from libtorch's generator in training: any of its settings is called `dropout` and is not 0.
+pub(super) fn has_dropout(adapter: &Adapter) -> bool {
+    // HOOK: once adapters say so themselves: `adapter.config().has_dropout()`.
+    fn set(value: &serde_json::Value) -> bool {
+        let own = value.get("dropout").and_then(serde_json::Value::as_f64).is_some_and(|dropout| dropout != 0.0);
+        own || value.as_object().is_some_and(|fields| fields.values().any(set))
+    }
+    serde_json::to_value(adapter.config()).is_ok_and(|config| set(&config))
+}
+
+/// Tokens that a forward reads: the last response token is predicted only.
+pub(super) fn read(sample: &Sample) -> usize {
+    sample.prompt.len() + sample.response.len() - 1
+}
+
+/// One element each, read from the device together.
+pub(super) fn numbers(values: &[Tensor]) -> Result<Vec<f64>> {
+    let values: Vec<Tensor> = values.iter().map(|value| value.detach().to_kind(Kind::Double).reshape([1])).collect();
+    Ok(Vec::try_from(Tensor::cat(&values, 0))?)
+}

@@ -1,0 +1,268 @@
+//! A run under way.
+
+use std::time::Instant;
+
+use tch::Tensor;
+
+use super::batches::{Step, Steps};
+use super::exact::Exact;
+use super::history::{PartLoss, Row};
+use super::losses::{has_dropout, numbers, read};
+use super::manifest::{self, Begun, Manifest, Outcome};
+use super::optimizer::{Moments, clipping};
+use super::state::{Since, State};
+use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
+use crate::adapter::Adapter;
+use crate::dataset::Split;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::nn::Hooks;
+use crate::objective::{Part, Samples};
+use crate::progress::Progress;
+
+/// Examples of a forward over the dev set.
+const DEV_ROWS: usize = 16;
+
+pub(super) struct Loop<'t> {
+    pub training: &'t Training,
+    pub model: Model,
+    pub adapter: Adapter,
+    pub samples: Samples,
+    steps: Steps,
+    pub parts: Vec<Part>,
+    /// Whether the adapter draws random numbers.
+    pub draws: bool,
+    pub moments: Moments,
+    /// The best-on-dev parameters so far.
+    pub best: Tensor,
+    pub state: State,
+    pub manifest: Manifest,
+    pub identity: String,
+}
+
+impl<'t> Loop<'t> {
+    pub fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples, split: &Split) -> Result<Self> {
+        let settings = &training.settings;
+        let flat = adapter.parameters().flat();
+        let moments = match training.earlier() {
+            Some(earlier) if settings.keep_optimizer => earlier.moments.on(flat.device()),
+            _ => Moments::new(flat),
+        };
+        let parts = training.objective.parts();
+        if parts.is_empty() {
+            return Err(Error::input(format!("the objective {} has no parts: give at least one", training.objective.name())));
+        }
+        let manifest = Manifest::new(&Begun {
+            settings,
+            adapter: &adapter,
+            objective: training.objective.as_ref(),
+            samples: &samples,
+            model: &model,
+            split,
+            start: training.start.as_ref().map(|_| [flat, &moments.first, &moments.second]),
+            earlier: training.earlier().map_or(&[], |earlier| &earlier.manifests),
+        })?;
+        if let Some(expected) = &training.expected {
+            expected.demand(&manifest)?;
+        }
+        let steps = Steps {
+            lengths: samples.rows[..samples.train].iter().map(read).collect(),
+            batch: settings.batch,
+            accumulate: settings.accumulate,
+            by_length: settings.by_length,
+            seed: settings.seed,
+            paper: settings.paper(),
+        };
+        let (best, state) = (flat.copy(), State::new(moments.steps));
+        let identity = manifest.identity()?;
+        let draws = has_dropout(&adapter);
+        let mut run = Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
+        if let Some(path) = &training.checkpoint {
+            checkpoint::restore(&mut run, path)?;
+        }
+        Ok(run)
+    }
+
+    pub fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
+        let Settings { check_every, patience, .. } = self.training.settings;
+        // A file that cannot be written is found before the first step, not after the first check.
+        self.store()?;
+        let begun = Instant::now();
+        let (before, steps_before, total) = (self.state.seconds, self.state.step, self.total());
+        let title = format!("phase {}, {}", self.manifest.phase, self.manifest.objective.name);
+        let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
+        self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
+        while self.state.stopped.is_none() {
+            self.state.stopped = self.ended(begun);
+            if self.state.stopped.is_some() {
+                break;
+            }
+            let step = self.steps.step(self.state.step);
+            let loss = self.step(&step, hooks)?;
+            if self.state.step.is_multiple_of(check_every) || step.ends_epoch || self.state.step == total {
+                self.state.seconds = before + begun.elapsed().as_secs_f64();
+                self.look(step.epoch, hooks)?;
+                if self.state.checks_without_gain >= patience {
+                    self.state.stopped = Some(Stopped::Converged);
+                }
+                self.store()?;
+            }
+            let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
+            progress.tick(1, &format!("loss {loss:.4}{dev}"));
+        }
+        progress.finish();
+        // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
+        if self.state.step > steps_before {
+            hooks.finish()?;
+            self.state.seconds = before + begun.elapsed().as_secs_f64();
+        }
+        self.store()?;
+        self.finish()
+    }
+
+    fn total(&self) -> u64 {
+        self.steps.per_epoch() * self.training.settings.epochs
+    }
+
+    fn ended(&self, begun: Instant) -> Option<Stopped> {
+        let limits = &self.training.limits;
+        if self.state.step >= self.total() {
+            return Some(Stopped::Epochs);
+        }
+        if limits.steps.is_some_and(|most| self.state.step >= most) || limits.time.is_some_and(|most| begun.elapsed() >= most) {
+            return Some(Stopped::Budget);
+        }
+        limits.stop_file.as_ref().is_some_and(|file| file.exists()).then_some(Stopped::StopFile)
+    }
+
+    /// One step of the optimiser; gives its mean loss per example.
+    fn step(&mut self, step: &Step, hooks: &mut Hooks<'_>) -> Result<f64> {
+        let begun = Instant::now();
+        let Settings { batch, clip, learning_rate, schedule, warm_up, optimizer, .. } = self.training.settings;
+        let forwards = self.forwards(&step.examples, batch);
+        let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
+        for (place, examples) in forwards.iter().enumerate() {
+            self.seed_draws("dropout", place, hooks);
+            let parts = self.losses(examples, true, hooks)?;
+            let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
+            let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
+            let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor));
+            losses.extend(parts.into_iter().map(|loss| loss.detach()));
+            sum = Some(match sum {
+                None => gradient,
+                Some(mut sum) => sum.f_add_(&gradient)?,
+            });
+        }
+        let mut gradient = sum.ok_or_else(|| Error::internal("a step without examples"))?;
+        losses.push(gradient.norm());
+        // All numbers at once: a GPU is waited for once a step.
+        let mut numbers = numbers(&losses)?;
+        let norm = numbers.pop().unwrap_or(f64::NAN);
+        let parts = self.sum_of_finite("train", &numbers, &forwards)?;
+        if !norm.is_finite() {
+            return Err(self.broken("gradient norm of the train loss", norm, &step.examples));
+        }
+        if let Some(Exact(most)) = clip {
+            let _ = gradient.f_mul_scalar_(clipping(norm, most))?;
+        }
+        let rate = learning_rate * schedule.factor(self.state.step, warm_up, self.total());
+        self.moments.step(self.adapter.parameters().flat(), gradient, rate, &optimizer)?;
+        self.state.step += 1;
+        let since = &mut self.state.since;
+        since.examples += step.examples.len() as u64;
+        since.tokens += step.examples.iter().map(|&example| self.steps.lengths[example] as u64).sum::<u64>();
+        since.add(&parts);
+        (since.gradient_norm, since.learning_rate) = (norm, rate);
+        since.seconds += begun.elapsed().as_secs_f64();
+        Ok(self.weighted(&parts) / step.examples.len() as f64)
+    }
+
+    /// A dev check: mean loss per dev example.
+    fn look(&mut self, epoch: u64, hooks: &mut Hooks<'_>) -> Result<()> {
+        let _inference = tch::no_grad_guard();
+        let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
+        let forwards = self.forwards(&dev, DEV_ROWS);
+        let mut losses = Vec::new();
+        for (place, examples) in forwards.iter().enumerate() {
+            self.seed_draws("dev", place, hooks);
+            losses.extend(self.losses(examples, false, hooks)?);
+        }
+        losses.push(self.adapter.parameters().flat().norm());
+        let mut numbers = numbers(&losses)?;
+        let adapter_norm = numbers.pop().unwrap_or(f64::NAN);
+        let mut parts = self.sum_of_finite("dev", &numbers, &forwards)?;
+        parts.iter_mut().for_each(|part| *part /= dev.len() as f64);
+        let dev_loss = self.weighted(&parts);
+
+        let best = dev_loss < self.state.best_dev;
+        if best {
+            self.state.best_dev = dev_loss;
+            self.state.checks_without_gain = 0;
+            self.best.copy_(self.adapter.parameters().flat());
+        } else {
+            self.state.checks_without_gain += 1;
+        }
+        let since = std::mem::take(&mut self.state.since);
+        let train: Vec<f64> = since.parts.iter().map(|sum| sum.0 / since.examples as f64).collect();
+        let part = |(part, (train, dev)): (&Part, (&f64, f64))| PartLoss { name: part.name.clone(), train: *train, dev };
+        let Since { tokens, seconds, gradient_norm, learning_rate, .. } = since;
+        self.state.history.push(Row {
+            phase: self.manifest.phase,
+            objective: self.manifest.objective.name.clone(),
+            step: self.state.step,
+            epoch: epoch + 1,
+            train_loss: self.weighted(&train),
+            dev_loss,
+            parts: self.parts.iter().zip(train.iter().zip(parts)).map(part).collect(),
+            learning_rate,
+            gradient_norm,
+            adapter_norm,
+            seconds: self.state.seconds,
+            tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+            best,
+        });
+        Ok(())
+    }
+
+    pub fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
+        let kept = match (&self.training.checkpoint, self.state.history.last()) {
+            (Some(path), row) => format!("; the last good state, of step {}, is in {}", row.map_or(0, |row| row.step), path.display()),
+            (None, _) => String::new(),
+        };
+        Error::numeric(format!(
+            "the {what} is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
+            self.state.step, self.training.settings.learning_rate
+        ))
+    }
+
+    fn store(&self) -> Result<()> {
+        match &self.training.checkpoint {
+            Some(path) => checkpoint::store(self, path),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<Trained> {
+        // A run too short for a dev check keeps the weights it has.
+        if self.state.best_dev.is_finite() && !self.training.settings.paper() {
+            self.adapter.parameters().set(&self.best)?;
+        }
+        let stopped = self.state.stopped.unwrap_or(Stopped::Epochs);
+        self.manifest.outcome = Some(Outcome {
+            steps: self.state.step,
+            stopped,
+            dev_loss: self.state.best_dev.is_finite().then_some(Exact(self.state.best_dev)),
+            seconds: Exact(self.state.seconds),
+            parameters: manifest::digest(&[self.adapter.parameters().flat()]),
+        });
+        let mut history = self.training.earlier().map_or_else(Vec::new, |earlier| earlier.history.clone());
+        history.extend(self.state.history);
+        Ok(Trained { model: self.model, adapter: self.adapter, moments: self.moments, history, stopped, manifest: self.manifest })
+    }
+}
+
+impl Training {
+    fn earlier(&self) -> Option<&Earlier> {
+        self.start.as_ref().and_then(|start| start.earlier.as_ref())
+    }
+}
