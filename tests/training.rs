@@ -108,51 +108,6 @@ fn pefts_adapter_gives_pefts_logits_and_survives_a_round_trip() -> Result<()> {
     Ok(())
 }
 
-fn follow(name: &str, prefix: &str, objective: impl Objective + 'static, golden: &HashMap<String, Tensor>) -> Result<()> {
-    let model = OpenOptions::new().kind(Kind::Double).open(golden_folder(name))?;
-    let adapter = Adapter::open(golden_folder(&format!("training/{name}/adapter")), &model)?;
-    let training = Training::from_adapter(&adapter, objective)?.learning_rate(1e-2).batch(3).epochs(5).check_every(1);
-    let trained = training.run(&model, &some_split()?)?;
-    let history = trained.history()?;
-    let column = |name: &str| history.column(name).unwrap().f64().unwrap().into_no_null_iter().collect::<Vec<_>>();
-    let losses: Vec<f64> = (&golden[&format!("{prefix}.losses")]).try_into().unwrap();
-    for step in 0..5 {
-        let (train, dev) = (column("train_loss")[step], column("dev_loss")[step]);
-        assert!((train - losses[step]).abs() < 1e-5 * losses[step], "{name} {prefix} step {step}: {train} and {}", losses[step]);
-        assert!((dev - losses[step + 1]).abs() < 1e-5 * losses[step + 1], "{name} {prefix} dev {step}");
-    }
-    let gradients: Vec<Tensor> = golden
-        .iter()
-        .filter(|(key, _)| key.starts_with(&format!("{prefix}.gradient.")))
-        .map(|(_, gradient)| gradient.reshape([-1]))
-        .collect();
-    let norm = Tensor::cat(&gradients, 0).norm().double_value(&[]);
-    assert!((column("gradient_norm")[0] - norm).abs() < 1e-5 * norm, "{name} {prefix} gradient norm");
-
-    let folder = tempfile::tempdir().unwrap();
-    trained.adapter().save(folder.path())?;
-    let ours: HashMap<String, Tensor> = Tensor::read_safetensors(folder.path().join("adapter_model.safetensors"))?.into_iter().collect();
-    let mut compared = 0;
-    for (key, after) in golden.iter().filter_map(|(key, after)| Some((key.strip_prefix(&format!("{prefix}.after."))?, after))) {
-        let distance = apart(&ours[key], after);
-        assert!(distance < 1e-5, "{name} {prefix} {key}: {distance:.1e}");
-        compared += 1;
-    }
-    assert_eq!(compared, ours.len());
-    Ok(())
-}
-
-#[test]
-fn five_adam_steps_of_each_objective_follow_pytorch() -> Result<()> {
-    for name in CHECKPOINTS {
-        let golden = golden(&format!("training/{name}/golden.safetensors"))?;
-        let layers = Model::open(golden_folder(name))?.config().layers;
-        follow(name, "sft", sft(&golden), &golden)?;
-        follow(name, "ia2", ia2(&golden, layers)?, &golden)?;
-    }
-    Ok(())
-}
-
 #[test]
 fn an_interrupted_training_continues_to_the_same_bits() -> Result<()> {
     let name = CHECKPOINTS[1];

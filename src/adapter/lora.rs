@@ -183,6 +183,10 @@ impl Method for Lora {
         Ok(tensors)
     }
 
+    fn draws(&self) -> bool {
+        self.dropout > 0.0
+    }
+
     fn attach(&self, parameters: &Parameters, _config: &Config) -> Result<Rc<dyn Adapt>> {
         let mut updates = HashMap::new();
         for site in parameters.sites() {

@@ -28,6 +28,11 @@ pub(super) trait Method: std::fmt::Debug {
     /// What changes a forward of a model with this `config`, reading the parameters where they lie.
     fn attach(&self, parameters: &Parameters, config: &Config) -> Result<Rc<dyn Adapt>>;
 
+    /// Whether training with it draws from libtorch's generator.
+    fn draws(&self) -> bool {
+        false
+    }
+
     /// PEFT's settings of this kind, an object.
     fn write(&self, parameters: &Parameters, base: &Base) -> Result<Value>;
 

@@ -103,6 +103,11 @@ impl AdapterConfig {
     pub fn name(&self) -> String {
         self.method().name()
     }
+
+    /// Whether training with it draws from libtorch's generator, as dropout does.
+    pub(crate) fn draws(&self) -> bool {
+        self.method().draws()
+    }
 }
 
 /// A set of trained (or freshly started) adapter parameters.

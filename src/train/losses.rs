@@ -4,7 +4,6 @@ use tch::{Kind, Tensor};
 
 use super::batches;
 use super::run::Loop;
-use crate::adapter::Adapter;
 use crate::error::{Error, Result};
 use crate::model::Sample;
 use crate::nn::Hooks;
@@ -69,16 +68,6 @@ impl Loop<'_> {
         }
         Ok(sums)
     }
-}
-
-/// Whether the adapter draws from libtorch's generator in training: any of its settings is called `dropout` and is not 0.
-pub(super) fn has_dropout(adapter: &Adapter) -> bool {
-    // HOOK: once adapters say so themselves: `adapter.config().has_dropout()`.
-    fn set(value: &serde_json::Value) -> bool {
-        let own = value.get("dropout").and_then(serde_json::Value::as_f64).is_some_and(|dropout| dropout != 0.0);
-        own || value.as_object().is_some_and(|fields| fields.values().any(set))
-    }
-    serde_json::to_value(adapter.config()).is_ok_and(|config| set(&config))
 }
 
 /// Tokens that a forward reads: the last response token is predicted only.

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::batches::{Step, Steps};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
-use super::losses::{has_dropout, numbers, read};
+use super::losses::{numbers, read};
 use super::manifest::{self, Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
 use super::state::{Since, State};
@@ -75,7 +75,7 @@ impl<'t> Loop<'t> {
         };
         let (best, state) = (flat.copy(), State::new(moments.steps));
         let identity = manifest.identity()?;
-        let draws = has_dropout(&adapter);
+        let draws = adapter.config().draws();
         let mut run = Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
         if let Some(path) = &training.checkpoint {
             checkpoint::restore(&mut run, path)?;
