@@ -98,7 +98,13 @@ pub(super) fn forwards(examples: &[usize], length: impl Fn(usize) -> usize, rows
             None => forwards.push(vec![example]),
         }
     }
-    forwards
+    // As even as may be: a last forward of one example would pay a forward's fixed cost for little.
+    let even = examples.len().div_ceil(forwards.len().max(1)).max(1);
+    let evened: Vec<Vec<usize>> = forwards.concat().chunks(even).map(<[usize]>::to_vec).collect();
+    let fits = |forward: &Vec<usize>| {
+        tokens.is_none_or(|most| forward.len() == 1 || forward.last().is_none_or(|&last| forward.len() * length(last) <= most))
+    };
+    if evened.len() == forwards.len() && evened.iter().all(fits) { evened } else { forwards }
 }
 
 #[cfg(test)]

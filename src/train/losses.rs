@@ -11,7 +11,7 @@ use crate::objective::Outputs;
 use crate::random::Random;
 
 /// Padded tokens of a forward on the CPU, unless set.
-const TOKENS_ON_CPU: usize = 320;
+const TOKENS_ON_CPU: usize = 155;
 
 impl Loop<'_> {
     /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids.

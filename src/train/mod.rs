@@ -11,7 +11,7 @@
 //! | [`clip`](Training::clip) | none |
 //! | [`epochs`](Training::epochs) | 50 |
 //! | [`batch`](Training::batch), [`accumulate`](Training::accumulate), [`by_length`](Training::by_length) | 4, 1, false |
-//! | [`tokens_per_forward`](Training::tokens_per_forward) | 320 on the CPU, no limit on CUDA |
+//! | [`tokens_per_forward`](Training::tokens_per_forward) | 155 on the CPU, no limit on CUDA |
 //! | [`check_every`](Training::check_every), [`patience`](Training::patience) | 2 steps, 5 checks |
 //! | [`seed`](Training::seed) | 0 |
 //! | [`compat`](Training::compat) | [`Compat::Corrected`](crate::compat::Compat) |
