@@ -32,8 +32,8 @@ fn main() -> Result<()> {
     // Activations to adapters: SFT, IA2, and SFT after IA2.
     let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).run(&model, &split)?;
     tuned.evcxr_display();
-    let target = capture(&model, &model.respond(&split.target_prompts(256)?)?, SITES)?;
-    let primed = Training::new(Lora::rank(8), Ia2::toward(&target)).learning_rate(3e-3).run(&model, &split)?;
+    let targets = Targets::of(&model, &split).collect()?;
+    let primed = Training::new(Lora::rank(8), targets.ia2()?).learning_rate(3e-3).run(&model, &split)?;
     primed.evcxr_display();
     let both = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
     both.evcxr_display();
