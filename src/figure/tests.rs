@@ -12,6 +12,7 @@ fn every_kind_draws_its_sample() {
         assert!(figure.png().starts_with(b"\x89PNG") && figure.png().len() < 200_000, "{}: {} bytes", kind.name, figure.png().len());
         assert!(figure.alt().len() > 60, "{}: {}", kind.name, figure.alt());
         assert_eq!(figure.frame().height(), (kind.sample)().unwrap().height(), "{}", kind.name);
+        assert!(FIGURES.iter().filter(|other| other.name == kind.name).count() == 1 && !kind.about.is_empty(), "{}", kind.name);
     }
 }
 
@@ -143,56 +144,4 @@ fn settings_out_of_bounds_are_errors() {
     assert!(chart().size(10, 10).draw(&frame).unwrap_err().to_string().contains("10 x 10"));
     assert!(chart().y_range(1.0, 0.0).draw(&frame).unwrap_err().to_string().contains("ascending"));
     chart().size(400, 300).y_range(0.0, 0.6).error("run").note(false).draw(&frame).unwrap();
-}
-
-/// Not a check: writes every kind's sample, and some harder ones, for people to look at.
-/// `cargo test --lib gallery -- --ignored` fills `figures/` in the system's folder for temporary files.
-#[test]
-#[ignore = "writes pictures to look at"]
-fn gallery() {
-    let folder = std::env::temp_dir().join("figures");
-    std::fs::create_dir_all(&folder).unwrap();
-    let save = |name: &str, figure: Figure| {
-        figure.save(folder.join(format!("{name}.svg"))).unwrap();
-        figure.save(folder.join(format!("{name}.png"))).unwrap();
-        println!("{name}: {} bytes of PNG, {} of SVG\n  {}", figure.png().len(), figure.svg().len(), figure.alt());
-    };
-    for kind in FIGURES {
-        save(kind.name, (kind.draw)(&(kind.sample)().unwrap()).unwrap());
-    }
-    let methods = ["no demonstrations", "ICL", "SFT only", "IA2 only", "IA2 → SFT"];
-    let results = df!(
-        "method" => methods, "accuracy" => [0.12, 0.94, 0.81, 0.72, 0.95], "ece" => [0.4, 0.03, 0.15, 0.08, 0.05],
-        "std" => [0.02, 0.01, 0.06, 0.05, 0.02]
-    )
-    .unwrap();
-    let accuracy = || Chart::bars("method", "accuracy").colour("method").title("Accuracy on 200 held-out queries, 8 demonstrations");
-    save("methods", accuracy().error("std").draw(&results).unwrap());
-    let many = (0..16 * 40).map(|at| (at % 40, at / 40)).collect::<Vec<(i64, i64)>>();
-    let many = df!(
-        "step" => many.iter().map(|(step, _)| step * 50).collect::<Vec<_>>(),
-        "loss" => many.iter().map(|(step, group)| 3.0 * (-(*step as f64) / (4.0 + *group as f64)).exp() - 0.4).collect::<Vec<_>>(),
-        "learning_rate" => many.iter().map(|(_, group)| 1e-5 * 2f64.powi(*group as i32)).collect::<Vec<_>>()
-    )
-    .unwrap();
-    save("many", lines(&many, "step", "loss", "learning_rate").unwrap());
-    let wave = |n: i64| (0..n).map(|at| (at % 36, at / 36 % 5, at / 180)).collect::<Vec<_>>();
-    let rows = wave(36 * 5 * 6);
-    let panels = df!(
-        "layer" => rows.iter().map(|row| row.0).collect::<Vec<_>>(),
-        "asim" => rows.iter().map(|row| (row.0 as f64 / 6.0 + row.1 as f64).sin() * 0.4 + 0.3 - 0.1 * row.2 as f64).collect::<Vec<_>>(),
-        "method" => rows.iter().map(|row| methods[row.1 as usize]).collect::<Vec<_>>(),
-        "task" => rows.iter().map(|row| ["sentiment", "topic", "true or false", "multiple choice", "short answer", "out of distribution"][row.2 as usize]).collect::<Vec<_>>()
-    )
-    .unwrap();
-    save(
-        "panels",
-        Chart::lines("layer", "asim").colour("method").facet("task").title("Activation similarity to ICL").draw(&panels).unwrap(),
-    );
-    save("facet_bars", Chart::bars("method", "asim").colour("method").facet("task").draw(&panels).unwrap());
-    let signs = df!("x" => ["a", "b", "c"], "y" => [-0.5, 0.25, 1.0]).unwrap();
-    save("signs", Chart::bars("x", "y").draw(&signs).unwrap());
-    let n = df!("N" => [2i64, 4, 8, 16, 2, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.9, 0.95, 0.3, 0.6, 0.7, 0.9], "method" => ["ICL", "ICL", "ICL", "ICL", "SFT", "SFT", "SFT", "SFT"]).unwrap();
-    save("small", Chart::lines("N", "accuracy").colour("method").size(360, 260).y_range(0.0, 1.0).draw(&n).unwrap());
-    save("grouped", bars(&n, "N", "accuracy", "method").unwrap());
 }
