@@ -58,7 +58,7 @@ impl YAxis {
     pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, (from, to): (f64, f64), labelled: bool) {
         // Rows may be too low for a label each.
         let room = (scale.start - scale.end) / self.ticks.len().max(1) as f64;
-        let each = if self.grid { 1 } else { (13.0 / room).ceil().max(1.0) as usize };
+        let each = if self.grid { 1 } else { scale::every(room, UPRIGHT_ROW) };
         for (&tick, label) in self.ticks.iter().zip(&self.labels).step_by(each) {
             let y = scale.at(tick);
             let zero = tick == 0.0 && self.from < 0.0;
@@ -169,21 +169,21 @@ impl XAxis {
     }
 }
 
-/// Names level where each fits into a slot in at most three lines, else upright.
+/// Names level where each fits into a slot in at most five lines, else upright.
 ///
 /// # Errors
 /// They fit neither way, and are not `sparing`: those let some go unlabelled.
 fn names(names: Vec<String>, slot: f64, sparing: bool) -> Result<Labels> {
-    let level: Vec<Vec<String>> = names.iter().map(|name| text::wrapped(name, PLAIN, slot - 6.0, 3)).collect();
+    let level: Vec<Vec<String>> = names.iter().map(|name| text::wrapped(name, PLAIN, slot - 6.0, 5)).collect();
     let whole = |(name, lines): (&String, &Vec<String>)| lines.join(" ") == name.split_whitespace().collect::<Vec<_>>().join(" ");
     if names.iter().zip(&level).all(whole) {
         return Ok(Labels::Level(level));
     }
-    let each = (UPRIGHT_ROW / slot).ceil().max(1.0) as usize;
+    let each = scale::every(slot, UPRIGHT_ROW);
     let widest = names.iter().map(|name| text::width(name, PLAIN, false)).fold(0.0, f64::max);
     if sparing && widest < 3.0 * UPRIGHT_ROW {
         // Short ones (numbers) are easier to read level, even if fewer.
-        let each = ((widest + 8.0) / slot).ceil().max(1.0) as usize;
+        let each = scale::every(slot, widest + 8.0);
         let one = |(at, name): (usize, String)| if at % each == 0 { vec![name] } else { Vec::new() };
         return Ok(Labels::Level(names.into_iter().enumerate().map(one).collect()));
     }

@@ -158,7 +158,13 @@ impl HeatMap {
         let (wide, high) = if self.columns.text.is_some() { (56, 24) } else { (if data.x_named { 14 } else { 1 }, 14) };
         let labels = if data.x_named { 210 } else { 110 };
         let width = ((columns * wide + 24) * abreast + 180).clamp(720, 1600) as u32;
-        let panel = (rows * high).clamp(if down > 1 { 110 } else { 230 }, if down > 1 { 200 } else { 700 });
+        // Matrices are about as high as they are wide.
+        let square = (width as usize).saturating_sub(150) / abreast - 20;
+        let panel = match down {
+            1 if self.downward => square.clamp(150, 420),
+            1 => (rows * high).clamp(230, 700),
+            _ => if self.downward { square } else { rows * high }.clamp(110, 200),
+        };
         (width, (panel * down + 30 * down + labels) as u32)
     }
 
@@ -205,12 +211,13 @@ impl HeatMap {
         }
         // Words are cut to their cell; of numbers, all are written or none.
         let written = self.written && (own || data.cells.iter().all(|cell| fits(&words(cell))));
-        for cell in &data.cells {
+        for run in data.cells.chunk_by(|a, b| gap == 0.0 && !written && beside(a, b) && ramp.colour(a.value) == ramp.colour(b.value)) {
+            let (Some(cell), Some(last)) = (run.first(), run.last()) else { continue };
             let panel = &panels[cell.panel];
             let (x, y) = (panel.x.at(cell.x as f64), panel.y.at(cell.y as f64));
             let colour = ramp.colour(cell.value);
             let (across, down) = (width / 2.0 - gap, height / 2.0 - gap);
-            scene.rectangle((x - across, y - down), (x + across, y + down), colour);
+            scene.rectangle((x - across, y - down), (panel.x.at(last.x as f64) + across, y + down), colour);
             if written {
                 let words = text::fitted(&words(cell), VALUE, width - 4.0);
                 scene.text(Label::new((x, y + VALUE * 0.36), &words, VALUE, ramp::ink(colour), Anchor::Middle));
@@ -256,6 +263,11 @@ impl HeatMap {
         let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
         format!("{title}Heat map of {} over {} and {}{facet}. {listed}{note}", self.settings.name(&self.columns.value), axes[0], axes[1])
     }
+}
+
+/// Neighbours of a row can be one rectangle where they look the same: fine maps have very many cells.
+fn beside(a: &Cell, b: &Cell) -> bool {
+    (a.panel, a.y, a.x + 1) == (b.panel, b.y, b.x)
 }
 
 /// Small panels read best in a grid about as wide as it is high.

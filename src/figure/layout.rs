@@ -176,21 +176,32 @@ fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f6
         scene.text(Label::new((x, y + ROW / 2.0 + 4.2), &title, 12.0, MUTED, Anchor::Start));
         x += text::width(&title, 12.0, false) + SPACE * 0.7;
     }
-    // Names are cut so that the legend takes five rows at most.
-    let across = legend.names.len().div_ceil(5).max(2) as f64;
-    let sample = legend.sample;
-    let most = (scene.width - x - MARGIN + SPACE) / across - sample.width - 7.0 - SPACE;
-    for (name, &look) in legend.names.iter().zip(&legend.looks) {
-        let name = text::fitted(name, 12.0, most.max(24.0));
-        let wide = sample.width + 7.0 + text::width(&name, 12.0, false) + SPACE;
-        if x > start && x + wide - SPACE > scene.width - MARGIN {
+    let (sample, from) = (legend.sample, x);
+    let right = scene.width - MARGIN;
+    let rows = (scene.height * 0.25 / ROW).clamp(2.0, 5.0) as usize;
+    // Names are cut where the legend would take more rows.
+    let names = |most: f64| legend.names.iter().map(|name| text::fitted(name, 12.0, most.max(24.0))).collect::<Vec<_>>();
+    let wide = |name: &str| sample.width + 7.0 + text::width(name, 12.0, false) + SPACE;
+    let rows_of = |names: &[String]| {
+        let step = |(rows, x): (usize, f64), name: &String| match x + wide(name) - SPACE > right && x > start {
+            true => (rows + 1, start + wide(name)),
+            false => (rows, x + wide(name)),
+        };
+        names.iter().fold((1, from), step).0
+    };
+    let full = right - from - sample.width - 7.0;
+    let across = |abreast: usize| (right - from + SPACE) / abreast as f64 - sample.width - 7.0 - SPACE;
+    let choices = std::iter::once(full).chain((2..=legend.names.len().max(2)).map(across));
+    let names = choices.map(names).find(|names| rows_of(names) <= rows).unwrap_or_else(|| names(24.0));
+    for (name, &look) in names.iter().zip(&legend.looks) {
+        if x > start && x + wide(name) - SPACE > right {
             x = start;
             y += ROW;
         }
         (sample.draw)(scene, (x, y + ROW / 2.0), look);
         let at = (x + sample.width + 7.0, y + ROW / 2.0 + 4.2);
-        scene.text(Label::new(at, &name, 12.0, TEXT, Anchor::Start));
-        x += wide;
+        scene.text(Label::new(at, name, 12.0, TEXT, Anchor::Start));
+        x += wide(name);
     }
     y + ROW + 10.0
 }

@@ -3,7 +3,7 @@
 use super::chart::Chart;
 use super::data::Data;
 use super::layout::Panel;
-use super::palette::{self, TEXT};
+use super::palette::{self, TEXT, WHITE};
 use super::scale;
 use super::scene::Scene;
 
@@ -16,13 +16,15 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
             .flat_map(|group| data.series(index, group))
             .flat_map(|cell| cell.values.iter().map(|&y| (data.x(cell), y, data.looks[cell.group])))
             .collect();
-        if let Some(line) = chart.has_fit().then(|| fit(&points(data, index))).flatten() {
-            let inside = clipped(&line, panel);
-            scene.dashed(&inside, 1.6, TEXT, &[6.0, 4.0]);
-        }
         let radius = if there.len() > FEW { 2.6 } else { 4.0 };
         for (x, y, look) in there {
             palette::marker(scene, (panel.x.within(x), panel.y.within(y)), look, radius);
+        }
+        // Above the points, on a light ground that keeps it visible among them.
+        if let Some(line) = chart.has_fit().then(|| fit(&points(data, index))).flatten() {
+            let inside = clipped(&line, panel);
+            scene.line(inside.clone(), 3.6, WHITE.faint(0.7));
+            scene.dashed(&inside, 1.6, TEXT, &[6.0, 4.0]);
         }
     }
 }

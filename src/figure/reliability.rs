@@ -93,7 +93,8 @@ impl Reliability {
             panels: panels.iter().map(|panel| panel.name.clone()).collect(),
             abreast,
             remarks: panels.iter().map(Bins::remark).collect(),
-            along: Along::Numbers(vec![0.0, 1.0]),
+            // Not the ends alone: between whole numbers, labels would be whole too.
+            along: Along::Numbers(vec![0.0, 0.5, 1.0]),
             places: Places::Round(Steps::Linear),
             x_name: self.settings.x_name("confidence"),
             y_name: self.settings.y_name("accuracy"),
@@ -219,7 +220,7 @@ impl Bins {
             let (accuracy, confidence) = (panel.y.at(bin.accuracy), panel.y.at(bin.confidence));
             scene.rectangle((left, panel.y.start), (right, accuracy), palette::colour(0));
             gap(scene, (left, accuracy), (right, confidence));
-            scene.line(vec![(left, accuracy), (right, accuracy)], 1.6, palette::colour(0));
+            scene.line(vec![(left, accuracy), (right, accuracy)], 2.4, palette::colour(0));
             // One answer among thousands is still to be seen.
             let high = (bin.count / most * (base - least)).max(1.0);
             scene.rectangle((left, base), (right, base - high), palette::MUTED.faint(0.75));
@@ -233,9 +234,10 @@ impl Bins {
     }
 }
 
-/// What lies between accuracy and confidence: light with a rim, so that it is seen over bars and on white.
+/// What lies between accuracy and confidence: light with a rim, the same over bars and on white.
 fn gap(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
     let colour = palette::colour(GAP_LOOK);
+    scene.rectangle(from, to, palette::WHITE);
     scene.rectangle(from, to, colour.faint(0.45));
     scene.line(vec![from, (to.0, from.1), to, (from.0, to.1), from], 1.0, colour);
 }

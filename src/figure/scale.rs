@@ -46,9 +46,23 @@ pub(crate) fn log_ticks(from: f64, to: f64, base: u32, wanted: usize) -> Vec<f64
         let each = ((last - first + 1) as usize).div_ceil(wanted.max(2)).max(1);
         return (first..=last).step_by(each).map(|power| base.powi(power)).collect();
     }
-    let between: Vec<f64> =
-        (first - 1..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|factor| factor * base.powi(power))).filter(inside).collect();
-    if base == 10.0 && between.len() >= 3 { between } else { ticks(from, to, wanted.min(4), false) }
+    let multiples = |factors: &[f64]| -> Vec<f64> {
+        (first - 1..=last).flat_map(|power| factors.iter().map(move |factor| factor * base.powi(power))).filter(inside).collect()
+    };
+    let found = [&[1.0, 2.0, 5.0][..], &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]].map(multiples).into_iter().find(|found| found.len() >= 3);
+    found.filter(|_| base == 10.0).unwrap_or_else(|| ticks(from, to, wanted.min(4), false))
+}
+
+/// How many places one label stands for, so that those left are `least` apart at least and round: 1, 2, 5, 10, 20 ...
+pub(crate) fn every(slot: f64, least: f64) -> usize {
+    let mut power = 1;
+    loop {
+        if let Some(each) = [1, 2, 5].map(|factor| factor * power).into_iter().find(|&each| each as f64 * slot >= least || each >= 1 << 20)
+        {
+            return each;
+        }
+        power *= 10;
+    }
 }
 
 /// Round values (1, 2, 2.5 or 5 times a power of ten apart) inside `from..=to`, about `wanted` of them and at most a quarter more.
@@ -180,6 +194,11 @@ mod tests {
         assert_eq!(log_ticks(2.0, 16.0, 2, 8), [2.0, 4.0, 8.0, 16.0]);
         assert_eq!(log_ticks(1.0, 1024.0, 2, 6), [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0]);
         assert_eq!(log_ticks(0.03, 4.0, 10, 5), [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);
+        assert_eq!(
+            log_ticks(0.22, 1.6, 10, 5),
+            [0.3, 0.5, 0.7, 1.0, 1.5].map(|tick: f64| if tick < 1.0 { tick * 10.0 * 0.1 } else { tick })
+        );
+        assert_eq!([every(20.0, 13.0), every(7.0, 13.0), every(3.0, 31.0)], [1, 2, 20]);
         assert_eq!(log_ticks(0.3, 0.45, 10, 4), [0.3, 0.35, 0.4, 0.45].map(|tick: f64| (tick / 0.05).round() * 0.05));
     }
 }

@@ -54,7 +54,7 @@ impl Settings {
     pub(super) fn size(&self, usual: (u32, u32)) -> Result<(f64, f64)> {
         let (width, height) = match (self.width, self.height) {
             (Some(width), Some(height)) => (width, height),
-            (Some(width), None) => (width, (usual.1 * width / usual.0.max(1)).max(usual.1.min(260))),
+            (Some(width), None) => (width, (usual.1 * width / usual.0.max(1)).max(usual.1.min(300))),
             _ => usual,
         };
         if !(240..=4000).contains(&width) || !(160..=4000).contains(&height) {
@@ -125,7 +125,7 @@ mod tests {
         settings.resize(1440, None);
         assert_eq!(settings.size((720, 400)).unwrap(), (1440.0, 800.0));
         settings.resize(COLUMN, None);
-        assert_eq!(settings.size((720, 400)).unwrap(), (312.0, 260.0));
+        assert_eq!(settings.size((720, 400)).unwrap(), (312.0, 300.0));
         settings.resize(100, Some(100));
         assert!(settings.size((720, 400)).unwrap_err().to_string().contains("100 x 100 is outside"));
     }

@@ -7,7 +7,7 @@ use super::{Chart, HeatMap};
 /// Columns: `step`, `train_loss`, `dev_loss`, `best` (boolean). Several runs in one frame become panels with `.facet("objective")`.
 /// `.y_log10()` for losses that fall by powers of ten.
 pub fn training() -> Chart {
-    Chart::lines("step", "train_loss").also("dev_loss").marked("best").y_label("loss")
+    Chart::lines("step", "train_loss").also("dev_loss").marked("best").y_label("loss").name("best", "best check")
 }
 
 /// Points in the plane of the first two principal components, coloured by label.
