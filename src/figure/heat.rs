@@ -216,8 +216,10 @@ impl HeatMap {
             let panel = &panels[cell.panel];
             let (x, y) = (panel.x.at(cell.x as f64), panel.y.at(cell.y as f64));
             let colour = ramp.colour(cell.value);
-            let (across, down) = (width / 2.0 - gap, height / 2.0 - gap);
-            scene.rectangle((x - across, y - down), (panel.x.at(last.x as f64) + across, y + down), colour);
+            // Cells without a gap overlap a little: those that only touch show seams in browsers.
+            let (across, down) = if gap > 0.0 { (width / 2.0 - gap, height / 2.0 - gap) } else { (width / 2.0 + 0.3, height / 2.0 + 0.3) };
+            let (from, to) = ((x - across).max(panel.sides.0), (panel.x.at(last.x as f64) + across).min(panel.sides.1));
+            scene.rectangle((from, (y - down).max(panel.y.end)), (to, (y + down).min(panel.base)), colour);
             if written {
                 let words = text::fitted(&words(cell), VALUE, width - 4.0);
                 scene.text(Label::new((x, y + VALUE * 0.36), &words, VALUE, ramp::ink(colour), Anchor::Middle));
@@ -298,10 +300,10 @@ fn bar(scene: &mut Scene, panels: &[Panel], ramp: &Ramp, labels: &[(f64, String)
     let (base, left) = (base.min(top + 320.0), right + 16.0);
     const PIECES: usize = 49;
     for piece in 0..PIECES {
-        let (low, high) = (piece as f64 / PIECES as f64, (piece + 1) as f64 / PIECES as f64);
-        let value = ramp.from + (ramp.to - ramp.from) * (low + high) / 2.0;
-        let y = |share: f64| base - (base - top) * share;
-        scene.rectangle((left, y(low)), (left + BAR, y(high)), ramp.colour(value));
+        let value = ramp.from + (ramp.to - ramp.from) * (piece as f64 + 0.5) / PIECES as f64;
+        // Each up to the top, under the next: pieces that only touch show seams in browsers.
+        let low = base - (base - top) * piece as f64 / PIECES as f64;
+        scene.rectangle((left, low), (left + BAR, top), ramp.colour(value));
     }
     for (value, label) in labels {
         let y = base - (base - top) * (value - ramp.from) / (ramp.to - ramp.from);
