@@ -118,13 +118,13 @@ pub mod prelude {
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::evaluate;
-    pub use crate::figure::{Chart, Figure, Figures, bars, lines};
+    pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability, bars, lines, reliability, scatter, violins};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
-    pub use crate::table::{results, stack};
+    pub use crate::table::{Best, Summary, Table, results, significance, stack};
     pub use crate::train::{Trained, Training};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};

@@ -1,6 +1,6 @@
 //! Every kind of figure, by its table entry; and what all of them promise.
 
-use super::scene::{Anchor, Label, Shape};
+use super::scene::{Anchor, Label, Scene, Shape};
 use super::*;
 use crate::display::Show;
 
@@ -67,22 +67,49 @@ fn text_stays_inside_and_never_overlaps() {
     let long = "a very long name that no legend can hold in full, however wide the page may be, and then some more";
     let names: Vec<String> = (0..16).map(|at| format!("{at} {long}")).collect();
     let frame = df!("x" => &names, "y" => (0..16).map(|at| f64::from(at) - 4.5).collect::<Vec<_>>(), "z" => &names, "few" => [1.0, 2.5, 300.0, 4.0].repeat(4)).unwrap();
-    let sample = |kind: usize| (FIGURES[kind].sample)().unwrap();
-    let cases = [
-        (Chart::lines("x", "y").colour("z"), frame.clone()),
-        (Chart::bars("x", "y").colour("z"), frame.clone()),
-        (Chart::bars("x", "y").colour("x").title(long).x_label(long).y_label(long), frame.clone()),
-        (Chart::bars("few", "y").facet("z").title("title"), frame.clone()),
-        (Chart::lines("y", "y").facet("few"), frame.clone()),
-        (Chart::bars("few", "y").error("few"), frame),
-        (Chart::lines("layer", "asim").colour("method").facet("task"), sample(0)),
-        (Chart::bars("method", "asim").colour("task").facet("run"), sample(0)),
-        (Chart::bars("demonstrations", "accuracy").colour("method"), sample(1)),
-        (Chart::bars("demonstrations", "accuracy").colour("method").facet("run").size(400, 300), sample(1)),
-        (Chart::lines("demonstrations", "accuracy").colour("method").size(260, 200), sample(1)),
+    let sample = |name: &str| (FIGURES.iter().find(|kind| kind.name == name).unwrap().sample)().unwrap();
+    let runs = sample("bars");
+    let mut scenes: Vec<Scene> = [
+        (Chart::lines("x", "y").colour("z"), &frame),
+        (Chart::bars("x", "y").colour("z"), &frame),
+        (Chart::bars("x", "y").colour("x").title(long).x_label(long).y_label(long), &frame),
+        (Chart::bars("few", "y").facet("z").title("title"), &frame),
+        (Chart::lines("y", "y").facet("few"), &frame),
+        (Chart::bars("few", "y").error("few"), &frame),
+        (Chart::violins("x", "y").colour("z").name("z", long), &frame),
+        (Chart::violins("few", "y").facet("few").beside("few").size(900, 500), &frame),
+        (Chart::points("y", "few").colour("z").facet("few").y_log10(), &frame),
+        (Chart::points("y", "y").facet("few").fit().title(long), &frame),
+        (Chart::lines("layer", "asim").colour("method").facet("task"), &sample("lines")),
+        (Chart::bars("method", "asim").colour("task").facet("run"), &sample("lines")),
+        (Chart::bars("demonstrations", "accuracy").colour("method"), &runs),
+        (Chart::bars("demonstrations", "accuracy").colour("method").facet("run").size(500, 360), &runs),
+        (Chart::lines("demonstrations", "accuracy").colour("method").size(260, 240), &runs),
+        (Chart::lines("demonstrations", "accuracy").colour("run").x_log2().whiskers().width(COLUMN), &runs),
+        (paper::accuracy_and_ece().facet("method").colour("method"), &runs),
+        (paper::accuracy_and_ece().width(PAPER), &runs),
+        (paper::asim_against_performance().width(PAPER), &runs),
+        (training().y_log10().width(COLUMN), &sample("training")),
+    ]
+    .into_iter()
+    .map(|(chart, frame)| chart.scene(frame).unwrap().0)
+    .collect();
+    let heads = sample("attention");
+    let maps = [
+        (HeatMap::new("x", "z", "y").title(long).name("y", long), &frame),
+        (HeatMap::new("x", "few", "y").diverging().width(PAPER), &frame),
+        (HeatMap::new("position", "layer", "asim").width(COLUMN), &sample("heat_map")),
+        (token_table().width(PAPER), &sample("token_table")),
+        (attention(), &heads),
+        (attention().abreast(2).width(COLUMN), &heads),
+        (HeatMap::new("key", "query", "weight"), &heads),
     ];
-    for (case, (chart, frame)) in cases.into_iter().enumerate() {
-        let (scene, _) = chart.scene(&frame).unwrap();
+    scenes.extend(maps.into_iter().map(|(map, frame)| map.scene(frame).unwrap().0));
+    let mut bins = sample("reliability");
+    scenes.push(Reliability::new().title(long).binning(long).scene(&bins).unwrap().0);
+    bins.with_column(Column::new("method".into(), (0..10).map(|row| format!("{} {long}", row / 3)).collect::<Vec<_>>())).unwrap();
+    scenes.push(Reliability::new().facet("method").scene(&bins).unwrap().0);
+    for (case, scene) in scenes.iter().enumerate() {
         let labels: Vec<&Label> =
             scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect();
         for (at, label) in labels.iter().enumerate() {
@@ -144,4 +171,29 @@ fn settings_out_of_bounds_are_errors() {
     assert!(chart().size(10, 10).draw(&frame).unwrap_err().to_string().contains("10 x 10"));
     assert!(chart().y_range(1.0, 0.0).draw(&frame).unwrap_err().to_string().contains("ascending"));
     chart().size(400, 300).y_range(0.0, 0.6).error("run").note(false).draw(&frame).unwrap();
+    let message = |chart: Chart| chart.draw(&frame).unwrap_err().to_string();
+    assert!(message(chart().y_log10()).contains("bars have no axis of logarithms"));
+    assert!(message(chart().fit()).contains("bars have no fitted line"));
+    assert!(message(Chart::violins("method", "accuracy").error("run")).contains("violins have no error column"));
+    assert!(message(Chart::points("method", "accuracy").fit()).contains("needs numbers along x, column `method` holds names"));
+    assert!(message(Chart::lines("run", "accuracy").x_log2()).contains("column `run` has 0, which an axis of logarithms cannot show"));
+    assert!(message(Chart::lines("run", "accuracy").marked("run")).contains("booleans are needed"));
+    assert!(message(Chart::lines("run", "accuracy").y_log10().y_range(0.0, 1.0)).contains("ascending positive numbers"));
+    let map = || HeatMap::new("demonstrations", "run", "accuracy");
+    let message = |map: HeatMap| map.draw(&frame).unwrap_err().to_string();
+    assert!(message(map().range(1.0, 1.0)).contains("two ascending numbers"));
+    assert!(message(map().diverging().range(0.0, 1.0)).contains("a range around zero"));
+    assert!(message(map().text("method").facet("asim")).contains("has 80 different values"));
+    assert!(message(map().x_names("method")).contains("place 2 of column `demonstrations` has two names"));
+}
+
+#[test]
+fn names_without_room_are_an_error_not_a_smear() {
+    let names: Vec<String> = (0..200).map(|at| format!("name {at}")).collect();
+    let frame = df!("name" => &names, "value" => vec![1.0; 200]).unwrap();
+    let error = bars(&frame, "name", "value", "name").unwrap_err().to_string();
+    assert!(error.contains("`name` has 200 different values"), "{error}");
+    let error = Chart::bars("name", "value").draw(&frame).unwrap_err().to_string();
+    assert!(error.contains("200 names along x, but a panel of this size has room for"), "{error}");
+    Chart::bars("name", "value").size(3000, 400).draw(&frame).unwrap();
 }
