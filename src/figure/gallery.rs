@@ -3,6 +3,8 @@
 use polars::prelude::*;
 
 use super::*;
+use crate::display::Show;
+use crate::table::{Best, Summary, Table, significance};
 
 /// Writes every kind's sample, and harder ones, to `target/gallery`, with a page that shows all:
 /// `cargo test --lib gallery -- --ignored`, or with `GALLERY=name` only those whose name holds it.
@@ -21,7 +23,41 @@ fn gallery() {
         println!("{name}: {} bytes of PNG, {} of SVG\n  {}", figure.png().len(), figure.svg().len(), figure.alt());
         page.push_str(&format!("<h3>{name}</h3><img src=\"{name}.svg\"><p>{}</p>\n", crate::display::escape(figure.alt())));
     }
+    for table in tables().unwrap() {
+        let bundle = table.bundle();
+        println!("{}\n", bundle.plain);
+        page.push_str(&format!("<hr>{}<pre>{}</pre>\n", bundle.html.unwrap_or_default(), crate::display::escape(&table.latex())));
+    }
     std::fs::write(folder.join("index.html"), page).unwrap();
+}
+
+/// The paper's table in both directions, and a table of tests.
+fn tables() -> Result<Vec<Table>> {
+    let mut runs = runs()?;
+    runs.with_column(Column::new("task".into(), (0..210).map(|row| ["SST2", "FinS"][row % 2]).collect::<Vec<_>>()))?;
+    runs.with_column(Column::new("ood".into(), (0..210).map(|row| row % 2 == 1).collect::<Vec<_>>()))?;
+    let summary = |rows: &[&str], columns: &[&str]| {
+        Summary::new(rows, columns)
+            .value("accuracy", Best::Highest)
+            .percent("accuracy")
+            .value("ece", Best::Lowest)
+            .name("ece", "ECE")
+            .name("demonstrations", "N")
+            .name("ood", "out of distribution")
+            .star("task", "ood")
+            .order(&METHODS)
+    };
+    let tests = df!(
+        "first" => ["SFT only", "SFT only"], "second" => ["IA2 → SFT", "IA2 → SFT"], "value" => ["accuracy", "ece"], "pairs" => [50u32, 50],
+        "test" => ["paired t", "paired t"], "statistic" => [4.21, -1.1], "p" => [0.0001, 0.27], "p_holm" => [0.0002, 0.27], "effect" => [0.6, -0.16]
+    )?;
+    Ok(vec![
+        summary(&["task", "demonstrations"], &["method"])
+            .caption("Accuracy and calibration on 200 queries")
+            .build(&runs.head(Some(105)))?,
+        summary(&["demonstrations", "method"], &["task"]).compare("method").build(&runs)?,
+        significance(&tests, 0.05)?,
+    ])
 }
 
 type Draw = Box<dyn Fn() -> Result<Figure>>;
