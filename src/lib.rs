@@ -38,7 +38,8 @@
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
-//! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words |
+//! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
+//! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.

@@ -245,4 +245,6 @@ pub static FIGURES: &[Kind] = &[
 #[cfg(test)]
 mod gallery;
 #[cfg(test)]
+mod geometry_tests;
+#[cfg(test)]
 mod tests;

@@ -15,9 +15,9 @@ const COMPARED: [(&str, [&str; 4], &str); 2] =
 /// Tests as a table: `test`, `statistic`, `p`, `p_holm` (corrected), `effect`, after the columns that say what was compared. In bold: a
 /// corrected p below `level`, a share in (0, 1), as a rule 0.05.
 ///
-/// Takes a frame of those five columns (`test` is text, the others numbers; null where a test is not defined), whose other columns of text
-/// or whole numbers come first; or the frame of `statistics::compare`, which has its tests side by side and becomes one row per test.
-/// The table's frame is long in both cases, and keeps all digits.
+/// Takes a frame of those five columns (`test` is text, the others numbers; null where a test is not defined), whose other columns stand on
+/// the left, but floats after the test; or the frame of `statistics::compare`, which has its tests side by side and becomes one row per
+/// test. The table's frame is long in both cases, and keeps all digits.
 ///
 /// # Errors
 /// A column is missing (the message lists those there are) or of another kind, a p lies outside [0, 1], the frame has no rows, the level is
@@ -44,13 +44,18 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
         return Err(Error::input(format!("table: a p of {wrong} is outside [0, 1]")));
     }
     let measured = ["test", "statistic", "p", "p_holm", "effect", "effect_name", "note"];
-    let named: Vec<&Column> =
-        long.columns().iter().filter(|column| !measured.contains(&column.name().as_str()) && !column.dtype().is_float()).collect();
+    let others = || long.columns().iter().filter(|column| !measured.contains(&column.name().as_str()));
+    let named: Vec<&Column> = others().filter(|column| !column.dtype().is_float()).collect();
+    let floats: Vec<&Column> = others().filter(|column| column.dtype().is_float()).collect();
     let effect_names = long.column("effect_name").ok();
     let shown = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |number| super::signed(display::number(number)));
     let rows = (0..long.height()).map(|row| -> Result<Vec<Cell>> {
-        let mut cells: Vec<Cell> = named.iter().map(|column| Ok(Cell::plain(keys::text(&column.get(row)?)))).collect::<Result<_>>()?;
-        cells.push(Cell::plain(keys::text(&tests.get(row)?)));
+        let texts = named.iter().copied().chain([tests]).map(|column| Ok(Cell::plain(keys::text(&column.get(row)?))));
+        let mut cells: Vec<Cell> = texts.collect::<Result<_>>()?;
+        for column in &floats {
+            let number = Some(keys::number(&column.get(row)?)).filter(|number| number.is_finite());
+            cells.push(Cell::plain(shown(number)));
+        }
         cells.push(Cell::plain(shown(statistic[row])));
         cells.push(Cell::plain(share(p[row])));
         cells.push(Cell { text: share(p_holm[row]), bold: p_holm[row].is_some_and(|p| p < level) });
@@ -61,11 +66,12 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
         }));
         Ok(cells)
     });
-    let heads = named.iter().map(|column| column.name().replace('_', " "));
-    let last = ["test", "statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
+    let head = |column: &&Column| column.name().replace('_', " ");
+    let last = ["statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
+    let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(head)).chain(last);
     Ok(Table {
         caption: None,
-        headings: vec![heads.chain(last).collect()],
+        headings: vec![heads.collect()],
         keys: named.len() + 1,
         rows: rows.collect::<Result<_>>()?,
         notes: vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")],
@@ -87,7 +93,7 @@ fn long(frame: &DataFrame) -> Result<DataFrame> {
     let mut whole: Option<DataFrame> = None;
     for (test, [statistic, p, p_holm, effect], effect_name) in COMPARED {
         let mut columns = Vec::new();
-        for name in ["first", "second", "value", "pairs", "difference"] {
+        for name in ["first", "second", "value", "pairs", "difference", "lower", "upper"] {
             columns.push(column(frame, name)?.clone());
         }
         columns.push(Column::new("test".into(), vec![test; frame.height()]));
@@ -130,14 +136,14 @@ mod tests {
     fn comparisons_side_by_side_become_rows() {
         let frame = df!(
             "first" => ["SFT", "SFT"], "second" => ["IA2", "ICL"], "value" => ["accuracy"; 2], "pairs" => [8u32; 2], "mean_first" => [0.5; 2],
-            "mean_second" => [0.6; 2], "difference" => [0.1, 0.2], "t" => [2.5, 1.0], "p_t" => [0.04, 0.3], "d_z" => [0.9, 0.4],
+            "mean_second" => [0.6; 2], "difference" => [0.1, 0.2], "lower" => [0.01, -0.1], "upper" => [0.2, 0.4], "t" => [2.5, 1.0], "p_t" => [0.04, 0.3], "d_z" => [0.9, 0.4],
             "w" => [3.0, 9.0], "p_wilcoxon" => [0.05, 0.5], "rank_biserial" => [0.8, 0.1], "p_t_holm" => [0.08, 0.3], "p_wilcoxon_holm" => [0.1, 0.5]
         )
         .unwrap();
         let table = significance(&frame, 0.1).unwrap();
         assert_eq!(table.frame().height(), 4);
         let text = table.markdown();
-        assert!(text.contains("| SFT | IA2 | accuracy | 8 | paired t | 2.5 | 0.040 | **0.080** | d_z = 0.9 |\n| SFT | IA2 | accuracy | 8 | Wilcoxon | 3 | 0.050 | 0.100 |"), "{text}");
+        assert!(text.contains("| SFT | IA2 | accuracy | 8 | paired t | 0.1 | 0.01 | 0.2 | 2.5 | 0.040 | **0.080** | d_z = 0.9 |\n| SFT | IA2 | accuracy | 8 | Wilcoxon | 0.1 | 0.01 | 0.2 | 3 | 0.050 | 0.100 |"), "{text}");
     }
 
     #[test]
