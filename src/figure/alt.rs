@@ -11,13 +11,13 @@ const DESCRIBED: usize = 12;
 
 /// The chart's kind, axes, groups with their ranges, and what was left out.
 pub(super) fn text(chart: &Chart, data: &Data) -> String {
-    let (kind, one) = match chart.marks() {
+    let (kind, one) = match chart.marks {
         Marks::Lines => ("Line chart", "one line"),
         Marks::Bars => ("Bar chart", "one bar"),
         Marks::Points => ("Scatter plot", "one colour"),
         Marks::Violins => ("Violin plot", "one violin"),
     };
-    let (columns, settings) = (chart.columns(), chart.settings());
+    let (columns, settings) = (&chart.columns, &chart.settings);
     let ys: Vec<String> = match (&columns.also[..], &columns.beside[..]) {
         ([], []) => vec![settings.y_name(&columns.y)],
         (also, beside) => [&columns.y].into_iter().chain(also).chain(beside).map(|name| settings.name(name)).collect(),
@@ -33,7 +33,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     out.push_str(". ");
     let there = described(chart, data);
     out.push_str(&listed(there));
-    if chart.has_fit() {
+    if chart.fit {
         let remarks: Vec<String> = data.panels.iter().zip(points::remarks(data)).map(|(panel, remark)| joined(&[panel, &remark])).collect();
         out.push_str(&format!(" {}.", remarks.join("; ")));
     }
@@ -62,7 +62,7 @@ fn described(chart: &Chart, data: &Data) -> Vec<String> {
     for (panel, panel_name) in data.panels.iter().enumerate() {
         for (group, group_name) in data.groups.iter().enumerate() {
             let cells = data.series(panel, group);
-            match chart.marks() {
+            match chart.marks {
                 _ if cells.is_empty() => {}
                 Marks::Lines | Marks::Bars => {
                     let means: Vec<f64> = cells.iter().map(|cell| cell.mean).collect();

@@ -5,12 +5,11 @@ use polars::prelude::DataFrame;
 use super::axis::{Places, YAxis};
 use super::data::{Columns, Data};
 use super::layout::{self, Legend, Panel, Sample, Wishes};
-use super::read::Along;
 use super::scale::{self, Steps};
 use super::scene::Scene;
 use super::settings::{Settings, setters};
-use super::{Figure, alt, bars, lines, note, points, violins};
-use crate::error::{Error, Result};
+use super::{Figure, alt, bars, check, lines, note, points, violins};
+use crate::error::Result;
 
 /// The marks that stand for the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +33,14 @@ pub(super) enum Marks {
 /// Points and violins show every row.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    marks: Marks,
-    columns: Columns,
-    settings: Settings,
-    y_range: Option<(f64, f64)>,
-    x_steps: Steps,
-    y_steps: Steps,
-    whiskers: bool,
-    fit: bool,
+    pub(super) marks: Marks,
+    pub(super) columns: Columns,
+    pub(super) settings: Settings,
+    pub(super) y_range: Option<(f64, f64)>,
+    pub(super) x_steps: Steps,
+    pub(super) y_steps: Steps,
+    pub(super) whiskers: bool,
+    pub(super) fit: bool,
 }
 
 impl Chart {
@@ -170,9 +169,9 @@ impl Chart {
 
     /// The shapes, and the description in words.
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
-        self.check()?;
+        check::settings(self)?;
         let data = Data::read(frame, &self.columns, &self.settings)?;
-        self.check_values(&data)?;
+        check::values(self, &data)?;
         let shared = data.panels.len() == data.abreast;
         let abreast = if shared || data.abreast == 1 { layout::abreast(data.panels.len()) } else { data.abreast };
         let (width, height) = self.settings.size(match data.panels.len().div_ceil(abreast) {
@@ -235,55 +234,6 @@ impl Chart {
         YAxis::of(range, wanted, self.y_steps)
     }
 
-    /// # Errors
-    /// A setting that these marks do not have, or is out of bounds.
-    fn check(&self) -> Result<()> {
-        if let Some((from, to)) = self.y_range
-            && (!from.is_finite() || !to.is_finite() || from >= to || self.y_steps != Steps::Linear && from <= 0.0)
-        {
-            let positive = if self.y_steps == Steps::Linear { "" } else { "positive " };
-            return Err(Error::input(format!("figure: the range of y must be two ascending {positive}numbers, not {from} and {to}")));
-        }
-        let (marks, (logs, spread)) = match self.marks {
-            Marks::Lines => ("lines", (true, true)),
-            Marks::Bars => ("bars", (false, true)),
-            Marks::Points => ("points", (true, false)),
-            Marks::Violins => ("violins", (false, false)),
-        };
-        let refused = [
-            (!logs && (self.x_steps, self.y_steps) != (Steps::Linear, Steps::Linear), "no axis of logarithms"),
-            (!spread && self.columns.error.is_some(), "no error column: they show every row"),
-            (self.fit && self.marks != Marks::Points, "no fitted line"),
-            (self.fit && (self.x_steps, self.y_steps) != (Steps::Linear, Steps::Linear), "no fitted line on axes of logarithms"),
-            (self.whiskers && self.marks != Marks::Lines, "no choice of whiskers"),
-            (self.columns.marked.is_some() && self.marks != Marks::Lines, "no marked column"),
-        ];
-        match refused.into_iter().find(|(refused, _)| *refused) {
-            Some((_, what)) => Err(Error::input(format!("figure: {marks} have {what}"))),
-            None => Ok(()),
-        }
-    }
-
-    /// # Errors
-    /// A value that the axes cannot show.
-    fn check_values(&self, data: &Data) -> Result<()> {
-        if self.fit && matches!(data.along, Along::Names(_)) {
-            return Err(Error::input(format!("figure: a fitted line needs numbers along x, column `{}` holds names", self.columns.x)));
-        }
-        let wrong = |column: &str, value: f64| {
-            Err(Error::input(format!(
-                "figure: column `{column}` has {value}, which an axis of logarithms cannot show: filter the frame first"
-            )))
-        };
-        let xs = data.cells.iter().map(|cell| data.x(cell)).find(|x| *x <= 0.0);
-        let ys = data.cells.iter().flat_map(|cell| &cell.values).find(|y| **y <= 0.0);
-        match (xs, ys) {
-            (Some(x), _) if self.x_steps != Steps::Linear => wrong(&self.columns.x, x),
-            (_, Some(&y)) if self.y_steps != Steps::Linear => wrong(&self.columns.y, y),
-            _ => Ok(()),
-        }
-    }
-
     fn legend(&self, data: &Data) -> Option<Legend> {
         // Where the colour only repeats what stands along x, a legend would say it twice.
         let there = data.groups.len() > 1 && !self.colour_is_x();
@@ -296,24 +246,8 @@ impl Chart {
         there.then(|| Legend { title, names: data.groups.clone(), looks: data.looks.clone(), sample })
     }
 
-    pub(super) fn marks(&self) -> Marks {
-        self.marks
-    }
-
-    pub(super) fn columns(&self) -> &Columns {
-        &self.columns
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     pub(super) fn has_whiskers(&self) -> bool {
         self.whiskers || self.marks == Marks::Bars
-    }
-
-    pub(super) fn has_fit(&self) -> bool {
-        self.fit
     }
 
     pub(super) fn colour_is_x(&self) -> bool {

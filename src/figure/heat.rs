@@ -5,17 +5,16 @@ use polars::prelude::DataFrame;
 use super::axis::{Places, YAxis};
 use super::cells::{Cell, Cells, Columns, visible};
 use super::layout::{self, Panel, Wishes};
-use super::palette::{AXIS, GRID, MUTED, TEXT};
+use super::palette::GRID;
 use super::ramp::{self, Ramp};
 use super::read::shown;
 use super::scale;
 use super::scene::{Anchor, Label, Scene};
 use super::settings::{Settings, setters};
-use super::{Figure, alt, text};
+use super::{Figure, alt, colour_bar, text};
 use crate::error::{Error, Result};
 
 const VALUE: f64 = 10.5;
-const BAR: f64 = 14.0;
 
 /// A heat map of a long frame: one row per cell.
 ///
@@ -127,9 +126,8 @@ impl HeatMap {
         let abreast = self.abreast.unwrap_or_else(|| abreast(data.panels.len())).clamp(1, data.panels.len());
         let (width, height) = self.settings.size(self.usual(&data, abreast))?;
         let mut scene = Scene::new(width, height);
-        let legend = bar_labels(&ramp);
+        let legend = colour_bar::labels(&ramp);
         let name = self.settings.name(&self.columns.value);
-        let room = legend.iter().map(|(_, label)| text::width(label, VALUE, false)).fold(0.0, f64::max) + BAR + 22.0;
         let note = self.remark(&data, &ramp);
         let wishes = Wishes {
             legend: None,
@@ -141,13 +139,13 @@ impl HeatMap {
             x_name: self.settings.x_name(&self.columns.x),
             y_name: self.settings.y_name(&self.columns.y),
             y: vec![YAxis::rows(&data.y.labels(), data.upward && !self.downward)],
-            right: room + VALUE + 8.0,
+            right: colour_bar::room(&legend),
             strip: 0.0,
             note: note.clone(),
         };
         let panels = layout::prepare(&mut scene, &self.settings, &wishes)?;
         self.cells(&mut scene, &data, &ramp, &panels)?;
-        bar(&mut scene, &panels, &ramp, &legend, &name);
+        colour_bar::draw(&mut scene, &panels, &ramp, &legend, &name);
         Ok((scene, self.alt(&data, &note)))
     }
 
@@ -280,39 +278,4 @@ fn abreast(panels: usize) -> usize {
         7..=16 => 4,
         _ => 6,
     }
-}
-
-/// The values that the colour bar labels.
-fn bar_labels(ramp: &Ramp) -> Vec<(f64, String)> {
-    let ticks = scale::ticks(ramp.from, ramp.to, 5, false);
-    let decimals = scale::decimals(&ticks);
-    ticks.into_iter().map(|tick| (tick, scale::label(tick, decimals))).collect()
-}
-
-/// The colours with their values, to the right of the panels.
-fn bar(scene: &mut Scene, panels: &[Panel], ramp: &Ramp, labels: &[(f64, String)], name: &str) {
-    let Some((top, base, right)) =
-        panels.iter().map(|panel| (panel.y.end, panel.base, panel.sides.1)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1), a.2.max(b.2)))
-    else {
-        return;
-    };
-    // A bar as high as a page is no better than one as high as a hand.
-    let (base, left) = (base.min(top + 320.0), right + 16.0);
-    const PIECES: usize = 49;
-    for piece in 0..PIECES {
-        let value = ramp.from + (ramp.to - ramp.from) * (piece as f64 + 0.5) / PIECES as f64;
-        // Each up to the top, under the next: pieces that only touch show seams in browsers.
-        let low = base - (base - top) * piece as f64 / PIECES as f64;
-        scene.rectangle((left, low), (left + BAR, top), ramp.colour(value));
-    }
-    for (value, label) in labels {
-        let y = base - (base - top) * (value - ramp.from) / (ramp.to - ramp.from);
-        scene.line(vec![(left + BAR, y), (left + BAR + 3.0, y)], 1.0, AXIS);
-        scene.text(Label::new((left + BAR + 6.0, y + 3.8), label, VALUE, MUTED, Anchor::Start));
-    }
-    scene.line(vec![(left, top), (left + BAR, top), (left + BAR, base), (left, base), (left, top)], 0.8, AXIS);
-    let widest = labels.iter().map(|(_, label)| text::width(label, VALUE, false)).fold(0.0, f64::max);
-    let name = text::fitted(name, VALUE + 1.0, base - top);
-    let at = (left + BAR + 6.0 + widest + VALUE + 4.0, (top + base) / 2.0);
-    scene.text(Label { turned: true, ..Label::new(at, &name, VALUE + 1.0, TEXT, Anchor::Middle) });
 }

@@ -23,6 +23,8 @@ mod axis;
 mod bars;
 mod cells;
 mod chart;
+mod check;
+mod colour_bar;
 mod data;
 mod heat;
 mod layout;

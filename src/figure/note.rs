@@ -9,23 +9,23 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     let counts = || data.cells.iter().map(|cell| cell.values.len());
     let (fewest, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
     let of = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
-    let settings = chart.settings();
+    let settings = &chart.settings;
     let spread = if chart.has_whiskers() { "whiskers" } else { "bands" };
-    match chart.marks() {
+    match chart.marks {
         Marks::Lines | Marks::Bars => {
-            if let Some(error) = &chart.columns().error {
+            if let Some(error) = &chart.columns.error {
                 parts.push(format!("{spread}: ± {}", settings.name(error)));
             } else if most > 1 {
                 parts.push(format!("means of {of} rows, {spread}: ± 1 standard deviation"));
             }
         }
-        Marks::Points if chart.has_fit() => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
+        Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
         }
     }
-    if let Some(marked) = chart.columns().marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
+    if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
         parts.push(format!("dashed vertical line: {}", settings.name(marked)));
     }
     let unit = if data.ys > 1 { "value" } else { "row" };

@@ -21,7 +21,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
             palette::marker(scene, (panel.x.within(x), panel.y.within(y)), look, radius);
         }
         // Above the points, on a light ground that keeps it visible among them.
-        if let Some(line) = chart.has_fit().then(|| fit(&points(data, index))).flatten() {
+        if let Some(line) = chart.fit.then(|| fit(&points(data, index))).flatten() {
             let inside = clipped(&line, panel);
             scene.line(inside.clone(), 3.6, WHITE.faint(0.7));
             scene.dashed(&inside, 1.6, TEXT, &[6.0, 4.0]);
