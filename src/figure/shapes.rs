@@ -4,7 +4,7 @@ use super::{Chart, HeatMap};
 
 /// Loss over steps in training and on the dev set, the best check marked: the frame of [`Trained::history`](crate::train::Trained::history).
 ///
-/// Columns: `step`, `train_loss`, `dev_loss`, `best` (boolean). Several runs in one frame become panels with `.facet("objective")`.
+/// Columns: `step`, `train_loss`, `dev_loss`, `best` (boolean). Several phases or runs in one frame become panels with `.facet("objective")`.
 /// `.y_log10()` for losses that fall by powers of ten.
 pub fn training() -> Chart {
     Chart::lines("step", "train_loss").also("dev_loss").marked("best").y_label("loss").name("best", "best check")
