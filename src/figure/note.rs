@@ -2,6 +2,7 @@
 
 use super::chart::{Chart, Marks};
 use super::data::Data;
+use super::violins;
 
 /// Empty where there is nothing to say.
 pub(super) fn text(chart: &Chart, data: &Data) -> String {
@@ -23,6 +24,9 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
+            if data.cells.iter().any(|cell| !violins::has_density(&cell.values)) {
+                parts.push("points: fewer than 5 rows, or rows without spread".to_owned());
+            }
         }
     }
     if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {

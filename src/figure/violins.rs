@@ -64,6 +64,13 @@ fn bandwidth(sorted: &[f64]) -> Option<f64> {
     (spread > mean.abs() * 1e-12).then(|| 0.9 * spread * count.powf(-0.2))
 }
 
+/// Are there enough different values for a violin?
+pub(super) fn has_density(values: &[f64]) -> bool {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.len() >= LEAST && bandwidth(&sorted).is_some()
+}
+
 /// Heights from the least to the greatest value, with the density there as a share of its greatest.
 fn density(sorted: &[f64]) -> Option<Vec<(f64, f64)>> {
     if sorted.len() < LEAST {
@@ -97,7 +104,9 @@ mod tests {
 
     #[test]
     fn no_density_of_few_or_equal_values() {
-        assert!(density(&[0.1, 0.2, 0.3, 0.4]).is_none() && density(&[0.3; 9]).is_none());
+        for values in [&[0.1, 0.2, 0.3, 0.4][..], &[0.3; 9]] {
+            assert!(density(values).is_none() && !has_density(values));
+        }
         assert!(density(&[0.3, 0.3, 0.3, 0.3, 0.3, 0.9]).is_some(), "quartiles of no distance leave the standard deviation");
         assert_eq!((median(&[1.0, 2.0, 4.0]), median(&[1.0, 2.0])), (2.0, 1.5));
     }
