@@ -37,7 +37,8 @@
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
-//! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words |
+//! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
+//! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.
@@ -117,13 +118,13 @@ pub mod prelude {
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::evaluate;
-    pub use crate::figure::{Chart, Figure, Figures, bars, lines};
+    pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability, bars, lines, reliability, scatter, violins};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
-    pub use crate::table::{results, stack};
+    pub use crate::table::{Best, Summary, Table, results, significance, stack};
     pub use crate::train::{Trained, Training};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};

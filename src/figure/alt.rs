@@ -1,8 +1,9 @@
 //! What a chart shows, in words: for screen readers, for plain text, and where pictures are not shown.
 
-use super::chart::{Chart, Marks, spaced};
-use super::data::{Along, Cell, Data};
-use super::scale;
+use super::chart::{Chart, Marks};
+use super::data::{Cell, Data};
+use super::read::shown;
+use super::{note, points, scale, violins};
 use crate::display;
 
 /// Groups described one by one; a longer list helps nobody who listens.
@@ -10,68 +11,90 @@ const DESCRIBED: usize = 12;
 
 /// The chart's kind, axes, groups with their ranges, and what was left out.
 pub(super) fn text(chart: &Chart, data: &Data) -> String {
-    let (kind, one) = match chart.marks() {
+    let (kind, one) = match chart.marks {
         Marks::Lines => ("Line chart", "one line"),
         Marks::Bars => ("Bar chart", "one bar"),
+        Marks::Points => ("Scatter plot", "one colour"),
+        Marks::Violins => ("Violin plot", "one violin"),
     };
-    let columns = chart.columns();
-    let mut out = chart.title_text().map_or_else(String::new, |title| format!("{title}. "));
-    out.push_str(&format!("{kind} of {} over {} ({})", chart.y_name(), chart.x_name(), along(&data.along)));
-    if let Some(colour) = columns.colour.as_deref().filter(|_| chart.has_legend(data)) {
-        out.push_str(&format!(", {one} per {}", spaced(colour)));
+    let (columns, settings) = (&chart.columns, &chart.settings);
+    let ys: Vec<String> = match (&columns.also[..], &columns.beside[..]) {
+        ([], []) => vec![settings.y_name(&columns.y)],
+        (also, beside) => [&columns.y].into_iter().chain(also).chain(beside).map(|name| settings.name(name)).collect(),
+    };
+    let mut out = settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+    out.push_str(&format!("{kind} of {} over {} ({})", ys.join(" and "), settings.x_name(&columns.x), data.along.described()));
+    if let Some(colour) = columns.colour.as_deref().filter(|_| data.groups.len() > 1 && !chart.colour_is_x()) {
+        out.push_str(&format!(", {one} per {}", settings.name(colour)));
     }
     if let Some(facet) = &columns.facet {
-        out.push_str(&format!(", one panel per {}", spaced(facet)));
+        out.push_str(&format!(", one panel per {}", settings.name(facet)));
     }
-    out.push('.');
-    let all: Vec<(usize, usize)> =
-        (0..data.panels.len()).flat_map(|panel| (0..data.groups.len()).map(move |group| (panel, group))).collect();
-    let there: Vec<(String, Vec<&Cell>)> = all
-        .into_iter()
-        .map(|(panel, group)| (name(&data.panels[panel], &data.groups[group]), data.series(panel, group)))
-        .filter(|(_, cells)| !cells.is_empty())
-        .collect();
-    let phrases: Vec<String> = there.iter().take(DESCRIBED).map(|(name, cells)| phrase(name, cells)).collect();
-    out.push_str(&format!(" {}", phrases.join("; ")));
-    out.push_str(&display::more(there.len(), DESCRIBED, "group").map_or_else(|| ".".to_owned(), |more| format!("; {more}.")));
-    let note = chart.spread_note(data, if chart.marks() == Marks::Lines { "bands" } else { "whiskers" });
+    out.push_str(". ");
+    let there = described(chart, data);
+    out.push_str(&listed(there));
+    if chart.fit {
+        let remarks: Vec<String> = data.panels.iter().zip(points::remarks(data)).map(|(panel, remark)| joined(&[panel, &remark])).collect();
+        out.push_str(&format!(" {}.", remarks.join("; ")));
+    }
+    let note = note::text(chart, data);
     if !note.is_empty() {
         out.push_str(&format!(" ({note})"));
     }
     out
 }
 
-fn along(along: &Along) -> String {
-    match along {
-        Along::Numbers(values) => match (values.first(), values.last()) {
-            (Some(first), Some(last)) if first < last => format!("{} to {}", number(*first), number(*last)),
-            (Some(only), _) => number(*only),
-            _ => "nothing".to_owned(),
-        },
-        Along::Names(names) if names.len() <= DESCRIBED => names.join(", "),
-        Along::Names(names) => format!("{} values", names.len()),
+/// Phrases as one sentence, a long list cut.
+pub(super) fn listed(phrases: Vec<String>) -> String {
+    let all = phrases.len();
+    let shown: Vec<String> = phrases.into_iter().take(DESCRIBED).collect();
+    let more = display::more(all, DESCRIBED, "group").map_or_else(|| ".".to_owned(), |more| format!("; {more}."));
+    format!("{}{more}", shown.join("; "))
+}
+
+fn joined(names: &[&str]) -> String {
+    names.iter().copied().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Each group's values; a violin's by place, because that is what violins compare.
+fn described(chart: &Chart, data: &Data) -> Vec<String> {
+    let mut out = Vec::new();
+    for (panel, panel_name) in data.panels.iter().enumerate() {
+        for (group, group_name) in data.groups.iter().enumerate() {
+            let cells = data.series(panel, group);
+            match chart.marks {
+                _ if cells.is_empty() => {}
+                Marks::Lines | Marks::Bars => {
+                    let means: Vec<f64> = cells.iter().map(|cell| cell.mean).collect();
+                    out.push(phrase(&joined(&[panel_name, group_name]), &means));
+                }
+                Marks::Points => out.push(phrase(&joined(&[panel_name, group_name]), &pooled(&cells))),
+                Marks::Violins => {
+                    let labels = data.along.labels();
+                    let group_name = if chart.colour_is_x() { "" } else { group_name };
+                    out.extend(cells.iter().map(|cell| {
+                        let mut values = cell.values.clone();
+                        values.sort_by(f64::total_cmp);
+                        let name = joined(&[panel_name, &labels[cell.at], group_name]);
+                        format!("{}, median {}", phrase(&name, &values), shown(violins::median(&values)))
+                    }));
+                }
+            }
+        }
     }
+    out
 }
 
-fn name(panel: &str, group: &str) -> String {
-    [panel, group].into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join(", ")
+fn pooled(cells: &[&Cell]) -> Vec<f64> {
+    cells.iter().flat_map(|cell| cell.values.iter().copied()).collect()
 }
 
-fn phrase(name: &str, cells: &[&Cell]) -> String {
-    let least = cells.iter().map(|cell| cell.mean).fold(f64::INFINITY, f64::min);
-    let greatest = cells.iter().map(|cell| cell.mean).fold(f64::NEG_INFINITY, f64::max);
-    let values = match cells {
-        [only] => number(only.mean),
-        _ => format!(
-            "{} to {}, mean {}",
-            number(least),
-            number(greatest),
-            number(cells.iter().map(|cell| cell.mean).sum::<f64>() / cells.len() as f64)
-        ),
+/// The range and the mean of values.
+pub(super) fn phrase(name: &str, values: &[f64]) -> String {
+    let (least, greatest) = scale::extent(values.iter().copied());
+    let text = match values {
+        [only] => shown(*only),
+        _ => format!("{} to {}, mean {}", shown(least), shown(greatest), shown(values.iter().sum::<f64>() / values.len() as f64)),
     };
-    if name.is_empty() { values } else { format!("{name}: {values}") }
-}
-
-fn number(value: f64) -> String {
-    scale::signed(&display::number(value))
+    if name.is_empty() { text } else { format!("{name}: {text}") }
 }

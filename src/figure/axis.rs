@@ -1,30 +1,47 @@
 //! The two axes of a panel: their ranges, grid lines and labels.
 
-use super::data::Along;
 use super::palette::{AXIS, GRID, MUTED};
-use super::scale::{self, Scale};
+use super::read::{Along, shown};
+use super::scale::{self, Scale, Steps};
 use super::scene::{Anchor, Label, Scene};
 use super::text;
+use crate::error::{Error, Result};
 
 /// Size of the labels.
 const PLAIN: f64 = 11.5;
 /// The most room that upright labels take.
 const UPRIGHT: f64 = 120.0;
+/// The least distance of upright labels.
+const UPRIGHT_ROW: f64 = 13.0;
 
-/// The y axis that all panels share.
+/// A y axis: of numbers, or of rows with names.
+#[derive(Clone)]
 pub(super) struct YAxis {
-    pub from: f64,
-    pub to: f64,
+    from: f64,
+    to: f64,
+    steps: Steps,
     ticks: Vec<f64>,
     labels: Vec<String>,
+    grid: bool,
 }
 
 impl YAxis {
-    pub(super) fn of((from, to): (f64, f64), wanted: usize) -> Self {
-        let ticks = scale::ticks(from, to, wanted, false);
-        let decimals = scale::decimals(&ticks);
-        let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
-        Self { from, to, ticks, labels }
+    pub(super) fn of((from, to): (f64, f64), wanted: usize, steps: Steps) -> Self {
+        let (ticks, labels) = round((from, to), wanted, false, steps);
+        Self { from, to, steps, ticks, labels, grid: true }
+    }
+
+    /// Rows one below the other, or one above the other where they go `upward`.
+    pub(super) fn rows(names: &[String], upward: bool) -> Self {
+        let (low, high) = (-0.5, names.len() as f64 - 0.5);
+        Self {
+            from: if upward { low } else { high },
+            to: if upward { high } else { low },
+            steps: Steps::Linear,
+            ticks: (0..names.len()).map(|row| row as f64).collect(),
+            labels: names.iter().map(|name| text::fitted(name, PLAIN, UPRIGHT)).collect(),
+            grid: false,
+        }
     }
 
     /// The width of the widest label.
@@ -32,12 +49,22 @@ impl YAxis {
         self.labels.iter().map(|label| text::width(label, PLAIN, false)).fold(0.0, f64::max)
     }
 
+    /// From the pixel `base` up to the pixel `top`.
+    pub(super) fn scale(&self, base: f64, top: f64) -> Scale {
+        Scale { from: self.from, to: self.to, start: base, end: top, steps: self.steps }
+    }
+
     /// Grid lines between two pixels, labelled or not.
     pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, (from, to): (f64, f64), labelled: bool) {
-        for (&tick, label) in self.ticks.iter().zip(&self.labels) {
+        // Rows may be too low for a label each.
+        let room = (scale.start - scale.end) / self.ticks.len().max(1) as f64;
+        let each = if self.grid { 1 } else { scale::every(room, UPRIGHT_ROW) };
+        for (&tick, label) in self.ticks.iter().zip(&self.labels).step_by(each) {
             let y = scale.at(tick);
             let zero = tick == 0.0 && self.from < 0.0;
-            scene.line(vec![(from, y), (to, y)], 1.0, if zero { AXIS } else { GRID });
+            if self.grid {
+                scene.line(vec![(from, y), (to, y)], 1.0, if zero { AXIS } else { GRID });
+            }
             if labelled {
                 scene.text(Label::new((from - 7.0, y + 4.0), label, PLAIN, MUTED, Anchor::End));
             }
@@ -45,10 +72,25 @@ impl YAxis {
     }
 }
 
+/// How places stand along x.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Places {
+    /// Side by side, each in a slot of its own.
+    Slots,
+    /// As [`Places::Slots`], but where there is no room for all labels, some go without.
+    Cells,
+    /// Numbers keep their distances; those that there are get the labels where they are few.
+    Apart(Steps),
+    /// Numbers keep their distances; round numbers get the labels.
+    Round(Steps),
+}
+
 /// The x axis that all panels share.
 pub(super) struct XAxis {
     from: f64,
     to: f64,
+    steps: Steps,
+    own: bool,
     /// Pixels kept free at both ends, so that markers there are whole.
     inset: f64,
     labels: Labels,
@@ -64,18 +106,27 @@ enum Labels {
 }
 
 impl XAxis {
-    /// The axis of a panel `width` wide; with `slots`, numbers stand side by side as names do.
-    pub(super) fn of(along: &Along, slots: bool, width: f64) -> Self {
-        let (from, to) = range(along, slots);
+    /// The axis of a panel `width` wide.
+    ///
+    /// # Errors
+    /// More names than have room.
+    pub(super) fn of(along: &Along, places: Places, width: f64) -> Result<Self> {
+        let (slots, steps, own) = match places {
+            Places::Slots | Places::Cells => (true, Steps::Linear, true),
+            Places::Apart(steps) => (false, steps, true),
+            Places::Round(steps) => (false, steps, false),
+        };
+        let (from, to) = range(along, slots, steps);
+        let slot = width / (to - from).max(1.0);
         let labels = match along {
             Along::Numbers(values) if !slots => Labels::Ticks(values.clone()),
-            along => names(along.labels(), width / (to - from).max(1.0) - 6.0),
+            along => names(along.labels(), slot, places == Places::Cells)?,
         };
-        Self { from, to, inset: if slots { 0.0 } else { 8.0 }, labels }
+        Ok(Self { from, to, steps, own, inset: if slots { 0.0 } else { 8.0 }, labels })
     }
 
     pub(super) fn scale(&self, from: f64, to: f64) -> Scale {
-        Scale { from: self.from, to: self.to, start: from + self.inset, end: to - self.inset }
+        Scale { from: self.from, to: self.to, start: from + self.inset, end: to - self.inset, steps: self.steps }
     }
 
     /// The height that the labels need below the panel.
@@ -92,7 +143,7 @@ impl XAxis {
         let mut write = |x: f64, y: f64, name: &str| scene.text(Label::new((x, base + y), name, PLAIN, MUTED, Anchor::Middle));
         match &self.labels {
             Labels::Ticks(values) => {
-                let (ticks, labels) = ticks(values, scale);
+                let (ticks, labels) = ticks(values, scale, self.own);
                 for (&tick, label) in ticks.iter().zip(&labels).filter(|_| labelled) {
                     write(scale.at(tick), 16.0, label);
                 }
@@ -109,7 +160,7 @@ impl XAxis {
                 }
             }
             Labels::Upright(names) => {
-                for (place, name) in names.iter().enumerate() {
+                for (place, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
                     let at = (scale.at(place as f64) + PLAIN * 0.35, base + 7.0);
                     scene.text(Label { turned: true, ..Label::new(at, name, PLAIN, MUTED, Anchor::End) });
                 }
@@ -118,43 +169,76 @@ impl XAxis {
     }
 }
 
-/// Names level where each fits into a slot in at most three lines, else upright.
-fn names(names: Vec<String>, slot: f64) -> Labels {
-    let level: Vec<Vec<String>> = names.iter().map(|name| text::wrapped(name, PLAIN, slot, 3)).collect();
+/// Names level where each fits into a slot in at most five lines, else upright.
+///
+/// # Errors
+/// They fit neither way, and are not `sparing`: those let some go unlabelled.
+fn names(names: Vec<String>, slot: f64, sparing: bool) -> Result<Labels> {
+    let level: Vec<Vec<String>> = names.iter().map(|name| text::wrapped(name, PLAIN, slot - 6.0, 5)).collect();
     let whole = |(name, lines): (&String, &Vec<String>)| lines.join(" ") == name.split_whitespace().collect::<Vec<_>>().join(" ");
     if names.iter().zip(&level).all(whole) {
-        Labels::Level(level)
-    } else {
-        Labels::Upright(names.iter().map(|name| text::fitted(name, PLAIN, UPRIGHT)).collect())
+        return Ok(Labels::Level(level));
     }
+    let each = scale::every(slot, UPRIGHT_ROW);
+    let widest = names.iter().map(|name| text::width(name, PLAIN, false)).fold(0.0, f64::max);
+    if sparing && widest < 3.0 * UPRIGHT_ROW {
+        // Short ones (numbers) are easier to read level, even if fewer.
+        let each = scale::every(slot, widest + 8.0);
+        let one = |(at, name): (usize, String)| if at % each == 0 { vec![name] } else { Vec::new() };
+        return Ok(Labels::Level(names.into_iter().enumerate().map(one).collect()));
+    }
+    if each > 1 && !sparing {
+        let room = (names.len() as f64 * slot / UPRIGHT_ROW).floor();
+        return Err(Error::input(format!(
+            "figure: {} names along x, but a panel of this size has room for {room}: set a larger width, or filter the frame first",
+            names.len()
+        )));
+    }
+    let one = |(at, name): (usize, &String)| if at % each == 0 { text::fitted(name, PLAIN, UPRIGHT) } else { String::new() };
+    Ok(Labels::Upright(names.iter().enumerate().map(one).collect()))
 }
 
-fn range(along: &Along, slots: bool) -> (f64, f64) {
+fn range(along: &Along, slots: bool, steps: Steps) -> (f64, f64) {
     match along {
         _ if slots => (-0.5, along.len() as f64 - 0.5),
         Along::Names(names) => (-0.3, names.len() as f64 - 0.7),
         Along::Numbers(values) => match (values.first(), values.last()) {
             (Some(&first), Some(&last)) if first < last => (first, last),
-            (Some(&only), _) => (only - 0.5, only + 0.5),
+            (Some(&only), _) if steps == Steps::Linear => (only - 0.5, only + 0.5),
+            (Some(&only), _) => (only / 2.0, only * 2.0),
             _ => (0.0, 1.0),
         },
     }
 }
 
 /// The values themselves where they are few and far enough apart (2, 4, 8, 16), else round numbers.
-fn ticks(values: &[f64], x: &Scale) -> (Vec<f64>, Vec<String>) {
-    let own: Vec<String> = values.iter().map(|&value| scale::signed(&crate::display::number(value))).collect();
-    let apart = values.windows(2).zip(own.windows(2)).all(|(pair, labels)| {
+fn ticks(values: &[f64], x: &Scale, own: bool) -> (Vec<f64>, Vec<String>) {
+    let labels: Vec<String> = values.iter().map(|&value| shown(value)).collect();
+    let apart = values.windows(2).zip(labels.windows(2)).all(|(pair, labels)| {
         let room = labels.iter().map(|label| text::width(label, PLAIN, false)).sum::<f64>() / 2.0 + 8.0;
         x.at(pair[1]) - x.at(pair[0]) >= room
     });
-    if values.len() <= 16 && apart {
-        return (values.to_vec(), own);
+    if own && values.len() <= 16 && apart {
+        return (values.to_vec(), labels);
     }
     let whole = values.iter().all(|value| value.fract() == 0.0);
     let wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
-    let ticks = scale::ticks(x.from, x.to, wanted, whole);
-    let decimals = scale::decimals(&ticks);
-    let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
-    (ticks, labels)
+    round((x.from, x.to), wanted, whole, x.steps)
+}
+
+/// Round numbers in a range, with their labels.
+fn round((from, to): (f64, f64), wanted: usize, whole: bool, steps: Steps) -> (Vec<f64>, Vec<String>) {
+    match steps {
+        Steps::Linear => {
+            let ticks = scale::ticks(from, to, wanted, whole);
+            let decimals = scale::decimals(&ticks);
+            let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
+            (ticks, labels)
+        }
+        Steps::Log(base) => {
+            let ticks = scale::log_ticks(from, to, base, wanted);
+            let labels = ticks.iter().map(|&tick| shown(tick)).collect();
+            (ticks, labels)
+        }
+    }
 }

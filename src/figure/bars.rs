@@ -2,30 +2,35 @@
 
 use super::chart::Chart;
 use super::data::{Cell, Data};
-use super::layout::{self, Panel, Wishes};
+use super::layout::Panel;
 use super::palette::{self, MUTED, TEXT, WHITE};
 use super::scale;
 use super::scene::{Anchor, Label, Scene};
 use super::text;
-use crate::error::Result;
 
 const VALUE: f64 = 10.5;
 
-pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> {
-    let (least, greatest) = data.extent();
+/// From zero to the values, with room for the numbers above the bars, and below those that hang.
+pub(super) fn range(data: &Data, (least, greatest): (f64, f64)) -> (f64, f64) {
     let (from, to) = scale::range(least, greatest, true);
-    // Room for the values above the bars, and below those that hang.
     let room = if data.panels.len() > 3 { 0.13 } else { 0.06 } * (to - from);
-    let y = (if least < 0.0 { from - room } else { from }, if greatest > 0.0 { to + room } else { to });
-    let wishes = Wishes { y, slots: true, sample: layout::SQUARE, note: chart.spread_note(data, "whiskers") };
-    let panels = layout::prepare(scene, chart, data, &wishes)?;
-    let decimals = scale::finer_decimals(&scale::ticks(from, to, 5, false));
-    let bars: Vec<(&Cell, Bar, String)> =
-        data.cells.iter().map(|cell| (cell, bar(&panels[cell.panel], chart, data, cell), scale::label(cell.mean, decimals))).collect();
+    (if least < 0.0 { from - room } else { from }, if greatest > 0.0 { to + room } else { to })
+}
+
+pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Panel]) {
+    let bars: Vec<(&Cell, Bar, String)> = data
+        .cells
+        .iter()
+        .map(|cell| {
+            let panel = &panels[cell.panel];
+            let decimals = scale::finer_decimals(&scale::ticks(panel.y.from, panel.y.to, 5, false));
+            (cell, bar(panel, chart, data, cell), scale::label(cell.mean, decimals))
+        })
+        .collect();
     // All values are written or none: some would look like a choice.
     let fits = bars.iter().all(|(_, bar, label)| text::width(label, VALUE, false) <= bar.right - bar.left + bar.gap - 2.0);
     for (cell, bar, label) in bars {
-        scene.rectangle((bar.left, bar.zero), (bar.right, bar.end), palette::colour(cell.group));
+        scene.rectangle((bar.left, bar.zero), (bar.right, bar.end), palette::colour(data.looks[cell.group]));
         let centre = (bar.left + bar.right) / 2.0;
         let up = cell.mean >= 0.0;
         let mut tip = bar.end;
@@ -48,7 +53,6 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data) -> Result<()> 
             scene.text(Label::new(at, &label, VALUE, MUTED, Anchor::Middle));
         }
     }
-    Ok(())
 }
 
 /// Where a bar stands, in logical pixels.
@@ -64,6 +68,20 @@ struct Bar {
 }
 
 fn bar(panel: &Panel, chart: &Chart, data: &Data, cell: &Cell) -> Bar {
+    let (left, right, gap) = slot(panel, chart, data, cell);
+    let y = |value: f64| panel.y.within(value);
+    Bar {
+        left,
+        right,
+        gap,
+        zero: y(0.0),
+        end: y(cell.mean),
+        whisker: cell.spread.filter(|&spread| spread > 0.0).map(|spread| (y(cell.mean - spread), y(cell.mean + spread))),
+    }
+}
+
+/// The left and right edge of what stands for a cell beside those of the other groups, and the space between them.
+pub(super) fn slot(panel: &Panel, chart: &Chart, data: &Data, cell: &Cell) -> (f64, f64, f64) {
     let slot = panel.x.at(1.0) - panel.x.at(0.0);
     // Where colour repeats x, each place has one group and needs no room for the others.
     let (groups, place) = if chart.colour_is_x() { (1, 0) } else { (data.groups.len(), cell.group) };
@@ -71,13 +89,5 @@ fn bar(panel: &Panel, chart: &Chart, data: &Data, cell: &Cell) -> Bar {
     let each = full / groups as f64;
     let gap = (each * 0.08).min(4.0);
     let left = panel.x.at(cell.at as f64) - full / 2.0 + place as f64 * each;
-    let y = |value: f64| panel.y.at(value.clamp(panel.y.from, panel.y.to));
-    Bar {
-        left: left + gap / 2.0,
-        right: left + each - gap / 2.0,
-        gap,
-        zero: y(0.0),
-        end: y(cell.mean),
-        whisker: cell.spread.filter(|&spread| spread > 0.0).map(|spread| (y(cell.mean - spread), y(cell.mean + spread))),
-    }
+    (left + gap / 2.0, left + each - gap / 2.0, gap)
 }

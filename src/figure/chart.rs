@@ -2,17 +2,22 @@
 
 use polars::prelude::DataFrame;
 
-use super::alt;
+use super::axis::{Places, YAxis};
 use super::data::{Columns, Data};
+use super::layout::{self, Legend, Panel, Sample, Wishes};
+use super::scale::{self, Steps};
 use super::scene::Scene;
-use super::{Figure, bars, lines};
-use crate::error::{Error, Result};
+use super::settings::{Settings, setters};
+use super::{Figure, alt, bars, check, lines, note, points, violins};
+use crate::error::Result;
 
 /// The marks that stand for the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marks {
     Lines,
     Bars,
+    Points,
+    Violins,
 }
 
 /// A chart of a long frame: which columns go where, and how it is labelled.
@@ -24,23 +29,25 @@ pub(super) enum Marks {
 /// # }
 /// ```
 ///
-/// Rows with the same x, colour and facet (several runs) are averaged, and their sample standard deviation is shown.
+/// In lines and bars, rows with the same x, colour and facet (several runs) are averaged, and their sample standard deviation is shown.
+/// Points and violins show every row.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    marks: Marks,
-    columns: Columns,
-    title: Option<String>,
-    x_label: Option<String>,
-    y_label: Option<String>,
-    y_range: Option<(f64, f64)>,
-    size: Option<(u32, u32)>,
-    note: bool,
+    pub(super) marks: Marks,
+    pub(super) columns: Columns,
+    pub(super) settings: Settings,
+    pub(super) y_range: Option<(f64, f64)>,
+    pub(super) x_steps: Steps,
+    pub(super) y_steps: Steps,
+    pub(super) whiskers: bool,
+    pub(super) fit: bool,
 }
 
 impl Chart {
     fn new(marks: Marks, x: &str, y: &str) -> Self {
-        let columns = Columns { x: x.to_owned(), y: y.to_owned(), colour: None, facet: None, error: None };
-        Self { marks, columns, title: None, x_label: None, y_label: None, y_range: None, size: None, note: true }
+        let columns = Columns { x: x.to_owned(), y: y.to_owned(), ..Columns::default() };
+        let (x_steps, y_steps) = (Steps::Linear, Steps::Linear);
+        Self { marks, columns, settings: Settings::default(), y_range: None, x_steps, y_steps, whiskers: false, fit: false }
     }
 
     /// Lines of the column `y` over the column `x` (numbers keep their distances; names stand in order of appearance).
@@ -53,7 +60,22 @@ impl Chart {
         Self::new(Marks::Bars, x, y)
     }
 
-    /// One line or bar per value of this column, at most 16.
+    /// A point per row: the column `y` over the column `x`.
+    pub fn points(x: &str, y: &str) -> Self {
+        Self::new(Marks::Points, x, y)
+    }
+
+    /// The distribution of the column `y` for each value of the column `x`, as violins: Gaussian kernel density, mirrored, with the mean
+    /// and the median marked.
+    ///
+    /// The bandwidth is Silverman's: h = 0.9 min(s, IQR / 1.34) n^(−1/5), with s the sample standard deviation and IQR the distance of the
+    /// quartiles (s alone where that is 0), and n the number of rows. Violins end at the least and the greatest value, and all are equally
+    /// wide at their widest. Fewer than 5 rows, or rows without spread, are shown as points.
+    pub fn violins(x: &str, y: &str) -> Self {
+        Self::new(Marks::Violins, x, y)
+    }
+
+    /// One line, bar, or colour of points or violins per value of this column, at most 16.
     pub fn colour(mut self, column: &str) -> Self {
         self.columns.colour = Some(column.to_owned());
         self
@@ -65,54 +87,81 @@ impl Chart {
         self
     }
 
+    /// One more y column, in the same panel: a line, bar or colour of its own (train loss and dev loss).
+    pub fn also(mut self, column: &str) -> Self {
+        self.columns.also.push(column.to_owned());
+        self
+    }
+
+    /// One more y column, in a panel of its own with a y axis of its own (accuracy and ECE).
+    pub fn beside(mut self, column: &str) -> Self {
+        self.columns.beside.push(column.to_owned());
+        self
+    }
+
+    /// Names, of x, colours or panels, that come first and in this order, and have the same colours in every figure that gives the same
+    /// order; names that are not in the list follow as they appear.
+    pub fn order(mut self, names: &[&str]) -> Self {
+        self.columns.order = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
     /// The column that holds the spread to show around each value, instead of the standard deviation of repeated rows.
     pub fn error(mut self, column: &str) -> Self {
         self.columns.error = Some(column.to_owned());
         self
     }
 
-    /// A line above the chart.
-    pub fn title(mut self, text: &str) -> Self {
-        self.title = Some(text.to_owned());
+    /// A dashed line across each x where this column of booleans is true (the best step of a training).
+    pub fn marked(mut self, column: &str) -> Self {
+        self.columns.marked = Some(column.to_owned());
         self
     }
 
-    /// The name of the x axis; by default the column's, with spaces for underscores.
-    pub fn x_label(mut self, text: &str) -> Self {
-        self.x_label = Some(text.to_owned());
+    /// Lines show their spread as whiskers instead of bands; groups are set a little apart, so that whiskers do not hide each other.
+    pub fn whiskers(mut self) -> Self {
+        self.whiskers = true;
         self
     }
 
-    /// The name of the y axis; by default the column's, with spaces for underscores.
-    pub fn y_label(mut self, text: &str) -> Self {
-        self.y_label = Some(text.to_owned());
+    /// Points get their least-squares line over all rows of the panel, and above it Pearson's correlation r with the number of rows.
+    pub fn fit(mut self) -> Self {
+        self.fit = true;
         self
     }
 
-    /// The range of the y axis; by default what the values need. Values outside end at its edge.
+    /// x by its logarithm, labelled at powers of two (numbers of demonstrations). For lines and points of positive x.
+    pub fn x_log2(mut self) -> Self {
+        self.x_steps = Steps::Log(2);
+        self
+    }
+
+    /// x by its logarithm, labelled at powers of ten (learning rates). For lines and points of positive x.
+    pub fn x_log10(mut self) -> Self {
+        self.x_steps = Steps::Log(10);
+        self
+    }
+
+    /// y by its logarithm, labelled at powers of ten (losses). For lines and points of positive y.
+    pub fn y_log10(mut self) -> Self {
+        self.y_steps = Steps::Log(10);
+        self
+    }
+
+    /// The range of the y axes; by default what the values need. Values outside end at its edge.
     pub fn y_range(mut self, from: f64, to: f64) -> Self {
         self.y_range = Some((from, to));
         self
     }
 
-    /// Width and height in logical pixels, 240 x 160 to 4000 x 4000; by default 720 x 400, and higher for several rows of panels.
-    pub fn size(mut self, width: u32, height: u32) -> Self {
-        self.size = Some((width, height));
-        self
-    }
-
-    /// Whether a line below the chart says what bands and whiskers mean; by default it does where there are any.
-    pub fn note(mut self, shown: bool) -> Self {
-        self.note = shown;
-        self
-    }
+    setters!();
 
     /// Draws the frame.
     ///
     /// # Errors
     /// A column is missing (the message lists those there are), y or the error column holds no numbers, the frame has no rows or no
-    /// row with finite numbers, there are too many groups or panels, or the size
-    /// (too small for the labels, for instance) or the range of y is out of bounds.
+    /// row with finite numbers, there are too many groups, panels or names along x, a value that a logarithmic axis cannot show, a setting
+    /// that these marks do not have, or the size (too small for the labels, for instance) or the range of y is out of bounds.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
         let (scene, alt) = self.scene(frame)?;
         Figure::of(&scene, alt, frame)
@@ -120,89 +169,95 @@ impl Chart {
 
     /// The shapes, and the description in words.
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
-        if let Some((from, to)) = self.y_range
-            && (!from.is_finite() || !to.is_finite() || from >= to)
-        {
-            return Err(Error::input(format!("figure: the range of y must be two ascending numbers, not {from} and {to}")));
-        }
-        let data = Data::read(frame, &self.columns)?;
-        let (width, height) = match self.size {
-            Some((width, height)) if (240..=4000).contains(&width) && (160..=4000).contains(&height) => (width, height),
-            Some((width, height)) => {
-                return Err(Error::input(format!("figure: a size of {width} x {height} is outside 240 x 160 to 4000 x 4000")));
-            }
-            None => match data.panels.len() {
-                0..=3 => (720, 400),
-                4..=6 => (720, 560),
-                7..=9 => (720, 760),
-                _ => (900, 960),
+        check::settings(self)?;
+        let data = Data::read(frame, &self.columns, &self.settings)?;
+        check::values(self, &data)?;
+        let shared = data.panels.len() == data.abreast;
+        let abreast = if shared || data.abreast == 1 { layout::abreast(data.panels.len()) } else { data.abreast };
+        let (width, height) = self.settings.size(match data.panels.len().div_ceil(abreast) {
+            1 => (720, 400),
+            2 => (720, 560),
+            3 => (720, 760),
+            _ => (900, 960),
+        })?;
+        let mut scene = Scene::new(width, height);
+        let rows = data.panels.len().div_ceil(abreast);
+        let wishes = Wishes {
+            legend: self.legend(&data),
+            panels: data.panels.clone(),
+            abreast,
+            remarks: if self.fit { points::remarks(&data) } else { Vec::new() },
+            along: data.along.clone(),
+            places: match self.marks {
+                Marks::Bars | Marks::Violins => Places::Slots,
+                Marks::Lines => Places::Apart(self.x_steps),
+                Marks::Points => Places::Round(self.x_steps),
             },
+            x_name: self.settings.x_name(&self.columns.x),
+            y_name: if shared { self.y_name() } else { String::new() },
+            y: (0..data.ys.min(data.panels.len() / data.abreast)).map(|index| self.y_axis(&data, index, rows)).collect(),
+            right: 0.0,
+            strip: 0.0,
+            note: note::text(self, &data),
         };
-        let mut scene = Scene::new(f64::from(width), f64::from(height));
+        let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &wishes)?;
         match self.marks {
-            Marks::Lines => lines::draw(&mut scene, self, &data),
-            Marks::Bars => bars::draw(&mut scene, self, &data),
-        }?;
+            Marks::Lines => lines::draw(&mut scene, self, &data, &panels),
+            Marks::Bars => bars::draw(&mut scene, self, &data, &panels),
+            Marks::Points => points::draw(&mut scene, self, &data, &panels),
+            Marks::Violins => violins::draw(&mut scene, self, &data, &panels),
+        }
         Ok((scene, alt::text(self, &data)))
     }
 
-    pub(super) fn marks(&self) -> Marks {
-        self.marks
+    /// The y axis of the `index`-th y column that has one.
+    fn y_axis(&self, data: &Data, index: usize, rows: usize) -> YAxis {
+        let wanted = if rows > 1 { 4 } else { 5 };
+        let cells: Vec<_> = data.sharing(index * data.abreast).collect();
+        let (least, greatest) = match self.marks {
+            Marks::Lines | Marks::Bars => scale::extent(cells.iter().flat_map(|cell| {
+                let spread = cell.spread.unwrap_or(0.0);
+                [cell.mean - spread, cell.mean, cell.mean + spread]
+            })),
+            Marks::Points | Marks::Violins => scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied())),
+        };
+        let range = match (self.y_range, self.y_steps, self.marks) {
+            (Some(range), ..) => range,
+            // The lower end of a spread may lie below zero, where logarithms end: there the values decide.
+            (None, Steps::Log(_), _) => {
+                let values = scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied()));
+                (values.0 / 1.15, values.1 * 1.15)
+            }
+            (None, Steps::Linear, Marks::Bars) => scale::rounded(bars::range(data, (least, greatest)), wanted),
+            (None, Steps::Linear, _) => scale::rounded(scale::range(least, greatest, false), wanted),
+        };
+        YAxis::of(range, wanted, self.y_steps)
     }
 
-    pub(super) fn columns(&self) -> &Columns {
-        &self.columns
+    fn legend(&self, data: &Data) -> Option<Legend> {
+        // Where the colour only repeats what stands along x, a legend would say it twice.
+        let there = data.groups.len() > 1 && !self.colour_is_x();
+        let sample: Sample = match self.marks {
+            Marks::Lines => layout::LINE,
+            Marks::Points => layout::MARKER,
+            Marks::Bars | Marks::Violins => layout::SQUARE,
+        };
+        let title = self.columns.colour.as_deref().filter(|_| data.numbered).map_or_else(String::new, |colour| self.settings.name(colour));
+        there.then(|| Legend { title, names: data.groups.clone(), looks: data.looks.clone(), sample })
     }
 
-    pub(super) fn title_text(&self) -> Option<&str> {
-        self.title.as_deref()
-    }
-
-    pub(super) fn x_name(&self) -> String {
-        self.x_label.clone().unwrap_or_else(|| spaced(&self.columns.x))
-    }
-
-    pub(super) fn y_name(&self) -> String {
-        self.y_label.clone().unwrap_or_else(|| spaced(&self.columns.y))
-    }
-
-    pub(super) fn y_limits(&self) -> Option<(f64, f64)> {
-        self.y_range
-    }
-
-    pub(super) fn shows_note(&self) -> bool {
-        self.note
+    pub(super) fn has_whiskers(&self) -> bool {
+        self.whiskers || self.marks == Marks::Bars
     }
 
     pub(super) fn colour_is_x(&self) -> bool {
-        self.columns.colour.as_deref() == Some(&self.columns.x)
+        self.columns.colour.as_deref() == Some(&self.columns.x) && self.columns.also.is_empty()
     }
 
-    pub(super) fn has_legend(&self, data: &Data) -> bool {
-        self.columns.colour.is_some() && data.groups.len() > 1 && !self.colour_is_x()
-    }
-
-    /// What the bands or whiskers of this chart mean, and what was left out; empty where neither is there.
-    pub(super) fn spread_note(&self, data: &Data, marks: &str) -> String {
-        let mut parts = Vec::new();
-        let counts = || data.cells.iter().map(|cell| cell.count);
-        let (fewest, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
-        if let Some(error) = &self.columns.error {
-            parts.push(format!("{marks}: ± {}", spaced(error)));
-        } else if most > 1 {
-            let of = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
-            parts.push(format!("means of {of} rows, {marks}: ± 1 standard deviation"));
+    pub(super) fn y_name(&self) -> String {
+        match &self.columns.also[..] {
+            [] => self.settings.y_name(&self.columns.y),
+            _ => self.settings.y_label.clone().unwrap_or_default(),
         }
-        match data.skipped {
-            0 => {}
-            1 => parts.push("1 row without numbers left out".to_owned()),
-            rows => parts.push(format!("{rows} rows without numbers left out")),
-        }
-        parts.join("; ")
     }
-}
-
-/// A column's name as a person writes it.
-pub(super) fn spaced(column: &str) -> String {
-    column.replace('_', " ")
 }

@@ -8,7 +8,11 @@
 //! # }
 //! ```
 //!
-//! [`Chart`] has the settings. Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
+//! Three builders have the settings: [`Chart`] (lines, bars, points, violins), [`HeatMap`] and [`Reliability`]. [`paper`] has the figures
+//! of the paper, and [`training`], [`components`], [`matrix`], [`token_table`] and [`attention`] are builders whose columns are set:
+//! `training().title("IA2 on sentiment").draw(&trained.history()?)`.
+//!
+//! Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
 //! colours that colour-blind readers can tell apart, and in markers and dashes besides.
 //! PNG has letters for Latin, Greek and Cyrillic, arrows and mathematics; SVG has whatever fonts its viewer has.
 //!
@@ -17,24 +21,43 @@
 mod alt;
 mod axis;
 mod bars;
+mod cells;
 mod chart;
+mod check;
+mod colour_bar;
 mod data;
+mod heat;
 mod layout;
 mod lines;
+mod note;
 mod palette;
+pub mod paper;
+mod points;
+mod ramp;
+mod read;
+mod reliability;
 mod render;
+mod samples;
 mod scale;
 mod scene;
+mod settings;
+mod shapes;
 mod text;
 mod value;
+mod violins;
 
 pub use chart::Chart;
+pub use heat::HeatMap;
+pub use reliability::Reliability;
+pub use settings::{COLUMN, NOTEBOOK, PAPER};
+pub use shapes::{attention, components, matrix, token_table, training};
 pub use text::register_fonts;
 pub use value::{Figure, Figures};
 
 use polars::prelude::*;
 
 use crate::error::Result;
+use crate::metric::{Binning, calibration};
 
 /// Lines of the column `y` over the column `x`, one per value of the column `colour`: layer-wise similarities, accuracy over N.
 ///
@@ -54,6 +77,39 @@ pub fn lines(frame: &DataFrame, x: &str, y: &str, colour: &str) -> Result<Figure
 /// As [`Chart::draw`].
 pub fn bars(frame: &DataFrame, x: &str, y: &str, colour: &str) -> Result<Figure> {
     Chart::bars(x, y).colour(colour).draw(frame)
+}
+
+/// A point per row: the column `y` over the column `x`, coloured by the column `colour`, with the least-squares line and Pearson's correlation.
+///
+/// # Errors
+/// As [`Chart::draw`].
+pub fn scatter(frame: &DataFrame, x: &str, y: &str, colour: &str) -> Result<Figure> {
+    Chart::points(x, y).colour(colour).fit().draw(frame)
+}
+
+/// The distribution of the column `y` for each value of the column `x`, as violins ([`Chart::violins`]).
+///
+/// # Errors
+/// As [`Chart::draw`].
+pub fn violins(frame: &DataFrame, x: &str, y: &str) -> Result<Figure> {
+    Chart::violins(x, y).colour(x).draw(frame)
+}
+
+/// The column `value` as colour over the columns `x` and `y`: layers by tokens, or any other two.
+///
+/// # Errors
+/// As [`HeatMap::draw`].
+pub fn heat_map(frame: &DataFrame, x: &str, y: &str, value: &str) -> Result<Figure> {
+    HeatMap::new(x, y, value).draw(frame)
+}
+
+/// How often the predictions of a frame are right for how sure the model was: the frame of [`evaluate`](crate::evaluate::evaluate), with
+/// the columns `correct` and `confidence`. [`Reliability`] has the settings, for bins that are already counted.
+///
+/// # Errors
+/// As [`calibration`] and [`Reliability::draw`].
+pub fn reliability(frame: &DataFrame, binning: Binning) -> Result<Figure> {
+    Reliability::new().binning(binning).draw(&calibration(frame, binning)?)
 }
 
 /// One kind of figure.
@@ -78,40 +134,119 @@ pub static FIGURES: &[Kind] = &[
         name: "lines",
         about: "a value over a number, one line per group, bands over runs, one panel per facet",
         columns: &["layer", "asim", "method", "task"],
-        sample: layers,
+        sample: samples::layers,
         draw: |frame| Chart::lines("layer", "asim").colour("method").facet("task").draw(frame),
     },
     Kind {
         name: "bars",
         about: "a value per name, one bar per group, whiskers over runs",
         columns: &["demonstrations", "accuracy", "method"],
-        sample: accuracies,
+        sample: samples::runs,
         draw: |frame| bars(frame, "demonstrations", "accuracy", "method"),
+    },
+    Kind {
+        name: "scatter",
+        about: "a point per row, coloured by group, with the least-squares line and the correlation",
+        columns: &["asim", "accuracy", "method"],
+        sample: samples::runs,
+        draw: |frame| scatter(frame, "asim", "accuracy", "method"),
+    },
+    Kind {
+        name: "violins",
+        about: "the distribution of a value per name, with mean and median",
+        columns: &["pair", "overlap"],
+        sample: samples::overlaps,
+        draw: |frame| violins(frame, "pair", "overlap"),
+    },
+    Kind {
+        name: "heat_map",
+        about: "a value as colour over two columns, with a colour bar",
+        columns: &["position", "layer", "asim"],
+        sample: samples::positions,
+        draw: |frame| HeatMap::new("position", "layer", "asim").diverging().draw(frame),
+    },
+    Kind {
+        name: "matrix",
+        about: "layers by layers or methods by methods, values in the cells",
+        columns: &["layer", "other_layer", "value"],
+        sample: samples::likeness,
+        draw: |frame| matrix("other_layer", "layer", "value").range(0.0, 1.0).name("value", "CKA").draw(frame),
+    },
+    Kind {
+        name: "reliability",
+        about: "accuracy per bin of confidence, with the counts and ECE",
+        columns: &["lower", "upper", "count", "confidence", "accuracy"],
+        sample: samples::bins,
+        draw: |frame| Reliability::new().draw(frame),
+    },
+    Kind {
+        name: "training",
+        about: "train and dev loss over steps, the best check marked",
+        columns: &["step", "train_loss", "dev_loss", "best"],
+        sample: samples::history,
+        draw: |frame| training().draw(frame),
+    },
+    Kind {
+        name: "token_table",
+        about: "the most probable token per layer and position, coloured by its probability",
+        columns: &["layer", "position", "token", "top", "probability"],
+        sample: samples::lens,
+        draw: |frame| token_table().draw(frame),
+    },
+    Kind {
+        name: "attention",
+        about: "attention weights of each head, queries by keys",
+        columns: &["head", "query", "key", "weight"],
+        sample: samples::heads,
+        draw: |frame| attention().draw(frame),
+    },
+    Kind {
+        name: "components",
+        about: "points in the plane of two principal components, coloured by label",
+        columns: &["pc1", "pc2", "label"],
+        sample: samples::plane,
+        draw: |frame| components().draw(frame),
+    },
+    Kind {
+        name: "paper_1",
+        about: "accuracy and ECE over N, bars per method",
+        columns: &["demonstrations", "accuracy", "ece", "method"],
+        sample: samples::runs,
+        draw: |frame| paper::accuracy_and_ece().draw(frame),
+    },
+    Kind {
+        name: "paper_2",
+        about: "asim over layers, one panel per method, one line per model",
+        columns: &["layer", "asim", "method", "model"],
+        sample: samples::models,
+        draw: |frame| paper::asim_over_layers().draw(frame),
+    },
+    Kind {
+        name: "paper_3_and_5",
+        about: "accuracy and ECE over asim, coloured by method",
+        columns: &["asim", "accuracy", "ece", "method"],
+        sample: samples::runs,
+        draw: |frame| paper::asim_against_performance().draw(frame),
+    },
+    Kind {
+        name: "paper_4",
+        about: "subspace overlap per pair of methods",
+        columns: &["pair", "overlap"],
+        sample: samples::overlaps,
+        draw: |frame| paper::overlap().draw(frame),
+    },
+    Kind {
+        name: "paper_6",
+        about: "accuracy over N by its logarithm, one line per method",
+        columns: &["demonstrations", "accuracy", "method"],
+        sample: samples::runs,
+        draw: |frame| paper::accuracy_over_n().draw(frame),
     },
 ];
 
-/// Similarities of two methods over six layers, two tasks and two runs.
-fn layers() -> Result<DataFrame> {
-    let rows = || (0..48i64).map(|row| (row % 6, row / 6 % 2, row / 12 % 2, row / 24));
-    Ok(df!(
-        "layer" => rows().map(|(layer, ..)| layer).collect::<Vec<_>>(),
-        "asim" => rows().map(|(layer, method, task, run)| 0.9 - 0.1 * layer as f64 * (method + 1) as f64 + 0.05 * (task + run) as f64).collect::<Vec<_>>(),
-        "method" => rows().map(|(_, method, ..)| ["IA2 → SFT", "SFT"][method as usize]).collect::<Vec<_>>(),
-        "task" => rows().map(|(_, _, task, _)| ["sentiment", "topic"][task as usize]).collect::<Vec<_>>(),
-        "run" => rows().map(|(.., run)| run).collect::<Vec<_>>()
-    )?)
-}
-
-/// Accuracies of three methods for three numbers of demonstrations and two runs.
-fn accuracies() -> Result<DataFrame> {
-    let rows = || (0..18i64).map(|row| (row % 3, row / 3 % 3, row / 9));
-    Ok(df!(
-        "demonstrations" => rows().map(|(n, ..)| [2i64, 4, 8][n as usize]).collect::<Vec<_>>(),
-        "accuracy" => rows().map(|(n, method, run)| 0.5 + 0.1 * n as f64 + 0.05 * method as f64 + 0.06 * run as f64).collect::<Vec<_>>(),
-        "method" => rows().map(|(_, method, _)| ["ICL", "SFT", "IA2 → SFT"][method as usize]).collect::<Vec<_>>(),
-        "run" => rows().map(|(.., run)| run).collect::<Vec<_>>()
-    )?)
-}
-
+#[cfg(test)]
+mod gallery;
+#[cfg(test)]
+mod geometry_tests;
 #[cfg(test)]
 mod tests;

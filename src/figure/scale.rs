@@ -2,18 +2,66 @@
 
 use crate::display;
 
-/// A linear map from the values `from..to` to the pixels `start..end`.
+/// How values become distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steps {
+    Linear,
+    /// By logarithm; labels at powers of this base.
+    Log(u32),
+}
+
+/// A map from the values `from..to` to the pixels `start..end`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub from: f64,
     pub to: f64,
     pub start: f64,
     pub end: f64,
+    pub steps: Steps,
 }
 
 impl Scale {
     pub(crate) fn at(&self, value: f64) -> f64 {
-        self.start + (value - self.from) / (self.to - self.from) * (self.end - self.start)
+        let along = match self.steps {
+            Steps::Linear => (value - self.from) / (self.to - self.from),
+            Steps::Log(_) => (value / self.from).ln() / (self.to / self.from).ln(),
+        };
+        self.start + along * (self.end - self.start)
+    }
+
+    /// Values outside end at the edge.
+    pub(crate) fn within(&self, value: f64) -> f64 {
+        self.at(value.clamp(self.from, self.to))
+    }
+}
+
+/// Values to label on an axis of logarithms inside `from..=to`, about `wanted` at most: powers of the base, every few of them where there are
+/// many, and multiples between them where there are not two.
+pub(crate) fn log_ticks(from: f64, to: f64, base: u32, wanted: usize) -> Vec<f64> {
+    let base = f64::from(base);
+    let power = |value: f64| value.ln() / base.ln();
+    let (first, last) = ((power(from) - 1e-9).ceil() as i32, (power(to) + 1e-9).floor() as i32);
+    let inside = |value: &f64| (from * (1.0 - 1e-9)..=to * (1.0 + 1e-9)).contains(value);
+    if last - first >= 2 {
+        let each = ((last - first + 1) as usize).div_ceil(wanted.max(2)).max(1);
+        return (first..=last).step_by(each).map(|power| base.powi(power)).collect();
+    }
+    let multiples = |factors: &[f64]| -> Vec<f64> {
+        (first - 1..=last).flat_map(|power| factors.iter().map(move |factor| factor * base.powi(power))).filter(inside).collect()
+    };
+    let found = [&[1.0, 2.0, 5.0][..], &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]].map(multiples).into_iter().find(|found| found.len() >= 3);
+    found.filter(|_| base == 10.0).unwrap_or_else(|| ticks(from, to, wanted.min(4), false))
+}
+
+/// How many places one label stands for, so that those left are `least` apart at least and round: 1, 2, 5, 10, 20 ...
+pub(crate) fn every(slot: f64, least: f64) -> usize {
+    let mut power = 1;
+    loop {
+        if let Some(each) = [1, 2, 5].map(|factor| factor * power).into_iter().find(|&each| each as f64 * slot >= least || each >= 1 << 20)
+        {
+            return each;
+        }
+        power *= 10;
     }
 }
 
@@ -77,6 +125,11 @@ pub(crate) fn signed(text: &str) -> String {
     text.strip_prefix('-').map_or_else(|| text.to_owned(), |rest| format!("−{rest}"))
 }
 
+/// The least and the greatest of these values.
+pub(crate) fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| (least.min(value), greatest.max(value)))
+}
+
 /// A range that holds all values, with a little air; never empty, and not across zero when no value is.
 pub(crate) fn range(least: f64, greatest: f64, zero: bool) -> (f64, f64) {
     let (least, greatest) = if zero { (least.min(0.0), greatest.max(0.0)) } else { (least, greatest) };
@@ -130,7 +183,22 @@ mod tests {
 
     #[test]
     fn a_scale_maps_its_ends() {
-        let scale = Scale { from: 0.0, to: 2.0, start: 100.0, end: 0.0 };
-        assert_eq!([scale.at(0.0), scale.at(1.0), scale.at(2.0)], [100.0, 50.0, 0.0]);
+        let scale = Scale { from: 0.0, to: 2.0, start: 100.0, end: 0.0, steps: Steps::Linear };
+        assert_eq!([scale.at(0.0), scale.at(1.0), scale.at(2.0), scale.within(9.0)], [100.0, 50.0, 0.0, 0.0]);
+        let scale = Scale { from: 2.0, to: 32.0, start: 0.0, end: 100.0, steps: Steps::Log(2) };
+        assert_eq!([scale.at(2.0), scale.at(8.0), scale.at(32.0)].map(f64::round), [0.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn logarithmic_ticks_are_powers_or_multiples_between() {
+        assert_eq!(log_ticks(2.0, 16.0, 2, 8), [2.0, 4.0, 8.0, 16.0]);
+        assert_eq!(log_ticks(1.0, 1024.0, 2, 6), [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0]);
+        assert_eq!(log_ticks(0.03, 4.0, 10, 5), [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);
+        assert_eq!(
+            log_ticks(0.22, 1.6, 10, 5),
+            [0.3, 0.5, 0.7, 1.0, 1.5].map(|tick: f64| if tick < 1.0 { tick * 10.0 * 0.1 } else { tick })
+        );
+        assert_eq!([every(20.0, 13.0), every(7.0, 13.0), every(3.0, 31.0)], [1, 2, 20]);
+        assert_eq!(log_ticks(0.3, 0.45, 10, 4), [0.3, 0.35, 0.4, 0.45].map(|tick: f64| (tick / 0.05).round() * 0.05));
     }
 }

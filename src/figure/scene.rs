@@ -100,8 +100,11 @@ impl Scene {
         }
     }
 
+    /// Text, where there is some.
     pub(crate) fn text(&mut self, label: Label) {
-        self.shapes.push(Shape::Text(label));
+        if !label.text.is_empty() {
+            self.shapes.push(Shape::Text(label));
+        }
     }
 }
 

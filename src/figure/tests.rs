@@ -1,6 +1,6 @@
 //! Every kind of figure, by its table entry; and what all of them promise.
 
-use super::scene::{Anchor, Label, Shape};
+use super::scene::{Anchor, Label, Scene, Shape};
 use super::*;
 use crate::display::Show;
 
@@ -12,6 +12,7 @@ fn every_kind_draws_its_sample() {
         assert!(figure.png().starts_with(b"\x89PNG") && figure.png().len() < 200_000, "{}: {} bytes", kind.name, figure.png().len());
         assert!(figure.alt().len() > 60, "{}: {}", kind.name, figure.alt());
         assert_eq!(figure.frame().height(), (kind.sample)().unwrap().height(), "{}", kind.name);
+        assert!(FIGURES.iter().filter(|other| other.name == kind.name).count() == 1 && !kind.about.is_empty(), "{}", kind.name);
     }
 }
 
@@ -66,22 +67,49 @@ fn text_stays_inside_and_never_overlaps() {
     let long = "a very long name that no legend can hold in full, however wide the page may be, and then some more";
     let names: Vec<String> = (0..16).map(|at| format!("{at} {long}")).collect();
     let frame = df!("x" => &names, "y" => (0..16).map(|at| f64::from(at) - 4.5).collect::<Vec<_>>(), "z" => &names, "few" => [1.0, 2.5, 300.0, 4.0].repeat(4)).unwrap();
-    let sample = |kind: usize| (FIGURES[kind].sample)().unwrap();
-    let cases = [
-        (Chart::lines("x", "y").colour("z"), frame.clone()),
-        (Chart::bars("x", "y").colour("z"), frame.clone()),
-        (Chart::bars("x", "y").colour("x").title(long).x_label(long).y_label(long), frame.clone()),
-        (Chart::bars("few", "y").facet("z").title("title"), frame.clone()),
-        (Chart::lines("y", "y").facet("few"), frame.clone()),
-        (Chart::bars("few", "y").error("few"), frame),
-        (Chart::lines("layer", "asim").colour("method").facet("task"), sample(0)),
-        (Chart::bars("method", "asim").colour("task").facet("run"), sample(0)),
-        (Chart::bars("demonstrations", "accuracy").colour("method"), sample(1)),
-        (Chart::bars("demonstrations", "accuracy").colour("method").facet("run").size(400, 300), sample(1)),
-        (Chart::lines("demonstrations", "accuracy").colour("method").size(260, 200), sample(1)),
+    let sample = |name: &str| (FIGURES.iter().find(|kind| kind.name == name).unwrap().sample)().unwrap();
+    let runs = sample("bars");
+    let mut scenes: Vec<Scene> = [
+        (Chart::lines("x", "y").colour("z"), &frame),
+        (Chart::bars("x", "y").colour("z"), &frame),
+        (Chart::bars("x", "y").colour("x").title(long).x_label(long).y_label(long), &frame),
+        (Chart::bars("few", "y").facet("z").title("title"), &frame),
+        (Chart::lines("y", "y").facet("few"), &frame),
+        (Chart::bars("few", "y").error("few"), &frame),
+        (Chart::violins("x", "y").colour("z").name("z", long), &frame),
+        (Chart::violins("few", "y").facet("few").beside("few").size(900, 500), &frame),
+        (Chart::points("y", "few").colour("z").facet("few").y_log10(), &frame),
+        (Chart::points("y", "y").facet("few").fit().title(long), &frame),
+        (Chart::lines("layer", "asim").colour("method").facet("task"), &sample("lines")),
+        (Chart::bars("method", "asim").colour("task").facet("run"), &sample("lines")),
+        (Chart::bars("demonstrations", "accuracy").colour("method"), &runs),
+        (Chart::bars("demonstrations", "accuracy").colour("method").facet("run").size(500, 360), &runs),
+        (Chart::lines("demonstrations", "accuracy").colour("method").size(260, 240), &runs),
+        (Chart::lines("demonstrations", "accuracy").colour("run").x_log2().whiskers().width(COLUMN), &runs),
+        (paper::accuracy_and_ece().facet("method").colour("method"), &runs),
+        (paper::accuracy_and_ece().width(PAPER), &runs),
+        (paper::asim_against_performance().width(PAPER), &runs),
+        (training().y_log10().width(COLUMN), &sample("training")),
+    ]
+    .into_iter()
+    .map(|(chart, frame)| chart.scene(frame).unwrap().0)
+    .collect();
+    let heads = sample("attention");
+    let maps = [
+        (HeatMap::new("x", "z", "y").title(long).name("y", long), &frame),
+        (HeatMap::new("x", "few", "y").diverging().width(PAPER), &frame),
+        (HeatMap::new("position", "layer", "asim").width(COLUMN), &sample("heat_map")),
+        (token_table().width(PAPER), &sample("token_table")),
+        (attention(), &heads),
+        (attention().abreast(2).width(COLUMN), &heads),
+        (HeatMap::new("key", "query", "weight"), &heads),
     ];
-    for (case, (chart, frame)) in cases.into_iter().enumerate() {
-        let (scene, _) = chart.scene(&frame).unwrap();
+    scenes.extend(maps.into_iter().map(|(map, frame)| map.scene(frame).unwrap().0));
+    let mut bins = sample("reliability");
+    scenes.push(Reliability::new().title(long).binning(long).scene(&bins).unwrap().0);
+    bins.with_column(Column::new("method".into(), (0..10).map(|row| format!("{} {long}", row / 3)).collect::<Vec<_>>())).unwrap();
+    scenes.push(Reliability::new().facet("method").scene(&bins).unwrap().0);
+    for (case, scene) in scenes.iter().enumerate() {
         let labels: Vec<&Label> =
             scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect();
         for (at, label) in labels.iter().enumerate() {
@@ -143,56 +171,29 @@ fn settings_out_of_bounds_are_errors() {
     assert!(chart().size(10, 10).draw(&frame).unwrap_err().to_string().contains("10 x 10"));
     assert!(chart().y_range(1.0, 0.0).draw(&frame).unwrap_err().to_string().contains("ascending"));
     chart().size(400, 300).y_range(0.0, 0.6).error("run").note(false).draw(&frame).unwrap();
+    let message = |chart: Chart| chart.draw(&frame).unwrap_err().to_string();
+    assert!(message(chart().y_log10()).contains("bars have no axis of logarithms"));
+    assert!(message(chart().fit()).contains("bars have no fitted line"));
+    assert!(message(Chart::violins("method", "accuracy").error("run")).contains("violins have no error column"));
+    assert!(message(Chart::points("method", "accuracy").fit()).contains("needs numbers along x, column `method` holds names"));
+    assert!(message(Chart::lines("run", "accuracy").x_log2()).contains("column `run` has 0, which an axis of logarithms cannot show"));
+    assert!(message(Chart::lines("run", "accuracy").marked("run")).contains("booleans are needed"));
+    assert!(message(Chart::lines("run", "accuracy").y_log10().y_range(0.0, 1.0)).contains("ascending positive numbers"));
+    let map = || HeatMap::new("demonstrations", "run", "accuracy");
+    let message = |map: HeatMap| map.draw(&frame).unwrap_err().to_string();
+    assert!(message(map().range(1.0, 1.0)).contains("two ascending numbers"));
+    assert!(message(map().diverging().range(0.0, 1.0)).contains("a range around zero"));
+    assert!(message(map().text("method").facet("asim")).contains("has 80 different values"));
+    assert!(message(map().x_names("method")).contains("place 2 of column `demonstrations` has two names"));
 }
 
-/// Not a check: writes every kind's sample, and some harder ones, for people to look at.
-/// `cargo test --lib gallery -- --ignored` fills `figures/` in the system's folder for temporary files.
 #[test]
-#[ignore = "writes pictures to look at"]
-fn gallery() {
-    let folder = std::env::temp_dir().join("figures");
-    std::fs::create_dir_all(&folder).unwrap();
-    let save = |name: &str, figure: Figure| {
-        figure.save(folder.join(format!("{name}.svg"))).unwrap();
-        figure.save(folder.join(format!("{name}.png"))).unwrap();
-        println!("{name}: {} bytes of PNG, {} of SVG\n  {}", figure.png().len(), figure.svg().len(), figure.alt());
-    };
-    for kind in FIGURES {
-        save(kind.name, (kind.draw)(&(kind.sample)().unwrap()).unwrap());
-    }
-    let methods = ["no demonstrations", "ICL", "SFT only", "IA2 only", "IA2 → SFT"];
-    let results = df!(
-        "method" => methods, "accuracy" => [0.12, 0.94, 0.81, 0.72, 0.95], "ece" => [0.4, 0.03, 0.15, 0.08, 0.05],
-        "std" => [0.02, 0.01, 0.06, 0.05, 0.02]
-    )
-    .unwrap();
-    let accuracy = || Chart::bars("method", "accuracy").colour("method").title("Accuracy on 200 held-out queries, 8 demonstrations");
-    save("methods", accuracy().error("std").draw(&results).unwrap());
-    let many = (0..16 * 40).map(|at| (at % 40, at / 40)).collect::<Vec<(i64, i64)>>();
-    let many = df!(
-        "step" => many.iter().map(|(step, _)| step * 50).collect::<Vec<_>>(),
-        "loss" => many.iter().map(|(step, group)| 3.0 * (-(*step as f64) / (4.0 + *group as f64)).exp() - 0.4).collect::<Vec<_>>(),
-        "learning_rate" => many.iter().map(|(_, group)| 1e-5 * 2f64.powi(*group as i32)).collect::<Vec<_>>()
-    )
-    .unwrap();
-    save("many", lines(&many, "step", "loss", "learning_rate").unwrap());
-    let wave = |n: i64| (0..n).map(|at| (at % 36, at / 36 % 5, at / 180)).collect::<Vec<_>>();
-    let rows = wave(36 * 5 * 6);
-    let panels = df!(
-        "layer" => rows.iter().map(|row| row.0).collect::<Vec<_>>(),
-        "asim" => rows.iter().map(|row| (row.0 as f64 / 6.0 + row.1 as f64).sin() * 0.4 + 0.3 - 0.1 * row.2 as f64).collect::<Vec<_>>(),
-        "method" => rows.iter().map(|row| methods[row.1 as usize]).collect::<Vec<_>>(),
-        "task" => rows.iter().map(|row| ["sentiment", "topic", "true or false", "multiple choice", "short answer", "out of distribution"][row.2 as usize]).collect::<Vec<_>>()
-    )
-    .unwrap();
-    save(
-        "panels",
-        Chart::lines("layer", "asim").colour("method").facet("task").title("Activation similarity to ICL").draw(&panels).unwrap(),
-    );
-    save("facet_bars", Chart::bars("method", "asim").colour("method").facet("task").draw(&panels).unwrap());
-    let signs = df!("x" => ["a", "b", "c"], "y" => [-0.5, 0.25, 1.0]).unwrap();
-    save("signs", Chart::bars("x", "y").draw(&signs).unwrap());
-    let n = df!("N" => [2i64, 4, 8, 16, 2, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.9, 0.95, 0.3, 0.6, 0.7, 0.9], "method" => ["ICL", "ICL", "ICL", "ICL", "SFT", "SFT", "SFT", "SFT"]).unwrap();
-    save("small", Chart::lines("N", "accuracy").colour("method").size(360, 260).y_range(0.0, 1.0).draw(&n).unwrap());
-    save("grouped", bars(&n, "N", "accuracy", "method").unwrap());
+fn names_without_room_are_an_error_not_a_smear() {
+    let names: Vec<String> = (0..200).map(|at| format!("name {at}")).collect();
+    let frame = df!("name" => &names, "value" => vec![1.0; 200]).unwrap();
+    let error = bars(&frame, "name", "value", "name").unwrap_err().to_string();
+    assert!(error.contains("`name` has 200 different values"), "{error}");
+    let error = Chart::bars("name", "value").draw(&frame).unwrap_err().to_string();
+    assert!(error.contains("200 names along x, but a panel of this size has room for"), "{error}");
+    Chart::bars("name", "value").size(3000, 400).draw(&frame).unwrap();
 }

@@ -1,4 +1,18 @@
-//! Tables: frames of several methods beside each other.
+//! Tables: frames of several methods beside each other, and tables in the forms that papers print.
+//!
+//! [`Summary`] makes a [`Table`] of a frame of runs: mean (standard deviation), the best in bold, names starred. [`significance`] makes one of
+//! tests. A [`Table`] shows itself in a notebook and gives [`Table::markdown`], [`Table::latex`], [`Table::csv`] and [`Table::frame`].
+
+mod filled;
+pub(crate) mod keys;
+mod significance;
+mod summary;
+mod tuples;
+mod value;
+
+pub use significance::significance;
+pub use summary::{Best, Summary};
+pub use value::Table;
 
 use polars::prelude::*;
 
@@ -66,3 +80,15 @@ pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<Dat
         df!("method" => columns.0, "examples" => columns.1, "accuracy" => columns.2, "ece_equal_width_15" => columns.3, "asim" => columns.4)?,
     )
 }
+
+/// A number with a true minus sign, and none before a zero.
+fn signed(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(rest) if rest.chars().all(|letter| matches!(letter, '0' | '.')) => rest.to_owned(),
+        Some(rest) => format!("−{rest}"),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! What a chart's marks mean and what was left out: the lines below it.
+
+use super::chart::{Chart, Marks};
+use super::data::Data;
+use super::violins;
+
+/// Empty where there is nothing to say.
+pub(super) fn text(chart: &Chart, data: &Data) -> String {
+    let mut parts = Vec::new();
+    let counts = || data.cells.iter().map(|cell| cell.values.len());
+    let (fewest, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    let of = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+    let settings = &chart.settings;
+    let spread = if chart.has_whiskers() { "whiskers" } else { "bands" };
+    match chart.marks {
+        Marks::Lines | Marks::Bars => {
+            if let Some(error) = &chart.columns.error {
+                parts.push(format!("{spread}: ± {}", settings.name(error)));
+            } else if most > 1 {
+                parts.push(format!("means of {of} rows, {spread}: ± 1 standard deviation"));
+            }
+        }
+        Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
+        Marks::Points => {}
+        Marks::Violins => {
+            parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
+            if data.cells.iter().any(|cell| !violins::has_density(&cell.values)) {
+                parts.push("points: fewer than 5 rows, or rows without spread".to_owned());
+            }
+        }
+    }
+    if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
+        parts.push(format!("dashed vertical line: {}", settings.name(marked)));
+    }
+    let unit = if data.ys > 1 { "value" } else { "row" };
+    match data.skipped {
+        0 => {}
+        1 => parts.push(format!("1 {unit} without numbers left out")),
+        rows => parts.push(format!("{rows} {unit}s without numbers left out")),
+    }
+    parts.join("; ")
+}

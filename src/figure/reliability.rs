@@ -1,0 +1,278 @@
+//! Reliability diagrams: how often answers are right for how sure the model was, and how many there are.
+
+use polars::prelude::*;
+
+use super::axis::{Places, YAxis};
+use super::layout::{self, Legend, Panel, Sample, Wishes};
+use super::palette::{self, AXIS, GRID, MUTED};
+use super::read::{self, Along};
+use super::scale::{self, Steps};
+use super::scene::{Anchor, Label, Scene};
+use super::settings::{Settings, setters};
+use super::{Figure, text};
+use crate::error::{Error, Result};
+
+/// Height of the counts below each panel.
+const STRIP: f64 = 58.0;
+/// The most panels of one figure.
+const MOST_PANELS: usize = 12;
+/// The look of the gap between accuracy and confidence.
+const GAP_LOOK: usize = 1;
+
+/// A reliability diagram of bins, as [`calibration`](crate::metric::calibration) gives them.
+///
+/// Columns: `lower` and `upper` (the bin's edges, in [0, 1]), `count` (its answers, at least 0), `confidence` and `accuracy` (their means
+/// over the bin, in [0, 1]; null where it is empty).
+///
+/// A bar per bin is as high as its accuracy; the gap to its mean confidence is set off, and where accuracy equals confidence bars end at the
+/// dashed diagonal. Above stands ECE = Σ_b (n_b / n) |accuracy_b − confidence_b| of these bins, below the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Reliability {
+    facet: Option<String>,
+    binning: Option<String>,
+    order: Vec<String>,
+    settings: Settings,
+}
+
+impl Reliability {
+    /// One panel for the whole frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One panel per value of this column (the method), at most 12.
+    pub fn facet(mut self, column: &str) -> Self {
+        self.facet = Some(column.to_owned());
+        self
+    }
+
+    /// How the bins were cut, in words (`Binning` displays them): ECE is always named with its bins. By default their count, with
+    /// `equal-width` where all are equally wide and reach from 0 to 1.
+    pub fn binning(mut self, text: impl ToString) -> Self {
+        self.binning = Some(text.to_string());
+        self
+    }
+
+    /// Panels that come first, in this order.
+    pub fn order(mut self, names: &[&str]) -> Self {
+        self.order = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    setters!();
+
+    /// Draws the frame.
+    ///
+    /// # Errors
+    /// A column is missing (the message lists those there are) or holds no numbers; a value lies outside [0, 1], a count below 0; a bin has
+    /// answers but no confidence or accuracy; no answers at all; too many panels; a size that is out of bounds or too small.
+    pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
+        let (scene, alt) = self.scene(frame)?;
+        Figure::of(&scene, alt, frame)
+    }
+
+    pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
+        let panels = self.read(frame)?;
+        let abreast = layout::abreast(panels.len());
+        let rows = panels.len().div_ceil(abreast) as u32;
+        let usual = if panels.len() == 1 { (480, 460) } else { (720, 130 + 250 * rows) };
+        let (width, height) = self.settings.size(usual)?;
+        let mut scene = Scene::new(width, height);
+        let binning = self.named(&panels);
+        let note = format!("ECE with {binning}; strips below: answers per bin");
+        let wishes = Wishes {
+            legend: Some(Legend {
+                title: String::new(),
+                names: vec!["accuracy".to_owned(), "gap to mean confidence".to_owned()],
+                looks: vec![0, GAP_LOOK],
+                sample: Sample {
+                    width: 14.0,
+                    draw: |scene, at, look| if look == 0 { (layout::SQUARE.draw)(scene, at, 0) } else { gap_sample(scene, at) },
+                },
+            }),
+            panels: panels.iter().map(|panel| panel.name.clone()).collect(),
+            abreast,
+            remarks: panels.iter().map(Bins::remark).collect(),
+            // Not the ends alone: between whole numbers, labels would be whole too.
+            along: Along::Numbers(vec![0.0, 0.5, 1.0]),
+            places: Places::Round(Steps::Linear),
+            x_name: self.settings.x_name("confidence"),
+            y_name: self.settings.y_name("accuracy"),
+            y: vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)],
+            right: 0.0,
+            strip: STRIP,
+            note,
+        };
+        let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        for (panel, bins) in places.iter().zip(&panels) {
+            bins.draw(&mut scene, panel);
+        }
+        Ok((scene, self.alt(&panels, &binning)))
+    }
+
+    fn read(&self, frame: &DataFrame) -> Result<Vec<Bins>> {
+        let [lower, upper, count, confidence, accuracy] =
+            ["lower", "upper", "count", "confidence", "accuracy"].map(|name| read::numbers(frame, name, "a reliability diagram"));
+        let (lower, upper, count, confidence, accuracy) = (lower?, upper?, count?, confidence?, accuracy?);
+        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
+        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        read::some_rows(frame)?;
+        read::at_most(self.facet.as_deref().unwrap_or_default(), names.len(), MOST_PANELS, "panels")?;
+        let mut panels: Vec<Bins> = names.into_iter().map(|name| Bins { name, bins: Vec::new(), empty: Vec::new() }).collect();
+        for row in 0..frame.height() {
+            let wrong = |what: String| Err(Error::input(format!("figure: row {row} of the bins {what}")));
+            if !(count[row] >= 0.0 && count[row].is_finite()) {
+                return wrong(format!("has a count of {}", count[row]));
+            }
+            if count[row] == 0.0 {
+                panels[panel_of[row]].empty.push((lower[row], upper[row]));
+                continue;
+            }
+            for (name, value) in
+                [("lower", lower[row]), ("upper", upper[row]), ("confidence", confidence[row]), ("accuracy", accuracy[row])]
+            {
+                if !(0.0..=1.0).contains(&value) {
+                    return wrong(format!("has {} answers, but `{name}` is {value}: it must lie in [0, 1]", count[row]));
+                }
+            }
+            let (lower, upper, confidence, accuracy) = (lower[row], upper[row], confidence[row], accuracy[row]);
+            panels[panel_of[row]].bins.push(Bin { lower, upper, count: count[row], confidence, accuracy });
+        }
+        match panels.iter().find(|panel| panel.bins.is_empty()) {
+            Some(panel) if panel.name.is_empty() => Err(Error::input("figure: all bins are empty")),
+            Some(panel) => Err(Error::input(format!("figure: all bins of `{}` are empty", panel.name))),
+            None => Ok(panels),
+        }
+    }
+
+    /// How the bins are cut, in words.
+    fn named(&self, panels: &[Bins]) -> String {
+        if let Some(binning) = &self.binning {
+            return binning.clone();
+        }
+        let counts: Vec<usize> = panels.iter().map(|panel| panel.bins.len() + panel.empty.len()).collect();
+        let (fewest, most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+        let of = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+        let kind = if panels.iter().all(Bins::equally_wide) { "equal-width " } else { "" };
+        format!("{of} {kind}bin{}", if most == 1 { "" } else { "s" })
+    }
+
+    fn alt(&self, panels: &[Bins], binning: &str) -> String {
+        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let facet = self.facet.as_ref().map_or_else(String::new, |facet| format!(", one panel per {}", self.settings.name(facet)));
+        let phrases = panels.iter().map(|panel| {
+            let name = if panel.name.is_empty() { String::new() } else { format!("{}: ", panel.name) };
+            let total = panel.count();
+            let mean = |of: fn(&Bin) -> f64| panel.bins.iter().map(|bin| bin.count * of(bin)).sum::<f64>() / total;
+            let (accuracy, confidence) = (mean(|bin| bin.accuracy), mean(|bin| bin.confidence));
+            format!("{name}{}, accuracy {accuracy:.3}, mean confidence {confidence:.3}", panel.remark())
+        });
+        format!("{title}Reliability diagram of accuracy over confidence with {binning}{facet}. {}.", phrases.collect::<Vec<_>>().join("; "))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Bin {
+    lower: f64,
+    upper: f64,
+    count: f64,
+    confidence: f64,
+    accuracy: f64,
+}
+
+/// The bins of one panel.
+#[derive(Clone, Debug)]
+struct Bins {
+    name: String,
+    bins: Vec<Bin>,
+    /// The edges of those without answers.
+    empty: Vec<(f64, f64)>,
+}
+
+impl Bins {
+    fn count(&self) -> f64 {
+        self.bins.iter().map(|bin| bin.count).sum()
+    }
+
+    fn ece(&self) -> f64 {
+        self.bins.iter().map(|bin| bin.count * (bin.accuracy - bin.confidence).abs()).sum::<f64>() / self.count()
+    }
+
+    fn remark(&self) -> String {
+        format!("ECE {:.3} (n = {})", self.ece(), self.count())
+    }
+
+    fn equally_wide(&self) -> bool {
+        let edges: Vec<(f64, f64)> = self.bins.iter().map(|bin| (bin.lower, bin.upper)).chain(self.empty.iter().copied()).collect();
+        let width = 1.0 / edges.len() as f64;
+        edges.iter().all(|(lower, upper)| (upper - lower - width).abs() < 1e-9)
+    }
+
+    fn draw(&self, scene: &mut Scene, panel: &Panel) {
+        let (least, base) = (panel.y.start + 12.0, panel.base);
+        let most = self.bins.iter().map(|bin| bin.count).fold(0.0, f64::max);
+        scene.line(vec![(panel.sides.0, panel.y.start), (panel.sides.1, panel.y.start)], 1.0, AXIS);
+        for bin in &self.bins {
+            // A bin of equal confidences has no width, but there are answers in it.
+            let (mut left, mut right) = (panel.x.at(bin.lower), panel.x.at(bin.upper));
+            let missing = (3.0 - (right - left)).max(0.0) / 2.0;
+            (left, right) = (left - missing + 0.5, right + missing - 0.5);
+            let (accuracy, confidence) = (panel.y.at(bin.accuracy), panel.y.at(bin.confidence));
+            scene.rectangle((left, panel.y.start), (right, accuracy), palette::colour(0));
+            gap(scene, (left, accuracy), (right, confidence));
+            scene.line(vec![(left, accuracy), (right, accuracy)], 2.4, palette::colour(0));
+            // One answer among thousands is still to be seen.
+            let high = (bin.count / most * (base - least)).max(1.0);
+            scene.rectangle((left, base), (right, base - high), palette::MUTED.faint(0.75));
+        }
+        scene.dashed(&[(panel.x.at(0.0), panel.y.at(0.0)), (panel.x.at(1.0), panel.y.at(1.0))], 1.3, MUTED, &[5.0, 4.0]);
+        scene.line(vec![(panel.sides.0, least), (panel.sides.1, least)], 1.0, GRID);
+        let label = scale::label(most, 0);
+        let wide = text::width(&label, 10.0, false);
+        // In the margin on the side of y's labels, where the counts' axis would be.
+        scene.text(Label::new((panel.sides.0 + wide.min(4.0) - 7.0, least + 4.0), &label, 10.0, MUTED, Anchor::End));
+    }
+}
+
+/// What lies between accuracy and confidence: light with a rim, the same over bars and on white.
+fn gap(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
+    let colour = palette::colour(GAP_LOOK);
+    scene.rectangle(from, to, palette::WHITE);
+    scene.rectangle(from, to, colour.faint(0.45));
+    scene.line(vec![from, (to.0, from.1), to, (from.0, to.1), from], 1.0, colour);
+}
+
+fn gap_sample(scene: &mut Scene, (x, y): (f64, f64)) {
+    gap(scene, (x, y - 7.0), (x + 14.0, y + 7.0));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Binning, calibration, ece};
+
+    #[test]
+    fn ece_is_that_of_the_metric_and_bins_are_named() {
+        let confidence: Vec<f64> = (1..=60).map(|at| f64::from(at) / 61.0).collect();
+        let correct: Vec<bool> = (0..60).map(|at| at % 3 > 0 || at > 45).collect();
+        let frame = df!("correct" => correct, "confidence" => confidence).unwrap();
+        for binning in [Binning::EqualWidth(10), Binning::EqualMass(6)] {
+            let figure = Reliability::new().binning(binning).draw(&calibration(&frame, binning).unwrap()).unwrap();
+            let expected = format!("with {binning}. ECE {:.3} (n = 60)", ece(&frame, binning).unwrap());
+            assert!(figure.alt().contains(&expected), "{} lacks {expected}", figure.alt());
+        }
+        let unnamed = Reliability::new().draw(&calibration(&frame, Binning::EqualWidth(10)).unwrap()).unwrap();
+        assert!(unnamed.alt().contains("with 10 equal-width bins"), "{}", unnamed.alt());
+    }
+
+    #[test]
+    fn bad_bins_are_named() {
+        let message = |frame: DataFrame| Reliability::new().draw(&frame).unwrap_err().to_string();
+        let bins = |count: f64, accuracy: f64| {
+            df!("lower" => [0.0], "upper" => [1.0], "count" => [count], "confidence" => [0.5], "accuracy" => [accuracy]).unwrap()
+        };
+        assert!(message(bins(3.0, 1.5)).contains("row 0 of the bins has 3 answers, but `accuracy` is 1.5"));
+        assert!(message(bins(f64::NAN, 0.5)).contains("count of NaN"));
+        assert!(message(bins(0.0, 0.5)).contains("all bins are empty"));
+    }
+}

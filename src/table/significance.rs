@@ -1,0 +1,157 @@
+//! The table of a study's tests: what was compared, statistic, p, corrected p and effect, one row per test.
+
+use polars::prelude::*;
+
+use super::keys;
+use super::summary::column;
+use super::value::{Cell, Table};
+use crate::display;
+use crate::error::{Error, Result};
+
+/// What `statistics::compare` calls a test's columns: its name here, then statistic, p, corrected p and effect, and what the last is called.
+const COMPARED: [(&str, [&str; 4], &str); 2] =
+    [("paired t", ["t", "p_t", "p_t_holm", "d_z"], "d_z"), ("Wilcoxon", ["w", "p_wilcoxon", "p_wilcoxon_holm", "rank_biserial"], "r_rb")];
+
+/// Tests as a table: `test`, `statistic`, `p`, `p_holm` (corrected), `effect`, after the columns that say what was compared. In bold: a
+/// corrected p below `level`, a share in (0, 1), as a rule 0.05.
+///
+/// Takes a frame of those five columns (`test` is text, the others numbers; null where a test is not defined), whose other columns stand on
+/// the left, but floats after the test; or the frame of `statistics::compare`, which has its tests side by side and becomes one row per
+/// test. The table's frame is long in both cases, and keeps all digits.
+///
+/// # Errors
+/// A column is missing (the message lists those there are) or of another kind, a p lies outside [0, 1], the frame has no rows, the level is
+/// not in (0, 1).
+pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
+    if !(level > 0.0 && level < 1.0) {
+        return Err(Error::input(format!("table: a level of significance lies in (0, 1), {level} does not")));
+    }
+    if frame.height() == 0 {
+        return Err(Error::input("table: the frame has no rows"));
+    }
+    let side_by_side = frame.column("p_t").is_ok() || frame.column("p_wilcoxon").is_ok();
+    let long = if side_by_side { long(frame)? } else { frame.clone() };
+    let number = |name: &str| -> Result<Vec<Option<f64>>> {
+        let column = column(&long, name)?;
+        if !column.dtype().is_primitive_numeric() {
+            return Err(Error::input(format!("table: column `{name}` holds {}, but numbers are needed", column.dtype())));
+        }
+        (0..column.len()).map(|row| Ok(Some(keys::number(&column.get(row)?)).filter(|number| number.is_finite()))).collect()
+    };
+    let tests = column(&long, "test")?;
+    let (statistic, p, p_holm, effect) = (number("statistic")?, number("p")?, number("p_holm")?, number("effect")?);
+    if let Some(wrong) = p.iter().chain(&p_holm).flatten().find(|p| !(0.0..=1.0).contains(*p)) {
+        return Err(Error::input(format!("table: a p of {wrong} is outside [0, 1]")));
+    }
+    let measured = ["test", "statistic", "p", "p_holm", "effect", "effect_name", "note"];
+    let others = || long.columns().iter().filter(|column| !measured.contains(&column.name().as_str()));
+    let named: Vec<&Column> = others().filter(|column| !column.dtype().is_float()).collect();
+    let floats: Vec<&Column> = others().filter(|column| column.dtype().is_float()).collect();
+    let effect_names = long.column("effect_name").ok();
+    let shown = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |number| super::signed(display::number(number)));
+    let rows = (0..long.height()).map(|row| -> Result<Vec<Cell>> {
+        let texts = named.iter().copied().chain([tests]).map(|column| Ok(Cell::plain(keys::text(&column.get(row)?))));
+        let mut cells: Vec<Cell> = texts.collect::<Result<_>>()?;
+        for column in &floats {
+            let number = Some(keys::number(&column.get(row)?)).filter(|number| number.is_finite());
+            cells.push(Cell::plain(shown(number)));
+        }
+        cells.push(Cell::plain(shown(statistic[row])));
+        cells.push(Cell::plain(share(p[row])));
+        cells.push(Cell { text: share(p_holm[row]), bold: p_holm[row].is_some_and(|p| p < level) });
+        let name = effect_names.map(|names| Ok::<_, Error>(format!("{} = ", keys::text(&names.get(row)?)))).transpose()?;
+        cells.push(Cell::plain(match effect[row] {
+            Some(_) => name.unwrap_or_default() + &shown(effect[row]),
+            None => "–".to_owned(),
+        }));
+        Ok(cells)
+    });
+    let head = |column: &&Column| column.name().replace('_', " ");
+    let last = ["statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
+    let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(head)).chain(last);
+    Ok(Table {
+        caption: None,
+        headings: vec![heads.collect()],
+        keys: named.len() + 1,
+        rows: rows.collect::<Result<_>>()?,
+        notes: vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")],
+        frame: long,
+    })
+}
+
+/// A p as papers write it.
+fn share(p: Option<f64>) -> String {
+    match p {
+        None => "–".to_owned(),
+        Some(p) if p < 0.001 => "< 0.001".to_owned(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
+/// One row per comparison and test.
+fn long(frame: &DataFrame) -> Result<DataFrame> {
+    let mut whole: Option<DataFrame> = None;
+    for (test, [statistic, p, p_holm, effect], effect_name) in COMPARED {
+        let mut columns = Vec::new();
+        for name in ["first", "second", "value", "pairs", "difference", "lower", "upper"] {
+            columns.push(column(frame, name)?.clone());
+        }
+        columns.push(Column::new("test".into(), vec![test; frame.height()]));
+        for (name, from) in [("statistic", statistic), ("p", p), ("p_holm", p_holm), ("effect", effect)] {
+            columns.push(column(frame, from)?.clone().with_name(name.into()));
+        }
+        columns.push(Column::new("effect_name".into(), vec![effect_name; frame.height()]));
+        let part = DataFrame::new(frame.height(), columns)?;
+        whole = Some(match whole {
+            None => part,
+            Some(above) => above.vstack(&part)?,
+        });
+    }
+    let whole = whole.ok_or_else(|| Error::internal("no tests are known"))?;
+    // The tests of one comparison stand together.
+    let order: Vec<u32> = (0..frame.height() as u32).flat_map(|row| [row, row + frame.height() as u32]).collect();
+    Ok(whole.take(&IdxCa::from_vec("order".into(), order))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_rows_and_small_p_bold() {
+        let frame = df!(
+            "comparison" => ["SFT / IA2 → SFT", "SFT / IA2"], "n" => [50i64, 50], "test" => ["paired t", "Wilcoxon"],
+            "statistic" => [Some(4.25), None], "p" => [Some(0.0000941), None], "p_holm" => [Some(0.00019), None], "effect" => [Some(-0.601), None]
+        )
+        .unwrap();
+        let table = significance(&frame, 0.05).unwrap();
+        let expected = "| comparison | n | test | statistic | p | p (Holm) | effect |\n| --- | --- | --- | ---: | ---: | ---: | ---: |\n\
+                        | SFT / IA2 → SFT | 50 | paired t | 4.25 | < 0.001 | **< 0.001** | −0.601 |\n\
+                        | SFT / IA2 | 50 | Wilcoxon | – | – | – | – |\n";
+        assert!(table.markdown().starts_with(expected), "{}", table.markdown());
+        assert_eq!(table.frame(), &frame);
+    }
+
+    #[test]
+    fn comparisons_side_by_side_become_rows() {
+        let frame = df!(
+            "first" => ["SFT", "SFT"], "second" => ["IA2", "ICL"], "value" => ["accuracy"; 2], "pairs" => [8u32; 2], "mean_first" => [0.5; 2],
+            "mean_second" => [0.6; 2], "difference" => [0.1, 0.2], "lower" => [0.01, -0.1], "upper" => [0.2, 0.4], "t" => [2.5, 1.0], "p_t" => [0.04, 0.3], "d_z" => [0.9, 0.4],
+            "w" => [3.0, 9.0], "p_wilcoxon" => [0.05, 0.5], "rank_biserial" => [0.8, 0.1], "p_t_holm" => [0.08, 0.3], "p_wilcoxon_holm" => [0.1, 0.5]
+        )
+        .unwrap();
+        let table = significance(&frame, 0.1).unwrap();
+        assert_eq!(table.frame().height(), 4);
+        let text = table.markdown();
+        assert!(text.contains("| SFT | IA2 | accuracy | 8 | paired t | 0.1 | 0.01 | 0.2 | 2.5 | 0.040 | **0.080** | d_z = 0.9 |\n| SFT | IA2 | accuracy | 8 | Wilcoxon | 0.1 | 0.01 | 0.2 | 3 | 0.050 | 0.100 |"), "{text}");
+    }
+
+    #[test]
+    fn bad_frames_are_named() {
+        let frame = df!("test" => ["t"], "statistic" => [1.0], "p" => [1.5], "p_holm" => [1.0], "effect" => [0.1]).unwrap();
+        assert!(significance(&frame, 0.05).unwrap_err().to_string().contains("a p of 1.5 is outside [0, 1]"));
+        assert!(significance(&frame.drop("effect").unwrap(), 0.05).unwrap_err().to_string().contains("no column `effect`; it has `test`"));
+        assert!(significance(&frame, 1.0).unwrap_err().to_string().contains("level"));
+        assert!(significance(&frame.head(Some(0)), 0.05).unwrap_err().to_string().contains("no rows"));
+    }
+}

@@ -1,0 +1,93 @@
+//! Tables of runs.
+
+use super::*;
+use crate::display::Show;
+
+/// Two sources, their evaluations in and out of distribution, two numbers of demonstrations, two methods, two runs.
+fn runs() -> DataFrame {
+    let rows: Vec<(usize, usize, usize, usize)> = (0..16).map(|at| (at / 8, at / 4 % 2, at / 2 % 2, at % 2)).collect();
+    df!(
+        "task" => rows.iter().map(|row| ["SST2", "FinS"][row.0]).collect::<Vec<_>>(),
+        "ood" => rows.iter().map(|row| row.0 == 1).collect::<Vec<_>>(),
+        "demonstrations" => rows.iter().map(|row| [4u32, 2][row.1]).collect::<Vec<_>>(),
+        "method" => rows.iter().map(|row| ["SFT only", "IA2 → SFT"][row.2]).collect::<Vec<_>>(),
+        "accuracy" => rows.iter().map(|row| 0.5 + 0.1 * row.2 as f64 + 0.02 * row.3 as f64).collect::<Vec<_>>(),
+        "ece" => rows.iter().map(|row| (row.1 == 1).then_some(0.3 - 0.2 * row.2 as f64)).collect::<Vec<_>>()
+    )
+    .unwrap()
+}
+
+#[test]
+fn cells_are_means_with_deviations_and_the_best_is_bold() {
+    let table = Summary::new(&["task", "demonstrations"], &["method"])
+        .value("accuracy", Best::Highest)
+        .percent("accuracy")
+        .value("ece", Best::Lowest)
+        .decimals("ece", 2)
+        .name("ece", "ECE")
+        .star("task", "ood")
+        .build(&runs())
+        .unwrap();
+    let expected = "\
+| task | demonstrations | SFT only, accuracy (%) | SFT only, ECE | IA2 → SFT, accuracy (%) | IA2 → SFT, ECE |
+| --- | --- | ---: | ---: | ---: | ---: |
+| SST2 | 2 | 51.0 (1.4) | 0.30 (0.00) | **61.0 (1.4)** | **0.10 (0.00)** |
+| SST2 | 4 | 51.0 (1.4) | – | **61.0 (1.4)** | – |
+| FinS\\* | 2 | 51.0 (1.4) | 0.30 (0.00) | **61.0 (1.4)** | **0.10 (0.00)** |
+| FinS\\* | 4 | 51.0 (1.4) | – | **61.0 (1.4)** | – |
+
+accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: ood
+
+8 missing values left out
+";
+    assert_eq!(table.markdown(), expected);
+    let first = table.frame().head(Some(1));
+    let names = ["task", "demonstrations", "method", "value", "mean", "std", "count", "best", "starred"];
+    assert_eq!(first.get_column_names(), names);
+    assert_eq!(first.column("mean").unwrap().f64().unwrap().get(0), Some(0.51));
+    assert_eq!(table.frame().height(), 12);
+    assert!(
+        table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT only,accuracy,0.51,")
+    );
+    assert!(table.bundle().html.unwrap().contains("colspan=\"2\">SFT only</th>"));
+}
+
+#[test]
+fn methods_may_stand_below_each_other_and_tasks_beside() {
+    let table = Summary::new(&["demonstrations", "method"], &["task"])
+        .value("accuracy", Best::Highest)
+        .compare("method")
+        .star("task", "ood")
+        .order(&["IA2 → SFT"])
+        .build(&runs())
+        .unwrap();
+    let text = table.markdown();
+    assert!(text.starts_with("| demonstrations | method | SST2 | FinS\\* |\n"), "{text}");
+    assert!(text.contains("| 2 | IA2 → SFT | **0.610 (0.014)** | **0.610 (0.014)** |\n| 2 | SFT only | 0.510 (0.014) |"), "{text}");
+}
+
+#[test]
+fn what_reads_the_same_is_as_good_and_one_alone_is_not_the_best() {
+    let frame = df!("method" => ["a", "b", "c"], "accuracy" => [0.5004, 0.5001, 0.4]).unwrap();
+    let table = Summary::new(&["method"], &[]).value("accuracy", Best::Highest).build(&frame).unwrap();
+    assert!(table.markdown().contains("| a | **0.500** |\n| b | **0.500** |\n| c | 0.400 |"), "{}", table.markdown());
+    let one = Summary::new(&["method"], &[]).value("accuracy", Best::Highest).build(&frame.head(Some(1))).unwrap();
+    assert!(!one.markdown().contains("**"));
+}
+
+#[test]
+fn every_bad_frame_says_what_is_wrong() {
+    let frame = runs();
+    let message = |summary: Summary, frame: &DataFrame| summary.build(frame).unwrap_err().to_string();
+    let one = |value: &str| Summary::new(&["task"], &["method"]).value(value, Best::Highest);
+    assert!(message(one("f1"), &frame).contains("table: the frame has no column `f1`; it has `task`, `ood`"));
+    assert!(message(one("method"), &frame).contains("holds str"));
+    assert!(message(one("accuracy"), &frame.head(Some(0))).contains("no rows"));
+    assert!(message(one("accuracy").star("method", "accuracy"), &frame).contains("booleans are needed"));
+    assert!(message(one("accuracy").star("method", "ood"), &frame).contains("`SFT only` has rows with `ood` and rows without"));
+    assert!(message(one("accuracy").compare("run"), &frame).contains("`run` names neither rows nor columns"));
+    assert!(message(Summary::new(&["task"], &["task"]).value("accuracy", Best::Highest), &frame).contains("names twice"));
+    assert!(message(Summary::new(&["task"], &[]), &frame).contains("one must be a value"));
+    let nan = df!("task" => ["a"], "method" => ["b"], "accuracy" => [f64::NAN]).unwrap();
+    assert!(message(one("accuracy"), &nan).contains("NaN in row 0"));
+}
