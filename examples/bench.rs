@@ -5,16 +5,17 @@
 //! ```
 //!
 //! `tests/python/bench_hf.py` describes WORK.json and the line; cases here are `collect-<T>`, `ia2-<T>`, `sft-<T>` (T is 1 or 32 response
-//! tokens) and `evaluate`. All through the public doors, with the defaults a notebook gets; tokenising and the frame are inside the timing.
+//! tokens), `evaluate`, and `similarity` (of two captures made by a formula; the model is not asked). All through the public doors, with the defaults a notebook gets; tokenising and the frame are inside the timing.
 
 use std::fs;
 use std::time::Instant;
 
-use ia2::activations::{Activations, Capture};
+use ia2::activations::{Activations, Capture, Tokens};
 use ia2::dataset::Card;
 use ia2::model::{Ending, Response, Sample};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
+use ia2::similarity::MEASURES;
 use ia2::tch;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -107,6 +108,7 @@ fn prepare<'m>(model: &'m Model, work: &Work, case: &str) -> Result<Case<'m>, Fa
         ["collect", tokens] => collect(model, work, tokens.parse()?),
         [objective @ ("ia2" | "sft"), tokens] => training(model, work, objective == "ia2", tokens.parse()?)?,
         ["evaluate"] => evaluating(model, work)?,
+        ["similarity"] => similarity()?,
         _ => return Err(format!("there is no case `{case}`").into()),
     })
 }
@@ -182,6 +184,45 @@ fn evaluating<'m>(model: &'m Model, work: &Work) -> Result<Case<'m>> {
         Ok(json!({ "best": best.iter().map(|row| row.tokens.response[0]).collect::<Ids>() }))
     };
     Ok(Case { samples: queries.len(), batch: 16, once: Box::new(once), check: Box::new(check) })
+}
+
+/// Every measure that is defined there at every layer of two captures `[example 500, layer 36, token 1, hidden 2560]`, by
+/// `bench_similarity.py`'s formula.
+fn similarity<'m>() -> Result<Case<'m>> {
+    const SIZE: [i64; 2] = [500, 2560];
+    const LAYERS: i64 = 36;
+    let noise = |seed: i64| {
+        let place = Tensor::arange(SIZE[0] * SIZE[1], (Kind::Double, Device::Cpu)) + seed as f64 * 1e7;
+        let wave = (place * 12.9898).sin() * 43758.5453;
+        (&wave - wave.floor()).view(SIZE)
+    };
+    let size = [SIZE[0], LAYERS, 1, SIZE[1]];
+    let (left, right) = (Tensor::zeros(size, (Kind::Float, Device::Cpu)), Tensor::zeros(size, (Kind::Float, Device::Cpu)));
+    for layer in 0..LAYERS {
+        let (a, b) = (noise(2 * layer), noise(2 * layer + 1));
+        left.select(1, layer).select(1, 0).copy_(&a);
+        right.select(1, layer).select(1, 0).copy_(&(a * 0.5 + b * 0.5));
+    }
+    let samples: Vec<Sample> = (0..SIZE[0] as u32).map(|row| Sample { prompt: vec![2 + row], response: vec![2] }).collect();
+    let capture = |values: Tensor| {
+        let points = (0..LAYERS).map(|layer| SITES.replace('*', &layer.to_string())).collect();
+        // One token each, and no dev set behind them.
+        let rows = taught(&samples).rows()[..samples.len()].to_vec();
+        Activations::new(values, points, Responses::from_rows(AnswerForm::free(), rows))
+    };
+    let (a, b) = (capture(left)?, capture(right)?);
+    let once = move || {
+        let mut value = 0.0;
+        // Undefined there: more directions than examples.
+        for measure in MEASURES.iter().filter(|measure| measure.name != "cca") {
+            let frame = a.compare(&b, measure.name, Tokens::First)?;
+            if ["linear_cka", "svcca", "rsa_pearson", "mutual_neighbours_10"].contains(&measure.name) {
+                value += frame.column("value")?.f64()?.get(0).unwrap_or(f64::NAN);
+            }
+        }
+        Ok(json!({ "value": value }))
+    };
+    Ok(Case { samples: LAYERS as usize, batch: 1, once: Box::new(once), check: Box::new(|| Ok(Value::Null)) })
 }
 
 fn prompts(texts: impl Iterator<Item = String>) -> Prompts {

@@ -28,6 +28,7 @@ const PAIRS: &[(&str, &str, f64, Option<usize>)] = &[
     ("sft-32", "sft-32-authors", 1.8, None),
     ("evaluate", "evaluate-best", 1.3, None),
     ("evaluate", "evaluate-plain", 9.0, Some(20)),
+    ("similarity", "similarity-python", 1.0, Some(1)),
 ];
 
 /// What may follow `cargo xtask bench`.
@@ -150,7 +151,8 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
             run.arg(&model).arg(&work).arg(case);
             rust.lines.push(measure(&mut run, &options, options.repeats)?);
             let mut run = command::new(project, &python);
-            run.arg(project.join("tests/python/bench_hf.py")).arg(&model).arg(&work).arg(theirs);
+            let script = if case == "similarity" { "bench_similarity.py" } else { "bench_hf.py" };
+            run.arg(project.join("tests/python").join(script)).arg(&model).arg(&work).arg(theirs);
             if let Some(limit) = limit {
                 run.args(["--limit", &limit.to_string(), "--warmup", "0"]);
             }
@@ -215,8 +217,9 @@ fn compare(ours: &str, theirs: &str, case: &str) -> Result {
         ))
     };
     let number = |line: &str, field: &str| after(line, field)?.split([',', '}']).next()?.trim().parse::<f64>().ok();
-    for field in ["norm", "loss"] {
-        if number(ours, "samples") == number(theirs, "samples")
+    for field in ["norm", "loss", "value"] {
+        // A value is of the first sample, a norm or loss of all.
+        if (field == "value" || number(ours, "samples") == number(theirs, "samples"))
             && let (Some(a), Some(b)) = (number(ours, field), number(theirs, field))
             && (a - b).abs() > 1e-4 * b.abs()
         {
