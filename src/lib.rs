@@ -37,6 +37,7 @@
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
+//! | [`Experiment`](experiment::Experiment), [`Study`](experiment::Study) | a grid of runs that goes on where it was; its results as frames |
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
@@ -54,6 +55,7 @@
 //! | [`adapter`] | LoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
+//! | [`experiment`] | grids of runs to frames |
 //!
 //! # Models from the Hugging Face hub
 //! [`Model::open("org/name")`](model::Model::open) finds a model in the cache of Python's `huggingface_hub`. With the cargo feature `hub`,
@@ -87,6 +89,7 @@ pub mod dataset;
 pub mod display;
 pub mod error;
 pub mod evaluate;
+pub mod experiment;
 pub mod figure;
 mod file;
 mod hub;
@@ -118,6 +121,7 @@ pub mod prelude {
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::evaluate;
+    pub use crate::experiment::{Choice, Experiment, Method, Study};
     pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability, bars, lines, reliability, scatter, violins};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};

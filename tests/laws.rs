@@ -16,6 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["objective"],
     &["train", "evaluate"],
     &["statistics", "metric", "table", "figure"],
+    &["experiment"],
 ];
 
 /// What a room must not name even though it stands lower: it is meant to know nothing of it.

@@ -54,6 +54,7 @@ pub use optimizer::Optimizer;
 pub use schedule::Schedule;
 use settings::Settings;
 pub use trained::Trained;
+pub(crate) use weights::digests as model_digests;
 
 /// What to train, and how: a builder. The [module](self) lists the defaults, which are the authors' but for the learning rate.
 #[derive(Debug)]

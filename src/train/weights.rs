@@ -15,7 +15,7 @@ const BLOCK: u64 = 64 << 10;
 
 /// Digests of `config.json` and of the weight files in a model's folder; none for a model that was not opened from files, or whose files
 /// are no longer there.
-pub(super) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)> {
+pub(crate) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)> {
     let config = folder.join("config.json");
     if folder.as_os_str().is_empty() || !config.exists() {
         return Ok((None, None));

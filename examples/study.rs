@@ -1,0 +1,64 @@
+//! The study in the paper's shape: methods x N x runs, in and out of distribution, as frames in a folder.
+//!
+//! `cargo run --example study -- [--tasks sentiment] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
+//! [--test 500] [--model tiny-icl] [--out target/study] [--plan]`
+//!
+//! Killed or stopped, it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
+//! `asim.csv`, `overlap.csv` and `significance.csv`. With `--plan` it says what is left to do, and does nothing.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ia2::prelude::*;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> std::result::Result<(), Failure> {
+    let model = Model::open(option("--model").unwrap_or("tiny-icl".into()))?;
+    let tasks: Vec<String> = list("--tasks", "sentiment")?;
+    let names: Vec<String> = list("--methods", &Method::ALL.map(Method::name).join(","))?;
+    let methods = names.iter().map(|name| Method::named(name)).collect::<Result<Vec<_>>>()?;
+    let out = PathBuf::from(option("--out").unwrap_or("target/study".into()));
+    let experiment = Experiment::new(&model)
+        .tasks(&tasks.iter().map(String::as_str).collect::<Vec<_>>())
+        .sizes(&list("--n", "2,4,8,16")?)
+        .runs(option("--runs").unwrap_or("5".into()).parse()?)
+        .methods(&methods)
+        .learning_rates(&list("--rates", "1e-3,3e-3,1e-2")?)
+        .betas(&list("--betas", "0.1,0.5,0.9")?)
+        .test_at_most(option("--test").unwrap_or("500".into()).parse()?)
+        .folder(out.join("runs"));
+    if std::env::args().any(|argument| argument == "--plan") {
+        experiment.plan()?.evcxr_display();
+        return Ok(());
+    }
+    let began = std::time::Instant::now();
+    let study = experiment.run()?;
+    println!("{:.1} s", began.elapsed().as_secs_f64());
+    study.evcxr_display();
+    write(&out, "frame", study.frame()?)?;
+    write(&out, "summary", study.summary()?)?;
+    write(&out, "asim", study.asim()?)?;
+    write(&out, "overlap", study.overlap()?)?;
+    match study.significance() {
+        Ok(frame) => write(&out, "significance", frame)?,
+        Err(error) => println!("no tests: {error}"),
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, mut frame: DataFrame) -> std::result::Result<(), Failure> {
+    let path = folder.join(format!("{name}.csv"));
+    CsvWriter::new(std::fs::File::create(&path)?).finish(&mut frame)?;
+    println!("{} rows in {}", frame.height(), path.display());
+    Ok(())
+}
+
+fn list<T: FromStr>(name: &str, default: &str) -> std::result::Result<Vec<T>, T::Err> {
+    option(name).unwrap_or(default.into()).split(',').map(str::parse).collect()
+}
+
+fn option(name: &str) -> Option<String> {
+    let arguments: Vec<String> = std::env::args().collect();
+    arguments.iter().position(|argument| argument == name).and_then(|place| arguments.get(place + 1).cloned())
+}

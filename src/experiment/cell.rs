@@ -1,0 +1,256 @@
+//! One model, task, N and run: everything that its methods share.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use polars::prelude::DataFrame;
+
+use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
+use super::{Experiment, Method};
+use crate::activations::{Activations, Capture, capture};
+use crate::adapter::Adapter;
+use crate::dataset::Split;
+use crate::error::{Error, Result};
+use crate::evaluate::evaluate;
+use crate::metric::METRICS;
+use crate::model::{Model, Responses};
+use crate::objective::{Ia2Sft, Sft, Targets};
+use crate::prompt::{Examples, Prompts};
+use crate::train::{Trained, Training};
+
+const SELF_ATTENTION: &str = "model.layers.*.self_attn";
+
+pub(super) struct Cell<'e> {
+    experiment: &'e Experiment,
+    pub model: &'e Model,
+    pub split: Split,
+    /// The task's own, then those out of distribution.
+    pub tests: Vec<Test>,
+    pub runs: Vec<Run>,
+}
+
+/// Queries that every run of a cell is asked.
+pub(super) struct Test {
+    pub task: String,
+    queries: Examples,
+    compared: usize,
+    /// Of queries, golds, form, and how many are compared.
+    pub digest: String,
+}
+
+impl Test {
+    pub fn new(task: &str, queries: Examples, compared: usize) -> Result<Self> {
+        Ok(Self { task: task.into(), digest: record::digest(&(task, &queries, compared))?, queries, compared })
+    }
+
+    pub fn len(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// How many of the queries are compared.
+    pub fn compared(&self) -> usize {
+        self.compared.min(self.len())
+    }
+}
+
+/// What the base model does under ICL, found when it is first needed and gone with the cell's last run.
+struct Shared {
+    targets: Once<Targets>,
+    /// One for each test.
+    shown: Vec<Once<Shown>>,
+}
+
+/// A test under ICL.
+struct Shown {
+    prompts: Prompts,
+    /// The first answers, after the queries alone.
+    taught: Responses,
+    /// The attention outputs on the way to these answers.
+    inside: Activations,
+}
+
+impl<'e> Cell<'e> {
+    pub fn new(experiment: &'e Experiment, model: &'e Model, split: Split, tests: Vec<Test>, runs: Vec<Run>) -> Self {
+        Self { experiment, model, split, tests, runs }
+    }
+
+    pub fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
+        let again = |record: &Record| record.failed.is_some() && self.experiment.retry_failed;
+        Ok(Record::open(folder, run)?.is_some_and(|record| !again(&record) && self.missing(&record).next().is_none()))
+    }
+
+    /// Tests that a record lacks; a run that failed has nothing to test.
+    fn missing<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (usize, &'a Test)> {
+        let there =
+            |test: &Test| record.evaluated.get(&test.digest).is_some_and(|there| there.failed.is_none() || !self.experiment.retry_failed);
+        self.tests.iter().enumerate().filter(move |(_, test)| record.failed.is_none() && !there(test))
+    }
+
+    /// Does the runs that are missing, and says of each when it is done.
+    pub fn run(&self, folder: &Path, mut done: impl FnMut(&str)) -> Result<()> {
+        let shared = Shared { targets: Once::default(), shown: self.tests.iter().map(|_| Once::default()).collect() };
+        for run in &self.runs {
+            if !self.is_done(folder, run)? {
+                self.make(folder, run, &shared)?.save(folder)?;
+                done(&format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name()));
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, folder: &Path, run: &Run, shared: &Shared) -> Result<Record> {
+        let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
+        let fresh = || Record { model: name(self.model), run: run.clone(), trained: None, failed: None, evaluated: BTreeMap::new() };
+        let mut record = earlier.clone().unwrap_or_else(fresh);
+        let model = match (&run.training, earlier) {
+            (None, _) => self.model.clone(),
+            (Some(_), Some(_)) => self.model.with(&Adapter::open(record::adapter(folder, &run.key()?), self.model)?)?,
+            (Some(training), None) => match self.train(folder, run, training, shared).or_else(excused)? {
+                Ok((trained, seconds)) => {
+                    // Before the record: a record says that its adapter is there.
+                    trained.save(record::adapter(folder, &run.key()?))?;
+                    record.trained = Some(TrainedRecord {
+                        dev_loss: trained.dev_loss(),
+                        dev_cross_entropy: if run.method.has_beta() { dev_part(&trained.history()?, "dev_sft")? } else { None },
+                        steps: trained.steps(),
+                        seconds,
+                    });
+                    trained.model().clone()
+                }
+                Err(message) => {
+                    record.failed = Some(message);
+                    return Ok(record);
+                }
+            },
+        };
+        for (place, test) in self.missing(&record.clone()) {
+            let evaluated = self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused)?;
+            let failed = |message| Evaluated {
+                task: test.task.clone(),
+                examples: test.queries.len(),
+                failed: Some(message),
+                ..Evaluated::default()
+            };
+            record.evaluated.insert(test.digest.clone(), evaluated.unwrap_or_else(failed));
+        }
+        Ok(record)
+    }
+
+    /// The training and its seconds, or why it failed.
+    fn train(&self, folder: &Path, run: &Run, training: &TrainingId, shared: &Shared) -> Result<Result<(Trained, f64), String>> {
+        let start = match run.method.after() {
+            None => None,
+            Some(method) => {
+                let earlier = Run { method, ..run.clone() };
+                let earlier = Run { training: Some(TrainingId { distributions: None, beta: None, ..training.clone() }), ..earlier };
+                match Record::open(folder, &earlier)? {
+                    None => {
+                        return Err(Error::internal(format!(
+                            "{} is to go on from {}, which was not run",
+                            run.method.name(),
+                            method.name()
+                        )));
+                    }
+                    Some(Record { failed: Some(message), .. }) => {
+                        return Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name())));
+                    }
+                    Some(_) => Some(Adapter::open(record::adapter(folder, &earlier.key()?), self.model)?),
+                }
+            }
+        };
+        let targets = || shared.targets.get(|| self.targets());
+        // Shared work is nobody's training time.
+        if run.method.needs_targets() {
+            targets()?;
+        }
+        let began = Instant::now();
+        // Settings that came back from PEFT's files name the same sites in another order.
+        let adapter = start.as_ref().map_or(&training.adapter, Adapter::config).clone();
+        let compat = training.compat;
+        let begun = match run.method {
+            Method::Sft | Method::Ia2ThenSft => Training::new(adapter, Sft::gold()),
+            Method::SftOnIcl => Training::new(adapter, targets()?.sft()),
+            Method::Soft => Training::new(adapter, targets()?.soft_sft()?.compatible(compat)),
+            Method::Ia2 | Method::SftThenIa2 => Training::new(adapter, targets()?.ia2()?.compatible(compat)),
+            Method::Ia2PlusSft => {
+                let ia2 = targets()?.ia2()?.compatible(compat);
+                Training::new(adapter, Ia2Sft::new(&ia2, training.beta.unwrap_or_default())?)
+            }
+            Method::ZeroShot | Method::Icl => return Err(Error::internal(format!("{} does not train", run.method.name()))),
+        };
+        let begun = match &start {
+            Some(adapter) => begun.start_from(adapter)?,
+            None => begun,
+        };
+        let begun = begun.seed(run.run).learning_rate(training.learning_rate).epochs(training.epochs).patience(training.patience);
+        let trained = begun.compat(compat).run(self.model, &self.split)?;
+        Ok(Ok((trained, began.elapsed().as_secs_f64())))
+    }
+
+    fn evaluate(&self, model: &Model, method: Method, test: &Test, shown: &Once<Shown>) -> Result<Evaluated> {
+        let shown = shown.get(|| self.show(test))?;
+        let icl = method == Method::Icl;
+        let frame = if icl { evaluate(model, &shown.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
+        let own = if icl { None } else { Some(capture(model, &shown.taught, SELF_ATTENTION)?) };
+        let asim = shown.inside.asim(own.as_ref().unwrap_or(&shown.inside))?;
+        let asim = asim.column("layer")?.u32()?.iter().zip(asim.column("asim")?.f64()?.iter());
+        let asim = asim.map(|(layer, asim)| (layer, asim.unwrap_or(f64::NAN))).collect();
+        // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
+        let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
+        let metrics = METRICS.iter().filter_map(value).collect();
+        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed: None })
+    }
+
+    fn targets(&self) -> Result<Targets> {
+        let collect = Targets::of(self.model, &self.split);
+        let soft = self.experiment.methods.contains(&Method::Soft);
+        if soft { collect.distributions(self.experiment.distributions).collect() } else { collect.collect() }
+    }
+
+    fn show(&self, test: &Test) -> Result<Shown> {
+        let prompts = test.queries.with_demonstrations(&self.split.train, self.split.run)?;
+        let (responses, inside) = Capture::at(SELF_ATTENTION).while_responding(self.model, &prompts.take(test.compared))?;
+        Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
+    }
+}
+
+/// A failure that is a run's own (NaN, a prompt over the context) as its message; others end the experiment.
+fn excused<T>(error: Error) -> Result<Result<T, String>> {
+    if error.is_numeric() || error.is_input() { Ok(Err(error.to_string())) } else { Err(error) }
+}
+
+/// A value that is made once; if that fails, it has failed for all who need it.
+struct Once<T>(OnceCell<Result<T, String>>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(OnceCell::new())
+    }
+}
+
+impl<T> Once<T> {
+    fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+        if self.0.get().is_none() {
+            let _ = self.0.set(make().map(Ok).or_else(excused)?);
+        }
+        match self.0.get() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(message)) => Err(Error::input(message.clone())),
+            None => Err(Error::internal("a value that was made once got lost")),
+        }
+    }
+}
+
+/// The loss part at the best dev check.
+fn dev_part(history: &DataFrame, column: &str) -> Result<Option<f64>> {
+    let best = history.column("best")?.bool()?.iter().zip(history.column(column)?.f64()?.iter()).filter(|(best, _)| *best == Some(true));
+    Ok(best.last().and_then(|(_, loss)| loss))
+}
+
+/// The model's folder, without those above it.
+pub(super) fn name(model: &Model) -> String {
+    let folder = model.folder();
+    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,254 @@
+//! Experiments: grids of runs (model, task, N, run, method, adapter, learning rate, beta) whose results are one frame.
+//!
+//! ```
+//! use ia2::experiment::{Experiment, Method};
+//! use ia2::prelude::*;
+//!
+//! # fn main() -> Result<()> {
+//! let model = Model::open("tiny-icl")?;
+//! let study = Experiment::new(&model)
+//!     .tasks(&["sentiment"])
+//!     .tested_on("sentiment", &[]) // and on no other task
+//!     .test_at_most(20)
+//!     .sizes(&[4])
+//!     .runs(2)
+//!     .methods(&[Method::Icl, Method::Sft])
+//!     .learning_rates(&[3e-3])
+//!     .epochs(2)
+//!     .run()?;
+//! println!("{}", study.summary()?);
+//! # assert_eq!(study.frame()?.height(), 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is done once
+//! The model is opened by the caller. For each task, N and run there is one split, one collection of targets for all methods, rates and betas,
+//! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, beside its adapter in PEFT's files,
+//! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model's files as a training's manifest names them, the rows of
+//! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there is not done again, so
+//! an experiment that was killed, or is asked for more, does what is missing.
+//!
+//! # What is compared
+//! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
+//! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
+//! does. Only chosen rows enter [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
+//!
+//! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
+//! without demonstrations, both at the responses given under ICL.
+
+mod cell;
+mod choose;
+mod grid;
+mod method;
+mod overlap;
+mod paper;
+mod plan;
+mod record;
+mod study;
+mod summary;
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+pub use choose::Choice;
+pub use method::Method;
+pub use plan::Plan;
+pub use study::Study;
+
+use crate::activations::Keep;
+use crate::adapter::{AdapterConfig, Lora};
+use crate::compat::Compat;
+use crate::dataset::Task;
+use crate::model::Model;
+
+/// A grid of runs: a builder.
+///
+/// | setting | default |
+/// |---|---|
+/// | [`tasks`](Self::tasks), [`task`](Self::task) | none: say which |
+/// | [`tested_on`](Self::tested_on) | the task itself, and the tasks its card names for out of distribution |
+/// | [`sizes`](Self::sizes) | 2, 4, 8, 16 |
+/// | [`runs`](Self::runs) | 5 |
+/// | [`methods`](Self::methods) | ICL, SFT, IA2, IA2 -> SFT |
+/// | [`adapters`](Self::adapters) | LoRA of rank 8 on q, k, o |
+/// | [`learning_rates`](Self::learning_rates) | 1e-4, 3e-4, 1e-3 (the paper's) |
+/// | [`betas`](Self::betas) | 0.1, 0.5, 0.9 |
+/// | [`epochs`](Self::epochs), [`patience`](Self::patience) | 50, 5 |
+/// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
+/// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
+/// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
+#[derive(Debug)]
+pub struct Experiment {
+    models: Vec<Model>,
+    tasks: Vec<Wanted>,
+    tested_on: Vec<(String, Vec<String>)>,
+    sizes: Vec<usize>,
+    runs: u64,
+    methods: Vec<Method>,
+    adapters: Vec<AdapterConfig>,
+    learning_rates: Vec<f64>,
+    betas: Vec<f64>,
+    epochs: u64,
+    patience: u64,
+    test_at_most: usize,
+    compared_at_most: usize,
+    distributions: Keep,
+    compat: Compat,
+    choice: Choice,
+    retry_failed: bool,
+    folder: Option<PathBuf>,
+    /// Made by the first run without a folder, so that a second one goes on from it.
+    temporary: std::cell::OnceCell<Rc<tempfile::TempDir>>,
+}
+
+/// A task by name, opened when it is needed, or one that is open.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Named(String),
+    Open(Box<Task>),
+}
+
+impl Experiment {
+    /// With this model, and the defaults of the table above.
+    pub fn new(model: &Model) -> Self {
+        Self {
+            models: vec![model.clone()],
+            tasks: Vec::new(),
+            tested_on: Vec::new(),
+            sizes: vec![2, 4, 8, 16],
+            runs: 5,
+            methods: vec![Method::Icl, Method::Sft, Method::Ia2, Method::Ia2ThenSft],
+            adapters: vec![Lora::rank(8).into()],
+            learning_rates: vec![1e-4, 3e-4, 1e-3],
+            betas: vec![0.1, 0.5, 0.9],
+            epochs: 50,
+            patience: 5,
+            test_at_most: 500,
+            compared_at_most: 100,
+            distributions: Keep::All,
+            compat: Compat::Corrected,
+            choice: Choice::DevLoss,
+            retry_failed: false,
+            folder: None,
+            temporary: std::cell::OnceCell::new(),
+        }
+    }
+
+    /// With one more model; all else is done with each.
+    pub fn and_model(mut self, model: &Model) -> Self {
+        self.models.push(model.clone());
+        self
+    }
+
+    /// Learns these tasks ([`Task::open`]).
+    pub fn tasks(mut self, names: &[&str]) -> Self {
+        self.tasks.extend(names.iter().map(|name| Wanted::Named((*name).into())));
+        self
+    }
+
+    /// Learns a task of one's own.
+    pub fn task(mut self, task: &Task) -> Self {
+        self.tasks.push(Wanted::Open(Box::new(task.clone())));
+        self
+    }
+
+    /// Tests what learned `task` on these others, too, out of distribution; in place of those that its card names.
+    pub fn tested_on(mut self, task: &str, others: &[&str]) -> Self {
+        self.tested_on.retain(|(name, _)| name != task);
+        self.tested_on.push((task.into(), others.iter().map(|name| (*name).into()).collect()));
+        self
+    }
+
+    /// Numbers of training examples.
+    pub fn sizes(mut self, sizes: &[usize]) -> Self {
+        self.sizes = sizes.to_vec();
+        self
+    }
+
+    /// So many runs, seeded 0, 1, ...: each draws its own train, dev and test sets.
+    pub fn runs(mut self, runs: u64) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    /// What is compared. A method that another goes on from (IA2 for IA2 -> SFT) is run, and in the frame, whether named or not.
+    pub fn methods(mut self, methods: &[Method]) -> Self {
+        self.methods = methods.to_vec();
+        self
+    }
+
+    /// What is trained; each is an experiment of its own with its own chosen rates.
+    pub fn adapters(mut self, adapters: &[AdapterConfig]) -> Self {
+        self.adapters = adapters.to_vec();
+        self
+    }
+
+    /// Every method is trained at each.
+    pub fn learning_rates(mut self, rates: &[f64]) -> Self {
+        self.learning_rates = rates.to_vec();
+        self
+    }
+
+    /// Weights of cross-entropy in IA2 + SFT; each is trained at each learning rate.
+    pub fn betas(mut self, betas: &[f64]) -> Self {
+        self.betas = betas.to_vec();
+        self
+    }
+
+    /// At most this often over the training examples, in each phase.
+    pub fn epochs(mut self, epochs: u64) -> Self {
+        self.epochs = epochs;
+        self
+    }
+
+    /// Checks of the dev loss without improvement after which a phase ends.
+    pub fn patience(mut self, checks: u64) -> Self {
+        self.patience = checks;
+        self
+    }
+
+    /// At most so many test queries of each task.
+    pub fn test_at_most(mut self, count: usize) -> Self {
+        self.test_at_most = count;
+        self
+    }
+
+    /// At most so many of the test queries for asim.
+    pub fn compared_at_most(mut self, count: usize) -> Self {
+        self.compared_at_most = count;
+        self
+    }
+
+    /// What soft labels keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
+    pub fn distributions(mut self, keep: Keep) -> Self {
+        self.distributions = keep;
+        self
+    }
+
+    /// How the learning rate (and beta) of each method is chosen.
+    pub fn choice(mut self, choice: Choice) -> Self {
+        self.choice = choice;
+        self
+    }
+
+    /// [`Compat::Paper`] trains as [`Training::compat`](crate::train::Training::compat) says and chooses by [`Choice::TestAccuracy`], as the
+    /// authors' code does.
+    pub fn compat(mut self, compat: Compat) -> Self {
+        self.compat = compat;
+        self.choice = if compat == Compat::Paper { Choice::TestAccuracy } else { Choice::DevLoss };
+        self
+    }
+
+    /// Runs that failed are done again; without it their failure stands, as any other result.
+    pub fn retry_failed(mut self) -> Self {
+        self.retry_failed = true;
+        self
+    }
+
+    /// Keeps results and adapters here, and takes from here what is done already.
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().to_path_buf());
+        self
+    }
+}

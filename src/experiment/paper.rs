@@ -1,0 +1,111 @@
+//! The paper's grid, and its figures beside ours.
+
+use polars::prelude::*;
+
+use super::study::Row;
+use super::{Experiment, Method, Study};
+use crate::dataset::Benchmark;
+use crate::error::Result;
+use crate::model::Model;
+
+/// The benchmarks that the paper trains on; the others are tested on only.
+const TRAINED: [&str; 8] = ["SST2", "FinS", "STF", "AGN", "SciQr", "GSM8K", "HMathA", "SciQ"];
+
+/// Where the figures below stand.
+const SOURCE: &str = "arXiv:2509.22621, Qwen3-4B-Base, N = 4";
+
+/// Source, tested on, and accuracy in percent with ECE (none for answers of many tokens) of ICL, SFT only, IA2 only, IA2 -> SFT.
+const HEADLINE: [(&str, &str, [(f64, Option<f64>); 4]); 10] = [
+    ("SST2", "SST2", [(85.4, Some(0.13)), (65.2, Some(0.22)), (82.7, Some(0.28)), (90.4, Some(0.06))]),
+    ("SST2", "FinS", [(41.9, Some(0.19)), (68.4, Some(0.30)), (71.3, Some(0.21)), (82.4, Some(0.11))]),
+    ("FinS", "FinS", [(63.6, Some(0.12)), (67.4, Some(0.31)), (63.1, Some(0.24)), (78.7, Some(0.16))]),
+    ("SciQr", "SciQr", [(87.7, Some(0.07)), (88.3, Some(0.07)), (90.4, Some(0.09)), (91.7, Some(0.05))]),
+    ("SciQr", "QASCr", [(56.5, Some(0.08)), (76.5, Some(0.09)), (71.2, Some(0.12)), (79.4, Some(0.09))]),
+    ("STF", "STF", [(66.0, Some(0.07)), (52.4, Some(0.29)), (62.2, Some(0.16)), (62.4, Some(0.29))]),
+    ("AGN", "AGN", [(30.0, Some(0.13)), (27.9, Some(0.52)), (24.0, Some(0.11)), (31.8, Some(0.35))]),
+    ("GSM8K", "GSM8K", [(76.4, None), (70.9, None), (77.4, None), (73.6, None)]),
+    ("HMathA", "HMathA", [(60.4, None), (50.4, None), (47.8, None), (55.3, None)]),
+    ("SciQ", "SciQ", [(37.5, None), (35.0, None), (6.9, None), (40.8, None)]),
+];
+const METHODS: [Method; 4] = [Method::Icl, Method::Sft, Method::Ia2, Method::Ia2ThenSft];
+const N: usize = 4;
+
+impl Experiment {
+    /// The paper's grid for any model: every benchmark it trains on whose files are installed, tested on those of its out-of-distribution
+    /// sets that are; N of 2, 4, 8, ... 128; 5 runs; LoRA of rank 8 on q, k, o; learning rates 1e-4, 3e-4, 1e-3; all methods but SFT on ICL and
+    /// SFT -> IA2; beta of 0.001, 0.01, 0.05, 0.5 for models of the Llama family and 0.1, 0.5, 0.7, 0.9 for others.
+    ///
+    /// [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
+    /// [`Study::beside_paper`] sets the results beside the paper's.
+    pub fn paper(model: &Model) -> Self {
+        let llama = model.config().family.model_type() == "llama";
+        let mut experiment = Self::new(model)
+            .sizes(&[2, 4, 8, 16, 32, 64, 128])
+            .methods(&[Method::ZeroShot, Method::Icl, Method::Sft, Method::Soft, Method::Ia2, Method::Ia2ThenSft, Method::Ia2PlusSft])
+            .betas(if llama { &[0.001, 0.01, 0.05, 0.5] } else { &[0.1, 0.5, 0.7, 0.9] });
+        let all = Benchmark::all();
+        let installed = |name: &str| all.iter().find(|benchmark| benchmark.name() == name && benchmark.is_installed());
+        for benchmark in TRAINED.iter().filter_map(|name| installed(name)) {
+            let card = benchmark.card();
+            let others: Vec<&str> = card.ood.iter().map(String::as_str).filter(|name| installed(name).is_some()).collect();
+            experiment = experiment.tasks(&[benchmark.name()]).tested_on(benchmark.name(), &others);
+        }
+        experiment
+    }
+}
+
+impl Study {
+    /// The paper's headline table with ours beside it, where there is any: `task`, `evaluated_on`, `n`, `method`, `paper_accuracy` (fraction),
+    /// `paper_ece` (null for answers of many tokens), `model`, `runs`, `accuracy`, `accuracy_std`, `ece_paper_15` (cut as the authors' code
+    /// cuts it), `ece_equal_width_15` and `source` (of the paper's figures: one model, N = 4).
+    ///
+    /// One row per figure of the paper and model of this study; a single one with nulls where this study has no such runs.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn beside_paper(&self) -> Result<DataFrame> {
+        let chosen = self.chosen()?;
+        let mut models: Vec<&str> = chosen.iter().map(|row| row.entry.record.model.as_str()).collect();
+        models.dedup();
+        models.sort_unstable();
+        models.dedup();
+        let mut lines = Vec::new();
+        for (task, on, figures) in HEADLINE {
+            for (method, (accuracy, ece)) in METHODS.into_iter().zip(figures) {
+                let same =
+                    |row: &&Row<'_>| row.run().task == task && row.evaluated_on() == on && row.run().n == N && row.run().method == method;
+                let mut ours: Vec<(Option<&str>, Vec<Row<'_>>)> = models
+                    .iter()
+                    .map(|model| {
+                        (Some(*model), chosen.iter().filter(same).filter(|row| row.entry.record.model == *model).copied().collect())
+                    })
+                    .collect::<Vec<(_, Vec<Row<'_>>)>>();
+                ours.retain(|(_, rows)| !rows.is_empty());
+                if ours.is_empty() {
+                    ours.push((None, Vec::new()));
+                }
+                lines.extend(ours.into_iter().map(|(model, rows)| (task, on, method, accuracy / 100.0, ece, model, rows)));
+            }
+        }
+        let mean = |name: &str| lines.iter().map(|line| spread(&line.6, name).0).collect::<Vec<_>>();
+        Ok(df!(
+            "task" => lines.iter().map(|line| line.0).collect::<Vec<_>>(),
+            "evaluated_on" => lines.iter().map(|line| line.1).collect::<Vec<_>>(),
+            "n" => vec![N as u32; lines.len()],
+            "method" => lines.iter().map(|line| line.2.name()).collect::<Vec<_>>(),
+            "paper_accuracy" => lines.iter().map(|line| line.3).collect::<Vec<_>>(),
+            "paper_ece" => lines.iter().map(|line| line.4).collect::<Vec<_>>(),
+            "model" => lines.iter().map(|line| line.5).collect::<Vec<_>>(),
+            "runs" => lines.iter().map(|line| line.6.len() as u32).collect::<Vec<_>>(),
+            "accuracy" => mean("accuracy"),
+            "accuracy_std" => lines.iter().map(|line| spread(&line.6, "accuracy").1).collect::<Vec<_>>(),
+            "ece_paper_15" => mean("ece_paper_15"),
+            "ece_equal_width_15" => mean("ece_equal_width_15"),
+            "source" => vec![SOURCE; lines.len()],
+        )?)
+    }
+}
+
+fn spread(rows: &[Row<'_>], name: &str) -> (Option<f64>, Option<f64>) {
+    super::summary::spread(&rows.iter().filter_map(|row| row.number(name)).collect::<Vec<_>>())
+}

@@ -1,0 +1,216 @@
+//! What an experiment will take, before it is run.
+
+use std::time::Instant;
+
+use polars::prelude::*;
+
+use super::cell::Cell;
+use super::{Experiment, Method};
+use crate::adapter::Adapter;
+use crate::display::{Bundle, Show, headed};
+use crate::error::Result;
+use crate::evaluate::evaluate;
+use crate::libtorch::door;
+use crate::objective::Sft;
+use crate::train::Training;
+
+/// Steps that are timed.
+const STEPS: u64 = 8;
+/// Queries that are timed.
+const QUERIES: usize = 16;
+/// Examples of a step, and steps between two looks at the dev loss: the defaults of [`Training`].
+const BATCH: usize = 4;
+const CHECK_EVERY: f64 = 2.0;
+/// A forward takes about a third of what a forward with its backward takes.
+const FORWARD: f64 = 1.0 / 3.0;
+/// A record, and an adapter's manifest and history.
+const RECORD_BYTES: u64 = 4 << 10;
+const HISTORY_BYTES: u64 = 24 << 10;
+
+/// What an experiment will take: a dry run.
+///
+/// Times are extrapolated from 8 steps of SFT and 16 queries, timed on this machine for each model and task just now, and are upper bounds
+/// in one respect: every training is counted with all its epochs, while most stop early. Evaluation under ICL counts the demonstrations once.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    rows: Vec<Line>,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    model: String,
+    task: String,
+    n: usize,
+    runs: usize,
+    done: usize,
+    trainings: usize,
+    training_seconds: f64,
+    other_seconds: f64,
+    bytes: u64,
+}
+
+/// Seconds of one model on one task.
+#[derive(Clone, Copy)]
+struct Timed {
+    /// One example, forward and backward.
+    example: f64,
+    /// One query.
+    query: f64,
+}
+
+impl Experiment {
+    /// Predicts runs, hours and disk of what is not done yet, from a short timed sample.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn plan(&self) -> Result<Plan> {
+        door("planning an experiment", || {
+            let folder = self.folder.as_deref();
+            let mut rows: Vec<Line> = Vec::new();
+            let mut timed: Vec<(String, String, Timed)> = Vec::new();
+            for cell in self.cells()? {
+                let (model, task) = (cell.model.folder().display().to_string(), cell.split.task.clone());
+                let known = timed.iter().find(|(of, on, _)| (of, on) == (&model, &task)).map(|(.., timed)| *timed);
+                let time = match known {
+                    Some(time) => time,
+                    None => self.time(&cell)?,
+                };
+                if known.is_none() {
+                    timed.push((model.clone(), task.clone(), time));
+                }
+                let line = self.line(&cell, folder, time)?;
+                match rows.iter_mut().find(|row| row.model == line.model && row.task == line.task && row.n == line.n) {
+                    Some(row) => row.add(&line),
+                    None => rows.push(line),
+                }
+            }
+            Ok(Plan { rows })
+        })
+    }
+
+    fn time(&self, cell: &Cell<'_>) -> Result<Timed> {
+        let training = |steps| {
+            let training = Training::new(self.adapters[0].clone(), Sft::gold()).epochs(STEPS).patience(STEPS);
+            training.at_most_steps(steps).run(cell.model, &cell.split)
+        };
+        // The first step of a process pays for what later ones find warm.
+        training(1)?;
+        let began = Instant::now();
+        let steps = training(STEPS)?.steps().max(1);
+        let seconds = began.elapsed().as_secs_f64() / steps as f64;
+        let queries = cell.split.test.take(QUERIES);
+        let began = Instant::now();
+        evaluate(cell.model, &queries.zero_shot()?)?;
+        let query = began.elapsed().as_secs_f64() / queries.len() as f64;
+        Ok(Timed { example: seconds / examples_of_step(cell.split.train.len(), cell.split.dev.len()), query })
+    }
+
+    fn line(&self, cell: &Cell<'_>, folder: Option<&std::path::Path>, time: Timed) -> Result<Line> {
+        let (n, dev) = (cell.split.train.len(), cell.split.dev.len());
+        let mut missing = Vec::new();
+        for run in &cell.runs {
+            let done = match folder {
+                Some(folder) => cell.is_done(folder, run)?,
+                None => false,
+            };
+            if !done {
+                missing.push(run);
+            }
+        }
+        let steps = self.epochs as f64 * n.div_ceil(BATCH) as f64;
+        let training = steps * examples_of_step(n, dev) * time.example;
+        let trainings: Vec<_> = missing.iter().filter_map(|run| run.training.as_ref()).collect();
+        let asked: usize = cell.tests.iter().map(|test| test.len()).sum();
+        let compared: usize = cell.tests.iter().map(|test| test.compared()).sum();
+        // Each run is asked everything, and compared at the answers of the first queries.
+        let mut other = missing.len() as f64 * (asked + compared) as f64 * time.query;
+        if missing.iter().any(|run| run.method == Method::Icl) {
+            other += n as f64 * time.query;
+        }
+        if missing.iter().any(|run| run.method.needs_targets()) {
+            // Each of n + dev prompts has n - 1 demonstrations and a query.
+            other += ((n + dev) * n) as f64 * time.query;
+        }
+        let mut bytes = missing.len() as u64 * RECORD_BYTES;
+        for config in &self.adapters {
+            let own = trainings.iter().filter(|training| training.adapter == *config).count() as u64;
+            bytes += own * (Adapter::new(cell.model, config.clone(), 0)?.count() as u64 * 4 + HISTORY_BYTES);
+        }
+        Ok(Line {
+            model: super::cell::name(cell.model),
+            task: cell.split.task.clone(),
+            n,
+            runs: cell.runs.len(),
+            done: cell.runs.len() - missing.len(),
+            trainings: trainings.len(),
+            training_seconds: trainings.len() as f64 * training,
+            other_seconds: other,
+            bytes,
+        })
+    }
+}
+
+/// What one step costs in examples trained: its own, and its share of the next look at the dev set.
+fn examples_of_step(n: usize, dev: usize) -> f64 {
+    n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY
+}
+
+impl Line {
+    fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.done += other.done;
+        self.trainings += other.trainings;
+        self.training_seconds += other.training_seconds;
+        self.other_seconds += other.other_seconds;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Plan {
+    /// Runs that are not done yet.
+    pub fn missing(&self) -> usize {
+        self.rows.iter().map(|row| row.runs - row.done).sum()
+    }
+
+    /// Hours at most, if no training stopped early.
+    pub fn hours(&self) -> f64 {
+        self.rows.iter().map(|row| row.training_seconds + row.other_seconds).sum::<f64>() / 3600.0
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.rows.iter().map(|row| row.bytes).sum()
+    }
+
+    /// One row per model, task and N: `model`, `task`, `n`, `runs`, `done`, `trainings` (to do), `training_hours` (at most: all epochs),
+    /// `other_hours` (targets, evaluations, asim), `megabytes`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let counts = |value: fn(&Line) -> usize| self.rows.iter().map(|row| value(row) as u32).collect::<Vec<_>>();
+        let numbers = |value: fn(&Line) -> f64| self.rows.iter().map(value).collect::<Vec<_>>();
+        Ok(df!(
+            "model" => self.rows.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(),
+            "task" => self.rows.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(),
+            "n" => counts(|row| row.n),
+            "runs" => counts(|row| row.runs),
+            "done" => counts(|row| row.done),
+            "trainings" => counts(|row| row.trainings),
+            "training_hours" => numbers(|row| row.training_seconds / 3600.0),
+            "other_hours" => numbers(|row| row.other_seconds / 3600.0),
+            "megabytes" => numbers(|row| row.bytes as f64 / 1e6),
+        )?)
+    }
+}
+
+impl Show for Plan {
+    fn bundle(&self) -> Bundle {
+        let (missing, hours, megabytes) = (self.missing(), self.hours(), self.bytes() as f64 / 1e6);
+        let heading = format!(
+            "Plan: {missing} runs to do, at most {hours:.2} hours (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
+             no training counted as stopping early), {megabytes:.1} MB"
+        );
+        headed(&heading, self.frame())
+    }
+}

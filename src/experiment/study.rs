@@ -1,0 +1,218 @@
+//! The results of an experiment, and the frame of them.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use polars::prelude::*;
+
+use super::Choice;
+use super::choose::{Chosen, choose};
+use super::record::{Evaluated, Record, Run};
+use crate::display::{Bundle, Show, headed};
+use crate::error::Result;
+use crate::metric::METRICS;
+use crate::model::Model;
+
+/// The results of an [`Experiment`](super::Experiment).
+#[derive(Debug)]
+pub struct Study {
+    home: Home,
+    entries: Vec<Entry>,
+    choice: Choice,
+}
+
+/// Where results and adapters lie.
+#[derive(Clone, Debug)]
+pub(super) enum Home {
+    Kept(PathBuf),
+    Temporary(Rc<tempfile::TempDir>),
+}
+
+/// A run that has ended, and what it was asked.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub record: Record,
+    /// Task and digest of each test; the task's own first.
+    pub tests: Vec<(String, String)>,
+    pub model: Model,
+}
+
+impl Entry {
+    pub fn evaluated(&self, test: usize) -> Option<&Evaluated> {
+        self.tests.get(test).and_then(|(_, digest)| self.record.evaluated.get(digest))
+    }
+}
+
+/// A run on one of its tests.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub entry: &'a Entry,
+    pub test: usize,
+    pub chosen: Chosen,
+}
+
+impl<'a> Row<'a> {
+    pub fn run(&self) -> &'a Run {
+        &self.entry.record.run
+    }
+
+    pub fn evaluated_on(&self) -> &'a str {
+        &self.entry.tests[self.test].0
+    }
+
+    pub fn evaluated(&self) -> Option<&'a Evaluated> {
+        self.entry.evaluated(self.test)
+    }
+
+    pub fn ood(&self) -> bool {
+        self.test > 0
+    }
+
+    pub fn adapter(&self) -> Option<String> {
+        self.run().training.as_ref().map(|training| training.adapter.name())
+    }
+
+    /// Why there are no numbers.
+    pub fn failed(&self) -> Option<&'a str> {
+        self.entry.record.failed.as_deref().or_else(|| self.evaluated()?.failed.as_deref())
+    }
+
+    /// Mean over layers.
+    pub fn asim(&self) -> Option<f64> {
+        let layers = &self.evaluated()?.asim;
+        (!layers.is_empty()).then(|| layers.iter().map(|(_, asim)| asim).sum::<f64>() / layers.len() as f64)
+    }
+
+    /// A number of the row by its column's name.
+    pub fn number(&self, column: &str) -> Option<f64> {
+        let trained = self.entry.record.trained.as_ref();
+        match column {
+            "asim" => self.asim(),
+            "dev_loss" => trained?.dev_loss,
+            "dev_cross_entropy" => trained?.dev_cross_entropy,
+            "seconds" => trained.map(|trained| trained.seconds),
+            metric => self.evaluated()?.metrics.get(metric).copied(),
+        }
+    }
+}
+
+impl Study {
+    pub(super) fn new(home: Home, entries: Vec<Entry>, choice: Choice) -> Self {
+        Self { home, entries, choice }
+    }
+
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(super) fn rows(&self) -> Result<Vec<Row<'_>>> {
+        let chosen = choose(&self.entries, self.choice)?;
+        let rows =
+            |(entry, chosen): (_, Vec<Chosen>)| chosen.into_iter().enumerate().map(move |(test, chosen)| Row { entry, test, chosen });
+        Ok(self.entries.iter().zip(chosen).flat_map(rows).collect())
+    }
+
+    /// Rows that stand for their method.
+    pub(super) fn chosen(&self) -> Result<Vec<Row<'_>>> {
+        Ok(self.rows()?.into_iter().filter(|row| row.chosen.is).collect())
+    }
+
+    /// One row per run and task it was tested on:
+    ///
+    /// | column | |
+    /// |---|---|
+    /// | `key` | the run's digest: its file's name |
+    /// | `model`, `task`, `n`, `run`, `method` | what was learned, from how many examples, how |
+    /// | `evaluated_on`, `ood` | what it was tested on, and whether that is another task |
+    /// | `adapter`, `learning_rate`, `beta` | null where there is none |
+    /// | `dev_loss`, `dev_cross_entropy` | the least dev loss; of IA2 + SFT, its cross-entropy part at that check |
+    /// | `steps`, `seconds` | of this phase's training |
+    /// | `examples` | test queries |
+    /// | `accuracy` and other [metrics](crate::metric::METRICS) | by their names; null where one is not defined |
+    /// | `asim` | likeness to the model under ICL on up to 100 of the queries, mean over layers |
+    /// | `chosen`, `chosen_by` | whether it stands for its method, and what decided |
+    /// | `failed` | why there are no numbers; null for runs that did not fail |
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let rows = self.rows()?;
+        let numbers = |name: &str| rows.iter().map(|row| row.number(name)).collect::<Vec<_>>();
+        let training = |value: fn(&super::record::TrainingId) -> Option<f64>| {
+            rows.iter().map(|row| row.run().training.as_ref().and_then(value)).collect::<Vec<_>>()
+        };
+        let mut frame = self.names(&rows)?;
+        frame.insert_column(0, Column::new("key".into(), rows.iter().map(|row| row.entry.key.as_str()).collect::<Vec<_>>()))?;
+        let steps = rows.iter().map(|row| row.entry.record.trained.as_ref().map(|trained| trained.steps)).collect::<Vec<_>>();
+        let examples = rows.iter().map(|row| row.evaluated().map(|evaluated| evaluated.examples as u32)).collect::<Vec<_>>();
+        let mut columns = vec![
+            Column::new("learning_rate".into(), training(|training| Some(training.learning_rate))),
+            Column::new("beta".into(), training(|training| training.beta)),
+            Column::new("dev_loss".into(), numbers("dev_loss")),
+            Column::new("dev_cross_entropy".into(), numbers("dev_cross_entropy")),
+            Column::new("steps".into(), steps),
+            Column::new("seconds".into(), numbers("seconds")),
+            Column::new("examples".into(), examples),
+        ];
+        columns.extend(metrics(&rows).into_iter().map(|name| Column::new(name.into(), numbers(name))));
+        columns.extend([
+            Column::new("asim".into(), numbers("asim")),
+            Column::new("chosen".into(), rows.iter().map(|row| row.chosen.is).collect::<Vec<_>>()),
+            Column::new("chosen_by".into(), rows.iter().map(|row| row.chosen.by).collect::<Vec<_>>()),
+            Column::new("failed".into(), rows.iter().map(Row::failed).collect::<Vec<_>>()),
+        ]);
+        Ok(frame.hstack(&columns)?)
+    }
+
+    /// What names a row: `model`, `task`, `evaluated_on`, `ood`, `n`, `run`, `method`, `adapter`.
+    pub(super) fn names(&self, rows: &[Row<'_>]) -> Result<DataFrame> {
+        Ok(df!(
+            "model" => rows.iter().map(|row| row.entry.record.model.as_str()).collect::<Vec<_>>(),
+            "task" => rows.iter().map(|row| row.run().task.as_str()).collect::<Vec<_>>(),
+            "evaluated_on" => rows.iter().map(Row::evaluated_on).collect::<Vec<_>>(),
+            "ood" => rows.iter().map(Row::ood).collect::<Vec<_>>(),
+            "n" => rows.iter().map(|row| row.run().n as u32).collect::<Vec<_>>(),
+            "run" => rows.iter().map(|row| row.run().run as u32).collect::<Vec<_>>(),
+            "method" => rows.iter().map(|row| row.run().method.name()).collect::<Vec<_>>(),
+            "adapter" => rows.iter().map(Row::adapter).collect::<Vec<_>>(),
+        )?)
+    }
+
+    /// asim with ICL of the chosen runs, layer by layer: `model`, `task`, `evaluated_on`, `ood`, `n`, `run`, `method`, `adapter`, `layer`, `asim`.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn asim(&self) -> Result<DataFrame> {
+        let (mut rows, mut layers, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for row in self.chosen()? {
+            for (layer, asim) in row.evaluated().map(|evaluated| evaluated.asim.as_slice()).unwrap_or_default() {
+                rows.push(row);
+                layers.push(*layer);
+                values.push(*asim);
+            }
+        }
+        Ok(self.names(&rows)?.hstack(&[Column::new("layer".into(), layers), Column::new("asim".into(), values)])?)
+    }
+
+    fn heading(&self) -> Result<String> {
+        let failed = self.rows()?.iter().filter(|row| row.failed().is_some()).count();
+        let failed = if failed > 0 { format!(", {failed} rows failed (column `failed` of `.frame()`)") } else { String::new() };
+        Ok(format!("Study({} runs{failed}); means over runs:", self.entries.len()))
+    }
+}
+
+/// The metrics that any row has, in the order of the registry.
+pub(super) fn metrics(rows: &[Row<'_>]) -> Vec<&'static str> {
+    let there = |name: &&str| rows.iter().any(|row| row.evaluated().is_some_and(|evaluated| evaluated.metrics.contains_key(*name)));
+    METRICS.iter().map(|metric| metric.name).filter(there).collect()
+}
+
+impl Show for Study {
+    fn bundle(&self) -> Bundle {
+        match self.heading() {
+            Ok(heading) => headed(&heading, self.summary()),
+            Err(error) => Bundle::text(error.to_string()),
+        }
+    }
+}

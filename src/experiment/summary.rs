@@ -1,0 +1,142 @@
+//! Runs together: means and tests.
+
+use std::collections::HashSet;
+
+use polars::prelude::*;
+
+use super::study::{Row, metrics};
+use super::{Method, Study};
+use crate::error::{Error, Result};
+use crate::statistics;
+
+/// What is compared unless said otherwise: SFT with all that starts from the model under ICL, and IA2 with what follows it.
+const PAIRS: [(Method, Method); 6] = [
+    (Method::Sft, Method::Ia2ThenSft),
+    (Method::Sft, Method::Ia2),
+    (Method::Sft, Method::Ia2PlusSft),
+    (Method::Sft, Method::Soft),
+    (Method::Sft, Method::SftOnIcl),
+    (Method::Ia2, Method::Ia2ThenSft),
+];
+const LEVEL: f64 = 0.95;
+
+impl Study {
+    /// Means and standard deviations (n - 1 below) over the runs of the chosen rows: `model`, `task`, `evaluated_on`, `ood`, `n`, `method`,
+    /// `adapter`, `runs` (those with numbers), `failed` (those without), and `accuracy`, `accuracy_std` and so on for each metric, `asim`,
+    /// `dev_loss` and `seconds`. A mean is of the runs that have the number, null where none has; a standard deviation of one run is null.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn summary(&self) -> Result<DataFrame> {
+        let rows = self.rows()?;
+        let mut groups: Vec<Vec<Row<'_>>> = Vec::new();
+        for row in &rows {
+            match groups.iter_mut().find(|group| alike(&group[0], row)) {
+                Some(group) => group.push(*row),
+                None => groups.push(vec![*row]),
+            }
+        }
+        let firsts: Vec<Row<'_>> = groups.iter().map(|group| group[0]).collect();
+        let runs = |group: &Vec<Row<'_>>, chosen: bool| {
+            group.iter().filter(|row| row.chosen.is || !chosen).map(|row| row.run().run).collect::<HashSet<_>>().len() as u32
+        };
+        let counted: Vec<u32> = groups.iter().map(|group| runs(group, true)).collect();
+        let failed: Vec<u32> = groups.iter().map(|group| runs(group, false) - runs(group, true)).collect();
+        let mut columns = vec![Column::new("runs".into(), counted), Column::new("failed".into(), failed)];
+        for name in metrics(&rows).into_iter().chain(["asim", "dev_loss", "seconds"]) {
+            let values =
+                |group: &Vec<Row<'_>>| group.iter().filter(|row| row.chosen.is).filter_map(|row| row.number(name)).collect::<Vec<f64>>();
+            let (mean, std): (Vec<_>, Vec<_>) = groups.iter().map(|group| spread(&values(group))).unzip();
+            columns.push(Column::new(name.into(), mean));
+            columns.push(Column::new(format!("{name}_std").into(), std));
+        }
+        Ok(self.names(&firsts)?.drop("run")?.hstack(&columns)?)
+    }
+
+    /// [`significance_of`](Self::significance_of) SFT against IA2 -> SFT, IA2, IA2 + SFT, soft labels and SFT on ICL, and of IA2 against
+    /// IA2 -> SFT, as far as they were run: of `accuracy` and, where there are labels, `ece_equal_width_15`.
+    ///
+    /// # Errors
+    /// As [`significance_of`](Self::significance_of).
+    pub fn significance(&self) -> Result<DataFrame> {
+        let rows = self.chosen()?;
+        let ran = |method: Method| rows.iter().any(|row| row.run().method == method);
+        let pairs: Vec<_> = PAIRS.into_iter().filter(|(first, second)| ran(*first) && ran(*second)).collect();
+        let there = metrics(&rows);
+        let values: Vec<&str> = ["accuracy", "ece_equal_width_15"].into_iter().filter(|value| there.contains(value)).collect();
+        self.significance_of(&pairs, &values)
+    }
+
+    /// Paired tests of methods over all models, tasks (in and out of distribution), N, runs and adapters, as the paper's: the columns of
+    /// [`statistics::compare`], corrected by Holm over all rows, and `unpaired`, the runs that only one of the two has a number for.
+    ///
+    /// For one task or one N, filter [`Study::frame`] to its chosen rows and give it to [`statistics::compare`].
+    ///
+    /// # Errors
+    /// No pairs or values; fewer than 2 runs that both methods have.
+    pub fn significance_of(&self, pairs: &[(Method, Method)], values: &[&str]) -> Result<DataFrame> {
+        let rows = self.chosen()?;
+        let mut whole: Option<DataFrame> = None;
+        for (first, second) in pairs {
+            for value in values {
+                let of = |method: Method| rows.iter().filter(move |row| row.run().method == method && row.number(value).is_some());
+                let pair = |row: &Row<'_>, method: Method| of(method).any(|other| same_run(row, other));
+                let both: Vec<Row<'_>> =
+                    of(*first).filter(|row| pair(row, *second)).chain(of(*second).filter(|row| pair(row, *first))).copied().collect();
+                let unpaired = (of(*first).count() + of(*second).count() - both.len()) as u32;
+                let numbers: Vec<f64> = both.iter().filter_map(|row| row.number(value)).collect();
+                let frame = self.names(&both)?.hstack(&[Column::new((*value).into(), numbers)])?;
+                let keys = ["model", "task", "evaluated_on", "n", "run", "adapter"];
+                let tested = statistics::compare(&frame, "method", &[(first.name(), second.name())], &keys, &[*value], LEVEL)
+                    .map_err(|error| error.context(format_args!("`{value}` of {} against {}", first.name(), second.name())))?;
+                let tested = tested.hstack(&[Column::new("unpaired".into(), vec![unpaired])])?;
+                whole = Some(match whole {
+                    None => tested,
+                    Some(above) => above.vstack(&tested)?,
+                });
+            }
+        }
+        let mut whole = whole
+            .ok_or_else(|| Error::input("there is nothing to compare: name at least one pair of methods that were run, and one value"))?;
+        for name in ["p_t", "p_wilcoxon"] {
+            let p: Vec<Option<f64>> = whole.column(name)?.f64()?.iter().collect();
+            let mut corrected = statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>())?.into_iter();
+            let corrected: Vec<Option<f64>> = p.iter().map(|p| p.and_then(|_| corrected.next())).collect();
+            whole.with_column(Column::new(format!("{name}_holm").into(), corrected))?;
+        }
+        Ok(whole)
+    }
+}
+
+/// Whether two rows differ in run, learning rate and beta at most.
+fn alike(a: &Row<'_>, b: &Row<'_>) -> bool {
+    let of = |row: &Row<'_>| (row.run().method, row.run().n, row.ood(), row.adapter());
+    let names = |row: &Row<'_>| (row.run().task.clone(), row.evaluated_on().to_string());
+    of(a) == of(b) && names(a) == names(b) && a.run().model == b.run().model
+}
+
+/// Whether two methods' rows are of the same run.
+fn same_run(a: &Row<'_>, b: &Row<'_>) -> bool {
+    let of = |row: &Row<'_>| (row.run().run, row.run().n, row.evaluated_on().to_string(), row.run().task.clone(), row.adapter());
+    of(a) == of(b) && a.run().model == b.run().model
+}
+
+/// Mean and standard deviation.
+pub(super) fn spread(values: &[f64]) -> (Option<f64>, Option<f64>) {
+    if values.is_empty() {
+        return (None, None);
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0);
+    (Some(mean), (values.len() > 1).then(|| variance.sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn spreads_by_hand() {
+        assert_eq!(super::spread(&[1.0, 3.0]), (Some(2.0), Some(2f64.sqrt())));
+        assert_eq!(super::spread(&[4.0]), (Some(4.0), None));
+        assert_eq!(super::spread(&[]), (None, None));
+    }
+}
