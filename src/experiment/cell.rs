@@ -193,14 +193,23 @@ impl<'e> Cell<'e> {
         let shown = shown.get(|| self.show(test))?;
         let icl = method == Method::Icl;
         let frame = if icl { evaluate(model, &shown.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
-        let own = if icl { None } else { Some(capture(model, &shown.taught, SELF_ATTENTION)?) };
-        let asim = shown.inside.asim(own.as_ref().unwrap_or(&shown.inside))?;
-        let asim = asim.column("layer")?.u32()?.iter().zip(asim.column("asim")?.f64()?.iter());
-        let asim = asim.map(|(layer, asim)| (layer, asim.unwrap_or(f64::NAN))).collect();
         // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
-        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed: None })
+        // Not defined where an activation is zero: accuracy is all the same.
+        let (asim, failed) = match self.asim(model, icl, shown).map(Ok).or_else(excused)? {
+            Ok(asim) => (asim, None),
+            Err(message) => (Vec::new(), Some(message)),
+        };
+        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed })
+    }
+
+    /// By layer.
+    fn asim(&self, model: &Model, icl: bool, shown: &Shown) -> Result<Vec<(Option<u32>, f64)>> {
+        let own = if icl { None } else { Some(capture(model, &shown.taught, SELF_ATTENTION)?) };
+        let frame = shown.inside.asim(own.as_ref().unwrap_or(&shown.inside))?;
+        let layers = frame.column("layer")?.u32()?.iter().zip(frame.column("asim")?.f64()?.iter());
+        layers.map(|(layer, asim)| Ok((layer, asim.ok_or_else(|| Error::internal("asim is null"))?))).collect()
     }
 
     fn targets(&self) -> Result<Targets> {

@@ -45,9 +45,9 @@ pub(super) fn choose(entries: &[Entry], choice: Choice) -> Result<Vec<Vec<Chosen
     Ok(chosen)
 }
 
-/// The less the better; none for what failed.
+/// The less the better; none for what has no such number.
 fn score(entry: &Entry, test: usize, choice: Choice) -> Option<f64> {
-    let evaluated = entry.evaluated(test).filter(|evaluated| evaluated.failed.is_none());
+    let evaluated = entry.evaluated(test);
     let run = &entry.record.run;
     if !run.method.is_trained() {
         return evaluated.map(|_| 0.0);

@@ -73,7 +73,7 @@ impl<'a> Row<'a> {
         self.run().training.as_ref().map(|training| training.adapter.name())
     }
 
-    /// Why there are no numbers.
+    /// Why numbers are missing.
     pub fn failed(&self) -> Option<&'a str> {
         self.entry.record.failed.as_deref().or_else(|| self.evaluated()?.failed.as_deref())
     }
@@ -132,7 +132,7 @@ impl Study {
     /// | `accuracy` and other [metrics](crate::metric::METRICS) | by their names; null where one is not defined |
     /// | `asim` | likeness to the model under ICL on up to 100 of the queries, mean over layers |
     /// | `chosen`, `chosen_by` | whether it stands for its method, and what decided |
-    /// | `failed` | why there are no numbers; null for runs that did not fail |
+    /// | `failed` | why numbers are missing; null for runs that did not fail |
     ///
     /// # Errors
     /// When polars cannot build the frame.

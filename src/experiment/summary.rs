@@ -22,7 +22,7 @@ const LEVEL: f64 = 0.95;
 
 impl Study {
     /// Means and standard deviations (n - 1 below) over the runs of the chosen rows: `model`, `task`, `evaluated_on`, `ood`, `n`, `method`,
-    /// `adapter`, `runs` (those with numbers), `failed` (those without), and `accuracy`, `accuracy_std` and so on for each metric, `asim`,
+    /// `adapter`, `runs` (those with an accuracy), `failed` (those without), and `accuracy`, `accuracy_std` and so on for each metric, `asim`,
     /// `dev_loss` and `seconds`. A mean is of the runs that have the number, null where none has; a standard deviation of one run is null.
     ///
     /// # Errors
@@ -37,8 +37,13 @@ impl Study {
             }
         }
         let firsts: Vec<Row<'_>> = groups.iter().map(|group| group[0]).collect();
-        let runs = |group: &Vec<Row<'_>>, chosen: bool| {
-            group.iter().filter(|row| row.chosen.is || !chosen).map(|row| row.run().run).collect::<HashSet<_>>().len() as u32
+        let runs = |group: &Vec<Row<'_>>, done: bool| {
+            group
+                .iter()
+                .filter(|row| !done || row.chosen.is && row.number("accuracy").is_some())
+                .map(|row| row.run().run)
+                .collect::<HashSet<_>>()
+                .len() as u32
         };
         let counted: Vec<u32> = groups.iter().map(|group| runs(group, true)).collect();
         let failed: Vec<u32> = groups.iter().map(|group| runs(group, false) - runs(group, true)).collect();
@@ -80,16 +85,22 @@ impl Study {
         for (first, second) in pairs {
             for value in values {
                 let of = |method: Method| rows.iter().filter(move |row| row.run().method == method && row.number(value).is_some());
-                let pair = |row: &Row<'_>, method: Method| of(method).any(|other| same_run(row, other));
-                let both: Vec<Row<'_>> =
-                    of(*first).filter(|row| pair(row, *second)).chain(of(*second).filter(|row| pair(row, *first))).copied().collect();
-                let unpaired = (of(*first).count() + of(*second).count() - both.len()) as u32;
-                let numbers: Vec<f64> = both.iter().filter_map(|row| row.number(value)).collect();
-                let frame = self.names(&both)?.hstack(&[Column::new((*value).into(), numbers)])?;
-                let keys = ["model", "task", "evaluated_on", "n", "run", "adapter"];
-                let tested = statistics::compare(&frame, "method", &[(first.name(), second.name())], &keys, &[*value], LEVEL)
+                // One of ICL stands beside one of each adapter.
+                let pairs: Vec<(&Row<'_>, &Row<'_>)> = of(*first)
+                    .flat_map(|row| of(*second).filter(move |other| same_run(row, other)).map(move |other| (row, other)))
+                    .collect();
+                let alone = |method, there: &dyn Fn(&Row<'_>) -> bool| of(method).filter(|row| !there(row)).count();
+                let unpaired = alone(*first, &|row| pairs.iter().any(|(one, _)| std::ptr::eq(*one, row)))
+                    + alone(*second, &|row| pairs.iter().any(|(_, other)| std::ptr::eq(*other, row)));
+                let both: Vec<&Row<'_>> = pairs.iter().flat_map(|(one, other)| [*one, *other]).collect();
+                let frame = df!(
+                    "method" => both.iter().map(|row| row.run().method.name()).collect::<Vec<_>>(),
+                    "pair" => (0..both.len()).map(|row| (row / 2) as u32).collect::<Vec<_>>(),
+                    *value => both.iter().filter_map(|row| row.number(value)).collect::<Vec<_>>(),
+                )?;
+                let tested = statistics::compare(&frame, "method", &[(first.name(), second.name())], &["pair"], &[*value], LEVEL)
                     .map_err(|error| error.context(format_args!("`{value}` of {} against {}", first.name(), second.name())))?;
-                let tested = tested.hstack(&[Column::new("unpaired".into(), vec![unpaired])])?;
+                let tested = tested.hstack(&[Column::new("unpaired".into(), vec![unpaired as u32])])?;
                 whole = Some(match whole {
                     None => tested,
                     Some(above) => above.vstack(&tested)?,
@@ -115,10 +126,11 @@ fn alike(a: &Row<'_>, b: &Row<'_>) -> bool {
     of(a) == of(b) && names(a) == names(b) && a.run().model == b.run().model
 }
 
-/// Whether two methods' rows are of the same run.
+/// Whether two methods' rows are of the same run; what trains nothing is of that of any adapter.
 fn same_run(a: &Row<'_>, b: &Row<'_>) -> bool {
-    let of = |row: &Row<'_>| (row.run().run, row.run().n, row.evaluated_on().to_string(), row.run().task.clone(), row.adapter());
-    of(a) == of(b) && a.run().model == b.run().model
+    let of = |row: &Row<'_>| (row.run().run, row.run().n, row.evaluated_on().to_string(), row.run().task.clone());
+    let (adapter, other) = (a.adapter(), b.adapter());
+    of(a) == of(b) && (adapter == other || adapter.is_none() || other.is_none()) && a.run().model == b.run().model
 }
 
 /// Mean and standard deviation.

@@ -1,0 +1,336 @@
+//! Grids of runs: what is shared, chosen, resumed, failed and averaged.
+#![cfg(unix)]
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use ia2::Result;
+use ia2::prelude::*;
+use ia2::similarity::{Factors, Side, subspace_overlap};
+
+/// A grid that takes seconds.
+fn small(model: &Model) -> Experiment {
+    let experiment = Experiment::new(model).tasks(&["sentiment"]).tested_on("sentiment", &[]).sizes(&[4]).runs(1);
+    experiment.learning_rates(&[3e-3]).betas(&[0.5]).epochs(2).test_at_most(24).compared_at_most(8)
+}
+
+fn model() -> Model {
+    Model::open("tiny-icl").unwrap()
+}
+
+fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
+    let column = frame.column(column).unwrap().str().unwrap();
+    column.iter().map(|text| text.unwrap_or("null").to_string()).collect()
+}
+
+fn numbers(frame: &DataFrame, column: &str) -> Vec<Option<f64>> {
+    frame.column(column).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().collect()
+}
+
+fn flags(frame: &DataFrame, column: &str) -> Vec<bool> {
+    frame.column(column).unwrap().bool().unwrap().iter().map(|flag| flag.unwrap()).collect()
+}
+
+/// Everything but how long it took.
+fn timeless(frame: &DataFrame) -> DataFrame {
+    frame.drop("seconds").unwrap()
+}
+
+/// Files below a folder with the time they were written.
+fn written(folder: &Path) -> Vec<(std::path::PathBuf, SystemTime)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(written(&path)),
+            false => found.push((path.clone(), path.metadata().unwrap().modified().unwrap())),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_grid_is_run_once_and_one_of_its_rates_and_betas_is_chosen() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model();
+    let grid = || small(&model).methods(&Method::ALL).learning_rates(&[1e-3, 1e-2]).betas(&[0.2, 0.8]).folder(folder.path());
+    let study = grid().run()?;
+    let frame = study.frame()?;
+    // Two methods without training, six with two rates, one with two betas besides.
+    assert_eq!(frame.height(), 2 + 6 * 2 + 4);
+    assert!(texts(&frame, "failed").iter().all(|message| message == "null"), "{:?}", texts(&frame, "failed"));
+    let mut keys = texts(&frame, "key");
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), frame.height());
+    let (methods, chosen, by) = (texts(&frame, "method"), flags(&frame, "chosen"), texts(&frame, "chosen_by"));
+    for method in Method::ALL {
+        let own: Vec<usize> = (0..methods.len()).filter(|&row| methods[row] == method.name()).collect();
+        let picked: Vec<usize> = own.iter().copied().filter(|&row| chosen[row]).collect();
+        assert_eq!(picked.len(), 1, "{method:?}");
+        if method.is_trained() {
+            let column = if method.has_beta() { "dev_cross_entropy" } else { "dev_loss" };
+            let losses = numbers(&frame, column);
+            assert!(own.iter().all(|&row| losses[picked[0]].unwrap() <= losses[row].unwrap()), "{method:?}");
+            assert_eq!(by[picked[0]], if method.has_beta() { "cross-entropy on dev" } else { "dev loss" });
+        }
+    }
+    let icl = methods.iter().position(|method| method == "ICL").unwrap();
+    assert!((numbers(&frame, "asim")[icl].unwrap() - 1.0).abs() < 1e-6, "ICL is like itself");
+
+    let before = written(folder.path());
+    assert!(timeless(&grid().run()?.frame()?).equals_missing(&timeless(&frame)));
+    assert_eq!(written(folder.path()), before, "nothing was done again");
+
+    let by_test = grid().choice(Choice::TestAccuracy).run()?.frame()?;
+    let (accuracy, chosen) = (numbers(&by_test, "accuracy"), flags(&by_test, "chosen"));
+    for row in (0..by_test.height()).filter(|&row| chosen[row]) {
+        assert!((0..by_test.height()).filter(|&other| methods[other] == methods[row]).all(|other| accuracy[other] <= accuracy[row]));
+    }
+    assert_eq!(written(folder.path()), before);
+
+    // Layers' asim and the frame's mean of them.
+    let (layers, means) = (study.asim()?, numbers(&frame, "asim"));
+    let chosen = flags(&frame, "chosen");
+    for row in (0..frame.height()).filter(|&row| chosen[row]) {
+        let own: Vec<f64> = texts(&layers, "method")
+            .iter()
+            .zip(numbers(&layers, "asim"))
+            .filter(|(method, _)| **method == methods[row])
+            .map(|(_, asim)| asim.unwrap())
+            .collect();
+        assert_eq!(own.len(), 6);
+        assert!((own.iter().sum::<f64>() / 6.0 - means[row].unwrap()).abs() < 1e-12);
+    }
+
+    // The overlap of two chosen adapters, from their files.
+    let overlap = study.overlap()?;
+    assert_eq!(overlap.height(), 7 * 6 / 2);
+    let adapter = |method: &str| {
+        let row = (0..frame.height()).find(|&row| methods[row] == method && chosen[row]).unwrap();
+        Adapter::open(folder.path().join(texts(&frame, "key")[row].as_str()), &model).unwrap()
+    };
+    let (sft, both) = (adapter("SFT"), adapter("IA2 -> SFT"));
+    let mut mean = 0.0;
+    for site in sft.sites() {
+        let (one, two) = (sft.update(site)?.unwrap(), both.update(site)?.unwrap());
+        mean += subspace_overlap(&Factors { a: &one.a, b: &one.b }, &Factors { a: &two.a, b: &two.b }, Side::B, 8)? / 18.0;
+    }
+    let pair = texts(&overlap, "first").iter().zip(texts(&overlap, "second")).position(|(a, b)| a == "SFT" && b == "IA2 -> SFT").unwrap();
+    assert!((numbers(&overlap, "overlap")[pair].unwrap() - mean).abs() < 1e-12);
+
+    let plan = grid().sizes(&[4, 8]).plan()?;
+    assert_eq!(plan.missing(), 18, "those of N = 8");
+    assert!(plan.hours() > 0.0 && plan.bytes() > 0);
+    Ok(())
+}
+
+#[test]
+fn a_run_is_what_its_parts_give_by_hand() -> Result<()> {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let rates = [1e-3, 3e-3];
+    let study = small(&model).methods(&[Method::Ia2ThenSft]).learning_rates(&rates).folder(folder.path()).run()?;
+    let frame = study.frame()?;
+    assert_eq!(texts(&frame, "method"), ["IA2", "IA2", "IA2 -> SFT", "IA2 -> SFT"], "what it goes on from is run and shown");
+    let split = Task::open("sentiment")?.test_at_most(24)?.few_shot(4, 0)?;
+    let targets = Targets::of(&model, &split).collect()?;
+    for (place, rate) in rates.into_iter().enumerate() {
+        let primed = Training::new(Lora::rank(8), targets.ia2()?).seed(0).learning_rate(rate).epochs(2).run(&model, &split)?;
+        let tuned = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
+        let predictions = evaluate(tuned.model(), &split.test.zero_shot()?)?;
+        let row = 2 + place;
+        assert!((numbers(&frame, "accuracy")[row].unwrap() - accuracy(&predictions)?).abs() < 1e-12);
+        assert!((numbers(&frame, "ece_equal_width_15")[row].unwrap() - ece(&predictions, Binning::EqualWidth(15))?).abs() < 1e-6);
+        assert!((numbers(&frame, "dev_loss")[row].unwrap() - tuned.dev_loss().unwrap()).abs() < 1e-6);
+        assert_eq!(numbers(&frame, "learning_rate")[row], Some(rate));
+        let (said, inside) =
+            Capture::at("model.layers.*.self_attn").while_responding(&model, &split.test.with_demonstrations(&split.train, 0)?.take(8))?;
+        let own = capture(tuned.model(), &said.without_demonstrations(&model)?, "model.layers.*.self_attn")?;
+        let asim = inside.asim(&own)?.column("asim")?.f64()?.mean().unwrap();
+        assert!((numbers(&frame, "asim")[row].unwrap() - asim).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_asked_later_is_added_to_what_is_there() -> Result<()> {
+    let model = model();
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let grid = |folder: &Path| small(&model).methods(&[Method::Icl, Method::Sft]).runs(2).folder(folder);
+    grid(folder.path()).runs(1).run()?;
+    let adapters =
+        |folder: &Path| written(folder).into_iter().filter(|(path, _)| path.extension().unwrap() == "safetensors").collect::<Vec<_>>();
+    let before = adapters(folder.path());
+    let with_others = |folder: &Path| grid(folder).tested_on("sentiment", &["sentiment_film"]).run();
+    let added = with_others(folder.path())?;
+    assert!(before.iter().all(|file| adapters(folder.path()).contains(file)), "the adapter that was there is asked, not trained again");
+    let (added, whole) = (added.frame()?, with_others(other.path())?.frame()?);
+    assert!(timeless(&added).equals_missing(&timeless(&whole)), "{added}{whole}");
+    assert_eq!(flags(&added, "ood"), [false, true].repeat(4));
+
+    // Out of distribution: the demonstrations of the one, the queries of the other.
+    let split = Task::open("sentiment")?.test_at_most(24)?.few_shot(4, 1)?;
+    let queries = Task::open("sentiment_film")?.test(24, 1)?;
+    let icl = accuracy(&evaluate(&model, &queries.with_demonstrations(&split.train, 1)?)?)?;
+    let row = (0..added.height())
+        .find(|&row| texts(&added, "method")[row] == "ICL" && numbers(&added, "run")[row] == Some(1.0) && flags(&added, "ood")[row]);
+    assert_eq!(numbers(&added, "accuracy")[row.unwrap()], Some(icl));
+
+    let summary = with_others(folder.path())?.summary()?;
+    assert_eq!((summary.height(), texts(&summary, "method")), (4, ["ICL", "ICL", "SFT", "SFT"].map(String::from).to_vec()));
+    let (accuracy, of) = (numbers(&added, "accuracy"), |method: &str, ood: bool| {
+        let own = |row: &usize| texts(&added, "method")[*row] == method && flags(&added, "ood")[*row] == ood;
+        (0..added.height()).filter(own).collect::<Vec<_>>()
+    });
+    for (row, (method, ood)) in [("ICL", false), ("ICL", true), ("SFT", false), ("SFT", true)].into_iter().enumerate() {
+        let [a, b] = of(method, ood)[..] else { panic!("two runs") };
+        let (a, b) = (accuracy[a].unwrap(), accuracy[b].unwrap());
+        assert!((numbers(&summary, "accuracy")[row].unwrap() - (a + b) / 2.0).abs() < 1e-12);
+        assert!((numbers(&summary, "accuracy_std")[row].unwrap() - (a - b).abs() / 2f64.sqrt()).abs() < 1e-12);
+        assert_eq!(numbers(&summary, "runs")[row], Some(2.0));
+    }
+    let tests = with_others(folder.path())?.significance_of(&[(Method::Sft, Method::Icl)], &["accuracy", "asim"])?;
+    assert_eq!((tests.height(), numbers(&tests, "pairs")), (2, vec![Some(4.0); 2]), "two runs, each in and out of distribution");
+    assert_eq!(numbers(&tests, "unpaired"), [Some(0.0); 2]);
+    let (p, holm) = (numbers(&tests, "p_t"), numbers(&tests, "p_t_holm"));
+    let least = p[0].unwrap().min(p[1].unwrap());
+    assert!((holm.iter().flatten().copied().fold(1.0, f64::min) - (2.0 * least).min(1.0)).abs() < 1e-12);
+    Ok(())
+}
+
+#[test]
+fn a_run_that_fails_is_shown_and_the_others_go_on() -> Result<()> {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let methods = [Method::Icl, Method::Sft, Method::Ia2, Method::Ia2ThenSft];
+    let grid = || small(&model).methods(&methods).learning_rates(&[1e300, 3e-3]).folder(folder.path());
+    let frame = grid().run()?.frame()?;
+    let (failed, rates, chosen) = (texts(&frame, "failed"), numbers(&frame, "learning_rate"), flags(&frame, "chosen"));
+    assert_eq!(frame.height(), 1 + 3 * 2);
+    for row in 0..frame.height() {
+        let broken = rates[row] == Some(1e300);
+        assert_eq!(failed[row] != "null", broken, "{}: {}", texts(&frame, "method")[row], failed[row]);
+        assert_eq!(chosen[row], !broken, "what failed is never chosen");
+        assert_eq!(numbers(&frame, "accuracy")[row].is_none(), broken);
+    }
+    let both = texts(&frame, "method").iter().position(|method| method == "IA2 -> SFT").unwrap();
+    assert!(failed[both].starts_with("IA2, which it goes on from, failed: "), "{}", failed[both]);
+    let before = written(folder.path());
+    grid().run()?;
+    assert_eq!(written(folder.path()), before, "a failure is a result");
+    grid().retry_failed().run()?;
+    let changed = written(folder.path()).iter().zip(&before).filter(|(now, then)| now != then).count();
+    assert_eq!(changed, 3, "the three that failed");
+    let summary = grid().run()?.summary()?;
+    assert!(numbers(&summary, "runs").iter().all(|runs| *runs == Some(1.0)));
+    let none = small(&model).methods(&[Method::Sft]).learning_rates(&[1e300]).run()?.summary()?;
+    assert_eq!((numbers(&none, "runs"), numbers(&none, "failed")), (vec![Some(0.0)], vec![Some(1.0)]));
+
+    // One example cannot be left out of one: methods with targets fail, the others do not.
+    let one = small(&model).methods(&[Method::Sft, Method::Ia2]).sizes(&[1]).run()?.frame()?;
+    assert_eq!(texts(&one, "failed")[0], "null");
+    assert!(texts(&one, "failed")[1].contains("at least two examples"));
+    Ok(())
+}
+
+#[test]
+fn a_setting_that_makes_no_sense_is_an_error() {
+    let model = model();
+    let adapted = model.with(&Adapter::new(&model, Lora::rank(2), 0).unwrap()).unwrap();
+    for (experiment, word) in [
+        (Experiment::new(&model), "no tasks"),
+        (small(&model).sizes(&[]), "no sizes"),
+        (small(&model).tasks(&["sentiment"]), "named twice"),
+        (small(&model).tasks(&["nowhere"]), "no task `nowhere`"),
+        (small(&model).tested_on("sentiment", &["nowhere"]), "tested on `nowhere`"),
+        (small(&model).sizes(&[100_000]), "too few"),
+        (small(&model).learning_rates(&[f64::NAN]), "NaN"),
+        (small(&adapted), "without an adapter"),
+    ] {
+        let error = experiment.run().unwrap_err().to_string();
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let grid = || small(&model).methods(&[Method::Icl]).folder(folder.path());
+    let key = texts(&grid().run().unwrap().frame().unwrap(), "key").remove(0);
+    std::fs::write(folder.path().join(format!("{key}.json")), "{").unwrap();
+    let error = grid().run().unwrap_err().to_string();
+    assert!(error.contains(&key) && error.contains("remove it"), "{error}");
+}
+
+#[test]
+fn the_papers_figures_stand_beside_ours() -> Result<()> {
+    let model = model();
+    let study = small(&model).methods(&[Method::Icl]).run()?;
+    let frame = study.beside_paper()?;
+    assert_eq!(frame.height(), 10 * 4);
+    assert!(numbers(&frame, "accuracy").iter().all(Option::is_none), "sentiment is none of the paper's");
+    let row = (0..40).find(|&row| texts(&frame, "task")[row] == "SST2" && texts(&frame, "method")[row] == "IA2 -> SFT").unwrap();
+    assert_eq!((numbers(&frame, "paper_accuracy")[row], numbers(&frame, "paper_ece")[row]), (Some(0.904), Some(0.06)));
+    // Rows of one's own that bear a benchmark's name.
+    let rows = Task::open("sentiment")?.examples().rows().to_vec();
+    let form = ia2::prompt::AnswerForm::labels(["0", "1"])?;
+    let task = Task::of(Examples::new("SST2", form, rows)?, ia2::dataset::Card::default());
+    let paper =
+        Experiment::paper(&model).task(&task).sizes(&[4]).runs(1).methods(&[Method::Icl]).test_at_most(24).compared_at_most(8).run()?;
+    let frame = paper.beside_paper()?;
+    let found: Vec<f64> = numbers(&frame, "accuracy").into_iter().flatten().collect();
+    let ours = paper.frame()?;
+    assert_eq!(found, numbers(&ours, "accuracy").into_iter().flatten().collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Set in a child: the folder it works in. Without it the child's test does nothing.
+const FOLDER: &str = "IA2_TEST_EXPERIMENT_IN";
+
+fn long() -> Result<DataFrame> {
+    let Some(folder) = std::env::var_os(FOLDER) else { return Ok(DataFrame::empty()) };
+    grid_in(Path::new(&folder)).run()?.frame()
+}
+
+fn grid_in(folder: &Path) -> Experiment {
+    let methods = [Method::Icl, Method::Sft, Method::Ia2ThenSft];
+    small(&model()).methods(&methods).sizes(&[2, 4]).runs(2).tested_on("sentiment", &["sentiment_film"]).folder(folder)
+}
+
+#[test]
+#[ignore = "the child of `an_experiment_that_is_killed_goes_on`"]
+fn child() -> Result<()> {
+    long().map(|_| ())
+}
+
+#[test]
+fn an_experiment_that_is_killed_goes_on() -> Result<()> {
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = grid_in(whole.path()).run()?.frame()?;
+    let records = || {
+        let entries = std::fs::read_dir(broken.path()).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "json")).count()
+    };
+    let began = Instant::now();
+    for kill in 0..3 {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child", "--ignored"]).env(FOLDER, broken.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let before = records();
+        while records() <= before + kill {
+            assert!(began.elapsed() < Duration::from_secs(240) && child.try_wait().unwrap().is_none(), "kill {kill} found nothing to kill");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Then a moment that no clock of ours decides.
+        let nanoseconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+        std::thread::sleep(Duration::from_micros(u64::from(nanoseconds / 7 % 100_000)));
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "the experiment ended before kill {kill}: make it longer");
+    }
+    let there = records();
+    assert!((3..16).contains(&there), "{there} of 16 runs");
+    assert_eq!(grid_in(broken.path()).so_far()?.frame()?.height(), 2 * there);
+    let resumed = grid_in(broken.path()).run()?.frame()?;
+    assert!(timeless(&resumed).equals_missing(&timeless(&expected)));
+    Ok(())
+}
