@@ -1,6 +1,7 @@
 //! Predictions: one row per example.
 
 use polars::prelude::*;
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -8,52 +9,87 @@ use crate::libtorch::door;
 use crate::model::{Generation, Model};
 use crate::prompt::{LabelTokens, Prompt, Prompts};
 
-/// Prompts per forward of a label task.
+/// Prompts per forward, unless said.
 const BATCH: usize = 16;
+/// The likeliest tokens that `top_10_mass` sums, as many as the authors renormalise over.
+const TOP: i64 = 10;
+/// Rows of logits that are read at a time: several copies of them lie in memory.
+const ROWS: i64 = 64;
+/// Log-probability below which none adds to an entropy.
+const NEVER: f64 = -1e30;
+/// Letters of a digest.
+const DIGEST: usize = 16;
 
 /// What the model answers to each prompt.
 ///
-/// *Label tasks*: the labels' probabilities at the first position where their tokens differ, their common prefix given, in one forward per
-/// batch; demonstrations that all prompts share are computed once. Columns: `index`, `demonstrations` (count), `query`, `gold`, `answer` (the
-/// likeliest label), `correct`, `confidence` (the answer's probability among the labels, `[0, 1]`), `nll` (of the gold among the labels,
-/// nats), `entropy` (over the labels, nats), `label_mass` (share of the whole vocabulary's probability on the labels), and `p_<label>` each.
+/// Both forms have `index`, `demonstrations` (count), `query`, `gold`, `answer`, `correct`, `response`, `prompt_tokens` (count, special tokens
+/// included) and `prompt_digest` (the first 16 digits of the SHA-256 of the prompt's text, which [`Prompts::frame`] shows).
 ///
-/// *Free answers*: greedy responses, up to the form's stop string. Columns: `index`, `demonstrations`, `query`, `gold`, `response`,
-/// `answer`, `correct`, `tokens`, `ending`, `close_calls`.
+/// *Label tasks* are read at the first position where the labels' tokens differ, their common prefix given, in one forward per batch;
+/// demonstrations that all prompts share are computed once.
+///
+/// | among the labels | |
+/// |---|---|
+/// | `answer`, `correct` | the likeliest label |
+/// | `confidence` | its probability among the labels, `[0, 1]` |
+/// | `p_<label>` each | every label's |
+/// | `nll`, `entropy` | of the gold; over the labels, nats |
+///
+/// | in the whole vocabulary | |
+/// |---|---|
+/// | `label_mass` | probability of all labels together |
+/// | `response`, `top_1_correct` | the text of the likeliest token (after the labels' common prefix); whether it is the gold, spaces around apart |
+/// | `top_1_confidence` | its probability; divided by `top_10_mass` it is the authors' top-1 confidence |
+/// | `top_10_mass` | probability of the ten likeliest tokens together |
+/// | `gold_rank` | place of the gold's token, from 1; at most k in the top k. Of equally likely tokens each has the best place |
+/// | `vocabulary_entropy` | over all tokens, nats |
+///
+/// *Free answers*: greedy responses, up to the form's stop string and limit of tokens; besides the columns above `tokens` (of the response),
+/// `ending`, `close_calls`. `answer` is null where a response holds none.
 ///
 /// # Errors
 /// No prompts; a gold that is no label; labels whose tokens cannot be told apart; a prompt over the context; logits that are not finite.
 pub fn evaluate(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
+    evaluate_in_batches(model, prompts, BATCH)
+}
+
+/// [`evaluate`] with so many prompts per forward (16 there): fewer take less memory. Numbers differ by rounding alone, below 1e-4.
+///
+/// # Errors
+/// As [`evaluate`]; a batch of 0.
+pub fn evaluate_in_batches(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
     door("evaluate", || {
         if prompts.is_empty() {
             return Err(Error::input("there are no prompts to evaluate"));
         }
-        if prompts.form().label_set().is_empty() { free(model, prompts) } else { labels(model, prompts) }
+        if batch == 0 {
+            return Err(Error::input("the batch size is 0: use at least 1"));
+        }
+        let mut frame = if prompts.form().label_set().is_empty() { free(model, prompts, batch)? } else { labels(model, prompts, batch)? };
+        let digest = |prompt: &Prompt| format!("{:x}", Sha256::digest(prompt.text()))[..DIGEST].to_string();
+        frame.with_column(Column::new("prompt_digest".into(), prompts.iter().map(digest).collect::<Vec<_>>()))?;
+        Ok(frame)
     })
 }
 
-fn labels(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
+fn labels(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
     let form = prompts.form();
     let names = form.label_set();
     let tokens = LabelTokens::new(model.tokenizer()?, names)?;
     let golds = prompts.iter().map(|prompt| gold_place(prompt, names)).collect::<Result<Vec<_>>>()?;
     let mut rows = model.encode(prompts)?;
+    let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
     for row in &mut rows {
         row.extend_from_slice(tokens.prefix());
     }
-    let logits = model.next_logits(&rows, BATCH)?;
-    let ids: Vec<i64> = tokens.ids().iter().map(|&id| i64::from(id)).collect();
-    let whole = logits.softmax(-1, Kind::Double).index_select(1, &Tensor::from_slice(&ids).to_device(logits.device()));
-    let mass: Vec<f64> = Vec::try_from(whole.sum_dim_intlist([-1i64].as_slice(), false, None))?;
-    let among = logits.index_select(1, &Tensor::from_slice(&ids).to_device(logits.device())).log_softmax(-1, Kind::Double);
-    let among: Vec<Vec<f64>> = Vec::try_from(among)?;
-    if let Some(row) = among.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
-        return Err(Error::numeric(format!(
-            "prompt {row} gave logits that are not finite: the weights, an adapter or an editor is broken"
-        )));
-    }
+    let logits = model.next_logits(&rows, batch)?;
+    let read = read(&logits, &tokens, &golds)?;
+    let among: Vec<&[f64]> = read.iter().map(|row| row.among.as_slice()).collect();
     let best: Vec<usize> =
         among.iter().map(|row| (0..row.len()).fold(0, |best, place| if row[place] > row[best] { place } else { best })).collect();
+    let said = read.iter().map(|row| model.tokenizer()?.decode(&[tokens.prefix(), &[row.likeliest]].concat()));
+    let said = said.collect::<Result<Vec<_>>>()?;
+    let numbers = |value: fn(&Read) -> f64| read.iter().map(value).collect::<Vec<_>>();
     let mut frame = df!(
         "index" => prompts.iter().map(|prompt| prompt.index as u32).collect::<Vec<_>>(),
         "demonstrations" => prompts.iter().map(|prompt| prompt.demonstrations.len() as u32).collect::<Vec<_>>(),
@@ -64,13 +100,78 @@ fn labels(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
         "confidence" => among.iter().zip(&best).map(|(row, &place)| row[place].exp()).collect::<Vec<_>>(),
         "nll" => among.iter().zip(&golds).map(|(row, &gold)| -row[gold]).collect::<Vec<_>>(),
         "entropy" => among.iter().map(|row| -row.iter().map(|log| log.exp() * log).sum::<f64>()).collect::<Vec<_>>(),
-        "label_mass" => mass,
+        "label_mass" => numbers(|row| row.label_mass),
     )?;
     for (place, name) in names.iter().enumerate() {
         let column: Vec<f64> = among.iter().map(|row| row[place].exp()).collect();
         frame.with_column(Column::new(format!("p_{name}").into(), column))?;
     }
-    Ok(frame)
+    let top_1_correct: Vec<bool> = said.iter().zip(&golds).map(|(said, &gold)| said.trim() == names[gold].trim()).collect();
+    Ok(frame.hstack(&[
+        Column::new("response".into(), said),
+        Column::new("top_1_correct".into(), top_1_correct),
+        Column::new("top_1_confidence".into(), numbers(|row| row.top_1)),
+        Column::new("top_10_mass".into(), numbers(|row| row.top_10)),
+        Column::new("gold_rank".into(), read.iter().map(|row| row.gold_rank).collect::<Vec<_>>()),
+        Column::new("vocabulary_entropy".into(), numbers(|row| row.entropy)),
+        Column::new("prompt_tokens".into(), lengths),
+    ])?)
+}
+
+/// What is read of one row of logits.
+struct Read {
+    /// Log-probability of each label among the labels.
+    among: Vec<f64>,
+    label_mass: f64,
+    likeliest: u32,
+    top_1: f64,
+    top_10: f64,
+    gold_rank: u32,
+    entropy: f64,
+}
+
+/// Of `logits [example, vocab]`.
+fn read(logits: &Tensor, tokens: &LabelTokens, golds: &[usize]) -> Result<Vec<Read>> {
+    let device = logits.device();
+    let ids: Vec<i64> = tokens.ids().iter().map(|&id| i64::from(id)).collect();
+    let labels = Tensor::from_slice(&ids).to_device(device);
+    let gold: Vec<i64> = golds.iter().map(|&gold| ids[gold]).collect();
+    let gold = Tensor::from_slice(&gold).to_device(device).unsqueeze(1);
+    let list = |values: &Tensor| Ok::<_, Error>(Vec::<f64>::try_from(values.to_kind(Kind::Double))?);
+    let mut rows = Vec::with_capacity(golds.len());
+    for start in (0..golds.len() as i64).step_by(ROWS as usize) {
+        let count = ROWS.min(golds.len() as i64 - start);
+        let (logits, gold) = (logits.narrow(0, start, count), gold.narrow(0, start, count));
+        let among: Vec<Vec<f64>> = Vec::try_from(logits.index_select(1, &labels).log_softmax(-1, Kind::Double))?;
+        if let Some(row) = among.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
+            let row = start as usize + row;
+            return Err(Error::numeric(format!(
+                "prompt {row} gave logits that are not finite: the weights, an adapter or an editor is broken"
+            )));
+        }
+        // In the logits' kind: in f64 a large vocabulary would take longer than a small model.
+        let logs = logits.log_softmax(-1, logits.kind());
+        let all = logs.exp();
+        let (top, places) = all.topk(TOP.min(all.size()[1]), -1, true, true);
+        let sum = |values: &Tensor| values.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
+        let (likeliest, top_1, top_10) = (Vec::<i64>::try_from(places.select(1, 0))?, list(&top.select(1, 0))?, list(&sum(&top))?);
+        let ranks = list(&sum(&logits.gt_tensor(&logits.gather(1, &gold, false))))?;
+        let masses = list(&sum(&all.index_select(1, &labels)))?;
+        // What cannot be said at all, with a logit of -inf, adds nothing.
+        let entropies = list(&-sum(&(all * logs.clamp_min(NEVER))))?;
+        for (row, among) in among.into_iter().enumerate() {
+            rows.push(Read {
+                among,
+                label_mass: masses[row],
+                likeliest: likeliest[row] as u32,
+                top_1: top_1[row],
+                top_10: top_10[row],
+                gold_rank: ranks[row] as u32 + 1,
+                entropy: entropies[row],
+            });
+        }
+    }
+    Ok(rows)
 }
 
 fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
@@ -81,11 +182,13 @@ fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
         .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
 }
 
-fn free(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
+fn free(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
     let form = prompts.form();
-    let responses = model.respond_as(prompts, &Generation::for_form(form).batch(BATCH))?;
+    let responses = model.respond_as(prompts, &Generation::for_form(form).batch(batch))?;
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();
     frame.insert_column(5, Column::new("answer".into(), answers))?;
+    let lengths: Vec<u32> = responses.rows().iter().map(|row| row.tokens.prompt.len() as u32).collect();
+    frame.with_column(Column::new("prompt_tokens".into(), lengths))?;
     Ok(frame)
 }

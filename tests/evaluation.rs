@@ -6,6 +6,7 @@ use common::speaking;
 use ia2::Result;
 use ia2::activations::Activations;
 use ia2::dataset::{Card, Split, Task};
+use ia2::evaluate::evaluate_in_batches;
 use ia2::model::{Ending, Response, Sample};
 use ia2::objective::{Objective, Outputs};
 use ia2::prelude::*;
@@ -34,7 +35,8 @@ fn shared_demonstrations_and_batches_give_what_plain_forwards_give() -> Result<(
             let shared = split.test.with_demonstrations(&split.train, 0)?;
             assert!(shared.len() > 16 + 8, "more than one batch, the last of another size");
             assert!(shared.get(0).unwrap().prefix().split_whitespace().count() >= 20, "too short for the library to share it");
-            for prompts in [shared, split.test.zero_shot()?, split.train.leave_one_out(0, 5)?] {
+            let drawn = split.test.with_demonstrations_per_query(&split.train, 4, 0)?;
+            for prompts in [shared, split.test.zero_shot()?, split.train.leave_one_out(0, 5)?, drawn] {
                 let frame = evaluate(&model, &prompts)?;
                 assert_eq!(frame.height(), prompts.len());
                 for (row, prompt) in prompts.iter().enumerate() {
@@ -59,6 +61,20 @@ fn shared_demonstrations_and_batches_give_what_plain_forwards_give() -> Result<(
                     close("nll", -chances[gold].ln());
                     let best = (0..3).max_by(|&a, &b| chances[a].total_cmp(&chances[b])).unwrap();
                     assert_eq!(frame.column("answer")?.str()?.get(row), Some(labels[best]));
+
+                    // The whole vocabulary, from the same logits sorted by hand.
+                    let mut sorted: Vec<(f64, usize)> = all.iter().map(|logit| logit.exp() / whole).zip(0..).collect();
+                    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+                    close("top_1_confidence", sorted[0].0);
+                    close("top_10_mass", sorted[..10].iter().map(|(chance, _)| chance).sum());
+                    close("vocabulary_entropy", -sorted.iter().map(|(chance, _)| chance * chance.ln()).sum::<f64>());
+                    let rank = sorted.iter().position(|(_, id)| *id == ids[gold]).unwrap() as u32 + 1;
+                    assert_eq!(frame.column("gold_rank")?.u32()?.get(row), Some(rank));
+                    let said: Vec<String> = prefix.iter().copied().chain([sorted[0].1 as u32]).map(|id| format!("t{id}")).collect();
+                    assert_eq!(frame.column("response")?.str()?.get(row), Some(said.join(" ").as_str()));
+                    assert_eq!(frame.column("top_1_correct")?.bool()?.get(row), Some(sorted[0].1 == ids[gold]));
+                    let length = (tokens.len() - prefix.len()) as u32;
+                    assert_eq!(frame.column("prompt_tokens")?.u32()?.get(row), Some(length));
                     assert_eq!(frame.column("correct")?.bool()?.get(row), Some(best == gold));
                 }
             }
@@ -73,19 +89,27 @@ fn the_size_of_the_batch_does_not_matter() -> Result<()> {
     for name in NAMES {
         let model = speaking(name);
         let prompts = split.test.with_demonstrations(&split.train, 0)?;
-        let whole = evaluate(&model, &prompts)?;
-        for size in [1, 5] {
-            let rows: Vec<Prompt> = prompts.iter().cloned().collect();
-            for (part, rows) in rows.chunks(size).enumerate() {
-                let frame = evaluate(&model, &Prompts::new(rows.to_vec()).with_form(prompts.form().clone()))?;
-                for column in ["p_t3", "p_t4", "p_t5", "nll", "label_mass"] {
-                    for (row, value) in numbers(&frame, column).into_iter().enumerate() {
-                        let other = numbers(&whole, column)[part * size + row];
-                        assert!((value - other).abs() < 1e-4, "{name} {column} in batches of {size}: {value} and {other}");
+        for prompts in [prompts, split.test.with_demonstrations_per_query(&split.train, 5, 0)?, split.test.zero_shot()?] {
+            let whole = evaluate(&model, &prompts)?;
+            for size in [1, 5, 100] {
+                let frame = evaluate_in_batches(&model, &prompts, size)?;
+                assert_eq!(frame.get_column_names(), whole.get_column_names());
+                for column in frame.columns().iter().filter(|column| column.dtype().is_float()) {
+                    for (row, (value, other)) in column.f64()?.iter().zip(numbers(&whole, column.name())).enumerate() {
+                        let value = value.unwrap();
+                        assert!(
+                            (value - other).abs() < 1e-4,
+                            "{name} {} of {row} in batches of {size}: {value} and {other}",
+                            column.name()
+                        );
                     }
+                }
+                for column in ["answer", "query", "prompt_digest"] {
+                    assert!(frame.column(column)?.equals(whole.column(column)?), "{column}");
                 }
             }
         }
+        assert!(evaluate_in_batches(&model, &split.test.zero_shot()?, 0).unwrap_err().to_string().contains("batch size"));
     }
     Ok(())
 }
@@ -97,7 +121,10 @@ fn free_answers_do_not_depend_on_the_other_prompts() -> Result<()> {
     let form = AnswerForm::free().at_most(6)?;
     let prompts = split.test.with_demonstrations(&split.train, 0)?.with_form(form);
     let whole = evaluate(&model, &prompts)?;
+    assert_eq!(evaluate_in_batches(&model, &prompts, 5)?, whole);
+    let lengths: Vec<u32> = whole.column("prompt_tokens")?.u32()?.iter().flatten().collect();
     for (row, prompt) in prompts.iter().enumerate() {
+        assert_eq!(lengths[row] as usize, model.tokenizer()?.encode(&prompt.text())?.len());
         let alone = evaluate(&model, &Prompts::new(vec![prompt.clone()]).with_form(prompts.form().clone()))?;
         for column in ["response", "answer", "ending"] {
             assert_eq!(alone.column(column)?.str()?.get(0), whole.column(column)?.str()?.get(row), "{column} of prompt {row}");

@@ -142,6 +142,22 @@ impl Examples {
         self.prompts(|_| Ok(shown.clone()))
     }
 
+    /// Each query after demonstrations of its own: `min(at_most, from.len())` examples of `from`, drawn anew for every query.
+    ///
+    /// As the authors evaluate, who draw from the rows of the train part that no run learned from. No two prompts share their beginning
+    /// then, so nothing can be computed once for all: [`with_demonstrations`](Self::with_demonstrations) is several times faster. Query *i*'s
+    /// draw depends on `seed`, *i* and the size of `from` only.
+    ///
+    /// # Errors
+    /// An input error when either set is empty, `at_most` is 0, or a query of this set is among its demonstrations.
+    pub fn with_demonstrations_per_query(&self, from: &Examples, at_most: usize, seed: u64) -> Result<Prompts> {
+        if from.is_empty() || at_most == 0 {
+            let remedy = "use `zero_shot` for queries alone";
+            return Err(Error::input(format!("`{}` has {} examples, at most {at_most} to show: {remedy}", from.name, from.len())));
+        }
+        self.prompts(|place| Ok(from.pick(Random::new(seed, "demonstrations per query", place as u64).choose(at_most, from.len())).rows))
+    }
+
     /// Each query *j* after the demonstrations of `prompts[j]`, beginning again when this set is the longer one.
     ///
     /// This is how a dev set gets its demonstrations: those of the training example with its number.
@@ -247,6 +263,26 @@ mod tests {
         assert!(prompts.iter().all(|prompt| prompt.prefix() == prefix));
         assert_eq!(prompts, test.with_demonstrations(&train, 1).unwrap());
         assert!((0..9).any(|seed| test.with_demonstrations(&train, seed).unwrap() != prompts));
+    }
+
+    #[test]
+    fn demonstrations_of_each_query_are_drawn_anew() {
+        let (pool, test) = (examples("a", 20), examples("b", 30));
+        let prompts = test.with_demonstrations_per_query(&pool, 4, 1).unwrap();
+        let mut shown = std::collections::HashSet::new();
+        for (place, prompt) in prompts.iter().enumerate() {
+            assert_eq!((prompt.index, &prompt.example, prompt.demonstrations.len()), (place, &test.rows()[place], 4));
+            let different: std::collections::HashSet<_> = prompt.demonstrations.iter().map(|shown| shown.query.as_str()).collect();
+            assert_eq!(different.len(), 4);
+            shown.extend(prompt.demonstrations.iter().map(|shown| shown.query.clone()));
+        }
+        assert_eq!(shown.len(), 20, "over 30 queries every example comes up");
+        assert!(prompts.iter().any(|prompt| prompt.demonstrations != prompts.get(0).unwrap().demonstrations));
+        assert_eq!(prompts, test.with_demonstrations_per_query(&pool, 4, 1).unwrap());
+        assert_ne!(prompts, test.with_demonstrations_per_query(&pool, 4, 2).unwrap());
+        assert_eq!(test.with_demonstrations_per_query(&pool, 99, 1).unwrap().get(0).unwrap().demonstrations.len(), 20);
+        assert!(test.with_demonstrations_per_query(&pool, 0, 1).unwrap_err().to_string().contains("zero_shot"));
+        assert!(test.with_demonstrations_per_query(&test, 30, 1).unwrap_err().to_string().contains("among its own demonstrations"));
     }
 
     #[test]
