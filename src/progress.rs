@@ -3,18 +3,27 @@
 //! A notebook cell forwards output line by line, so a bar redrawn in place with carriage returns never appears there.
 //! Lines go to stdout: whatever a cell writes to stderr looks like a failure, to people and to notebook tests.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// No line before this much time has passed, and none sooner after the one before.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The same for work within other work that is announced: its lines are for long waits only.
+const PAUSE_WITHIN: Duration = Duration::from_secs(60);
 /// The most lines of one run, the last included.
 const LINES: u64 = 50;
+
+thread_local! {
+    /// How many pieces of work are announced now.
+    static UNDER_WAY: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Announces how far a long piece of work has come.
 ///
 /// Nothing is printed for the first two seconds, so quick work stays silent; then at most one line every two seconds
-/// and 50 in all: `training  120/600  20 %  12.3/s  39 s left  loss 0.412`.
+/// and 50 in all: `training  120/600  20 %  12.3/s  39 s left  loss 0.412`. Work within other work (a training of an experiment) has at most one
+/// a minute.
 #[derive(Debug)]
 pub struct Progress {
     name: String,
@@ -29,11 +38,13 @@ pub struct Progress {
     /// Units per second over the recent past; the mean since the start would hide a slow beginning for long.
     rate: Option<f64>,
     extra: String,
+    pause: Duration,
 }
 
 impl Progress {
     /// Work called `name` of `total` units; 0 where the total is not known.
     pub fn new(name: &str, total: u64) -> Self {
+        let within = UNDER_WAY.replace(UNDER_WAY.get() + 1) > 0;
         Self {
             name: name.to_owned(),
             total,
@@ -44,6 +55,7 @@ impl Progress {
             last: (Duration::ZERO, 0),
             rate: None,
             extra: String::new(),
+            pause: if within { PAUSE_WITHIN } else { PAUSE },
         }
     }
 
@@ -81,7 +93,7 @@ impl Progress {
             0 => since >= elapsed / 24,
             total => self.lines == 0 || units * (LINES - 2) >= total,
         };
-        if since < PAUSE || units == 0 || !far_enough || self.lines + 1 >= LINES {
+        if since < self.pause || units == 0 || !far_enough || self.lines + 1 >= LINES {
             return None;
         }
         let recent = units as f64 / since.as_secs_f64();
@@ -127,6 +139,12 @@ impl Progress {
     }
 }
 
+impl Drop for Progress {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+    }
+}
+
 /// Units per second, or seconds per unit where that reads better.
 fn speed(rate: f64) -> String {
     match rate {
@@ -168,6 +186,16 @@ mod tests {
     #[test]
     fn quick_work_is_silent() {
         assert_eq!(lines(100, true, Duration::from_millis(19)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn work_within_other_work_speaks_once_a_minute() {
+        let first_line = |progress: &mut Progress| (1..=200).find(|second| progress.advance(Duration::from_secs(*second), 1, "").is_some());
+        let mut outer = Progress::new("experiment", 200);
+        assert_eq!(first_line(&mut Progress::new("training", 200)), Some(60));
+        assert_eq!(first_line(&mut outer), Some(2));
+        drop(outer);
+        assert_eq!(first_line(&mut Progress::new("training", 200)), Some(2));
     }
 
     #[test]

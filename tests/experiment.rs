@@ -157,6 +157,28 @@ fn a_run_is_what_its_parts_give_by_hand() -> Result<()> {
 }
 
 #[test]
+fn each_model_and_adapter_has_rates_of_its_own() -> Result<()> {
+    let first = model();
+    let folder = tempfile::tempdir().unwrap();
+    first.save(folder.path())?;
+    let other = OpenOptions::new().kind(Kind::Double).open(folder.path())?;
+    let adapters = [Lora::rank(2).into(), Ia3::new().into()];
+    let grid =
+        small(&first).and_model(&other).adapters(&adapters).methods(&[Method::Icl, Method::Sft, Method::Ia2]).learning_rates(&[1e-3, 1e-2]);
+    let study = grid.run()?;
+    let frame = study.frame()?;
+    assert_eq!(frame.height(), 2 * (1 + 2 * 2 * 2));
+    assert!(texts(&frame, "failed").iter().all(|message| message == "null"), "{:?}", texts(&frame, "failed"));
+    assert_eq!(flags(&frame, "chosen").iter().filter(|chosen| **chosen).count(), 2 * (1 + 2 * 2));
+    let overlap = study.overlap()?;
+    assert_eq!(overlap.height(), 2, "LoRA alone has subspaces: SFT against IA2 for each model");
+    assert_eq!(study.summary()?.height(), 2 * (1 + 2 * 2));
+    let tests = study.significance_of(&[(Method::Icl, Method::Sft)], &["asim"])?;
+    assert_eq!((numbers(&tests, "pairs")[0], numbers(&tests, "unpaired")[0]), (Some(4.0), Some(0.0)), "ICL beside each adapter");
+    Ok(())
+}
+
+#[test]
 fn what_is_asked_later_is_added_to_what_is_there() -> Result<()> {
     let model = model();
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -249,6 +271,7 @@ fn a_setting_that_makes_no_sense_is_an_error() {
         (small(&model).tested_on("sentiment", &["nowhere"]), "tested on `nowhere`"),
         (small(&model).sizes(&[100_000]), "too few"),
         (small(&model).learning_rates(&[f64::NAN]), "NaN"),
+        (small(&model).learning_rates(&[1e-3, 3e-3, 1e-3]), "asked for twice"),
         (small(&adapted), "without an adapter"),
     ] {
         let error = experiment.run().unwrap_err().to_string();

@@ -254,8 +254,8 @@ impl<T> Once<T> {
 
 /// The loss part at the best dev check.
 fn dev_part(history: &DataFrame, column: &str) -> Result<Option<f64>> {
-    let best = history.column("best")?.bool()?.iter().zip(history.column(column)?.f64()?.iter()).filter(|(best, _)| *best == Some(true));
-    Ok(best.last().and_then(|(_, loss)| loss))
+    let mut best = history.column("best")?.bool()?.iter().zip(history.column(column)?.f64()?.iter());
+    Ok(best.rfind(|(best, _)| *best == Some(true)).and_then(|(_, loss)| loss))
 }
 
 /// The model's folder, without those above it.

@@ -1,6 +1,6 @@
 //! The grid: nested loops over what a cell shares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -107,6 +107,17 @@ impl Experiment {
                         cells.push(Cell::new(self, model, split, tests, self.runs_of(&own)));
                     }
                 }
+            }
+        }
+        let mut keys = HashSet::new();
+        for run in cells.iter().flat_map(|cell| &cell.runs) {
+            if !keys.insert(run.key()?) {
+                let Run { task, n, method, .. } = run;
+                let remedy = "name each model, task, size, adapter, learning rate and beta once";
+                return Err(Error::input(format!(
+                    "the same run is asked for twice ({}, {n} examples of `{task}`): {remedy}",
+                    method.name()
+                )));
             }
         }
         Ok(cells)

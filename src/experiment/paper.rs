@@ -14,8 +14,11 @@ const TRAINED: [&str; 8] = ["SST2", "FinS", "STF", "AGN", "SciQr", "GSM8K", "HMa
 /// Where the figures below stand.
 const SOURCE: &str = "arXiv:2509.22621, Qwen3-4B-Base, N = 4";
 
-/// Source, tested on, and accuracy in percent with ECE (none for answers of many tokens) of ICL, SFT only, IA2 only, IA2 -> SFT.
-const HEADLINE: [(&str, &str, [(f64, Option<f64>); 4]); 10] = [
+/// Accuracy in percent, and ECE; none for answers of many tokens.
+type Figures = (f64, Option<f64>);
+
+/// Source, tested on, and the figures of ICL, SFT only, IA2 only, IA2 -> SFT.
+const HEADLINE: [(&str, &str, [Figures; 4]); 10] = [
     ("SST2", "SST2", [(85.4, Some(0.13)), (65.2, Some(0.22)), (82.7, Some(0.28)), (90.4, Some(0.06))]),
     ("SST2", "FinS", [(41.9, Some(0.19)), (68.4, Some(0.30)), (71.3, Some(0.21)), (82.4, Some(0.11))]),
     ("FinS", "FinS", [(63.6, Some(0.12)), (67.4, Some(0.31)), (63.1, Some(0.24)), (78.7, Some(0.16))]),
