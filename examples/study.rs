@@ -1,10 +1,12 @@
 //! The study in the paper's shape: methods x N x runs, in and out of distribution, as frames in a folder.
 //!
 //! `cargo run --example study -- [--tasks sentiment] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
-//! [--test 500] [--model tiny-icl] [--out target/study] [--plan]`
+//! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper]`
 //!
 //! Killed or stopped, it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
-//! `asim.csv`, `overlap.csv` and `significance.csv`. With `--plan` it says what is left to do, and does nothing.
+//! `asim.csv`, `overlap.csv` and `significance.csv`. With `--plan` it says what is left to do, and does nothing. With
+//! `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
+//! the paper's figures.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,16 +21,18 @@ fn main() -> std::result::Result<(), Failure> {
     let names: Vec<String> = list("--methods", &Method::ALL.map(Method::name).join(","))?;
     let methods = names.iter().map(|name| Method::named(name)).collect::<Result<Vec<_>>>()?;
     let out = PathBuf::from(option("--out").unwrap_or("target/study".into()));
-    let experiment = Experiment::new(&model)
-        .tasks(&tasks.iter().map(String::as_str).collect::<Vec<_>>())
-        .sizes(&list("--n", "2,4,8,16")?)
-        .runs(option("--runs").unwrap_or("5".into()).parse()?)
-        .methods(&methods)
-        .learning_rates(&list("--rates", "1e-3,3e-3,1e-2")?)
-        .betas(&list("--betas", "0.1,0.5,0.9")?)
-        .test_at_most(option("--test").unwrap_or("500".into()).parse()?)
-        .folder(out.join("runs"));
-    if std::env::args().any(|argument| argument == "--plan") {
+    let experiment = match flag("--paper") {
+        true => Experiment::paper(&model),
+        false => Experiment::new(&model)
+            .tasks(&tasks.iter().map(String::as_str).collect::<Vec<_>>())
+            .sizes(&list("--n", "2,4,8,16")?)
+            .methods(&methods)
+            .learning_rates(&list("--rates", "1e-3,3e-3,1e-2")?)
+            .betas(&list("--betas", "0.1,0.5,0.9")?),
+    };
+    let experiment = experiment.runs(option("--runs").unwrap_or("5".into()).parse()?);
+    let experiment = experiment.test_at_most(option("--test").unwrap_or("500".into()).parse()?).folder(out.join("runs"));
+    if flag("--plan") {
         experiment.plan()?.evcxr_display();
         return Ok(());
     }
@@ -40,6 +44,9 @@ fn main() -> std::result::Result<(), Failure> {
     write(&out, "summary", study.summary()?)?;
     write(&out, "asim", study.asim()?)?;
     write(&out, "overlap", study.overlap()?)?;
+    if flag("--paper") {
+        write(&out, "beside_paper", study.beside_paper()?)?;
+    }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,
         Err(error) => println!("no tests: {error}"),
@@ -56,6 +63,10 @@ fn write(folder: &Path, name: &str, mut frame: DataFrame) -> std::result::Result
 
 fn list<T: FromStr>(name: &str, default: &str) -> std::result::Result<Vec<T>, T::Err> {
     option(name).unwrap_or(default.into()).split(',').map(str::parse).collect()
+}
+
+fn flag(name: &str) -> bool {
+    std::env::args().any(|argument| argument == name)
 }
 
 fn option(name: &str) -> Option<String> {

@@ -252,6 +252,12 @@ fn a_run_that_fails_is_shown_and_the_others_go_on() -> Result<()> {
     let none = small(&model).methods(&[Method::Sft]).learning_rates(&[1e300]).run()?.summary()?;
     assert_eq!((numbers(&none, "runs"), numbers(&none, "failed")), (vec![Some(0.0)], vec![Some(1.0)]));
 
+    // Rows that do not suffice for every N: what they do not suffice for is shown.
+    let large = small(&model).methods(&[Method::Icl]).sizes(&[4, 100_000]);
+    let frame = large.run()?.frame()?;
+    assert_eq!((frame.height(), large.plan()?.refused()), (2, 1));
+    assert!(texts(&frame, "failed")[1].contains("too few") && !flags(&frame, "chosen")[1]);
+
     // One example cannot be left out of one: methods with targets fail, the others do not.
     let one = small(&model).methods(&[Method::Sft, Method::Ia2]).sizes(&[1]).run()?.frame()?;
     assert_eq!(texts(&one, "failed")[0], "null");

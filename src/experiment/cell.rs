@@ -1,7 +1,6 @@
 //! One model, task, N and run: everything that its methods share.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -102,8 +101,7 @@ impl<'e> Cell<'e> {
 
     fn make(&self, folder: &Path, run: &Run, shared: &Shared) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
-        let fresh = || Record { model: name(self.model), run: run.clone(), trained: None, failed: None, evaluated: BTreeMap::new() };
-        let mut record = earlier.clone().unwrap_or_else(fresh);
+        let mut record = earlier.clone().unwrap_or_else(|| Record::new(self.model, run, None));
         let model = match (&run.training, earlier) {
             (None, _) => self.model.clone(),
             (Some(_), Some(_)) => self.model.with(&Adapter::open(record::adapter(folder, &run.key()?), self.model)?)?,
@@ -226,7 +224,7 @@ impl<'e> Cell<'e> {
 }
 
 /// A failure that is a run's own (NaN, a prompt over the context) as its message; others end the experiment.
-fn excused<T>(error: Error) -> Result<Result<T, String>> {
+pub(super) fn excused<T>(error: Error) -> Result<Result<T, String>> {
     if error.is_numeric() || error.is_input() { Ok(Err(error.to_string())) } else { Err(error) }
 }
 
@@ -256,10 +254,4 @@ impl<T> Once<T> {
 fn dev_part(history: &DataFrame, column: &str) -> Result<Option<f64>> {
     let mut best = history.column("best")?.bool()?.iter().zip(history.column(column)?.f64()?.iter());
     Ok(best.rfind(|(best, _)| *best == Some(true)).and_then(|(_, loss)| loss))
-}
-
-/// The model's folder, without those above it.
-pub(super) fn name(model: &Model) -> String {
-    let folder = model.folder();
-    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -1,100 +1,34 @@
-//! The grid: nested loops over what a cell shares.
+//! Every cell of the grid, and every run of a cell.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::rc::Rc;
 
 use super::cell::{Cell, Test};
-use super::record::{self, FORMAT, ModelId, Record, Run, TrainingId};
-use super::study::{Entry, Home};
-use super::{Experiment, Method, Study, Wanted};
-use crate::dataset::Task;
+use super::record::{self, FORMAT, ModelId, Run, TrainingId};
+use super::{Experiment, Method, Wanted};
+use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
-use crate::file;
-use crate::libtorch::door;
 use crate::model::Model;
-use crate::progress::Progress;
 use crate::train;
 
+/// A grid with its splits drawn.
+pub(super) struct Grid<'e> {
+    pub cells: Vec<Cell<'e>>,
+    /// Runs whose task has too few rows for their N, and the message that says so.
+    pub refused: Vec<(&'e Model, Run, String)>,
+}
+
 impl Experiment {
-    /// Does what is missing of the grid and gives the results of all of it.
-    ///
-    /// A run that comes to NaN, or whose prompts the model cannot take, is recorded as failed with its message, and the grid goes on.
-    ///
-    /// # Errors
-    /// A setting that makes no sense; a task that cannot be opened or has too few rows; a model that was not opened from files or has an adapter
-    /// on it; files that cannot be read or written; a bug.
-    pub fn run(&self) -> Result<Study> {
-        door("running an experiment", || {
-            let home = self.home()?;
-            let mut missing = 0;
-            let mut total = 0;
-            let cells = self.cells()?;
-            for cell in &cells {
-                total += cell.runs.len() as u64;
-                missing += cell.runs.iter().map(|run| Ok(u64::from(!cell.is_done(home.path(), run)?))).sum::<Result<u64>>()?;
-            }
-            let mut progress = Progress::new("experiment", total).resumed(total - missing);
-            for cell in &cells {
-                cell.run(home.path(), |run| progress.tick(1, run))?;
-            }
-            if missing > 0 {
-                progress.finish();
-            }
-            self.study(home, &cells)
-        })
-    }
-
-    /// The results there are, of a grid that may be half done.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    pub fn so_far(&self) -> Result<Study> {
-        door("reading an experiment", || self.study(self.home()?, &self.cells()?))
-    }
-
-    fn study(&self, home: Home, cells: &[Cell<'_>]) -> Result<Study> {
-        let mut entries = Vec::new();
-        for cell in cells {
-            for run in &cell.runs {
-                if let Some(record) = Record::open(home.path(), run)? {
-                    let tests = cell.tests.iter().map(|test| (test.task.clone(), test.digest.clone())).collect();
-                    entries.push(Entry { key: run.key()?, record, tests, model: cell.model.clone() });
-                }
-            }
-        }
-        Ok(Study::new(home, entries, self.choice))
-    }
-
-    fn home(&self) -> Result<Home> {
-        if let Some(folder) = &self.folder {
-            file::folder(folder)?;
-            return Ok(Home::Kept(folder.clone()));
-        }
-        if self.temporary.get().is_none() {
-            let made = tempfile::tempdir()
-                .map_err(|error| Error::file("cannot make a temporary folder: name one by `.folder()`").because(error))?;
-            let _ = self.temporary.set(Rc::new(made));
-        }
-        self.temporary.get().map(|folder| Home::Temporary(folder.clone())).ok_or_else(|| Error::internal("a temporary folder got lost"))
-    }
-
     /// Every model, task, N and run.
-    pub(super) fn cells(&self) -> Result<Vec<Cell<'_>>> {
+    pub(super) fn grid(&self) -> Result<Grid<'_>> {
         self.check()?;
-        let (tasks, mut cells) = (self.opened()?, Vec::new());
+        let (tasks, mut cells, mut refused) = (self.opened()?, Vec::new(), Vec::new());
         for model in &self.models {
             let id = model_id(model)?;
             for (task, others) in &tasks {
+                let before = cells.len();
                 for &n in &self.sizes {
                     for run in 0..self.runs {
-                        let split = task.few_shot(n, run)?;
-                        let mut tests = vec![Test::new(task.name(), split.test.clone(), self.compared_at_most)?];
-                        for other in others {
-                            tests.push(Test::new(other.name(), other.test(self.test_at_most, run)?, self.compared_at_most)?);
-                        }
-                        let rows = record::digest(&(&split.train, &split.dev))?;
-                        let own = Run {
+                        let of = |rows: String| Run {
                             format: FORMAT,
                             model: id.clone(),
                             task: task.name().into(),
@@ -104,13 +38,26 @@ impl Experiment {
                             method: Method::Icl,
                             training: None,
                         };
-                        cells.push(Cell::new(self, model, split, tests, self.runs_of(&own)));
+                        match task.few_shot(n, run) {
+                            Ok(split) => {
+                                let runs = self.runs_of(&of(record::digest(&(&split.train, &split.dev))?));
+                                let tests = self.tests(&split, others)?;
+                                cells.push(Cell::new(self, model, split, tests, runs));
+                            }
+                            Err(error) if error.is_input() => {
+                                refused.extend(self.runs_of(&of(String::new())).into_iter().map(|run| (model, run, error.to_string())));
+                            }
+                            Err(error) => return Err(error),
+                        }
                     }
+                }
+                if let (true, Some((_, _, message))) = (cells.len() == before, refused.last()) {
+                    return Err(Error::input(message.clone()));
                 }
             }
         }
         let mut keys = HashSet::new();
-        for run in cells.iter().flat_map(|cell| &cell.runs) {
+        for run in cells.iter().flat_map(|cell| &cell.runs).chain(refused.iter().map(|(_, run, _)| run)) {
             if !keys.insert(run.key()?) {
                 let Run { task, n, method, .. } = run;
                 let remedy = "name each model, task, size, adapter, learning rate and beta once";
@@ -120,7 +67,16 @@ impl Experiment {
                 )));
             }
         }
-        Ok(cells)
+        Ok(Grid { cells, refused })
+    }
+
+    /// The task's own queries, then those out of distribution.
+    fn tests(&self, split: &Split, others: &[Task]) -> Result<Vec<Test>> {
+        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most)?];
+        for other in others {
+            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most)?);
+        }
+        Ok(tests)
     }
 
     /// The runs of a cell, what one goes on from before it.
@@ -148,7 +104,7 @@ impl Experiment {
     }
 
     /// Each task with those it is tested on out of distribution.
-    pub(super) fn opened(&self) -> Result<Vec<(Task, Vec<Task>)>> {
+    fn opened(&self) -> Result<Vec<(Task, Vec<Task>)>> {
         let mut others: HashMap<String, Task> = HashMap::new();
         let mut tasks = Vec::new();
         for wanted in &self.tasks {
@@ -207,20 +163,6 @@ impl Experiment {
             Wanted::Open(task) => task.name().into(),
         };
         self.tasks.iter().map(name).collect()
-    }
-}
-
-impl Home {
-    fn path(&self) -> &std::path::Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-
-    /// Where the adapter of a run lies.
-    pub(super) fn adapter(&self, key: &str) -> PathBuf {
-        record::adapter(self.path(), key)
     }
 }
 

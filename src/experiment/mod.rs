@@ -45,6 +45,7 @@ mod overlap;
 mod paper;
 mod plan;
 mod record;
+mod run;
 mod study;
 mod summary;
 

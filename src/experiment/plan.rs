@@ -1,14 +1,15 @@
 //! What an experiment will take, before it is run.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use polars::prelude::*;
 
-use super::cell::Cell;
+use super::cell::{Cell, excused};
 use super::{Experiment, Method};
 use crate::adapter::Adapter;
 use crate::display::{Bundle, Show, headed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::libtorch::door;
 use crate::objective::Sft;
@@ -34,6 +35,7 @@ const HISTORY_BYTES: u64 = 24 << 10;
 #[derive(Clone, Debug)]
 pub struct Plan {
     rows: Vec<Line>,
+    refused: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ struct Line {
     training_seconds: f64,
     other_seconds: f64,
     bytes: u64,
+    /// Why there are no times.
+    note: Option<String>,
 }
 
 /// Seconds of one model on one task.
@@ -67,24 +71,21 @@ impl Experiment {
         door("planning an experiment", || {
             let folder = self.folder.as_deref();
             let mut rows: Vec<Line> = Vec::new();
-            let mut timed: Vec<(String, String, Timed)> = Vec::new();
-            for cell in self.cells()? {
-                let (model, task) = (cell.model.folder().display().to_string(), cell.split.task.clone());
-                let known = timed.iter().find(|(of, on, _)| (of, on) == (&model, &task)).map(|(.., timed)| *timed);
-                let time = match known {
-                    Some(time) => time,
-                    None => self.time(&cell)?,
-                };
-                if known.is_none() {
-                    timed.push((model.clone(), task.clone(), time));
+            let mut timed: HashMap<(String, String), Result<Timed, String>> = HashMap::new();
+            let grid = self.grid()?;
+            for cell in &grid.cells {
+                let key = (format!("{:?}", cell.model), cell.split.task.clone());
+                if !timed.contains_key(&key) {
+                    timed.insert(key.clone(), self.time(cell).map(Ok).or_else(excused)?);
                 }
-                let line = self.line(&cell, folder, time)?;
+                let time = timed.get(&key).ok_or_else(|| Error::internal("a timing got lost"))?;
+                let line = self.line(cell, folder, time)?;
                 match rows.iter_mut().find(|row| row.model == line.model && row.task == line.task && row.n == line.n) {
                     Some(row) => row.add(&line),
                     None => rows.push(line),
                 }
             }
-            Ok(Plan { rows })
+            Ok(Plan { rows, refused: grid.refused.len() })
         })
     }
 
@@ -105,7 +106,7 @@ impl Experiment {
         Ok(Timed { example: seconds / examples_of_step(cell.split.train.len(), cell.split.dev.len()), query })
     }
 
-    fn line(&self, cell: &Cell<'_>, folder: Option<&std::path::Path>, time: Timed) -> Result<Line> {
+    fn line(&self, cell: &Cell<'_>, folder: Option<&std::path::Path>, time: &Result<Timed, String>) -> Result<Line> {
         let (n, dev) = (cell.split.train.len(), cell.split.dev.len());
         let mut missing = Vec::new();
         for run in &cell.runs {
@@ -117,6 +118,10 @@ impl Experiment {
                 missing.push(run);
             }
         }
+        let (time, note) = match time {
+            Ok(time) => (*time, None),
+            Err(message) => (Timed { example: 0.0, query: 0.0 }, Some(message.clone())),
+        };
         let steps = self.epochs as f64 * n.div_ceil(BATCH) as f64;
         let training = steps * examples_of_step(n, dev) * time.example;
         let trainings: Vec<_> = missing.iter().filter_map(|run| run.training.as_ref()).collect();
@@ -137,7 +142,7 @@ impl Experiment {
             bytes += own * (Adapter::new(cell.model, config.clone(), 0)?.count() as u64 * 4 + HISTORY_BYTES);
         }
         Ok(Line {
-            model: super::cell::name(cell.model),
+            model: super::record::name(cell.model),
             task: cell.split.task.clone(),
             n,
             runs: cell.runs.len(),
@@ -146,6 +151,7 @@ impl Experiment {
             training_seconds: trainings.len() as f64 * training,
             other_seconds: other,
             bytes,
+            note,
         })
     }
 }
@@ -172,7 +178,12 @@ impl Plan {
         self.rows.iter().map(|row| row.runs - row.done).sum()
     }
 
-    /// Hours at most, if no training stopped early.
+    /// Runs that cannot be done: their task has too few rows for their N.
+    pub fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// Hours at most, if no training stopped early, of what could be timed.
     pub fn hours(&self) -> f64 {
         self.rows.iter().map(|row| row.training_seconds + row.other_seconds).sum::<f64>() / 3600.0
     }
@@ -183,13 +194,15 @@ impl Plan {
     }
 
     /// One row per model, task and N: `model`, `task`, `n`, `runs`, `done`, `trainings` (to do), `training_hours` (at most: all epochs),
-    /// `other_hours` (targets, evaluations, asim), `megabytes`.
+    /// `other_hours` (targets, evaluations, asim), `megabytes`, and `note`, why the sample failed where it did: then hours are null, and in no sum.
     ///
     /// # Errors
     /// When polars cannot build the frame.
     pub fn frame(&self) -> Result<DataFrame> {
         let counts = |value: fn(&Line) -> usize| self.rows.iter().map(|row| value(row) as u32).collect::<Vec<_>>();
-        let numbers = |value: fn(&Line) -> f64| self.rows.iter().map(value).collect::<Vec<_>>();
+        let hours = |seconds: fn(&Line) -> f64| {
+            self.rows.iter().map(|row| row.note.is_none().then(|| seconds(row) / 3600.0)).collect::<Vec<Option<f64>>>()
+        };
         Ok(df!(
             "model" => self.rows.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(),
             "task" => self.rows.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(),
@@ -197,9 +210,10 @@ impl Plan {
             "runs" => counts(|row| row.runs),
             "done" => counts(|row| row.done),
             "trainings" => counts(|row| row.trainings),
-            "training_hours" => numbers(|row| row.training_seconds / 3600.0),
-            "other_hours" => numbers(|row| row.other_seconds / 3600.0),
-            "megabytes" => numbers(|row| row.bytes as f64 / 1e6),
+            "training_hours" => hours(|row| row.training_seconds),
+            "other_hours" => hours(|row| row.other_seconds),
+            "megabytes" => self.rows.iter().map(|row| row.bytes as f64 / 1e6).collect::<Vec<_>>(),
+            "note" => self.rows.iter().map(|row| row.note.as_deref()).collect::<Vec<_>>(),
         )?)
     }
 }
@@ -207,8 +221,13 @@ impl Plan {
 impl Show for Plan {
     fn bundle(&self) -> Bundle {
         let (missing, hours, megabytes) = (self.missing(), self.hours(), self.bytes() as f64 / 1e6);
+        let refused = match self.refused {
+            0 => String::new(),
+            refused => format!(" ({refused} more cannot be done: too few rows for their N)"),
+        };
+        let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
-            "Plan: {missing} runs to do, at most {hours:.2} hours (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
+            "Plan: {missing} runs to do{refused}, at most {hours:.2} hours{untimed} (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
              no training counted as stopping early), {megabytes:.1} MB"
         );
         headed(&heading, self.frame())

@@ -11,6 +11,7 @@ use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::model::Model;
 
 /// Changes whenever the same settings would give other results.
 pub(super) const FORMAT: u32 = 1;
@@ -102,6 +103,11 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 }
 
 impl Record {
+    /// Of a run with nothing to show yet, or ever.
+    pub fn new(model: &Model, run: &Run, failed: Option<String>) -> Self {
+        Self { model: name(model), run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
+    }
+
     /// The record of `run` in `folder`, if it was made.
     pub fn open(folder: &Path, run: &Run) -> Result<Option<Self>> {
         let path = path(folder, &run.key()?);
@@ -127,4 +133,10 @@ fn path(folder: &Path, key: &str) -> PathBuf {
 /// Where the adapter of a run lies.
 pub(super) fn adapter(folder: &Path, key: &str) -> PathBuf {
     folder.join(key)
+}
+
+/// The model's folder, without those above it.
+pub(super) fn name(model: &Model) -> String {
+    let folder = model.folder();
+    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

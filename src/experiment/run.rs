@@ -1,0 +1,96 @@
+//! Doing what is missing of a grid.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::grid::Grid;
+use super::record::{self, Record};
+use super::study::{Entry, Home};
+use super::{Experiment, Study};
+use crate::error::{Error, Result};
+use crate::file;
+use crate::libtorch::door;
+use crate::progress::Progress;
+
+impl Experiment {
+    /// Does what is missing of the grid and gives the results of all of it.
+    ///
+    /// A run that comes to NaN, whose prompts the model cannot take, or whose task has too few rows for its N, has failed with a message in the
+    /// frame, and the grid goes on.
+    ///
+    /// # Errors
+    /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model that was not opened from files or has an adapter
+    /// on it; files that cannot be read or written; a bug.
+    pub fn run(&self) -> Result<Study> {
+        door("running an experiment", || {
+            let home = self.home()?;
+            let mut missing = 0;
+            let mut total = 0;
+            let grid = self.grid()?;
+            for cell in &grid.cells {
+                total += cell.runs.len() as u64;
+                missing += cell.runs.iter().map(|run| Ok(u64::from(!cell.is_done(home.path(), run)?))).sum::<Result<u64>>()?;
+            }
+            let mut progress = Progress::new("experiment", total).resumed(total - missing);
+            for cell in &grid.cells {
+                cell.run(home.path(), |run| progress.tick(1, run))?;
+            }
+            if missing > 0 {
+                progress.finish();
+            }
+            self.study(home, &grid)
+        })
+    }
+
+    /// The results there are, of a grid that may be half done.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn so_far(&self) -> Result<Study> {
+        door("reading an experiment", || self.study(self.home()?, &self.grid()?))
+    }
+
+    fn study(&self, home: Home, grid: &Grid<'_>) -> Result<Study> {
+        let mut entries = Vec::new();
+        for cell in &grid.cells {
+            for run in &cell.runs {
+                if let Some(record) = Record::open(home.path(), run)? {
+                    let tests = cell.tests.iter().map(|test| (test.task.clone(), test.digest.clone())).collect();
+                    entries.push(Entry { key: run.key()?, record, tests, model: cell.model.clone() });
+                }
+            }
+        }
+        for (model, run, message) in &grid.refused {
+            let record = Record::new(model, run, Some(message.clone()));
+            entries.push(Entry { key: run.key()?, record, tests: vec![(run.task.clone(), String::new())], model: (*model).clone() });
+        }
+        Ok(Study::new(home, entries, self.choice))
+    }
+
+    fn home(&self) -> Result<Home> {
+        if let Some(folder) = &self.folder {
+            file::folder(folder)?;
+            return Ok(Home::Kept(folder.clone()));
+        }
+        if self.temporary.get().is_none() {
+            let made = tempfile::tempdir()
+                .map_err(|error| Error::file("cannot make a temporary folder: name one by `.folder()`").because(error))?;
+            let _ = self.temporary.set(Rc::new(made));
+        }
+        self.temporary.get().map(|folder| Home::Temporary(folder.clone())).ok_or_else(|| Error::internal("a temporary folder got lost"))
+    }
+}
+
+impl Home {
+    fn path(&self) -> &std::path::Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// Where the adapter of a run lies.
+    pub(super) fn adapter(&self, key: &str) -> PathBuf {
+        record::adapter(self.path(), key)
+    }
+}
