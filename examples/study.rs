@@ -4,7 +4,7 @@
 //! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper]`
 //!
 //! Killed or stopped, it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
-//! `asim.csv`, `overlap.csv` and `significance.csv`. With `--plan` it says what is left to do, and does nothing. With
+//! `asim.csv`, `overlap.csv`, `significance.csv`, `table.md` and the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With
 //! `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
 //! the paper's figures.
 
@@ -46,6 +46,16 @@ fn main() -> std::result::Result<(), Failure> {
     write(&out, "overlap", study.overlap()?)?;
     if flag("--paper") {
         write(&out, "beside_paper", study.beside_paper()?)?;
+    }
+    std::fs::write(out.join("table.md"), study.table()?.markdown())?;
+    let task = &tasks[0];
+    let others = Task::open(task).map(|task| task.ood().to_vec())?;
+    let (figures, sixth) = ([study.figure_1(), study.figure_2(), study.figure_3(), study.figure_4()], others.first().unwrap_or(task));
+    for (number, figure) in [1, 2, 3, 4].into_iter().zip(figures).chain([(6, study.figure_6(task, sixth))]) {
+        match figure {
+            Ok(figure) => figure.save(out.join(format!("figure_{number}.png")))?,
+            Err(error) => println!("no figure {number}: {error}"),
+        }
     }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,

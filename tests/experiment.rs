@@ -225,6 +225,39 @@ fn what_is_asked_later_is_added_to_what_is_there() -> Result<()> {
 }
 
 #[test]
+fn tables_and_figures_come_from_one_call_each() -> Result<()> {
+    let model = model();
+    let methods = [Method::Icl, Method::Sft, Method::Ia2ThenSft];
+    let study = small(&model).methods(&methods).sizes(&[2, 4]).runs(2).tested_on("sentiment", &["sentiment_film"]).run()?;
+    let runs = study.runs()?;
+    assert_eq!(runs.height(), 2 * 2 * 2 * 4);
+    assert_eq!(numbers(&runs, "demonstrations"), numbers(&runs, "n"));
+    let (table, frame) = (study.table()?.frame().clone(), study.summary()?);
+    let of = |value: &str| {
+        let own = |row: &usize| texts(&table, "value")[*row] == value;
+        (0..table.height()).filter(own).map(|row| numbers(&table, "mean")[row].unwrap()).collect::<Vec<_>>()
+    };
+    let sorted = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let means = numbers(&frame, "accuracy").into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(means.len(), 2 * 2 * 4);
+    let apart = |(a, b): (f64, f64)| (a - b).abs();
+    assert!(sorted(of("accuracy")).into_iter().zip(sorted(means)).map(apart).all(|apart| apart < 1e-12));
+    assert!(study.table()?.markdown().contains("| sentiment → sentiment_film\\* | 2 |"));
+    assert!(study.significance_table()?.markdown().contains("IA2 -> SFT"));
+    for figure in
+        [study.figure_1()?, study.figure_2()?, study.figure_3()?, study.figure_4()?, study.figure_6("sentiment", "sentiment_film")?]
+    {
+        assert!(figure.svg().contains("<svg") && figure.alt().len() > 40);
+    }
+    let error = study.figure_6("sentiment", "topic").unwrap_err().to_string();
+    assert!(error.contains("sentiment → sentiment, sentiment → sentiment_film"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn a_run_that_fails_is_shown_and_the_others_go_on() -> Result<()> {
     let model = model();
     let folder = tempfile::tempdir().unwrap();

@@ -32,7 +32,8 @@
 //! # What is compared
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
-//! does. Only chosen rows enter [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
+//! does. Only chosen rows enter [`Study::runs`], the tables and figures of it,
+//! [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
 //!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
 //! without demonstrations, both at the responses given under ICL.
@@ -46,6 +47,7 @@ mod paper;
 mod plan;
 mod record;
 mod run;
+mod show;
 mod study;
 mod summary;
 

@@ -11,7 +11,7 @@ use crate::similarity::{Factors, Side, subspace_overlap};
 
 impl Study {
     /// Subspace overlap of the chosen adapters, for each pair of methods within a run: `model`, `task`, `n`, `run`, `adapter`, `first`, `second`,
-    /// `sites` (their number), `overlap` and `note`.
+    /// `pair` (`first / second`), `sites` (their number), `overlap` and `note`.
     ///
     /// As in the paper and the authors' code: `|U1ᵀ U2|² / r` with the left singular vectors of each site's `B`, then the mean over the sites. LoRA
     /// adapters only. Where it is not defined (an update of fewer directions than its rank), `overlap` is null and `note` says why.
@@ -45,9 +45,12 @@ impl Study {
             }
             let mut frame = self.names(&firsts)?;
             frame.rename("method", "first".into())?;
+            let pairs: Vec<String> =
+                firsts.iter().zip(&seconds).map(|(row, second)| format!("{} / {second}", row.run().method.name())).collect();
             let frame = frame.drop("ood")?.drop("evaluated_on")?;
             Ok(frame.hstack(&[
                 Column::new("second".into(), seconds),
+                Column::new("pair".into(), pairs),
                 Column::new("sites".into(), sites),
                 Column::new("overlap".into(), overlaps),
                 Column::new("note".into(), notes),

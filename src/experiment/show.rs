@@ -1,0 +1,124 @@
+//! A study in the paper's forms: Table 1, Figures 1 to 4 and 6, and the table of tests, from one call each.
+
+use polars::prelude::*;
+
+use super::{Method, Study};
+use crate::error::{Error, Result};
+use crate::figure::{Chart, Figure, paper};
+use crate::table::{self, Best, Summary, Table};
+
+/// Corrected p below this are bold.
+const LEVEL: f64 = 0.05;
+
+impl Study {
+    /// The chosen rows of [`Study::frame`] that have an accuracy, one per run, method and test, with what tables and figures are drawn from
+    /// besides: `evaluation` (`task → evaluated_on`), `demonstrations` (the column `n`) and, where there are labels, `ece` (the column
+    /// `ece_equal_width_15`).
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn runs(&self) -> Result<DataFrame> {
+        let frame = self.frame()?;
+        let rows = self.rows()?;
+        let mask: BooleanChunked = rows.iter().map(|row| row.chosen.is && row.number("accuracy").is_some()).collect();
+        let evaluation: Vec<String> = rows.iter().map(|row| format!("{} → {}", row.run().task, row.evaluated_on())).collect();
+        let mut columns = vec![Column::new("evaluation".into(), evaluation), frame.column("n")?.clone().with_name("demonstrations".into())];
+        if let Ok(ece) = frame.column("ece_equal_width_15") {
+            columns.push(ece.clone().with_name("ece".into()));
+        }
+        Ok(frame.hstack(&columns)?.filter(&mask)?)
+    }
+
+    /// Table 1: accuracy and, where there are labels, ECE (15 bins of equal width) for each evaluation and N, a column per method; mean
+    /// (standard deviation) over the runs, the best in bold, evaluations out of distribution starred.
+    ///
+    /// # Errors
+    /// No run has an accuracy.
+    pub fn table(&self) -> Result<Table> {
+        let frame = self.runs()?;
+        let table = Summary::new(&["evaluation", "n"], &["method"]).value("accuracy", Best::Highest).percent("accuracy");
+        let table = if frame.column("ece").is_ok() { table.value("ece", Best::Lowest).name("ece", "ECE") } else { table };
+        table.star("evaluation", "ood").order(&names()).build(&frame)
+    }
+
+    /// [`Study::significance`] as a table, corrected p below 0.05 in bold.
+    ///
+    /// # Errors
+    /// As [`Study::significance`].
+    pub fn significance_table(&self) -> Result<Table> {
+        table::significance(&self.significance()?, LEVEL)
+    }
+
+    /// Figure 1: bars of accuracy and ECE per method over N, over all evaluations and runs.
+    ///
+    /// # Errors
+    /// No run has an accuracy, or none an ECE.
+    pub fn figure_1(&self) -> Result<Figure> {
+        paper::accuracy_and_ece().order(&names()).draw(&self.runs()?)
+    }
+
+    /// Figure 2: asim with ICL over layers, a panel per trained method and a line per model, over all evaluations, N and runs.
+    ///
+    /// # Errors
+    /// No trained run has an asim.
+    pub fn figure_2(&self) -> Result<Figure> {
+        draw(&paper::asim_over_layers(), &trained(self.asim()?)?)
+    }
+
+    /// Figures 3 and 5: accuracy and ECE against asim (mean over layers), a point per run, test and trained method.
+    ///
+    /// # Errors
+    /// No trained run has an accuracy and an asim, or none an ECE.
+    pub fn figure_3(&self) -> Result<Figure> {
+        draw(&paper::asim_against_performance(), &trained(self.runs()?)?)
+    }
+
+    /// Figure 4: the distribution over the runs of the subspace overlap of SFT, IA2 and IA2 -> SFT, two by two. Other pairs:
+    /// `figure::paper::overlap().draw(&frame)` with rows of [`Study::overlap`].
+    ///
+    /// # Errors
+    /// Fewer than two of the three were run.
+    pub fn figure_4(&self) -> Result<Figure> {
+        let frame = self.overlap()?;
+        let three = [Method::Sft, Method::Ia2, Method::Ia2ThenSft].map(Method::name);
+        let frame = only(&only(&frame, "first", &three)?, "second", &three)?;
+        paper::overlap().draw(&frame)
+    }
+
+    /// Figure 6: accuracy over N, a line per method with whiskers over the runs, of what learned `task` and was tested on `on`.
+    ///
+    /// # Errors
+    /// There is no such evaluation.
+    pub fn figure_6(&self, task: &str, on: &str) -> Result<Figure> {
+        let frame = self.runs()?;
+        let own = only(&frame, "evaluation", &[&format!("{task} → {on}")])?;
+        if own.height() == 0 {
+            let mut there: Vec<&str> = frame.column("evaluation")?.str()?.iter().flatten().collect();
+            there.dedup();
+            there.sort_unstable();
+            there.dedup();
+            return Err(Error::input(format!("nothing learned `{task}` and was tested on `{on}`; there are {}", there.join(", "))));
+        }
+        paper::accuracy_over_n().order(&names()).draw(&own)
+    }
+}
+
+/// Of the methods, in their order: the same colours in every figure.
+fn names() -> [&'static str; Method::ALL.len()] {
+    Method::ALL.map(Method::name)
+}
+
+fn draw(chart: &Chart, frame: &DataFrame) -> Result<Figure> {
+    chart.clone().order(&names()).draw(frame)
+}
+
+fn trained(frame: DataFrame) -> Result<DataFrame> {
+    let trained: Vec<&str> = Method::ALL.into_iter().filter(|method| method.is_trained()).map(Method::name).collect();
+    only(&frame, "method", &trained)
+}
+
+/// Rows whose column is one of the names.
+fn only(frame: &DataFrame, column: &str, names: &[&str]) -> Result<DataFrame> {
+    let mask: BooleanChunked = frame.column(column)?.str()?.iter().map(|name| name.is_some_and(|name| names.contains(&name))).collect();
+    Ok(frame.filter(&mask)?)
+}
