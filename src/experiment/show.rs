@@ -49,12 +49,12 @@ impl Study {
         table::significance(&self.significance()?, LEVEL)
     }
 
-    /// Figure 1: bars of accuracy and ECE per method over N, over all evaluations and runs.
+    /// Figure 1: bars of accuracy and ECE per method (zero-shot left out, as in the paper) over N, over all evaluations and runs.
     ///
     /// # Errors
     /// No run has an accuracy, or none an ECE.
     pub fn figure_1(&self) -> Result<Figure> {
-        paper::accuracy_and_ece().order(&names()).draw(&self.runs()?)
+        draw(&paper::accuracy_and_ece(), &taught(self.runs()?)?)
     }
 
     /// Figure 2: asim with ICL over layers, a panel per trained method and a line per model, over all evaluations, N and runs.
@@ -85,7 +85,7 @@ impl Study {
         paper::overlap().draw(&frame)
     }
 
-    /// Figure 6: accuracy over N, a line per method with whiskers over the runs, of what learned `task` and was tested on `on`.
+    /// Figure 6: accuracy over N, a line per method (zero-shot left out) with whiskers over the runs, of what learned `task` and was tested on `on`.
     ///
     /// # Errors
     /// There is no such evaluation.
@@ -99,17 +99,22 @@ impl Study {
             there.dedup();
             return Err(Error::input(format!("nothing learned `{task}` and was tested on `{on}`; there are {}", there.join(", "))));
         }
-        paper::accuracy_over_n().order(&names()).draw(&own)
+        draw(&paper::accuracy_over_n(), &taught(own)?)
     }
 }
 
-/// Of the methods, in their order: the same colours in every figure.
+/// Of the methods, in their order.
 fn names() -> [&'static str; Method::ALL.len()] {
     Method::ALL.map(Method::name)
 }
 
+/// With the same colour for a method in every figure. There are eight colours, so zero-shot, which the paper's figures do not show, has none.
 fn draw(chart: &Chart, frame: &DataFrame) -> Result<Figure> {
-    chart.clone().order(&names()).draw(frame)
+    chart.clone().order(&names()[1..]).draw(frame)
+}
+
+fn taught(frame: DataFrame) -> Result<DataFrame> {
+    only(&frame, "method", &names()[1..])
 }
 
 fn trained(frame: DataFrame) -> Result<DataFrame> {
