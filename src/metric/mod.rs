@@ -33,7 +33,7 @@ pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
 pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use labels::{brier, label_set_accuracy, top_k};
-pub use paper::as_reported;
+pub use paper::{as_reported, top_1_as_reported};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
 
 use read::PROBABILITIES;

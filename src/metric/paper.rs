@@ -2,7 +2,7 @@
 
 use polars::prelude::*;
 
-use super::read::{Labels, numbers};
+use super::read::{Labels, column, numbers};
 use crate::compat::Compat;
 use crate::error::Result;
 
@@ -11,8 +11,8 @@ use crate::error::Result;
 /// [`Compat::Corrected`] leaves the frame of [`evaluate`](crate::evaluate::evaluate) as it is: probabilities among the labels. Under
 /// [`Compat::Paper`] they are as in the authors' `calculate_metrics`: the softmax *of the probabilities* `q = p_<label> · label_mass` over the
 /// whole vocabulary, so that two labels never reach more than 0.731, the entropy of that, and ties of the gold label count as correct.
-/// With [`Binning::Paper`](super::Binning::Paper), [`ece`](super::ece) then is the authors' label ECE. (Their top-1 ECE needs the ten
-/// likeliest tokens, which the frame does not hold.)
+/// With [`Binning::Paper`](super::Binning::Paper), [`ece`](super::ece) then is the authors' label ECE. [`top_1_as_reported`] is for their
+/// other one.
 ///
 /// # Errors
 /// Under [`Compat::Paper`], those of [`label_set_accuracy`](super::label_set_accuracy), and a `label_mass` that is missing or outside [0, 1].
@@ -34,8 +34,42 @@ pub fn as_reported(frame: &DataFrame, compat: Compat) -> Result<DataFrame> {
     Ok(changed)
 }
 
+/// The frame with `correct` and `confidence` of the likeliest token of all, as the authors' code has them for its top-1 accuracy and ECE: whether
+/// its text is the gold, and its probability among the ten likeliest tokens.
+///
+/// # Errors
+/// An input error when `top_1_correct`, `top_1_confidence` or `top_10_mass` is missing, of another type, has nulls or values outside [0, 1].
+pub fn top_1_as_reported(frame: &DataFrame) -> Result<DataFrame> {
+    // The mass is a sum of rounded probabilities.
+    let (top, mass) = (numbers(frame, "top_1_confidence", (0.0, 1.0))?, numbers(frame, "top_10_mass", (f64::MIN_POSITIVE, 1.0 + 1e-6))?);
+    let confidence: Vec<f64> = top.iter().zip(mass).map(|(top, mass)| (top / mass).min(1.0)).collect();
+    let mut changed = frame.clone();
+    changed.with_column(column(frame, "top_1_correct")?.clone().with_name("correct".into()))?;
+    changed.with_column(Column::new("confidence".into(), confidence))?;
+    Ok(changed)
+}
+
 fn softmax(row: &[f64], mass: f64) -> Vec<f64> {
     let exponentials: Vec<f64> = row.iter().map(|p| (p * mass).exp()).collect();
     let sum: f64 = exponentials.iter().sum();
     exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Binning, accuracy, ece};
+
+    #[test]
+    fn top_1_by_hand() {
+        let frame = df!(
+            "correct" => [true, true], "confidence" => [0.9, 0.9],
+            "top_1_correct" => [true, false], "top_1_confidence" => [0.4, 0.3], "top_10_mass" => [0.8, 0.6],
+        );
+        let frame = top_1_as_reported(&frame.unwrap()).unwrap();
+        assert_eq!(accuracy(&frame).unwrap(), 0.5);
+        assert!(ece(&frame, Binning::Paper(1)).unwrap() < 1e-12, "both are 0.5 sure, and one is right");
+        let error = top_1_as_reported(&frame.drop("top_10_mass").unwrap()).unwrap_err().to_string();
+        assert!(error.contains("no column `top_10_mass`"), "{error}");
+    }
 }
