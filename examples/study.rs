@@ -25,11 +25,11 @@ fn main() -> std::result::Result<(), Failure> {
         true => Experiment::paper(&model),
         false => Experiment::new(&model)
             .tasks(&tasks.iter().map(String::as_str).collect::<Vec<_>>())
-            .sizes(&list("--n", "2,4,8,16")?)
             .methods(&methods)
             .learning_rates(&list("--rates", "1e-3,3e-3,1e-2")?)
             .betas(&list("--betas", "0.1,0.5,0.9")?),
     };
+    let experiment = if option("--n").is_some() { experiment.sizes(&list("--n", "")?) } else { experiment };
     let experiment = experiment.runs(option("--runs").unwrap_or("5".into()).parse()?);
     let experiment = experiment.test_at_most(option("--test").unwrap_or("500".into()).parse()?).folder(out.join("runs"));
     if flag("--plan") {
@@ -48,10 +48,12 @@ fn main() -> std::result::Result<(), Failure> {
         write(&out, "beside_paper", study.beside_paper()?)?;
     }
     std::fs::write(out.join("table.md"), study.table()?.markdown())?;
-    let task = &tasks[0];
-    let others = Task::open(task).map(|task| task.ood().to_vec())?;
-    let (figures, sixth) = ([study.figure_1(), study.figure_2(), study.figure_3(), study.figure_4()], others.first().unwrap_or(task));
-    for (number, figure) in [1, 2, 3, 4].into_iter().zip(figures).chain([(6, study.figure_6(task, sixth))]) {
+    let (task, on) = match flag("--paper") {
+        true => ("SST2".into(), "FinS".into()),
+        false => (tasks[0].clone(), Task::open(&tasks[0])?.ood().first().unwrap_or(&tasks[0]).clone()),
+    };
+    let figures = [study.figure_1(), study.figure_2(), study.figure_3(), study.figure_4()];
+    for (number, figure) in [1, 2, 3, 4].into_iter().zip(figures).chain([(6, study.figure_6(&task, &on))]) {
         match figure {
             Ok(figure) => figure.save(out.join(format!("figure_{number}.png")))?,
             Err(error) => println!("no figure {number}: {error}"),

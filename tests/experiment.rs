@@ -291,6 +291,20 @@ fn a_run_that_fails_is_shown_and_the_others_go_on() -> Result<()> {
     assert_eq!((frame.height(), large.plan()?.refused()), (2, 1));
     assert!(texts(&frame, "failed")[1].contains("too few") && !flags(&frame, "chosen")[1]);
 
+    // Demonstrations that leave no room take ICL and asim, not the accuracy of what needs none.
+    let queries: Vec<Example> =
+        (0..60).map(|row| Example::new(format!("Text:{}{row}\nLabel:", "a ".repeat(50)), (row % 2).to_string())).collect();
+    let task = Task::of(Examples::new("long", ia2::prompt::AnswerForm::labels(["0", "1"])?, queries)?, ia2::dataset::Card::default());
+    let long =
+        Experiment::new(&model).task(&task).sizes(&[16]).runs(1).learning_rates(&[1e-3]).epochs(1).methods(&[Method::Icl, Method::Sft]);
+    let frame = long.run()?.frame()?;
+    assert_eq!(numbers(&frame, "accuracy").iter().map(Option::is_some).collect::<Vec<_>>(), [false, true]);
+    assert!(
+        texts(&frame, "failed")[0].contains("context") && texts(&frame, "failed")[1].starts_with("no asim: "),
+        "{:?}",
+        texts(&frame, "failed")
+    );
+
     // One example cannot be left out of one: methods with targets fail, the others do not.
     let one = small(&model).methods(&[Method::Sft, Method::Ia2]).sizes(&[1]).run()?.frame()?;
     assert_eq!(texts(&one, "failed")[0], "null");

@@ -188,16 +188,16 @@ impl<'e> Cell<'e> {
     }
 
     fn evaluate(&self, model: &Model, method: Method, test: &Test, shown: &Once<Shown>) -> Result<Evaluated> {
-        let shown = shown.get(|| self.show(test))?;
         let icl = method == Method::Icl;
-        let frame = if icl { evaluate(model, &shown.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
+        let shown = || shown.get(|| self.show(test));
+        let frame = if icl { evaluate(model, &shown()?.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
         // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
-        // Not defined where an activation is zero: accuracy is all the same.
-        let (asim, failed) = match self.asim(model, icl, shown).map(Ok).or_else(excused)? {
+        // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
+        let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, shown)).map(Ok).or_else(excused)? {
             Ok(asim) => (asim, None),
-            Err(message) => (Vec::new(), Some(message)),
+            Err(message) => (Vec::new(), Some(format!("no asim: {message}"))),
         };
         Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed })
     }

@@ -75,8 +75,13 @@ impl Study {
         let mut lines = Vec::new();
         for (task, on, figures) in HEADLINE {
             for (method, (accuracy, ece)) in METHODS.into_iter().zip(figures) {
-                let same =
-                    |row: &&Row<'_>| row.run().task == task && row.evaluated_on() == on && row.run().n == N && row.run().method == method;
+                let same = |row: &&Row<'_>| {
+                    row.run().task == task
+                        && row.evaluated_on() == on
+                        && row.run().n == N
+                        && row.run().method == method
+                        && row.number("accuracy").is_some()
+                };
                 let mut ours: Vec<(Option<&str>, Vec<Row<'_>>)> = models
                     .iter()
                     .map(|model| {
@@ -87,7 +92,8 @@ impl Study {
                 if ours.is_empty() {
                     ours.push((None, Vec::new()));
                 }
-                lines.extend(ours.into_iter().map(|(model, rows)| (task, on, method, accuracy / 100.0, ece, model, rows)));
+                lines
+                    .extend(ours.into_iter().map(|(model, rows)| (task, on, method, (accuracy * 10.0).round() / 1000.0, ece, model, rows)));
             }
         }
         let mean = |name: &str| lines.iter().map(|line| spread(&line.6, name).0).collect::<Vec<_>>();
