@@ -193,6 +193,42 @@ fn editors_work_in_training_and_silence_is_an_error() -> Result<()> {
     Ok(())
 }
 
+/// Asks for what is not `[example, token, hidden]`.
+#[derive(Debug)]
+struct Elsewhere(Given<Sft>, Vec<String>);
+
+impl Objective for Elsewhere {
+    fn name(&self) -> String {
+        "elsewhere".into()
+    }
+    fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
+        self.0.samples(model, split)
+    }
+    fn hook_points(&self) -> &[String] {
+        &self.1
+    }
+    fn needs_logits(&self) -> bool {
+        true
+    }
+    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
+        self.0.losses(examples, outputs)
+    }
+}
+
+#[test]
+fn an_objective_reads_hidden_values_only() -> Result<()> {
+    let golden = golden(&format!("training/{}/golden.safetensors", CHECKPOINTS[1]))?;
+    let model = Model::open(golden_folder(CHECKPOINTS[1]))?;
+    for path in ["model.layers.1.self_attn.q_norm", "model.layers.1.self_attn.pattern", "lm_head", "model.layers.9.mlp"] {
+        let training = Training::new(Lora::rank(2), Elsewhere(sft(&golden), vec![path.into()]));
+        common::refused(training.run(&model, &some_split()?), &[path]);
+    }
+    Training::new(Lora::rank(2), Elsewhere(sft(&golden), vec!["model.layers.1.self_attn.q_proj".into()]))
+        .epochs(1)
+        .run(&model, &some_split()?)?;
+    Ok(())
+}
+
 #[test]
 fn adapters_that_do_not_fit_are_refused_by_name() -> Result<()> {
     let model = Model::open(golden_folder(CHECKPOINTS[0]))?;

@@ -372,6 +372,13 @@ fn parts_of_an_objective_have_columns() -> Result<()> {
     let error =
         refused(training.run_with(&model, &some_split()?, &mut hooks), &["`IA2`", "after 5 steps", "of step 5", "run.safetensors", "[0,"]);
     assert!(error.is_numeric() && error.to_string().contains("train loss"), "{error}");
+    // Ended between two checks, the file is newer than the last of them.
+    let file = folder.path().join("ended.safetensors");
+    let training = || Training::new(Lora::rank(4), Noted::new(ten())).batch(2).check_every(2).checkpoint(&file);
+    training().at_most_steps(3).run(&model, &some_split()?)?;
+    let mut hooks = Hooks::new();
+    hooks.edit("model.layers.1.self_attn", |_, value| Ok(Some(value * f64::NAN)));
+    refused(training().run_with(&model, &some_split()?, &mut hooks), &["after 3 steps", "of step 3", "ended.safetensors"]);
 
     let mut wrong = Noted::new(ten());
     wrong.parts.clear();

@@ -224,7 +224,9 @@ impl Training {
                 Some(start) => start.adapter.duplicate()?,
                 None => Adapter::new(model, self.adapter.clone(), self.settings.seed)?,
             };
-            run::Loop::new(&self, model.with(&adapter)?, adapter, samples, split)?.run(hooks)
+            let model = model.with(&adapter)?;
+            preview::fit(&samples, &model)?;
+            run::Loop::new(&self, model, adapter, samples, split)?.run(hooks)
         })
     }
 }
