@@ -229,6 +229,7 @@ fn a_folder_of_targets_belongs_to_one_model_with_its_adapter() -> Result<()> {
     let run = |model: &Model| Training::new(Lora::rank(2), Sft::gold()).epochs(1).run(model, &split);
     refused(Training::repeat(run(&merged)?.manifest(), Sft::gold()).run(&model, &split), &["the model's weights"]);
     Training::repeat(run(&merged)?.manifest(), Sft::gold()).run(&merged, &split)?;
+    refused(Targets::of(&model, &split).distributions(Keep::Top(usize::MAX)).plan(), &["largest of 64 probabilities"]);
     refused(Targets::of(&model, &split).max_new_tokens(usize::MAX).plan(), &["context", "max_new_tokens"]);
     Ok(())
 }

@@ -125,7 +125,7 @@ impl<'t> Loop<'t> {
     }
 
     fn total(&self) -> u64 {
-        self.steps.per_epoch() * self.training.settings.epochs
+        self.steps.per_epoch().saturating_mul(self.training.settings.epochs)
     }
 
     fn ended(&self, begun: Instant) -> Option<Stopped> {
