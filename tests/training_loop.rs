@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{golden, golden_folder, listing, refused, rows, speaking, with_words};
 use ia2::Result;
-use ia2::adapter::AdapterConfig;
+use ia2::adapter::{AdapterConfig, Start};
 use ia2::dataset::{Card, Split};
 use ia2::model::Sample;
 use ia2::objective::{Objective, Outputs, Part, Samples};
@@ -475,11 +475,43 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     (swapped.train, swapped.dev) = (split.test.take(6), split.dev.clone());
     let gold = Training::new(Lora::rank(4), Sft::gold()).epochs(1).run(&model, &split)?;
     refused(Training::repeat(gold.manifest(), Sft::gold()).run(&model, &swapped), &["the samples"]);
-    refused(Training::new(Lora::rank(2), Sft::gold()).after(&gold), &["r=2", "r=4"]);
+    refused(Training::new(Lora::rank(2), Sft::gold()).after(&gold)?.run(&model, &split), &["r=2", "r=4"]);
 
     std::fs::write(folder.path().join("broken.json"), "{}").unwrap();
     refused(Manifest::open(folder.path().join("broken.json")), &["broken.json", "no manifest"]);
     refused(Manifest::open(Path::new("/nowhere/at/all.json")), &["/nowhere/at/all.json"]);
+    Ok(())
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_that_was_saved_and_opened() -> Result<()> {
+    let (model, split) = (speaking(CHECKPOINTS[1]), some_split()?);
+    let configs: [AdapterConfig; 5] = [
+        Lora::rank(4).into(),
+        Lora::rank(4).dropout(0.25).rank_stabilised().rank_at("o_proj", 2).alpha_at("model.layers.0.*.q_proj", 3.0).layers([0, 2]).into(),
+        Ia3::new().compat(Compat::Paper).into(),
+        PromptTuning::tokens(2).start(Start::Random).into(),
+        PrefixTuning::tokens(2).start(Start::Random).into(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for config in configs {
+        let first = Training::new(config.clone(), Sft::gold()).epochs(1).run(&model, &split)?;
+        let next = Training::from_adapter(first.adapter(), Sft::gold())?.epochs(1).run(&model, &split)?;
+        first.save(folder.path())?;
+        let opened = Adapter::open(folder.path(), &model)?;
+        let again = Training::repeat(next.manifest(), Sft::gold()).start_from(&opened)?.run(&model, &split)?;
+        assert_eq!(weights(&again)?, weights(&next)?, "{}", config.name());
+        assert_eq!(again.adapter().config(), &config);
+        let elsewhere = Model::open(with_words(CHECKPOINTS[0]).path())?;
+        refused(Training::from_adapter(&opened, Sft::gold())?.run(&elsewhere, &split), &["does not fit"]);
+    }
+    // Fresh updates are zero at any scale.
+    let fresh = Adapter::new(&model, Lora::rank(4), 0)?;
+    for (other, word) in
+        [(Lora::rank(4).alpha(16.0), "alpha=16"), (Lora::rank(4).sites("q_proj"), "on q_proj"), (Lora::rank(4).rank_stabilised(), "rs")]
+    {
+        refused(Training::new(other, Sft::gold()).start_from(&fresh)?.run(&model, &split), &["cannot go on from", word]);
+    }
     Ok(())
 }
 

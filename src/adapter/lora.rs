@@ -331,7 +331,11 @@ impl Adapt for Updates {
         sites.sort_unstable();
         let of = |site: &String| {
             let LowRank { a, b, scale } = &self.updates[site];
-            [(format!("{site}.{LORA_A}"), a.detach()), (format!("{site}.{LORA_B}"), b.detach() * *scale)]
+            [
+                (format!("{site}.{LORA_A}"), a.detach()),
+                (format!("{site}.{LORA_B}"), b.detach()),
+                (format!("{site}.scale"), Tensor::from(*scale)),
+            ]
         };
         sites.into_iter().flat_map(of).collect()
     }
