@@ -505,6 +505,9 @@ fn a_run_goes_on_from_an_adapter_that_was_saved_and_opened() -> Result<()> {
         let elsewhere = Model::open(with_words(CHECKPOINTS[0]).path())?;
         refused(Training::from_adapter(&opened, Sft::gold())?.run(&elsewhere, &split), &["does not fit"]);
     }
+    let broken = Adapter::new(&model, Lora::rank(4), 0)?;
+    let _ = broken.update("model.layers.0.self_attn.q_proj")?.unwrap().b.fill_(f64::NAN);
+    refused(Training::from_adapter(&broken, Sft::gold())?.run(&model, &split), &["loss is NaN after 0 steps"]);
     // Fresh updates are zero at any scale.
     let fresh = Adapter::new(&model, Lora::rank(4), 0)?;
     for (other, word) in

@@ -177,7 +177,8 @@ impl Adapter {
         let copy = Self { config: config.clone(), ..self.duplicate()? };
         let effect = |adapter: &Self| Ok::<_, Error>(adapter.config.method().attach(&adapter.parameters, model.config())?.numbers());
         let same_kind = config.peft_type() == self.config.peft_type();
-        if same_kind && copy.check_fit(model).is_ok() && effect(&copy)? == effect(self)? {
+        // Not compared where the settings are alike word for word: NaN, which training tells of, is unlike itself.
+        if *config == self.config || same_kind && copy.check_fit(model).is_ok() && effect(&copy)? == effect(self)? {
             return Ok(copy);
         }
         let (ours, theirs) = (config.name(), self.config.name());
@@ -240,7 +241,10 @@ impl Adapter {
         let (made, here) = (self.base.config.family, model.config().family);
         if made != here {
             let (name, made, here) = (self.config.name(), made.model_type(), here.model_type());
-            return Err(Error::input(format!("{name} made for `{}`, a {made}, does not fit a {here}: a wrong base model", self.base.folder)));
+            return Err(Error::input(format!(
+                "{name} made for `{}`, a {made}, does not fit a {here}: a wrong base model",
+                self.base.folder
+            )));
         }
         let expected = self.config.method().layout(model).unwrap_or_default();
         let there = self.parameters.entries();
