@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{copied, golden_folder, listing, refused, speaking, with_words, words_tokenizer};
 use ia2::Result;
 use ia2::activations::Activations;
+use ia2::adapter::{AdapterConfig, Start};
 use ia2::dataset::{Card, Task};
 use ia2::figure::lines;
 use ia2::model::{Ending, Response, Sample};
@@ -162,6 +163,9 @@ fn batches_and_prompts_that_no_forward_can_take() -> Result<()> {
     refused(model.gradients(&[vec![1, 2]], "model.norm", Tensor::shallow_clone), &["the scalar has shape"]);
     refused(model.gradients(&[vec![1, 2]], "model.norm", |logits| logits.sum(None) * f64::NAN), &["the scalar is NaN"]);
     refused(model.gradients(&[vec![1, 2]], "model.norm", |_| Tensor::from(1f32)), &["does not depend"]);
+    let elsewhere = Tensor::from(1f32).set_requires_grad(true);
+    refused(model.gradients(&[vec![1, 2]], "model.norm", |_| &elsewhere * 2.0), &["does not depend", "model.norm"]);
+    refused(model.generate(&[vec![1]], &Generation::greedy(usize::MAX)), &["context"]);
     Ok(())
 }
 
@@ -375,6 +379,18 @@ fn trainings_that_cannot_begin() -> Result<()> {
     let last = Capture::at("model.layers.*.mlp").positions(Positions::Last);
     let responses = model.respond(&split.target_prompts(256)?)?;
     refused(Training::new(Lora::rank(2), Ia2::toward(&last.of(&model, &responses)?)).run(&model, &split), &["response positions", "Last"]);
+    // A loss that no parameter of the adapter moves: libtorch would end the process.
+    let all = Capture::at("model.layers.*.self_attn").of(&model, &responses)?;
+    let first = Ia2::toward(&all).layers([0])?;
+    refused(Training::new(Lora::rank(2).layers([1]), first).run(&model, &split), &["none of the adapter's parameters", "nothing to train"]);
+    let embedded = Ia2::toward(&capture(&model, &responses, "model.embed_tokens")?);
+    refused(Training::new(Ia3::new(), embedded).run(&model, &split), &["nothing to train"]);
+    for none in [AdapterConfig::from(PromptTuning::tokens(0)), PrefixTuning::tokens(0).into()] {
+        refused(Training::new(none, Sft::gold()).run(&model, &split), &["no virtual tokens", "nothing to train"]);
+    }
+    // What no forward takes is found before the first step, whichever step would have met it.
+    let long = PrefixTuning::tokens(model.config().max_positions as usize).start(Start::Random);
+    refused(Training::new(long, Sft::gold()).run(&model, &split), &["train sample 0", "virtual ones", "context"]);
     // A file that is no checkpoint is refused and left alone.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.safetensors");

@@ -204,6 +204,37 @@ fn shards_that_are_damaged_or_foreign_are_refused_by_name() -> Result<()> {
 }
 
 #[test]
+fn a_folder_of_targets_belongs_to_one_model_with_its_adapter() -> Result<()> {
+    let (model, split) = (model(), split());
+    let trained =
+        |adapter: ia2::adapter::AdapterConfig| Training::new(adapter, Sft::gold()).learning_rate(0.05).epochs(1).run(&model, &split);
+    let lora = trained(Lora::rank(2).into())?;
+    let others = [trained(Lora::rank(2).layers([1]).into())?, trained(Ia3::new().into())?, trained(PrefixTuning::tokens(2).into())?];
+    let merged = lora.adapter().merge(&model)?.model;
+    let twice = lora.adapter().scaled(2.0)?;
+    let mut models: Vec<Model> = others.iter().map(|trained| trained.model().clone()).collect();
+    models.extend([model.clone(), lora.model().clone(), model.with(&twice)?, merged.clone(), twice.merge(&model)?.model]);
+    for (place, model) in models.iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |model: &Model| Targets::of(model, &split).of_adapted().max_new_tokens(1).shards(folder.path()).free_bytes(1).collect();
+        of(model)?;
+        for (other, model) in models.iter().enumerate() {
+            match other == place {
+                true => drop(of(model)?),
+                false => drop(refused(of(model), &["another collection"])),
+            }
+        }
+    }
+    // So does a manifest: a merged model is not the one whose files it still names.
+    let run = |model: &Model| Training::new(Lora::rank(2), Sft::gold()).epochs(1).run(model, &split);
+    refused(Training::repeat(run(&merged)?.manifest(), Sft::gold()).run(&model, &split), &["the model's weights"]);
+    Training::repeat(run(&merged)?.manifest(), Sft::gold()).run(&merged, &split)?;
+    refused(Targets::of(&model, &split).distributions(Keep::Top(usize::MAX)).plan(), &["largest of 64 probabilities"]);
+    refused(Targets::of(&model, &split).max_new_tokens(usize::MAX).plan(), &["context", "max_new_tokens"]);
+    Ok(())
+}
+
+#[test]
 fn several_orders_are_several_examples_and_dev_comes_last() -> Result<()> {
     let (model, split) = (model(), split());
     let collect = Targets::of(&model, &split).orders(3);

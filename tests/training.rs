@@ -194,6 +194,79 @@ fn editors_work_in_training_and_silence_is_an_error() -> Result<()> {
 }
 
 #[test]
+fn every_kind_of_adapter_takes_pefts_steps() -> Result<()> {
+    let mut compared = 0;
+    for name in CHECKPOINTS {
+        let samples = golden(&format!("training/{name}/golden.safetensors"))?;
+        let steps = golden(&format!("training/{name}/steps.safetensors"))?;
+        let model = OpenOptions::new().kind(Kind::Double).open(golden_folder(name))?;
+        for case in ["lora_all_sites", "lora_rs", "ia3", "ia3_authors", "prompt", "prefix"] {
+            let start = Adapter::open(golden_folder(&format!("adapters/{name}/{case}")), &model)?;
+            // The weights after the last step, not those that were best.
+            let training = Training::from_adapter(&start, sft(&samples))?.learning_rate(1e-2).batch(3).epochs(5).compat(Compat::Paper);
+            let trained = training.run(&model, &some_split()?)?;
+            let folder = tempfile::tempdir().unwrap();
+            trained.save(folder.path())?;
+            let ours = Tensor::read_safetensors(folder.path().join("adapter_model.safetensors"))?;
+            for (key, ours) in &ours {
+                let distance = apart(ours, &steps[&format!("{case}.after.{key}")]);
+                assert!(distance < 1e-5, "{name} {case} {key}: {distance:.1e}");
+                compared += 1;
+            }
+            let history = trained.history()?;
+            let losses: Vec<f64> = history.column("train_loss")?.f64()?.into_no_null_iter().collect();
+            let theirs = Vec::<f64>::try_from(&steps[&format!("{case}.losses")])?;
+            assert_eq!(losses.len(), theirs.len());
+            assert!(
+                losses.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-8 * theirs),
+                "{name} {case}: {losses:?} {theirs:?}"
+            );
+        }
+    }
+    let tensors = |case: &str| case.contains(".after.");
+    let all =
+        CHECKPOINTS.map(|name| golden(&format!("training/{name}/steps.safetensors")).unwrap().keys().filter(|key| tensors(key)).count());
+    assert_eq!(compared, all.iter().sum::<usize>());
+    Ok(())
+}
+
+/// Asks for what is not `[example, token, hidden]`.
+#[derive(Debug)]
+struct Elsewhere(Given<Sft>, Vec<String>);
+
+impl Objective for Elsewhere {
+    fn name(&self) -> String {
+        "elsewhere".into()
+    }
+    fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
+        self.0.samples(model, split)
+    }
+    fn hook_points(&self) -> &[String] {
+        &self.1
+    }
+    fn needs_logits(&self) -> bool {
+        true
+    }
+    fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
+        self.0.losses(examples, outputs)
+    }
+}
+
+#[test]
+fn an_objective_reads_hidden_values_only() -> Result<()> {
+    let golden = golden(&format!("training/{}/golden.safetensors", CHECKPOINTS[1]))?;
+    let model = Model::open(golden_folder(CHECKPOINTS[1]))?;
+    for path in ["model.layers.1.self_attn.q_norm", "model.layers.1.self_attn.pattern", "lm_head", "model.layers.9.mlp"] {
+        let training = Training::new(Lora::rank(2), Elsewhere(sft(&golden), vec![path.into()]));
+        common::refused(training.run(&model, &some_split()?), &[path]);
+    }
+    Training::new(Lora::rank(2), Elsewhere(sft(&golden), vec!["model.layers.1.self_attn.q_proj".into()]))
+        .epochs(1)
+        .run(&model, &some_split()?)?;
+    Ok(())
+}
+
+#[test]
 fn adapters_that_do_not_fit_are_refused_by_name() -> Result<()> {
     let model = Model::open(golden_folder(CHECKPOINTS[0]))?;
     let other = Model::open(golden_folder(CHECKPOINTS[1]))?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::{golden, golden_folder, listing, refused, rows, speaking, with_words};
 use ia2::Result;
-use ia2::adapter::AdapterConfig;
+use ia2::adapter::{AdapterConfig, Start};
 use ia2::dataset::{Card, Split};
 use ia2::model::Sample;
 use ia2::objective::{Objective, Outputs, Part, Samples};
@@ -372,6 +372,13 @@ fn parts_of_an_objective_have_columns() -> Result<()> {
     let error =
         refused(training.run_with(&model, &some_split()?, &mut hooks), &["`IA2`", "after 5 steps", "of step 5", "run.safetensors", "[0,"]);
     assert!(error.is_numeric() && error.to_string().contains("train loss"), "{error}");
+    // Ended between two checks, the file is newer than the last of them.
+    let file = folder.path().join("ended.safetensors");
+    let training = || Training::new(Lora::rank(4), Noted::new(ten())).batch(2).check_every(2).checkpoint(&file);
+    training().at_most_steps(3).run(&model, &some_split()?)?;
+    let mut hooks = Hooks::new();
+    hooks.edit("model.layers.1.self_attn", |_, value| Ok(Some(value * f64::NAN)));
+    refused(training().run_with(&model, &some_split()?, &mut hooks), &["after 3 steps", "of step 3", "ended.safetensors"]);
 
     let mut wrong = Noted::new(ten());
     wrong.parts.clear();
@@ -468,11 +475,46 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     (swapped.train, swapped.dev) = (split.test.take(6), split.dev.clone());
     let gold = Training::new(Lora::rank(4), Sft::gold()).epochs(1).run(&model, &split)?;
     refused(Training::repeat(gold.manifest(), Sft::gold()).run(&model, &swapped), &["the samples"]);
-    refused(Training::new(Lora::rank(2), Sft::gold()).after(&gold), &["r=2", "r=4"]);
+    refused(Training::new(Lora::rank(2), Sft::gold()).after(&gold)?.run(&model, &split), &["r=2", "r=4"]);
 
     std::fs::write(folder.path().join("broken.json"), "{}").unwrap();
     refused(Manifest::open(folder.path().join("broken.json")), &["broken.json", "no manifest"]);
     refused(Manifest::open(Path::new("/nowhere/at/all.json")), &["/nowhere/at/all.json"]);
+    Ok(())
+}
+
+#[test]
+fn a_run_goes_on_from_an_adapter_that_was_saved_and_opened() -> Result<()> {
+    let (model, split) = (speaking(CHECKPOINTS[1]), some_split()?);
+    let configs: [AdapterConfig; 5] = [
+        Lora::rank(4).into(),
+        Lora::rank(4).dropout(0.25).rank_stabilised().rank_at("o_proj", 2).alpha_at("model.layers.0.*.q_proj", 3.0).layers([0, 2]).into(),
+        Ia3::new().compat(Compat::Paper).into(),
+        PromptTuning::tokens(2).start(Start::Random).into(),
+        PrefixTuning::tokens(2).start(Start::Random).into(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for config in configs {
+        let first = Training::new(config.clone(), Sft::gold()).epochs(1).run(&model, &split)?;
+        let next = Training::from_adapter(first.adapter(), Sft::gold())?.epochs(1).run(&model, &split)?;
+        first.save(folder.path())?;
+        let opened = Adapter::open(folder.path(), &model)?;
+        let again = Training::repeat(next.manifest(), Sft::gold()).start_from(&opened)?.run(&model, &split)?;
+        assert_eq!(weights(&again)?, weights(&next)?, "{}", config.name());
+        assert_eq!(again.adapter().config(), &config);
+        let elsewhere = Model::open(with_words(CHECKPOINTS[0]).path())?;
+        refused(Training::from_adapter(&opened, Sft::gold())?.run(&elsewhere, &split), &["does not fit"]);
+    }
+    let broken = Adapter::new(&model, Lora::rank(4), 0)?;
+    let _ = broken.update("model.layers.0.self_attn.q_proj")?.unwrap().b.fill_(f64::NAN);
+    refused(Training::from_adapter(&broken, Sft::gold())?.run(&model, &split), &["loss is NaN after 0 steps"]);
+    // Fresh updates are zero at any scale.
+    let fresh = Adapter::new(&model, Lora::rank(4), 0)?;
+    for (other, word) in
+        [(Lora::rank(4).alpha(16.0), "alpha=16"), (Lora::rank(4).sites("q_proj"), "on q_proj"), (Lora::rank(4).rank_stabilised(), "rs")]
+    {
+        refused(Training::new(other, Sft::gold()).start_from(&fresh)?.run(&model, &split), &["cannot go on from", word]);
+    }
     Ok(())
 }
 

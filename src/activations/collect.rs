@@ -117,7 +117,12 @@ impl Collection {
         if examples == 0 {
             return Err(Error::input("there are no prompts to collect targets of"));
         }
-        let vocab = self.model.config().vocab_size;
+        let (vocab, context) = (self.model.config().vocab_size, self.model.config().max_positions);
+        if tokens as u64 > context as u64 {
+            return Err(Error::input(format!(
+                "targets of up to {tokens} response tokens, but the model's context is {context}: set a lower `max_new_tokens`"
+            )));
+        }
         let capture = self.capture.as_ref().map(|capture| capture.plan_for(&self.model, examples, tokens)).transpose()?;
         self.keep.map_or(Ok(()), |keep| keep.check(vocab))?;
         let activation_bytes = capture.as_ref().map_or(0, |plan| plan.bytes);
@@ -200,8 +205,8 @@ impl Collection {
         shards::join(parts)
     }
 
-    /// A digest of all that decides what is collected. Weights count by their folder and configuration: reading them all would take longer
-    /// than many a collection.
+    /// A digest of all that decides what is collected. Weights that lie in files count by their folder and configuration: reading them all
+    /// would take longer than many a collection.
     fn identity(&self) -> Result<String> {
         let mut digest = Sha256::new();
         let model = &self.model;
@@ -209,7 +214,7 @@ impl Collection {
         let capture = self.capture.as_ref().map(|capture| (&capture.pattern, capture.positions, capture.kind));
         for text in [
             model.folder().display().to_string(),
-            format!("{:?} {:?} {:?}", model.config(), model.kind(), model.is_adapted()),
+            format!("{:?} {:?} {:?}", model.config(), model.kind(), model.unsaved()),
             format!("{:?} {capture:?} {:?}", self.settings, self.keep),
             prompts,
         ] {

@@ -29,7 +29,7 @@ impl Keep {
     /// Refuses a count that keeps nothing or leaves nothing out.
     pub(super) fn check(self, vocab: i64) -> Result<()> {
         match self {
-            Self::Top(count) if count == 0 || count as i64 >= vocab => Err(Error::input(format!(
+            Self::Top(count) if count == 0 || count as u64 >= vocab as u64 => Err(Error::input(format!(
                 "the {count} largest of {vocab} probabilities cannot be kept: ask for 1 to {}, or for `Keep::All`",
                 vocab - 1
             ))),

@@ -207,7 +207,7 @@ impl Clone for Activations {
 const TOKEN: i64 = 2;
 
 fn bytes(size: &[i64], kind: Kind) -> u64 {
-    size.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64
+    size.iter().fold(kind.elt_size_in_bytes() as u64, |bytes, &axis| bytes.saturating_mul(axis.max(0) as u64))
 }
 
 impl Show for Activations {

@@ -162,6 +162,12 @@ impl Adapt for Factors {
             Some(factors) => Ok(times(&base(input)?, factors)),
         }
     }
+
+    fn numbers(&self) -> Vec<(String, Tensor)> {
+        let mut sites: Vec<(String, Tensor)> = self.0.iter().map(|(site, factors)| (site.clone(), factors.detach())).collect();
+        sites.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        sites
+    }
 }
 
 /// In the factors' kind: rounded to bf16, a factor near one would lose all that training moves it by.

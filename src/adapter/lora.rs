@@ -325,4 +325,18 @@ impl Adapt for Updates {
         size.push(output.size()[1]);
         Ok(output.view(size.as_slice()))
     }
+
+    fn numbers(&self) -> Vec<(String, Tensor)> {
+        let mut sites: Vec<&String> = self.updates.keys().collect();
+        sites.sort_unstable();
+        let of = |site: &String| {
+            let LowRank { a, b, scale } = &self.updates[site];
+            [
+                (format!("{site}.{LORA_A}"), a.detach()),
+                (format!("{site}.{LORA_B}"), b.detach()),
+                (format!("{site}.scale"), Tensor::from(*scale)),
+            ]
+        };
+        sites.into_iter().flat_map(of).collect()
+    }
 }

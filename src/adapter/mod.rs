@@ -167,6 +167,24 @@ impl Adapter {
         })
     }
 
+    /// A copy under settings that say the same of these parameters in other words: after a round trip through PEFT's files sites are spelled
+    /// another way and how virtual tokens started is forgotten. Dropout, which belongs to training, may differ.
+    ///
+    /// # Errors
+    /// The parameters do not fit the model, or the settings call for others.
+    pub(crate) fn under(&self, config: &AdapterConfig, model: &Model) -> Result<Self> {
+        self.check_fit(model)?;
+        let copy = Self { config: config.clone(), ..self.duplicate()? };
+        let effect = |adapter: &Self| Ok::<_, Error>(adapter.config.method().attach(&adapter.parameters, model.config())?.numbers());
+        let same_kind = config.peft_type() == self.config.peft_type();
+        // Not compared where the settings are alike word for word: NaN, which training tells of, is unlike itself.
+        if *config == self.config || same_kind && copy.check_fit(model).is_ok() && effect(&copy)? == effect(self)? {
+            return Ok(copy);
+        }
+        let (ours, theirs) = (config.name(), self.config.name());
+        Err(Error::input(format!("a training of {ours} cannot go on from {theirs}: use one adapter, with the same settings")))
+    }
+
     /// A copy at `factor` of its strength: 0 is the base model, 1 this adapter, and what lies between or beyond in proportion.
     ///
     /// LoRA's update becomes `factor s B A` (its alphas are multiplied); an (IA)³ factor `l` becomes `1 + factor (l - 1)`.
@@ -219,6 +237,15 @@ impl Adapter {
 
     /// Refuses a model that the parameters do not fit.
     fn check_fit(&self, model: &Model) -> Result<()> {
+        // Shapes alone may agree by chance.
+        let (made, here) = (self.base.config.family, model.config().family);
+        if made != here {
+            let (name, made, here) = (self.config.name(), made.model_type(), here.model_type());
+            return Err(Error::input(format!(
+                "{name} made for `{}`, a {made}, does not fit a {here}: a wrong base model",
+                self.base.folder
+            )));
+        }
         let expected = self.config.method().layout(model).unwrap_or_default();
         let there = self.parameters.entries();
         if expected.len() != there.len() || expected.iter().zip(there).any(|(a, b)| a.0 != b.0 || a.1 != b.1.size()) {

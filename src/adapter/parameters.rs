@@ -76,13 +76,22 @@ impl Parameters {
     }
 
     /// The gradient of `loss` in the flat layout; zero for what the loss does not depend on, as IA2 on attention not on the last layer's MLP.
-    pub fn gradient(&self, loss: &Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// The loss depends on none of the parameters: libtorch would end the process.
+    pub fn gradient(&self, loss: &Tensor) -> Result<Tensor> {
+        if !loss.requires_grad() {
+            return Err(Error::input(
+                "the loss depends on none of the adapter's parameters, so there is nothing to train: the adapter has no virtual tokens, sits \
+                 only behind the layers that the loss reads, or the objective detaches its loss",
+            ));
+        }
         let leaves: Vec<&Tensor> = self.entries.iter().map(|(_, leaf)| leaf).collect();
         let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
         let flat = |(gradient, leaf): (&Tensor, &&Tensor)| match gradient.defined() {
             true => gradient.reshape([-1]),
             false => leaf.zeros_like().reshape([-1]),
         };
-        Tensor::cat(&gradients.iter().zip(&leaves).map(flat).collect::<Vec<_>>(), 0)
+        Ok(Tensor::cat(&gradients.iter().zip(&leaves).map(flat).collect::<Vec<_>>(), 0))
     }
 }

@@ -21,6 +21,11 @@ namespace {
 // From this many rows on oneDNN's preparations are worth it.
 constexpr int64_t ONEDNN_ROWS = 4;
 
+// The backward passes below are no functions that libtorch could derive again: a second derivative would be wrong in silence.
+void first_derivatives_only() {
+    TORCH_CHECK(!at::GradMode::is_enabled(), "second derivatives (create_graph) of the decoder are not supported");
+}
+
 at::ScalarType wide(at::ScalarType kind) { return kind == at::kDouble ? at::kDouble : at::kFloat; }
 
 // input weight^T + bias.
@@ -40,6 +45,7 @@ struct FrozenLinear : Function<FrozenLinear> {
         return product(input, weight, bias, onednn);
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
         auto weight = kept->get_saved_variables()[0];
         return {product(gradients[0], weight.t(), std::nullopt, kept->saved_data["onednn"].toBool()), Tensor(), Tensor(), Tensor()};
     }
@@ -56,6 +62,7 @@ struct RmsNorm : Function<RmsNorm> {
     }
     // With u = g w and r = 1 / sqrt(mean(x^2) + eps): dx = r u - r^3 mean(u x) x.
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
         auto saved = kept->get_saved_variables();
         auto [input, weight, scale] = std::tie(saved[0], saved[1], saved[2]);
         auto kind = wide(input.scalar_type());
@@ -73,6 +80,7 @@ struct SwiGlu : Function<SwiGlu> {
         return at::silu(gate).mul_(up);
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
         auto saved = kept->get_saved_variables();
         auto [gate, up] = std::tie(saved[0], saved[1]);
         auto of_up = at::silu(gate).mul_(gradients[0]);
@@ -98,6 +106,7 @@ struct Rotate : Function<Rotate> {
     }
     // The transposed rotation; the angles of both halves are the same.
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
         auto saved = kept->get_saved_variables();
         return {turned(gradients[0], saved[0], saved[1], -1.0), Tensor(), Tensor()};
     }

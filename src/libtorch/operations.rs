@@ -79,6 +79,7 @@ fn has_onednn() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::libtorch::door;
 
     fn draw(size: &[i64]) -> Tensor {
         Tensor::randn(size, (Kind::Double, Device::Cpu))
@@ -100,6 +101,10 @@ mod tests {
                 let apart = (&left - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[]);
                 assert!(apart < tolerance, "{name} in {kind:?}: {apart:.1e}");
             }
+            // What would be wrong in silence is refused.
+            let input = leaves();
+            let again = door("deriving", || Ok(Tensor::run_backward(&[ours(&input).sum(None)], &input, true, true)));
+            assert!(again.unwrap_err().to_string().contains("second derivatives"), "{name}");
             let _inference = tch::no_grad_guard();
             assert!(!ours(&a).requires_grad());
         }

@@ -74,7 +74,7 @@ pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, before: usize, vo
         if let Some(&id) = row.iter().find(|&&id| id as usize >= vocabulary) {
             return Err(Error::input(format!("prompt {index} holds token id {id}, but the model's vocabulary ends at {}", vocabulary - 1)));
         }
-        if before + row.len() + extra > context {
+        if (before + row.len()).saturating_add(extra) > context {
             return Err(Error::input(format!(
                 "prompt {index} has {} tokens{}{}, but the model's context is {context}: use fewer demonstrations or a shorter query",
                 row.len(),

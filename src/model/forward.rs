@@ -41,7 +41,7 @@ pub struct Sample {
 
 impl Sample {
     /// The tokens a forward reads: the last response token is predicted, never read.
-    fn read(&self) -> Vec<u32> {
+    pub(crate) fn read(&self) -> Vec<u32> {
         let mut tokens = self.prompt.clone();
         tokens.extend_from_slice(&self.response[..self.response.len().saturating_sub(1)]);
         tokens
@@ -140,6 +140,12 @@ impl Model {
             }
             let inputs: Vec<&Tensor> = values.iter().map(|(_, value)| value).collect();
             let gradients = Tensor::run_backward(&[result.reshape([])], &inputs, false, false);
+            if let Some(place) = gradients.iter().position(|gradient| !gradient.defined()) {
+                return Err(Error::input(format!(
+                    "the scalar does not depend on the value at `{}`: compute it from the logits",
+                    values[place].0
+                )));
+            }
             let points = values.into_iter().zip(gradients).map(|((path, value), gradient)| (path, value.detach(), gradient)).collect();
             Ok(Gradients { scalar: number, points })
         })

@@ -45,6 +45,8 @@ pub struct Model {
 
 struct Base {
     folder: PathBuf,
+    /// Whether the weights are those of the folder's files.
+    opened: bool,
     config: Config,
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
@@ -102,7 +104,7 @@ impl OpenOptions {
         let mut weights = Weights::open(&folder, device, self.kind)?;
         let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
         weights.finish()?;
-        Ok(Model { base: Rc::new(Base { folder, config, decoder, tokenizer, device }), adapter: None })
+        Ok(Model { base: Rc::new(Base { folder, opened: true, config, decoder, tokenizer, device }), adapter: None })
     }
 }
 
@@ -127,7 +129,7 @@ impl Model {
 
     /// A model around a decoder of the caller's making, e.g. one with fresh weights to be trained.
     pub fn from_parts(config: Config, decoder: Decoder, tokenizer: Option<Tokenizer>, device: Device) -> Self {
-        Self { base: Rc::new(Base { folder: PathBuf::new(), config, decoder, tokenizer, device }), adapter: None }
+        Self { base: Rc::new(Base { folder: PathBuf::new(), opened: false, config, decoder, tokenizer, device }), adapter: None }
     }
 
     /// The same weights with an adapter on them; an adapter already there is replaced.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use super::{Base, Decoder, Model};
@@ -37,6 +38,27 @@ impl Model {
         found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no weight `{name}`")))
     }
 
+    /// A digest of all that the folder's files do not tell: the adapter's numbers and, of a merged model or one made in memory, up to
+    /// 65,536 numbers of each weight, evenly spread. `None` for a model as it was opened.
+    pub(crate) fn unsaved(&self) -> Option<String> {
+        const NUMBERS: i64 = 1 << 16;
+        let spread = |(name, weight): &(String, Tensor)| {
+            let step = (weight.numel() as i64 / NUMBERS).max(1);
+            (name.clone(), weight.reshape([-1]).slice(0, None, None, step))
+        };
+        let adapter = self.adapter.as_ref().map(|adapter| adapter.numbers());
+        let weights = (!self.base.opened).then(|| self.decoder().weights().iter().map(spread).collect::<Vec<_>>());
+        if adapter.is_none() && weights.is_none() {
+            return None;
+        }
+        let mut digest = Sha256::new();
+        for (name, tensor) in weights.into_iter().chain(adapter).flatten() {
+            digest.update(format!("{name} {:?} {:?} ", tensor.kind(), tensor.size()));
+            digest.update(file::content(&tensor));
+        }
+        Some(format!("{:x}", digest.finalize()))
+    }
+
     /// This model without adapter and with some weights replaced by others of the same shapes; the rest is shared.
     pub(crate) fn with_weights(&self, mut replaced: HashMap<String, Tensor>) -> Result<Model> {
         let mut others: HashMap<&str, &Tensor> = self.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -46,7 +68,8 @@ impl Model {
             weight.ok_or_else(|| Error::internal(format!("no weight `{name}` of shape {shape:?}")))
         })?;
         let Base { folder, config, tokenizer, device, .. } = self.base.as_ref();
-        let base = Base { folder: folder.clone(), config: config.clone(), decoder, tokenizer: tokenizer.clone(), device: *device };
+        let (folder, config, tokenizer) = (folder.clone(), config.clone(), tokenizer.clone());
+        let base = Base { folder, opened: false, config, decoder, tokenizer, device: *device };
         Ok(Model { base: Rc::new(base), adapter: None })
     }
 

@@ -25,6 +25,14 @@ pub trait Adapt: std::fmt::Debug {
     fn prefix(&self) -> Option<Prefix> {
         None
     }
+
+    /// The numbers that tell this change from another, by name and in one order.
+    fn numbers(&self) -> Vec<(String, Tensor)> {
+        let values = |prefix: Prefix| match prefix.tokens {
+            Virtual::Embeddings(values) | Virtual::KeysValues(values) => ("prefix".to_string(), values),
+        };
+        self.prefix().map(values).into_iter().collect()
+    }
 }
 
 /// Virtual tokens: trained places before the first real token, which every later token may attend to.

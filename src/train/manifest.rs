@@ -22,8 +22,8 @@ const FORMAT: u32 = 1;
 ///
 /// [`Training::repeat`](super::Training::repeat) does it again, to the same bits on the same machine with as many threads. Digests are
 /// SHA-256: of the samples' tokens, of the objective's own data (the targets of IA2), of the model's `config.json` and weight files (files
-/// above 16 MiB by their name, size, and 64 blocks of 64 KiB spread evenly from the first to the last; none for a model that was
-/// not opened from files, or whose files are gone), and of the parameters at the start and at the end.
+/// above 16 MiB by their name, size, and 64 blocks of 64 KiB spread evenly from the first to the last; none if they are gone; of a merged
+/// model, or one made in memory, 65,536 numbers of each weight), and of the parameters at the start and at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     format: u32,
@@ -93,6 +93,8 @@ impl Manifest {
         let Begun { settings, adapter, objective, samples, model, split, start, earlier } = *run;
         let version = libtorch::version().map_or("unknown".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
         let (config, weights) = weights::digests(model.folder())?;
+        // What a merge changed is in no file.
+        let weights = model.base().unsaved().or(weights);
         Ok(Self {
             format: FORMAT,
             library: env!("CARGO_PKG_VERSION").into(),

@@ -161,32 +161,23 @@ impl Training {
         training
     }
 
-    /// Goes on from an adapter, with a history of its own.
+    /// Goes on from an adapter, with a history of its own. [`run`](Self::run) refuses one of another kind, or whose settings say another thing;
+    /// only dropout, and how virtual tokens started, may differ.
     ///
     /// # Errors
-    /// An adapter of another kind or with other settings; when libtorch refuses to copy the parameters.
+    /// When libtorch refuses to copy the parameters.
     pub fn start_from(mut self, adapter: &Adapter) -> Result<Self> {
-        self.same_adapter(adapter)?;
         self.start = Some(Start { adapter: adapter.duplicate()?, earlier: None });
         Ok(self)
     }
 
-    /// Makes this the phase after `trained`, and keeps this training's own settings.
+    /// Makes this the phase after `trained`, and keeps this training's own settings. Adapters as in [`start_from`](Self::start_from).
     ///
     /// # Errors
-    /// An adapter of another kind or with other settings; when libtorch refuses to copy the parameters.
+    /// When libtorch refuses to copy the parameters.
     pub fn after(mut self, trained: &Trained) -> Result<Self> {
-        self.same_adapter(trained.adapter())?;
         self.start = Some(door("going on from a training", || trained.as_start())?);
         Ok(self)
-    }
-
-    fn same_adapter(&self, adapter: &Adapter) -> Result<()> {
-        if *adapter.config() == self.adapter {
-            return Ok(());
-        }
-        let (ours, theirs) = (self.adapter.name(), adapter.config().name());
-        Err(Error::input(format!("a training of {ours} cannot go on from {theirs}: use one adapter, with the same settings")))
     }
 
     fn check(&self) -> Result<()> {
@@ -221,10 +212,12 @@ impl Training {
             hooks.bind(model.hook_points())?;
             let samples = preview::samples(self.objective.as_ref(), model, split)?;
             let adapter = match &self.start {
-                Some(start) => start.adapter.duplicate()?,
+                Some(start) => start.adapter.under(&self.adapter, model)?,
                 None => Adapter::new(model, self.adapter.clone(), self.settings.seed)?,
             };
-            run::Loop::new(&self, model.with(&adapter)?, adapter, samples, split)?.run(hooks)
+            let model = model.with(&adapter)?;
+            preview::fit(&samples, &model)?;
+            run::Loop::new(&self, model, adapter, samples, split)?.run(hooks)
         })
     }
 }

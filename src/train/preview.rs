@@ -24,6 +24,10 @@ impl Training {
 /// The objective's samples, checked.
 pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -> Result<Samples> {
     let samples = objective.samples(model, split)?;
+    for path in objective.hook_points() {
+        // Values of other axes would be read at the wrong places, and in silence.
+        model.width_at(path)?;
+    }
     if samples.train == 0 || samples.rows.len() <= samples.train {
         return Err(Error::input("training needs at least one train and one dev example"));
     }
@@ -38,6 +42,15 @@ pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -
         return Err(Error::input(format!("{set} sample {place} ({text:?}) has no {missing} tokens: there is nothing to learn from it")));
     }
     Ok(samples)
+}
+
+/// Refuses samples that no forward of the adapted model takes, before the first step and not at the first that meets one.
+pub(super) fn fit(samples: &Samples, model: &Model) -> Result<()> {
+    for (place, row) in samples.rows.iter().enumerate() {
+        let (set, place) = name(samples, place);
+        model.check(&[row.read()], 0).map_err(|error| error.context(format!("{set} sample {place}")))?;
+    }
+    Ok(())
 }
 
 /// The set a row belongs to, and its place there.

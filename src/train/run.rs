@@ -1,5 +1,6 @@
 //! A run under way.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use tch::Tensor;
@@ -36,6 +37,8 @@ pub(super) struct Loop<'t> {
     /// The best-on-dev parameters so far.
     pub best: Tensor,
     pub state: State,
+    /// The step whose state the checkpoint holds.
+    stored: Cell<u64>,
     pub manifest: Manifest,
     pub identity: String,
 }
@@ -76,7 +79,8 @@ impl<'t> Loop<'t> {
         let (best, state) = (flat.copy(), State::new(moments.steps));
         let identity = manifest.identity()?;
         let draws = adapter.config().draws();
-        let mut run = Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, manifest, identity };
+        let mut run =
+            Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, stored: Cell::new(0), manifest, identity };
         if let Some(path) = &training.checkpoint {
             checkpoint::restore(&mut run, path)?;
         }
@@ -121,7 +125,7 @@ impl<'t> Loop<'t> {
     }
 
     fn total(&self) -> u64 {
-        self.steps.per_epoch() * self.training.settings.epochs
+        self.steps.per_epoch().saturating_mul(self.training.settings.epochs)
     }
 
     fn ended(&self, begun: Instant) -> Option<Stopped> {
@@ -146,7 +150,7 @@ impl<'t> Loop<'t> {
             let parts = self.losses(examples, true, hooks)?;
             let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
             let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
-            let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor));
+            let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor))?;
             losses.extend(parts.into_iter().map(|loss| loss.detach()));
             sum = Some(match sum {
                 None => gradient,
@@ -225,9 +229,9 @@ impl<'t> Loop<'t> {
     }
 
     pub fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
-        let kept = match (&self.training.checkpoint, self.state.history.last()) {
-            (Some(path), row) => format!("; the last good state, of step {}, is in {}", row.map_or(0, |row| row.step), path.display()),
-            (None, _) => String::new(),
+        let kept = match &self.training.checkpoint {
+            Some(path) => format!("; the last good state, of step {}, is in {}", self.stored.get(), path.display()),
+            None => String::new(),
         };
         Error::numeric(format!(
             "the {what} is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
@@ -236,10 +240,11 @@ impl<'t> Loop<'t> {
     }
 
     fn store(&self) -> Result<()> {
-        match &self.training.checkpoint {
-            Some(path) => checkpoint::store(self, path),
-            None => Ok(()),
+        if let Some(path) = &self.training.checkpoint {
+            checkpoint::store(self, path)?;
+            self.stored.set(self.state.step);
         }
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Trained> {

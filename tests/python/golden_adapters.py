@@ -111,3 +111,38 @@ def write(root, tools):
     for checkpoint in CHECKPOINTS:
         for case in CASES:
             write_case(root, tools, checkpoint, case)
+
+
+TRAINED = ["lora_all_sites", "lora_rs", "ia3", "ia3_authors", "prompt", "prefix"]
+
+
+def write_steps(root, tools, name, in_float64):
+    """training/{name}/steps.safetensors: what five Adam steps of cross-entropy make of each kind of adapter, one example at a time."""
+    examples = tools.random_examples("training " + name, [p + r for p, r in zip(tools.PROMPTS, tools.RESPONSES)])
+    golden = {}
+    for case in TRAINED:
+        folder = root / "adapters" / name / case
+        base = in_float64(tools.open_model(root / name))
+        base.requires_grad_(False)
+        virtual = case in ("prompt", "prefix")  # PEFT opens these for inference alone
+        model = peft.PeftModel.from_pretrained(base, folder, is_trainable=not virtual).double().eval()
+        if virtual:
+            model.prompt_encoder["default"].embedding.weight.requires_grad_(True)
+        weights = [p for p in model.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(weights, lr=tools.RATE, betas=(0.9, 0.999), eps=1e-8)
+        trajectory = []
+        for _ in range(tools.STEPS):
+            each = []
+            for ids, prompt in zip(examples, tools.PROMPTS):
+                logits = model(input_ids=ids[None]).logits[0, -len(ids):]
+                each.append(torch.nn.functional.cross_entropy(logits[prompt - 1:-1], ids[prompt:]))
+            loss = torch.stack(each).mean()
+            trajectory.append(loss.detach())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        assert trajectory[-1] < trajectory[0], (name, case, trajectory)
+        golden[f"{case}.losses"] = torch.stack(trajectory)
+        after = {"prompt_embeddings": weights[0]} if virtual else peft.get_peft_model_state_dict(model)
+        golden |= {f"{case}.after.{key}": value.detach().clone() for key, value in after.items()}
+    tools.write_tensors(root / "training" / name / "steps.safetensors", golden)

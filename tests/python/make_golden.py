@@ -534,6 +534,8 @@ def write_all(root):
         write_training(root, name)
         golden_objectives.write(sys.modules[__name__], root, name)
     golden_adapters.write(root, sys.modules[__name__])
+    for name in WITH_TRAINING:
+        golden_adapters.write_steps(root, sys.modules[__name__], name, golden_objectives.rotary_in_float64)
     golden_optimizers.write(root, WITH_TRAINING, write_tensors, lambda name: open_training(root, name), losses)
     write_calibration(root)
     golden_evidence.write(root)
