@@ -114,7 +114,7 @@ pub use {plotters, polars, tch, tokenizers};
 
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
-    pub use crate::activations::{Activations, Capture, Keep, Positions, capture};
+    pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods};
     pub use crate::adapter::{Adapter, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
@@ -129,7 +129,7 @@ pub mod prelude {
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
-    pub use crate::train::{Trained, Training};
+    pub use crate::train::{Optimizer, Schedule, Trained, Training};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};
 }

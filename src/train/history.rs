@@ -67,9 +67,15 @@ pub(super) fn frame(rows: &[Row]) -> Result<DataFrame> {
         Column::new("adapter_norm".into(), floats(|row| row.adapter_norm)),
         Column::new("seconds".into(), floats(|row| row.seconds)),
         Column::new("tokens_per_second".into(), floats(|row| row.tokens_per_second)),
-        Column::new("best".into(), rows.iter().map(|row| row.best).collect::<Vec<_>>()),
+        Column::new("best".into(), best(rows)),
     ]);
     Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+/// The check of each phase whose dev loss no later one undercut.
+fn best(rows: &[Row]) -> Vec<bool> {
+    let last = |row: &Row| rows.iter().rposition(|other| other.best && other.phase == row.phase);
+    rows.iter().enumerate().map(|(place, row)| last(row) == Some(place)).collect()
 }
 
 /// Names of parts for columns, where any objective has several.

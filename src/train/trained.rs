@@ -76,7 +76,7 @@ impl Trained {
     /// | `adapter_norm` | Euclidean norm over all parameters |
     /// | `seconds` | since the phase's start, interruptions left out |
     /// | `tokens_per_second` | tokens read (padding left out) in the steps since the last check, by their time |
-    /// | `best` | whether the dev loss was the lowest of the phase until then |
+    /// | `best` | whether the dev loss is the lowest of the phase (the first such check) |
     ///
     /// # Errors
     /// When polars cannot build the frame.
