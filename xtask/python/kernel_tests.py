@@ -61,11 +61,12 @@ class Kernel:
         result.seconds = time.monotonic() - began
         # evcxr passes standard error on by itself, sometimes after it has said that the cell is done.
         late = time.monotonic() + (10 if fails else 0.1)
-        while time.monotonic() < late and not (fails and result.stderr):
+        while time.monotonic() < late:
             try:
-                collect(self.client.get_iopub_msg(timeout=0.1))
+                collect(self.client.get_iopub_msg(timeout=0.3 if fails else 0.1))
             except queue.Empty:
-                pass
+                if result.stderr or result.error:
+                    break
         if quiet:
             assert not result.error, f"{code}\n{result.error}"
             assert not result.stderr, f"{code}\n{result.stderr}"
@@ -137,10 +138,10 @@ def values_show_themselves(kernel):
     cells = {
         "Tensor::ones([3, 2], (Kind::Float, Device::Cpu))": "1",
         "vec![Tensor::ones([2], (Kind::Float, Device::Cpu))]": "1",
-        "&shown_frame": "shape",
+        "&shown_frame": "confidence",
         'shown_frame.column("correct")': "correct",
-        "&shown_model": "tiny",
-        "&shown_task": "sentiment",
+        "&shown_model": "6 layers",
+        'Task::open("sentiment")': "sentiment",
         "&shown_split": "test",
         "&shown_prompts": "4",
         "shown_model.respond(&shown_prompts)": "4",
@@ -200,7 +201,7 @@ def works_after_await_and_a_later_dependency(_kernel):
         answer = kernel.run('let waited = std::future::ready(7).await;\nprintln!("{waited}");')
         assert answer.stdout.strip() == "7", (answer.stdout, answer.stderr, answer.error)
         code = 'let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;\nevaluate(&model, &split.test.zero_shot()?)?'
-        assert "shape" in kernel.run(code, quiet=True).shown.get("text/plain", "")
+        assert "confidence" in kernel.run(code, quiet=True).shown.get("text/plain", "")
         report = kernel.run("ia2::doctor()", quiet=True).shown["text/plain"]
         assert report.endswith("all is well"), report
     finally:
@@ -251,6 +252,41 @@ def memory_and_threads_keep_still(kernel, cells=LONG_CELLS if "--long" in sys.ar
     print(f"memory after {cells} cells: {grown / 1024:+.1f} MB of {memory / 1024:.0f}; threads {threads}{more:+d}")
     # One tensor here is 4 MB: a single one kept per cell would be seen at once.
     assert grown / 1024 < 8 + 0.2 * cells and more == 0, (grown, more)
+
+
+def a_second_copy_of_the_library_refuses(kernel):
+    """Code that carries a copy of its own, as every cell would if it were linked statically: it says so, instead of misreading values."""
+    folder = Path(kernel.folder.name)
+    (folder / "copy.rs").write_text("""#[unsafe(no_mangle)]
+pub extern "C" fn go() {
+    match ia2::libtorch::door("testing", || Ok(())) {
+        Ok(()) => println!("worked"),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+""")
+    built = Path(kernel.run('println!("{}", std::env::var("EVCXR_TMPDIR")?);', quiet=True).stdout.strip()) / "target"
+    target = built / "x86_64-unknown-linux-gnu/debug"
+    command = ["rustc", "--edition", "2024", "--crate-type", "cdylib", "-Cprefer-dynamic=no", "-o", str(folder / "libcopy.so")]
+    command += ["--extern", f"ia2={target}/deps/libia2.rlib", str(folder / "copy.rs")]
+    places = [f"dependency={target}/deps", f"dependency={built}/debug/deps", f"native={ROOT}/.ia2/libtorch/lib"]
+    places += [f"native={path}" for path in target.glob("build/*/out")]
+    done = subprocess.run(command + [f"-L{place}" for place in places], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    code = """{
+    use std::ffi::{c_char, c_int, c_void};
+    unsafe extern "C" {
+        fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
+        fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    }
+    let file = std::ffi::CString::new(std::env::current_dir()?.join("libcopy.so").to_string_lossy().into_owned())?;
+    let go: extern "C" fn() = unsafe { std::mem::transmute(dlsym(dlopen(file.as_ptr(), 2), c"go".as_ptr())) };
+    go();
+}"""
+    answer = kernel.run(code)
+    assert answer.stdout.startswith("refused: a second copy of ia2"), (answer.stdout, answer.stderr, answer.error)
+    # The first goes on as before.
+    assert kernel.run('println!("{}", Task::open("sentiment").is_ok());', quiet=True).stdout.strip() == "true"
 
 
 def two_kernels_do_not_meet(kernel):
@@ -312,6 +348,7 @@ def main() -> int:
         memory_and_threads_keep_still,
         works_after_await_and_a_later_dependency,
         a_killed_training_continues,
+        a_second_copy_of_the_library_refuses,
         two_kernels_do_not_meet,
         the_kernel_builds_with_the_projects_lock,
         outputs_are_compared_as_they_should,
