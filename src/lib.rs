@@ -46,7 +46,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`], [`compat`], [`axes`], [`progress`], [`display`], [`libtorch`] | one error type; where the authors' code differs; checks of named axes; progress in whole lines; how values show; devices and libtorch itself |
+//! | [`error`], [`compat`], [`axes`], [`progress`], [`display`], [`libtorch`], [`mod@doctor`] | one error type; where the authors' code differs; checks of named axes; progress in whole lines; how values show; devices and libtorch itself; what this process has and what is wrong with it |
 //! | [`nn`] | layers, cache and hook points, and the pass that travels with a forward |
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
@@ -87,6 +87,7 @@ pub mod axes;
 pub mod compat;
 pub mod dataset;
 pub mod display;
+pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
@@ -107,6 +108,7 @@ pub mod table;
 pub mod tokenizer;
 pub mod train;
 
+pub use doctor::doctor;
 pub use error::{Error, Result};
 
 // What a notebook touches of these crates it reaches through here: a second copy in a cell would not know the first one's values.

@@ -1,18 +1,19 @@
 //! libtorch as this process has it: its version, its devices, its threads, and the [door] that turns its panics into errors.
 
+mod copies;
 mod door;
 pub(crate) mod operations;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use tch::{Cuda, Device};
 
+pub(crate) use copies::check as check_copies;
 pub use door::door;
 
 /// The version of libtorch, major and minor, that tch was made for.
@@ -153,45 +154,6 @@ pub fn set_threads(count: usize) -> Result<()> {
     }
 }
 
-/// What [`doctor`] found; prints as a few lines.
-#[derive(Clone, Debug)]
-pub struct Doctor {
-    lines: Vec<(String, String)>,
-    healthy: bool,
-}
-
-impl Doctor {
-    /// True if nothing was found that would keep the library from working.
-    pub fn healthy(&self) -> bool {
-        self.healthy
-    }
-}
-
-impl fmt::Display for Doctor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.lines.iter().map(|(what, found)| format!("{what:<9} {found}")).collect();
-        f.write_str(&lines.join("\n"))
-    }
-}
-
-/// Looks at the libtorch of this process: version, folder, CUDA, devices, threads. It fails at nothing: what is wrong stands in the report.
-pub fn doctor() -> Doctor {
-    let version_text = version().map_or("unknown".to_owned(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
-    let (version_found, version_good) = match check_version() {
-        Ok(()) => (version_text, true),
-        Err(error) => (error.to_string(), false),
-    };
-    let (cuda, cuda_good) = match load_cuda() {
-        Ok(false) => ("no CUDA part beside libtorch; the CPU is used".to_owned(), true),
-        Ok(true) if Cuda::is_available() => (format!("{} devices", Cuda::device_count()), true),
-        Ok(true) => ("loaded, but no usable device; the CPU is used".to_owned(), true),
-        Err(error) => (error.to_string(), false),
-    };
-    let folder = folder().map_or("unknown".to_owned(), |folder| folder.display().to_string());
-    let lines = [("libtorch", version_found), ("folder", folder), ("CUDA", cuda), ("threads", threads().to_string())];
-    Doctor { lines: lines.map(|(what, found)| (what.to_owned(), found)).to_vec(), healthy: version_good && cuda_good }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,9 +176,6 @@ mod tests {
             }
             _ => assert!(cuda_device(1 << 20).unwrap_err().to_string().contains("counted from 0")),
         }
-        let report = doctor();
-        assert!(report.healthy(), "{report}");
-        assert!(report.to_string().starts_with("libtorch  2.11."), "{report}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Progress that a notebook can show: whole lines, few of them, with rate and time left.
 //!
 //! A notebook cell forwards output line by line, so a bar redrawn in place with carriage returns never appears there.
+//! indicatif would bring nothing here: its part is redrawing bars, and lines through its `TermLike` would still need the pauses, the bound on
+//! their number and the rate below; and it hides itself where there is no terminal, as in a cell.
 //! Lines go to stdout: whatever a cell writes to stderr looks like a failure, to people and to notebook tests.
 
 use std::cell::Cell;

@@ -71,6 +71,11 @@ pub(crate) fn folder(name: &Name) -> Result<PathBuf> {
     })
 }
 
+/// Where models of the hub are kept on this machine.
+pub(crate) fn cache_folder() -> PathBuf {
+    cache::folder(variable)
+}
+
 /// An environment variable; one that is set to nothing counts as not set.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())

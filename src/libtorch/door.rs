@@ -20,7 +20,10 @@ thread_local! {
 /// this library and becomes an internal error with its place in the source. Nothing is printed: while a thread is behind the door, its
 /// panics pass by the panic hook; other threads and later panics meet the hook as before. Whether gradients are recorded is put back as it
 /// was, because `tch::no_grad` does not do so when it is unwound. An `Err` of `f` is handed on unchanged. Doors may be nested.
+///
+/// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    super::copies::check()?;
     silence_hook();
     let gradients = gradients_recorded()?;
     DEPTH.set(DEPTH.get() + 1);

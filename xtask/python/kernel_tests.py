@@ -1,4 +1,8 @@
-"""What has to hold in the real notebook kernel, whatever the library does. Argument: the project's folder.
+"""What has to hold in the real notebook kernel, whatever the library does.
+
+    kernel_tests.py PROJECT [--long] [TEST ..]
+
+With names, only the tests whose names contain one of them; with --long, memory is watched over 200 cells in place of 20.
 
 Prints like cargo's tests, and times of starting the kernel and of warm cells (reported, not judged).
 """
@@ -20,6 +24,7 @@ import notebooks
 ROOT = Path(sys.argv[1]).resolve()
 START_TIMEOUT = 600
 CELL_TIMEOUT = 300
+SHORT_CELLS, LONG_CELLS = 20, 200
 
 
 class Result:
@@ -56,11 +61,12 @@ class Kernel:
         result.seconds = time.monotonic() - began
         # evcxr passes standard error on by itself, sometimes after it has said that the cell is done.
         late = time.monotonic() + (10 if fails else 0.1)
-        while time.monotonic() < late and not (fails and result.stderr):
+        while time.monotonic() < late:
             try:
-                collect(self.client.get_iopub_msg(timeout=0.1))
+                collect(self.client.get_iopub_msg(timeout=0.3 if fails else 0.1))
             except queue.Empty:
-                pass
+                if result.stderr or result.error:
+                    break
         if quiet:
             assert not result.error, f"{code}\n{result.error}"
             assert not result.stderr, f"{code}\n{result.stderr}"
@@ -124,6 +130,165 @@ def a_panic_is_survived(kernel):
     assert kernel.run('println!("{}", kept + 1);', quiet=True).stdout.strip() == "42"
 
 
+def values_show_themselves(kernel):
+    """What is last in a cell shows itself as one result with plain text, not as Rust's `{:?}`; a `Result` of it shows the value."""
+    kernel.run('let shown_model = Model::open("tiny-icl")?;\nlet shown_task = Task::open("sentiment")?;', quiet=True)
+    kernel.run("let shown_split = shown_task.test_at_most(4)?.few_shot(8, 0)?;", quiet=True)
+    kernel.run("let shown_prompts = shown_split.test.zero_shot()?;\nlet shown_frame = evaluate(&shown_model, &shown_prompts)?;", quiet=True)
+    cells = {
+        "Tensor::ones([3, 2], (Kind::Float, Device::Cpu))": "1",
+        "vec![Tensor::ones([2], (Kind::Float, Device::Cpu))]": "1",
+        "&shown_frame": "confidence",
+        'shown_frame.column("correct")': "correct",
+        "&shown_model": "6 layers",
+        'Task::open("sentiment")': "sentiment",
+        "&shown_split": "test",
+        "&shown_prompts": "4",
+        "shown_model.respond(&shown_prompts)": "4",
+        'capture(&shown_model, &shown_model.respond(&shown_prompts)?, "model.layers.*")': "layer",
+        "accuracy(&shown_frame)": ".",
+        "ia2::doctor()": "libtorch",
+        "Adapter::new(&shown_model, Lora::rank(2), 0)": "lora",
+        '(1, "two", Some(3.5))': "two",
+    }
+    wrong = []
+    for cell, part in cells.items():
+        result = kernel.run(cell)
+        text = result.shown.get("text/plain", "")
+        if result.error or result.stderr or part not in text.lower() or result.stdout:
+            wrong.append((cell, result.error, result.stderr, text[:300], result.stdout[:300]))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def what_is_shown_is_capped(kernel):
+    """A table and a text of millions of bytes do not make a notebook of that size."""
+    kernel.run('let long = ia2::polars::df!("n" => (0..200_000i64).collect::<Vec<_>>())?;', quiet=True)
+    cells = ["&long", 'long.column("n")', '"word ".repeat(1_000_000)', "(0..1_000_000i64).collect::<Vec<_>>()"]
+    cells += ["Tensor::zeros([1000, 1000], (Kind::Float, Device::Cpu))"]
+    sizes = {cell: sum(map(len, kernel.run(cell, quiet=True).shown.values())) for cell in cells}
+    assert all(0 < size < 500_000 for size in sizes.values()), sizes
+
+
+def an_error_carries_its_causes(kernel):
+    """A file that is not what it should be: what was wanted, which file, why, in one text without Rust's debug form."""
+    broken = Path(kernel.folder.name) / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{ not json")
+    text = kernel.run('let broken = Model::open("broken")?;', fails=True).stderr
+    assert "config.json" in text and "line 1" in text and "Error {" not in text and "Os {" not in text, text
+
+
+def lines_are_whole(kernel):
+    """Lines of several threads beside a shown value: none is torn, and no control line is seen."""
+    code = 'let printers: Vec<_> = (0..4).map(|i| std::thread::spawn(move || for n in 0..200 { println!("thread {i} line {n}"); })).collect();\n'
+    code += "for printer in printers { printer.join().unwrap(); }\nTensor::ones([50, 10], (Kind::Float, Device::Cpu))"
+    result = kernel.run(code, quiet=True)
+    lines = result.stdout.split("\n")
+    assert sorted(lines) == sorted([f"thread {i} line {n}" for i in range(4) for n in range(200)] + [""]), lines[:5]
+    assert "EVCXR" not in result.stdout + "".join(result.shown.values())
+
+
+def works_after_await_and_a_later_dependency(_kernel):
+    """`.await` puts later cells inside an asynchronous runtime; a dependency rebuilds the cell's crate, and the library stays the same."""
+    kernel = Kernel()
+    try:
+        kernel.run('let early = ia2::polars::df!("norm" => [1.5f64, 2.5])?;\nlet model = Model::open("tiny-icl")?;', quiet=True)
+        # A crate that the lock names, so that nothing has to be looked up; evcxr prints what it compiles.
+        result = kernel.run(':dep tokio = { version = "1", features = ["rt", "time"] }')
+        assert not result.error, result.error
+        answer = kernel.run('println!("{:?}", early.column("norm")?.f64()?.get(1));')
+        assert answer.stdout.strip() == "Some(2.5)", (answer.stdout, answer.stderr, answer.error)
+        answer = kernel.run('let waited = std::future::ready(7).await;\nprintln!("{waited}");')
+        assert answer.stdout.strip() == "7", (answer.stdout, answer.stderr, answer.error)
+        code = 'let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;\nevaluate(&model, &split.test.zero_shot()?)?'
+        assert "confidence" in kernel.run(code, quiet=True).shown.get("text/plain", "")
+        report = kernel.run("ia2::doctor()", quiet=True).shown["text/plain"]
+        assert report.endswith("all is well"), report
+    finally:
+        kernel.end()
+
+
+def a_killed_training_continues(kernel):
+    """The process dies in the middle of a run, and with it every variable; the same cells again give the same weights to the byte."""
+    folder = Path(kernel.folder.name)
+    ready = 'use std::path::Path;\nlet model = Model::open("tiny-icl")?;\nlet split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;'
+    training = "let run = Training::new(Lora::rank(2), Sft::gold()).epochs(30).check_every(4)"
+    kernel.run(ready, quiet=True)
+    kernel.run(f'{training}.run(&model, &split)?;\nrun.adapter().save("whole")?;', quiet=True)
+    killer = """std::thread::spawn(|| {
+    let age = || std::fs::metadata("state").and_then(|file| file.modified()).ok();
+    let (mut seen, mut last) = (0, None);
+    loop {
+        let now = age();
+        if now.is_some() && now != last { (seen, last) = (seen + 1, now); }
+        if seen == 3 { std::process::abort() }
+    }
+});
+"""
+    died = kernel.run(f'{killer}{training}.checkpoint("state").run(&model, &split)?;', fails=True)
+    assert died.error and (folder / "state").exists(), (died.error, died.stdout, died.stderr)
+    kernel.run(ready, quiet=True)
+    kernel.run(f'{training}.checkpoint("state").run(&model, &split)?;\nrun.adapter().save("continued")?;', quiet=True)
+    weights = [(folder / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "continued")]
+    assert weights[0] == weights[1], "the continued run has other weights"
+
+
+def memory_and_threads_keep_still(kernel, cells=LONG_CELLS if "--long" in sys.argv else SHORT_CELLS):
+    """Cells that make and drop tensors and frames: what stays is each cell's own code, and no thread."""
+    code = 'println!("{}", std::fs::read_to_string("/proc/self/status")?);'
+
+    def status():
+        text = kernel.run(code, quiet=True).stdout
+        return [int(re.search(rf"{name}:\s+(\d+)", text).group(1)) for name in ("RssAnon", "Threads")]
+
+    work = "let t = Tensor::randn([1000, 1000], (Kind::Float, Device::Cpu));\n"
+    work += 'let f = ia2::polars::df!("v" => Vec::<f32>::try_from(t.sum_dim_intlist([1i64].as_slice(), false, Kind::Float))?)?;\nf.height()'
+    for _ in range(4):
+        kernel.run(work, quiet=True)
+    memory, threads = status()
+    for _ in range(cells):
+        kernel.run(work, quiet=True)
+    grown, more = (now - before for now, before in zip(status(), (memory, threads)))
+    print(f"memory after {cells} cells: {grown / 1024:+.1f} MB of {memory / 1024:.0f}; threads {threads}{more:+d}")
+    # One tensor here is 4 MB: a single one kept per cell would be seen at once.
+    assert grown / 1024 < 8 + 0.2 * cells and more == 0, (grown, more)
+
+
+def a_second_copy_of_the_library_refuses(kernel):
+    """Code that carries a copy of its own, as every cell would if it were linked statically: it says so, instead of misreading values."""
+    folder = Path(kernel.folder.name)
+    (folder / "copy.rs").write_text("""#[unsafe(no_mangle)]
+pub extern "C" fn go() {
+    match ia2::libtorch::door("testing", || Ok(())) {
+        Ok(()) => println!("worked"),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+""")
+    built = Path(kernel.run('println!("{}", std::env::var("EVCXR_TMPDIR")?);', quiet=True).stdout.strip()) / "target"
+    target = built / "x86_64-unknown-linux-gnu/debug"
+    command = ["rustc", "--edition", "2024", "--crate-type", "cdylib", "-Cprefer-dynamic=no", "-o", str(folder / "libcopy.so")]
+    command += ["--extern", f"ia2={target}/deps/libia2.rlib", str(folder / "copy.rs")]
+    places = [f"dependency={target}/deps", f"dependency={built}/debug/deps", f"native={ROOT}/.ia2/libtorch/lib"]
+    places += [f"native={path}" for path in target.glob("build/*/out")]
+    done = subprocess.run(command + [f"-L{place}" for place in places], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    code = """{
+    use std::ffi::{c_char, c_int, c_void};
+    unsafe extern "C" {
+        fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
+        fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    }
+    let file = std::ffi::CString::new(std::env::current_dir()?.join("libcopy.so").to_string_lossy().into_owned())?;
+    let go: extern "C" fn() = unsafe { std::mem::transmute(dlsym(dlopen(file.as_ptr(), 2), c"go".as_ptr())) };
+    go();
+}"""
+    answer = kernel.run(code)
+    assert answer.stdout.startswith("refused: a second copy of ia2"), (answer.stdout, answer.stderr, answer.error)
+    # The first goes on as before.
+    assert kernel.run('println!("{}", Task::open("sentiment").is_ok());', quiet=True).stdout.strip() == "true"
+
+
 def two_kernels_do_not_meet(kernel):
     """Each has a build folder of its own; in a shared one they would compile each other's cells."""
     other = Kernel()
@@ -176,10 +341,20 @@ def main() -> int:
         generic_functions_of_torch_work_in_cells,
         an_error_says_what_to_do,
         a_panic_is_survived,
+        values_show_themselves,
+        what_is_shown_is_capped,
+        an_error_carries_its_causes,
+        lines_are_whole,
+        memory_and_threads_keep_still,
+        works_after_await_and_a_later_dependency,
+        a_killed_training_continues,
+        a_second_copy_of_the_library_refuses,
         two_kernels_do_not_meet,
         the_kernel_builds_with_the_projects_lock,
         outputs_are_compared_as_they_should,
     ]
+    wanted = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
+    tests = [test for test in tests if not wanted or any(name in test.__name__ for name in wanted)]
     kernel = Kernel()
     failed = []
     try:
