@@ -123,8 +123,9 @@ fn workspace(project: &Project, folder: &Path) -> Result<bool> {
     let mut changed = project::write(&folder.join("Cargo.toml"), &manifest)?;
     changed |= project::write(&folder.join("anchor/Cargo.toml"), &package("anchor", "0.0.0", ""))?;
     project::write(&folder.join("anchor/src/lib.rs"), "")?;
-    // evcxr rewrites this one. A running kernel's is left alone.
-    if !folder.join("ctx/Cargo.toml").exists() {
+    // evcxr rewrites this one. A running kernel's is left alone; one that names another place is from before the checkout was moved.
+    let cells = fs::read_to_string(folder.join("ctx/Cargo.toml")).unwrap_or_default();
+    if cells.is_empty() || cells.contains("ia2 = ") && !cells.contains(&root) {
         project::write(&folder.join("ctx/src/lib.rs"), "")?;
         project::write(&folder.join("ctx/Cargo.toml"), &package("ctx", "1.0.0", "[lib]\ncrate-type = [\"cdylib\"]\n\n"))?;
     }
