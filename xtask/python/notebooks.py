@@ -75,7 +75,7 @@ def differences(committed: str, now: str, band: float | None) -> list[str]:
     old_words, old_numbers = split(committed)
     new_words, new_numbers = split(now)
     if old_words != new_words:
-        return [f"the text changed:\n      committed: {clip(old_words)}\n      now:       {clip(new_words)}"]
+        return [f"the text changed:\n      before: {clip(old_words)}\n      now:    {clip(new_words)}"]
     found = []
     for old, new in zip(old_numbers, new_numbers):
         if not close(old, new, band):
