@@ -689,3 +689,27 @@ fn an_adapted_model_does_all_that_the_base_does() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_base_model_is_named_so_that_python_finds_it_from_anywhere() -> Result<()> {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/tiny-icl");
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cache.path().join("models--some--tiny-icl/snapshots/0123abcd");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(bundled.join(file), snapshot.join(file)).unwrap();
+    }
+    let written = |folder: &Path| -> Result<serde_json::Value> {
+        let model = Model::open(folder)?;
+        let saved = tempfile::tempdir().unwrap();
+        Adapter::new(&model, Lora::rank(2), 0)?.save(saved.path())?;
+        Adapter::open(saved.path(), &model)?;
+        let config =
+            serde_json::from_slice::<serde_json::Value>(&std::fs::read(saved.path().join("adapter_config.json")).unwrap()).unwrap();
+        Ok(serde_json::json!([config["base_model_name_or_path"], config["revision"]]))
+    };
+    assert_eq!(written(&snapshot)?, serde_json::json!(["some/tiny-icl", "0123abcd"]));
+    // Tests run in the project's folder.
+    assert_eq!(written(Path::new("data/models/tiny-icl"))?, serde_json::json!([bundled.canonicalize().unwrap(), null]));
+    Ok(())
+}

@@ -199,3 +199,36 @@ fn the_models_own_activations_are_the_minimum() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn half_precision_takes_half_the_memory() -> Result<()> {
+    let open = |kind| OpenOptions::new().kind(kind).open("tiny-icl");
+    let model = open(Kind::Float)?;
+    let file = std::fs::metadata(model.folder().join("model.safetensors")).unwrap().len();
+    // The file has a header of some kilobytes.
+    assert!(model.bytes() < file && file < model.bytes() + 20_000, "{} of {file}", model.bytes());
+    assert_eq!(open(Kind::BFloat16)?.bytes() * 2, model.bytes());
+    Ok(())
+}
+
+#[test]
+fn lengths_tell_which_prompts_are_refused() -> Result<()> {
+    let model = Model::open("tiny-icl")?;
+    let task = Task::open("sentiment")?.test_at_most(3)?;
+    let split = task.few_shot(80, 0)?;
+    let tokens = |frame: &DataFrame, name: &str| frame.column(name).unwrap().cast(&DataType::Int64).unwrap().i64().unwrap().to_vec();
+    for count in [4, 80] {
+        let prompts = split.test.with_demonstrations(&split.train.take(count), 0)?;
+        let frame = model.lengths(&prompts)?;
+        let left: Vec<i64> = tokens(&frame, "left").into_iter().flatten().collect();
+        let counted = prompts.texts().iter().map(|text| Ok(model.tokenizer()?.encode(text)?.len() as i64)).collect::<Result<Vec<_>>>()?;
+        assert_eq!(tokens(&frame, "tokens").into_iter().flatten().collect::<Vec<_>>(), counted);
+        assert_eq!(tokens(&frame, "demonstrations"), vec![Some(count as i64); 3]);
+        assert_eq!(left.iter().any(|&left| left < 0), evaluate(&model, &prompts).is_err(), "{count} demonstrations: {left:?}");
+        // Virtual tokens take their part of the context.
+        let adapted = model.with(&Adapter::new(&model, PrefixTuning::tokens(5), 0)?)?;
+        let with_prefix: Vec<i64> = tokens(&adapted.lengths(&prompts)?, "left").into_iter().flatten().collect();
+        assert_eq!(with_prefix, left.iter().map(|left| left - 5).collect::<Vec<_>>());
+    }
+    Ok(())
+}

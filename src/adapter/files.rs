@@ -10,15 +10,17 @@ use super::peft::{self, Settings};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
 use crate::error::{Error, Result};
 use crate::file::{self, Content};
+use crate::hub;
 use crate::model::{Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
 pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
+    let (base, revision) = base_model(Path::new(&adapter.base.folder));
     let mut config = json!({
-        "auto_mapping": null, "base_model_name_or_path": adapter.base.folder, "inference_mode": true,
-        "peft_type": adapter.config.peft_type(), "revision": null, "task_type": "CAUSAL_LM",
+        "auto_mapping": null, "base_model_name_or_path": base, "inference_mode": true,
+        "peft_type": adapter.config.peft_type(), "revision": revision, "task_type": "CAUSAL_LM",
     });
     if let (Some(config), Value::Object(own)) = (config.as_object_mut(), adapter.config.method().write(&adapter.parameters, &adapter.base)?)
     {
@@ -83,6 +85,15 @@ fn settings(mut keys: Keys, folder: &Path, model: &Model) -> Result<AdapterConfi
     settings.keys.ignore_unset();
     settings.keys.finish()?;
     Ok(config)
+}
+
+/// What Python's PEFT is to open the base model by, from whatever folder it runs in: the name on the hub and the commit, or the whole path.
+fn base_model(folder: &Path) -> (String, Option<String>) {
+    if let Some((name, commit)) = hub::origin(folder) {
+        return (name, Some(commit));
+    }
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    (whole.display().to_string(), None)
 }
 
 /// Refuses an adapter whose base model is at hand and of another family; shapes alone may agree by chance.

@@ -15,7 +15,7 @@ mod refusal;
 mod settings;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use cache::Cache;
@@ -71,6 +71,14 @@ pub(crate) fn folder(name: &Name) -> Result<PathBuf> {
     })
 }
 
+/// The name and the commit of the model whose snapshot in a cache `folder` is; `None` for any other folder.
+pub(crate) fn origin(folder: &Path) -> Option<(String, String)> {
+    let (commit, snapshots) = (folder.file_name()?.to_str()?, folder.parent()?);
+    let (organisation, model) = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?.split_once("--")?;
+    let name = Name::parse(&format!("{organisation}/{model}"))?;
+    (snapshots.file_name()? == "snapshots").then(|| (name.repository, commit.to_owned()))
+}
+
 /// Where models of the hub are kept on this machine.
 pub(crate) fn cache_folder() -> PathBuf {
     cache::folder(variable)
@@ -95,6 +103,18 @@ mod tests {
             ["", "name", "./a", "../a", "a/..", "~/a", "/a", "a/", "a/b/c", "a/b c", "a/b@", "a/b@../x", "a/b@x/../../y", "a--b/c", "a/b?c"]
         {
             assert_eq!(name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_tells_its_name_and_commit() {
+        let origin = |path: &str| origin(Path::new(path));
+        let there = origin("/cache/hub/models--Qwen--Qwen3-0.6B/snapshots/c1899de2");
+        assert_eq!(there, Some(("Qwen/Qwen3-0.6B".to_owned(), "c1899de2".to_owned())));
+        for path in
+            ["", "/", "a/models--Qwen--Qwen3-0.6B", "models--Qwen--Qwen3-0.6B/blobs/c1", "models--Qwen/snapshots/c1", "Qwen/snapshots/c1"]
+        {
+            assert_eq!(origin(path), None, "{path}");
         }
     }
 }

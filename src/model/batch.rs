@@ -76,7 +76,7 @@ pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, before: usize, vo
         }
         if (before + row.len()).saturating_add(extra) > context {
             return Err(Error::input(format!(
-                "prompt {index} has {} tokens{}{}, but the model's context is {context}: use fewer demonstrations or a shorter query",
+                "prompt {index} has {} tokens{}{}, but the model's context is {context}: use fewer demonstrations or a shorter query; `Model::lengths` shows which prompts fit",
                 row.len(),
                 if extra > 0 { format!(" and up to {extra} more to come") } else { String::new() },
                 if before > 0 { format!(" after {before} virtual ones") } else { String::new() }

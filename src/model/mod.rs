@@ -167,6 +167,11 @@ impl Model {
         self.base.decoder.kind()
     }
 
+    /// The memory that the weights take, in bytes; an adapter's are not counted.
+    pub fn bytes(&self) -> u64 {
+        self.decoder().weights().iter().map(|(_, weight)| weight.numel() as u64 * weight.kind().elt_size_in_bytes() as u64).sum()
+    }
+
     /// The tokenizer.
     ///
     /// # Errors

@@ -133,6 +133,24 @@ impl Model {
         Ok(Responses::new(prompts, self.generate(&self.encode(prompts)?, settings)?))
     }
 
+    /// How long prompts are, before they are run: `index`, `demonstrations` (count), `tokens` (special tokens included), `left` (positions of
+    /// the context that remain for the response). Where `left` is negative the prompt does not fit: everything that runs prompts
+    /// refuses it, and none is ever cut.
+    ///
+    /// # Errors
+    /// The model has no tokenizer; a prompt is empty.
+    pub fn lengths(&self, prompts: &Prompts) -> Result<DataFrame> {
+        let tokenizer = self.tokenizer()?;
+        let tokens = prompts.iter().map(|prompt| Ok(tokenizer.encode(&prompt.text())?.len() as i64)).collect::<Result<Vec<_>>>()?;
+        let context = self.config().max_positions - self.virtual_tokens().map_or(0, |prefix| prefix.shift);
+        Ok(df!(
+            "index" => prompts.iter().map(|prompt| prompt.index as u32).collect::<Vec<_>>(),
+            "demonstrations" => prompts.iter().map(|prompt| prompt.demonstrations.len() as u32).collect::<Vec<_>>(),
+            "tokens" => tokens.iter().map(|&tokens| tokens as u32).collect::<Vec<_>>(),
+            "left" => tokens.iter().map(|&tokens| context - tokens).collect::<Vec<_>>(),
+        )?)
+    }
+
     /// The prompts' tokens, with the tokenizer's special tokens.
     ///
     /// # Errors

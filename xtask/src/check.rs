@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::command;
 use crate::failure::{Failure, Result};
-use crate::notebooks;
+use crate::notebooks::{self, Outcome};
 use crate::project::Project;
 use crate::setup;
 
@@ -28,6 +28,7 @@ pub fn run(project: &Project) -> Result {
     report.tests("tests, hub", command::cargo(project).args(hub));
     report.tests("tests", command::cargo(project).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
     report.tests("kernel", notebooks::jupyter(project).arg(project.join("xtask/python/kernel_tests.py")).arg(&project.root));
+    report.tests("notebook rules", notebooks::jupyter(project).arg(project.join("xtask/python/notebook_tests.py")));
     report.notebooks(project)?;
     report.print(started);
     if report.steps.iter().all(|(_, _, _, passed)| *passed) && report.failed == 0 {
@@ -66,7 +67,7 @@ impl Report {
                     totals = std::array::from_fn(|i| totals[i] + counts[i]);
                 }
                 // A test that lacks its data says so on its own line and returns; Rust's test runner takes it as passed.
-                if line.contains("SKIPPED: ") {
+                if line.contains(command::SKIPPED) {
                     totals[0] -= 1;
                     totals[2] += 1;
                 }
@@ -80,13 +81,21 @@ impl Report {
 
     fn notebooks(&mut self, project: &Project) -> Result {
         let all = notebooks::all(project)?;
-        let mut passed = 0;
+        let mut outcomes = Vec::new();
         self.step("notebooks", || {
-            passed = all.iter().filter(|notebook| notebooks::run_one(project, notebook, false).is_ok_and(|passed| passed)).count();
-            passed == all.len()
+            let run = |notebook| {
+                notebooks::run_one(project, notebook, false).unwrap_or_else(|failure| {
+                    println!("{failure}");
+                    Outcome::Failed
+                })
+            };
+            outcomes = all.iter().map(|notebook| run(notebook)).collect();
+            !outcomes.contains(&Outcome::Failed)
         });
-        self.passed += passed as isize;
-        self.failed += (all.len() - passed) as isize;
+        let count = |outcome| outcomes.iter().filter(|own| **own == outcome).count() as isize;
+        self.passed += count(Outcome::Passed);
+        self.failed += count(Outcome::Failed);
+        self.skipped += count(Outcome::Skipped);
         Ok(())
     }
 

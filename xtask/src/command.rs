@@ -14,6 +14,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 /// How much of the log is shown when a step fails.
 const SHOWN_ON_FAILURE: usize = 25;
 
+/// In a line of output: a check was left out for want of what it needs, and counts as neither passed nor failed.
+pub const SKIPPED: &str = "SKIPPED: ";
+
 /// A program run in the project's folder, without input, in the environment the user's shell would give it.
 pub fn new(project: &Project, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);

@@ -41,17 +41,34 @@ pub fn open_lab(project: &Project) -> Result {
     Ok(())
 }
 
+/// How a notebook did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    /// It ran, but something its committed outputs depend on is not here: they were not compared.
+    Skipped,
+    Failed,
+}
+
 /// Runs the notebooks and compares them with their committed outputs, or writes their outputs.
 pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
-    let mut failed = Vec::new();
-    for notebook in all(project)? {
-        let name = notebook.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !names.is_empty() && !names.iter().any(|wanted| *wanted == name || notebook.ends_with(wanted)) {
-            continue;
+    let all = all(project)?;
+    let name = |notebook: &Path| notebook.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let is = |notebook: &Path, wanted: &str| wanted == name(notebook) || notebook.ends_with(wanted);
+    if let Some(stranger) = names.iter().find(|wanted| !all.iter().any(|notebook| is(notebook, wanted))) {
+        let known = all.iter().map(|notebook| name(notebook)).collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(format!("there is no notebook `{stranger}`"), format!("choose from {known}, or give no name for all")));
+    }
+    let (mut failed, mut skipped) = (Vec::new(), Vec::new());
+    for notebook in all.iter().filter(|notebook| names.is_empty() || names.iter().any(|wanted| is(notebook, wanted))) {
+        match run_one(project, notebook, write)? {
+            Outcome::Passed => {}
+            Outcome::Skipped => skipped.push(name(notebook)),
+            Outcome::Failed => failed.push(name(notebook)),
         }
-        if !run_one(project, &notebook, write)? {
-            failed.push(name);
-        }
+    }
+    if !skipped.is_empty() {
+        println!("not compared, for want of what lies beside the project: {}", skipped.join(", "));
     }
     if failed.is_empty() {
         return Ok(());
@@ -62,10 +79,18 @@ pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
     ))
 }
 
-/// Runs one notebook; says whether it passed.
-pub fn run_one(project: &Project, notebook: &Path, write: bool) -> Result<bool> {
+/// Runs one notebook.
+pub fn run_one(project: &Project, notebook: &Path, write: bool) -> Result<Outcome> {
     let how = if write { "--write" } else { "--compare" };
-    Ok(command::shown(runner(project, notebook).arg(how).arg("--out").arg(project.output()))?.success())
+    let mut skipped = false;
+    let mut python = runner(project, notebook);
+    let status =
+        command::shown_and_read(python.arg(how).arg("--out").arg(project.output()), |line| skipped |= line.contains(command::SKIPPED))?;
+    Ok(match (status.success(), skipped) {
+        (false, _) => Outcome::Failed,
+        (true, true) => Outcome::Skipped,
+        (true, false) => Outcome::Passed,
+    })
 }
 
 /// The notebooks, in the order of their names.
@@ -82,7 +107,7 @@ pub fn all(project: &Project) -> Result<Vec<PathBuf>> {
 
 fn runner(project: &Project, notebook: &Path) -> Command {
     let mut python = jupyter(project);
-    python.arg(project.join("xtask/python/notebooks.py")).arg(notebook);
+    python.arg(project.join("xtask/python/notebooks.py")).arg(notebook).arg("--project").arg(&project.root);
     python
 }
 
