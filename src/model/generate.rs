@@ -180,17 +180,24 @@ impl Model {
 
     /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
-    /// A prefix that all prompts share is computed once; prompts are batched by length.
-    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize) -> Result<Tensor> {
+    /// A prefix that all prompts share is computed once; prompts are batched by length. With hooks, which see every token, nothing is shared.
+    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize, mut hooks: Option<&mut Hooks<'_>>) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
-        let prefix = self.prefill_shared(prompts)?;
+        if let Some(hooks) = &mut hooks {
+            hooks.bind(self.hook_points())?;
+        }
+        let prefix = if hooks.is_some() { self.prefix(None)? } else { self.prefill_shared(prompts)? };
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
         for examples in by_length(prompts, batch) {
-            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, None, true)?;
+            let narrow = hooks.is_none();
+            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, hooks.as_deref_mut(), narrow)?;
             parts.push(wide(&logits));
             order.extend(examples.into_iter().map(|example| example as i64));
+        }
+        if let Some(hooks) = &hooks {
+            hooks.finish()?;
         }
         let places = Tensor::from_slice(&order).argsort(0, false).to_device(self.device());
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
@@ -431,7 +438,7 @@ fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
 }
 
 /// Logits are compared and summed in f32 at least.
-fn wide(logits: &Tensor) -> Tensor {
+pub(super) fn wide(logits: &Tensor) -> Tensor {
     if logits.kind() == Kind::Double { logits.shallow_clone() } else { logits.to_kind(Kind::Float) }
 }
 
