@@ -102,15 +102,12 @@ fn the_lens_is_the_last_layer_given_an_earlier_ones_output() -> Result<()> {
                         let mut hooks = Hooks::new();
                         hooks.edit(&format!("model.layers.{}", LAYERS - 1), |_, _| Ok(Some(stream.shallow_clone())));
                         let logits = model.forward_with(std::slice::from_ref(&row), &mut hooks)?.values.get(0).to_kind(Kind::Double);
-                        for spot in 0..row.len() {
+                        for (spot, id) in row.iter().enumerate() {
                             let what = format!("{name} {place}, prompt {}, layer {own}, token {spot}", prompt.index);
                             let chances = softmax(&Vec::<f64>::try_from(logits.get(spot as i64)).unwrap());
                             let best = (0..chances.len()).max_by(|&a, &b| chances[a].total_cmp(&chances[b])).unwrap();
                             assert_eq!((index[at], layer[at], position[at]), (prompt.index as u32, own as u32, spot as u32), "{what}");
-                            assert_eq!(
-                                (token[at].clone(), gold[at].clone()),
-                                (Some(format!("t{}", row[spot])), Some(prompt.example.gold.clone()))
-                            );
+                            assert_eq!((token[at].clone(), gold[at].clone()), (Some(format!("t{id}")), Some(prompt.example.gold.clone())));
                             assert_eq!(top[at], Some(format!("t{best}")), "{what}");
                             close(columns[1][at], chances[best], &what);
                             let mass: f64 = ids.iter().map(|&id| chances[id]).sum();
@@ -136,13 +133,9 @@ fn the_lens_is_the_last_layer_given_an_earlier_ones_output() -> Result<()> {
                 // At the last layer and token it is what the model says.
                 let said = evaluate(model, &prompts)?;
                 let last = only(&logit_lens(model, &prompts, 1)?, &[("layer", LAYERS as u32 - 1)]);
-                for (ours, theirs) in
-                    [("probability", "top_1_confidence"), ("label_mass", "label_mass"), ("p_".into(), "p_")].map(|(a, b)| {
-                        let label = |text: &str| if text == "p_" { format!("p_{}", labels[1]) } else { text.to_owned() };
-                        (label(a), label(b))
-                    })
-                {
-                    f64s(&last, &ours).iter().zip(f64s(&said, &theirs)).for_each(|(a, b)| close(*a, b, &ours));
+                let label = format!("p_{}", labels[1]);
+                for (ours, theirs) in [("probability", "top_1_confidence"), ("label_mass", "label_mass"), (&label, &label)] {
+                    f64s(&last, ours).iter().zip(f64s(&said, theirs)).for_each(|(a, b)| close(*a, b, ours));
                 }
             }
         }

@@ -119,7 +119,7 @@ impl Activations {
     ///
     /// # Errors
     /// An example's was not captured.
-    pub(crate) fn from_end(&self, from_end: usize) -> Result<Tensor> {
+    pub(crate) fn at_end(&self, from_end: usize) -> Result<Tensor> {
         let mut values = Vec::with_capacity(self.examples());
         for (example, row) in self.responses.rows().iter().enumerate() {
             let prompt = row.tokens.prompt.len();

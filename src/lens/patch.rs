@@ -56,7 +56,7 @@ pub fn patch(model: &Model, prompts: &Prompts, donors: &Activations, last: usize
         let mut whole = None;
         for from_end in 0..last {
             // [example, layer, hidden]
-            let values = donors.from_end(from_end)?;
+            let values = donors.at_end(from_end)?;
             for (place, path) in donors.hook_points().iter().enumerate() {
                 let own = values.select(1, place as i64);
                 let mut hooks = Hooks::new();
