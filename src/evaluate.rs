@@ -73,7 +73,12 @@ pub fn evaluate(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
 /// # Errors
 /// As [`evaluate`]; a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
 pub fn evaluate_with(model: &Model, prompts: &Prompts, hooks: &mut Hooks<'_>) -> Result<DataFrame> {
-    evaluated(model, prompts, BATCH, Some(hooks))
+    evaluate_from(model, prompts, hooks, 0)
+}
+
+/// [`evaluate_with`] where the hooks need not see the tokens of label tasks before the position `seen_from`, so that they may be shared.
+pub(crate) fn evaluate_from(model: &Model, prompts: &Prompts, hooks: &mut Hooks<'_>, seen_from: usize) -> Result<DataFrame> {
+    evaluated(model, prompts, BATCH, Some((hooks, seen_from)))
 }
 
 /// [`evaluate`] with so many prompts per forward (16 there): fewer take less memory. Numbers differ by rounding alone, below 1e-4.
@@ -84,7 +89,10 @@ pub fn evaluate_in_batches(model: &Model, prompts: &Prompts, batch: usize) -> Re
     evaluated(model, prompts, batch, None)
 }
 
-fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Option<&mut Hooks<'_>>) -> Result<DataFrame> {
+/// Hooks, and the position from which on they have to see the tokens.
+type Watched<'a, 'h> = Option<(&'a mut Hooks<'h>, usize)>;
+
+fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     door("evaluate", || {
         if prompts.is_empty() {
             return Err(Error::input("there are no prompts to evaluate"));
@@ -102,7 +110,7 @@ fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Option<&mut 
     })
 }
 
-fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Option<&mut Hooks<'_>>) -> Result<DataFrame> {
+fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
     let names = form.label_set();
     let tokens = LabelTokens::new(model.tokenizer()?, names)?;
@@ -112,7 +120,15 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Option<&mut Hoo
     for row in &mut rows {
         row.extend_from_slice(tokens.prefix());
     }
-    let logits = model.next_logits(&rows, batch, hooks)?;
+    let logits = match hooks {
+        None => model.next_logits(&rows, batch, None)?,
+        Some((hooks, seen_from)) => {
+            hooks.bind(model.hook_points())?;
+            let logits = model.next_logits(&rows, batch, Some((hooks, seen_from)))?;
+            hooks.finish()?;
+            logits
+        }
+    };
     let read = read(&logits, &tokens, &golds)?;
     let among: Vec<&[f64]> = read.iter().map(|row| row.among.as_slice()).collect();
     let best: Vec<usize> =
@@ -212,12 +228,12 @@ fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
         .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
 }
 
-fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Option<&mut Hooks<'_>>) -> Result<DataFrame> {
+fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
     let settings = Generation::for_form(form).batch(batch);
     let responses = match hooks {
         None => model.respond_as(prompts, &settings)?,
-        Some(hooks) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
+        Some((hooks, _)) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
     };
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();

@@ -282,6 +282,35 @@ fn a_patch_is_the_patch_by_hand() -> Result<()> {
 }
 
 #[test]
+fn shared_demonstrations_do_not_hide_a_patch() -> Result<()> {
+    let model = speaking(NAMES[1]);
+    let rows: Vec<Example> = prompts(PLAIN)?.iter().map(|prompt| prompt.example.clone()).collect();
+    let examples = |rows: &[Example]| Examples::new("words", AnswerForm::labels(PLAIN)?, rows.to_vec());
+    let shown = examples(&rows[5..])?.with_demonstrations(&examples(&rows[..5])?, 0)?;
+    let rows = model.encode(&shown)?;
+    assert!(rows.iter().all(|row| row[..16] == rows[0][..16]), "too short for the library to share it");
+    let shortest = rows.iter().map(Vec::len).min().unwrap();
+    let source = donors(&model, &shown, "model.layers.1", Positions::Prompt)?.roll(1)?;
+    // Down to tokens that lie before where the queries begin.
+    let frame = patch(&model, &shown, &source, shortest)?;
+    for from_end in [0, 1, 4, shortest / 2, shortest - 1] {
+        let part = only(&frame, &[("from_end", from_end as u32)]);
+        let ours = f64s(&part, "p_t4");
+        for (row, tokens) in rows.iter().enumerate() {
+            let other = &rows[(row + rows.len() - 1) % rows.len()];
+            let given = seen(&model, other, "model.layers.1")?.get((other.len() - 1 - from_end) as i64);
+            let logits = changed(&model, tokens, "model.layers.1", |value| {
+                let value = value.copy();
+                value.get(0).get((tokens.len() - 1 - from_end) as i64).copy_(&given);
+                value
+            })?;
+            close(ours[row], softmax(&[logits[3], logits[4], logits[5]])[1], &format!("{from_end} of prompt {row}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn what_a_patch_hands_over() -> Result<()> {
     let model = speaking(NAMES[1]);
     let prompts = prompts(PLAIN)?;

@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::{below, encoded, in_front, last_of};
 use crate::activations::Activations;
 use crate::error::{Error, Result};
-use crate::evaluate::evaluate_with;
+use crate::evaluate::evaluate_from;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::nn::{HookPoint, Hooks, layer_of};
@@ -61,7 +61,7 @@ pub fn patch(model: &Model, prompts: &Prompts, donors: &Activations, last: usize
                 let own = values.select(1, place as i64);
                 let mut hooks = Hooks::new();
                 hooks.edit(path, |point, value| replaced(point, value, &lengths, from_end as i64, &own));
-                let mut frame = evaluate_with(model, prompts, &mut hooks)?;
+                let mut frame = evaluate_from(model, prompts, &mut hooks, least - 1 - from_end)?;
                 let height = frame.height();
                 let follows: Vec<Option<bool>> =
                     frame.column("answer")?.str()?.iter().zip(&golds).map(|(answer, donor)| Some(answer? == donor.as_deref()?)).collect();
