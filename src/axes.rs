@@ -2,8 +2,10 @@
 //!
 //! tch's tensors carry sizes without names. The crate's public doors therefore name the axes they expect
 //! (`example`, `layer`, `token`, `hidden`, ...) and check them here, before any arithmetic could broadcast a mistake away.
+//! [`long`] writes a tensor down as a frame, with the axes as columns.
 
-use tch::{Kind, Tensor};
+use polars::prelude::*;
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -86,6 +88,59 @@ pub fn describe(shape: &[i64], names: &[&str]) -> String {
     format!("[{}]", axes.join(", "))
 }
 
+/// A tensor as a long frame: one row per number, in row-major order; a u32 column per axis with the place along it, from 0, and the numbers
+/// in the column `name`.
+///
+/// Halves become f32, integers i64; f64 and booleans stay. NaN and infinity stay what they are; a tensor without numbers gives a frame
+/// without rows.
+///
+/// ```
+/// use ia2::axes::long;
+/// use ia2::tch::Tensor;
+///
+/// let frame = long(&Tensor::from_slice(&[0.5f32, 0.1, 0.4]).view([1, 3]), &["layer", "head"], "weight")?;
+/// assert_eq!(frame.get_column_names(), ["layer", "head", "weight"]);
+/// assert_eq!(frame.shape(), (3, 3));
+/// # Ok::<(), ia2::Error>(())
+/// ```
+///
+/// # Errors
+/// Not as many names as axes, a name that is there twice, complex numbers, more rows than polars counts (2³² - 1).
+pub fn long(values: &Tensor, axes: &[&str], name: &str) -> Result<DataFrame> {
+    let shape = shape_of(values, name)?;
+    if shape.len() != axes.len() {
+        return Err(wrong_rank(name, &shape, axes));
+    }
+    if let Some(twice) = axes.iter().enumerate().find(|(place, axis)| **axis == name || axes[..*place].contains(axis)) {
+        return Err(Error::input(format!("the column `{}` is there twice: give every axis a name of its own", twice.1)));
+    }
+    let rows = u32::try_from(values.numel()).ok().filter(|rows| *rows < u32::MAX);
+    let rows = rows.ok_or_else(|| Error::input(format!("{name}: {} numbers are more rows than a frame takes", values.numel())))?;
+    let mut columns = Vec::with_capacity(axes.len() + 1);
+    // How many rows lie between one place along the axis and the next.
+    let mut stride = u64::from(rows);
+    for (axis, &size) in axes.iter().zip(&shape) {
+        let size = size as u64;
+        stride /= size.max(1);
+        let place = |row: u32| (u64::from(row) / stride % size) as u32;
+        columns.push(Column::new((*axis).into(), (0..rows).map(place).collect::<Vec<_>>()));
+    }
+    let kind = values.f_kind()?;
+    let flat = values.f_detach()?.f_to_device(Device::Cpu)?.f_reshape([-1])?;
+    columns.push(match kind {
+        Kind::Double => Column::new(name.into(), Vec::<f64>::try_from(flat)?),
+        Kind::Float | Kind::Half | Kind::BFloat16 => Column::new(name.into(), Vec::<f32>::try_from(flat.f_to_kind(Kind::Float)?)?),
+        Kind::Bool => Column::new(name.into(), Vec::<bool>::try_from(flat)?),
+        Kind::Uint8 | Kind::Int8 | Kind::Int16 | Kind::Int | Kind::Int64 => {
+            Column::new(name.into(), Vec::<i64>::try_from(flat.f_to_kind(Kind::Int64)?)?)
+        }
+        other => {
+            return Err(Error::input(format!("{name}: numbers of kind {other:?} have no column of their own: take their parts first")));
+        }
+    });
+    Ok(DataFrame::new(rows as usize, columns)?)
+}
+
 /// The index along each axis of the `flat`-th element in row-major order.
 pub(crate) fn position(flat: i64, shape: &[i64]) -> Vec<i64> {
     let mut rest = flat;
@@ -166,6 +221,54 @@ mod tests {
         let error = finite(&tensor, "logits").unwrap_err();
         assert_eq!(error.to_string(), "logits: 2 of 24 values are NaN or infinite, the first at [1, 2, 1]");
         assert!(error.is_numeric());
+    }
+
+    #[test]
+    fn a_tensor_becomes_a_long_frame() {
+        let values = Tensor::arange(24, (Kind::Float, Cpu)).view([2, 3, 4]).transpose(0, 2);
+        let frame = long(&values, &["head", "query", "key"], "weight").unwrap();
+        assert_eq!(frame.get_column_names(), ["head", "query", "key", "weight"]);
+        assert_eq!(frame.height(), 24);
+        let place = |axis: &str, row: usize| i64::from(frame.column(axis).unwrap().u32().unwrap().get(row).unwrap());
+        for row in 0..24 {
+            let expected = values.double_value(&[place("head", row), place("query", row), place("key", row)]);
+            assert_eq!(frame.column("weight").unwrap().f32().unwrap().get(row).map(f64::from), Some(expected));
+            assert_eq!(place("head", row) * 6 + place("query", row) * 2 + place("key", row), row as i64);
+        }
+    }
+
+    #[test]
+    fn every_kind_of_number_has_a_frame_and_nan_stays_nan() {
+        let of = |values: &Tensor| long(values, &["unit"], "value").unwrap().column("value").unwrap().clone();
+        let values = Tensor::from_slice(&[1.0f64, f64::NAN, f64::INFINITY]);
+        let wide = of(&values);
+        assert_eq!((wide.dtype(), wide.null_count()), (&DataType::Float64, 0));
+        assert!(wide.f64().unwrap().get(1).unwrap().is_nan() && wide.f64().unwrap().get(2).unwrap().is_infinite());
+        for (kind, expected) in [
+            (Kind::BFloat16, DataType::Float32),
+            (Kind::Half, DataType::Float32),
+            (Kind::Int, DataType::Int64),
+            (Kind::Uint8, DataType::Int64),
+            (Kind::Bool, DataType::Boolean),
+        ] {
+            assert_eq!(of(&zeros(&[3]).to_kind(kind)).dtype(), &expected);
+        }
+        assert_eq!(long(&Tensor::from(3.5f32), &[], "value").unwrap().shape(), (1, 1));
+        for shape in [[0, 3], [3, 0], [0, 0]] {
+            let empty = long(&zeros(&shape), &["a", "b"], "value").unwrap();
+            assert_eq!((empty.shape(), empty.column("a").unwrap().dtype()), ((0, 3), &DataType::UInt32));
+        }
+    }
+
+    #[test]
+    fn a_frame_needs_a_name_for_every_axis() {
+        let text = |result: Result<DataFrame>| result.unwrap_err().to_string();
+        let error = text(long(&zeros(&[2, 3]), &["layer"], "norm"));
+        assert_eq!(error, "norm: 2 axes, expected 1 [layer] (shape [2, 3])");
+        assert!(text(long(&zeros(&[2, 3]), &["a", "a"], "b")).contains("`a` is there twice"));
+        assert!(text(long(&zeros(&[2]), &["a"], "a")).contains("`a` is there twice"));
+        assert!(text(long(&Tensor::new(), &["a"], "b")).contains("undefined"));
+        assert!(text(long(&zeros(&[2]).to_kind(Kind::ComplexFloat), &["a"], "b")).contains("ComplexFloat"));
     }
 
     #[test]

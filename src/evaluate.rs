@@ -6,7 +6,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Generation, Model};
+use crate::model::{Generation, Model, Responses};
+use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompt, Prompts};
 
 /// Prompts per forward, unless said.
@@ -53,11 +54,45 @@ pub fn evaluate(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
     evaluate_in_batches(model, prompts, BATCH)
 }
 
+/// [`evaluate`] with observers and editors, which see every token of every prompt, and then each new token of free answers.
+///
+/// ```
+/// # use ia2::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let model = Model::open("tiny-icl")?;
+/// # let prompts = Task::open("sentiment")?.few_shot(8, 0)?.test.zero_shot()?.take(8);
+/// let mut hooks = Hooks::new();
+/// hooks.edit("model.layers.4.mlp", |_, value| Ok(Some(value * 0.5)));
+/// let frame = evaluate_with(&model, &prompts, &mut hooks)?;
+/// assert_eq!(frame.height(), 8);
+/// # Ok(()) }
+/// ```
+///
+/// Where the labels of a task begin alike, their common first tokens follow each prompt.
+///
+/// # Errors
+/// As [`evaluate`]; a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
+pub fn evaluate_with(model: &Model, prompts: &Prompts, hooks: &mut Hooks<'_>) -> Result<DataFrame> {
+    evaluate_from(model, prompts, hooks, 0)
+}
+
+/// [`evaluate_with`] where the hooks need not see the tokens of label tasks before the position `seen_from`, so that they may be shared.
+pub(crate) fn evaluate_from(model: &Model, prompts: &Prompts, hooks: &mut Hooks<'_>, seen_from: usize) -> Result<DataFrame> {
+    evaluated(model, prompts, BATCH, Some((hooks, seen_from)))
+}
+
 /// [`evaluate`] with so many prompts per forward (16 there): fewer take less memory. Numbers differ by rounding alone, below 1e-4.
 ///
 /// # Errors
 /// As [`evaluate`]; a batch of 0.
 pub fn evaluate_in_batches(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
+    evaluated(model, prompts, batch, None)
+}
+
+/// Hooks, and the position from which on they have to see the tokens.
+type Watched<'a, 'h> = Option<(&'a mut Hooks<'h>, usize)>;
+
+fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     door("evaluate", || {
         if prompts.is_empty() {
             return Err(Error::input("there are no prompts to evaluate"));
@@ -65,14 +100,17 @@ pub fn evaluate_in_batches(model: &Model, prompts: &Prompts, batch: usize) -> Re
         if batch == 0 {
             return Err(Error::input("the batch size is 0: use at least 1"));
         }
-        let mut frame = if prompts.form().label_set().is_empty() { free(model, prompts, batch)? } else { labels(model, prompts, batch)? };
+        let mut frame = match prompts.form().label_set() {
+            [] => free(model, prompts, batch, hooks)?,
+            _ => labels(model, prompts, batch, hooks)?,
+        };
         let digest = |prompt: &Prompt| format!("{:x}", Sha256::digest(prompt.text()))[..DIGEST].to_string();
         frame.with_column(Column::new("prompt_digest".into(), prompts.iter().map(digest).collect::<Vec<_>>()))?;
         Ok(frame)
     })
 }
 
-fn labels(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
+fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
     let names = form.label_set();
     let tokens = LabelTokens::new(model.tokenizer()?, names)?;
@@ -82,7 +120,15 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
     for row in &mut rows {
         row.extend_from_slice(tokens.prefix());
     }
-    let logits = model.next_logits(&rows, batch)?;
+    let logits = match hooks {
+        None => model.next_logits(&rows, batch, None)?,
+        Some((hooks, seen_from)) => {
+            hooks.bind(model.hook_points())?;
+            let logits = model.next_logits(&rows, batch, Some((hooks, seen_from)))?;
+            hooks.finish()?;
+            logits
+        }
+    };
     let read = read(&logits, &tokens, &golds)?;
     let among: Vec<&[f64]> = read.iter().map(|row| row.among.as_slice()).collect();
     let best: Vec<usize> =
@@ -182,9 +228,13 @@ fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
         .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
 }
 
-fn free(model: &Model, prompts: &Prompts, batch: usize) -> Result<DataFrame> {
+fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
-    let responses = model.respond_as(prompts, &Generation::for_form(form).batch(batch))?;
+    let settings = Generation::for_form(form).batch(batch);
+    let responses = match hooks {
+        None => model.respond_as(prompts, &settings)?,
+        Some((hooks, _)) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
+    };
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();
     frame.insert_column(5, Column::new("answer".into(), answers))?;

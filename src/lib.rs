@@ -32,6 +32,7 @@
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
+//! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
 //! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
@@ -54,6 +55,7 @@
 //! | [`activations`] | capture and distributions, and their files |
 //! | [`adapter`] | LoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
+//! | [`lens`] | a model's inside as frames: logit lens, attention patterns, patching, ablation |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
 //! | [`experiment`] | grids of runs to frames |
 //!
@@ -94,6 +96,7 @@ pub mod experiment;
 pub mod figure;
 mod file;
 mod hub;
+pub mod lens;
 pub mod libtorch;
 pub mod metric;
 pub mod model;
@@ -118,13 +121,16 @@ pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods};
     pub use crate::adapter::{Adapter, Ia3, Lora, PrefixTuning, PromptTuning};
+    pub use crate::axes::long;
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
-    pub use crate::evaluate::evaluate;
+    pub use crate::evaluate::{evaluate, evaluate_with};
     pub use crate::experiment::{Choice, Experiment, Method, Study};
-    pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability, bars, lines, reliability, scatter, violins};
+    pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability};
+    pub use crate::figure::{attention, bars, components, lines, matrix, reliability, scatter, token_table, violins};
+    pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;

@@ -1,5 +1,6 @@
 //! Text to token ids and back.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ struct Inner {
     parts: tokenizers::Tokenizer,
     vocab_size: usize,
     file: PathBuf,
+    /// The byte that each letter of a byte-level vocabulary stands for; `None` for other vocabularies.
+    bytes: Option<HashMap<char, u8>>,
 }
 
 impl Tokenizer {
@@ -53,7 +56,9 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(Error::file(format!("`{}` has an empty vocabulary: fetch it again", file.display())));
         }
-        Ok(Self(Arc::new(Inner { parts, vocab_size, file })))
+        let decoder = serde_json::to_string(&parts.get_decoder()).map_err(|error| Error::internal("reading a decoder").because(error))?;
+        let bytes = decoder.contains("\"ByteLevel\"").then(byte_letters);
+        Ok(Self(Arc::new(Inner { parts, vocab_size, file, bytes })))
     }
 
     /// The ids of `text` with the special tokens that the tokenizer puts around a text (such as a leading BOS).
@@ -112,6 +117,31 @@ impl Tokenizer {
         self.0.parts.id_to_token(id)
     }
 
+    /// The token of an id as it reads on one line: `·` for a space, `\n`, `\t` and `\r` for breaks, `<0xE6>` for each byte of a token that is
+    /// no whole text, the name of a special token. An id without a token is U+FFFD, as in [`decode`](Self::decode).
+    ///
+    /// Where [`token`](Self::token) says `Ġthe` (byte-level vocabularies) or `▁the` (SentencePiece), this says `·the`.
+    pub fn spelling(&self, id: u32) -> String {
+        let Some(token) = self.token(id) else { return char::REPLACEMENT_CHARACTER.into() };
+        if self.0.parts.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id) {
+            return visible(&token);
+        }
+        let bytes = match &self.0.bytes {
+            Some(letters) => token.chars().map(|letter| letters.get(&letter).copied()).collect(),
+            None => single_byte(&token).map(|byte| vec![byte]),
+        };
+        let Some(bytes) = bytes else { return visible(&token.replace('▁', " ")) };
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => visible(text),
+            Err(_) => bytes.iter().map(|byte| format!("<0x{byte:02X}>")).collect(),
+        }
+    }
+
+    /// [`spelling`](Self::spelling) of each id, ready to be a column.
+    pub fn spellings(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|&id| self.spelling(id)).collect()
+    }
+
     /// The id of a token as the vocabulary spells it, special tokens included, or `None`.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.0.parts.token_to_id(token)
@@ -122,13 +152,14 @@ impl Tokenizer {
         self.0.vocab_size
     }
 
-    /// How `text` is cut, special tokens included: a frame with columns `position` (0-based), `id`, `token`.
+    /// How `text` is cut, special tokens included: a frame with columns `position` (0-based), `id`, `token` (its
+    /// [`spelling`](Self::spelling)).
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn tokens(&self, text: &str) -> Result<DataFrame> {
         let ids = self.encode(text)?;
-        let tokens: Vec<Option<String>> = ids.iter().map(|&id| self.token(id)).collect();
+        let tokens = self.spellings(&ids);
         Ok(df!("position" => (0..ids.len() as u32).collect::<Vec<_>>(), "id" => ids, "token" => tokens)?)
     }
 }
@@ -150,6 +181,31 @@ fn missing(folder: &Path) -> Error {
         "copy it from where the model came from, beside `config.json`"
     };
     Error::file(format!("no `tokenizer.json` in `{}`: {remedy}", folder.display()))
+}
+
+/// The letters in which byte-level vocabularies write bytes (GPT-2's `bytes_to_unicode`): those that print stand for themselves, the others
+/// follow from U+0100 on.
+fn byte_letters() -> HashMap<char, u8> {
+    let prints = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let own = (0..=u8::MAX).filter(|byte| prints(*byte)).map(|byte| (char::from(byte), byte));
+    let others = (0..=u8::MAX).filter(|byte| !prints(*byte)).zip('\u{100}'..).map(|(byte, letter)| (letter, byte));
+    own.chain(others).collect()
+}
+
+/// The byte that a SentencePiece token such as `<0x0A>` stands for.
+fn single_byte(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// Spaces and breaks made visible.
+fn visible(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        ' ' => "·".to_owned(),
+        letter if letter.is_control() => letter.escape_default().to_string(),
+        letter => letter.to_string(),
+    };
+    text.chars().map(letter).collect()
 }
 
 /// The start of a text, short enough for a message.
@@ -250,6 +306,30 @@ pub(crate) mod tests {
         let spelled = |text: &str| tokenizer.encode(text).unwrap().into_iter().map(|id| tokenizer.token(id).unwrap()).collect::<Vec<_>>();
         assert_eq!(spelled(" 0"), ["Ġ", "0"]);
         assert_eq!(spelled("l:true"), ["l", ":t", "r", "u", "e"]);
+    }
+
+    #[test]
+    fn tokens_are_spelled_as_they_read() {
+        let tokenizer = of_bytes(&["Ġ t", "æ Ĺ", "æĹ ¥", "Ċ Ċ"]);
+        let spelled = |text: &str| tokenizer.spellings(&tokenizer.encode(text).unwrap());
+        assert_eq!(spelled(" t\n\n"), ["·t", "\\n\\n"]);
+        assert_eq!(spelled("日a\t\r"), ["日", "a", "\\t", "\\r"]);
+        // Half a letter is no text.
+        assert_eq!(tokenizer.spelling(tokenizer.id("æĹ").unwrap()), "<0xE6><0x97>");
+        assert_eq!(tokenizer.spelling(9999), "\u{fffd}");
+        // Every byte, against the library's own decoder.
+        for (letter, byte) in byte_letters() {
+            let decoded = tokenizer.decode(&[tokenizer.id(&letter.to_string()).unwrap()]).unwrap();
+            assert_eq!(decoded, String::from_utf8_lossy(&[byte]), "{letter}");
+        }
+        assert_eq!(byte_letters().len(), 256);
+
+        let Some(folder) = shared("models/stories260K") else { return };
+        let tokenizer = Tokenizer::open(folder).unwrap();
+        let spelled = tokenizer.spellings(&tokenizer.encode("Once upon\n a 日").unwrap());
+        assert_eq!(spelled, ["<s>", "·Once", "·upon", "\\n", "·a", "·", "<0xE6>", "<0x97>", "<0xA5>"]);
+        let frame = tokenizer.tokens("Once upon").unwrap();
+        assert_eq!(frame.column("token").unwrap().str().unwrap().get(1), Some("·Once"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["adapter"],
     &["objective"],
     &["train", "evaluate"],
+    &["lens"],
     &["statistics", "metric", "table", "figure"],
     &["experiment"],
 ];

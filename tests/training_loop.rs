@@ -401,12 +401,12 @@ fn half_precision_weights_train_an_adapter_in_f32() -> Result<()> {
 fn a_preview_tells_what_is_taught_and_nothing_to_teach_is_refused() -> Result<()> {
     let (model, split) = (speaking(CHECKPOINTS[0]), some_split()?);
     let frame = Training::new(Lora::rank(2), Sft::gold()).preview(&model, &split)?;
-    assert_eq!(frame.get_column_names(), ["split", "sample", "position", "id", "text", "role", "taught"]);
+    assert_eq!(frame.get_column_names(), ["split", "sample", "position", "id", "token", "role", "taught"]);
     // Six train and three dev samples of two words and a label.
     assert_eq!(frame.height(), 9 * 3);
     let texts = |column: &str| frame.column(column).unwrap().str().unwrap().iter().flatten().map(str::to_string).collect::<Vec<_>>();
     let query = &split.train.rows()[0];
-    assert_eq!(texts("text")[..3], [query.query.split(' ').collect::<Vec<_>>()[..2].to_vec(), vec![&query.gold]].concat());
+    assert_eq!(texts("token")[..3], [query.query.split(' ').collect::<Vec<_>>()[..2].to_vec(), vec![&query.gold]].concat());
     assert_eq!(texts("role")[..3], ["prompt", "prompt", "response"]);
     assert_eq!(texts("split")[17..19], ["train", "dev"]);
     assert_eq!(frame.column("taught")?.bool()?.sum().unwrap(), 9);

@@ -7,6 +7,7 @@ mod collect_tests;
 mod compare;
 mod distributions;
 mod file;
+mod geometry;
 mod memory;
 mod rows;
 mod shards;

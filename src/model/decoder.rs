@@ -129,7 +129,12 @@ impl Decoder {
                 return Ok(None);
             }
         }
-        self.norm.forward(&stream, pass).map(Some)
+        self.normalised(&stream, pass).map(Some)
+    }
+
+    /// The last layer's output `[.., hidden]` through the final norm.
+    pub(crate) fn normalised(&self, stream: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        self.norm.forward(stream, pass)
     }
 
     /// Normalised hidden states `[.., hidden]` to logits `[.., vocab]`.

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
+use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
@@ -90,6 +91,18 @@ impl Model {
     }
 
     fn logits_of(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
+        let (values, lengths) = self.hooked(prompts, Depth::Full, hooks)?;
+        let values = values.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        Ok(Logits { values, lengths })
+    }
+
+    /// A forward over the prompts as far as the hooks look, without logits.
+    pub(crate) fn visit(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<()> {
+        self.hooked(prompts, Depth::Hooks, hooks).map(|_| ())
+    }
+
+    /// Logits `[example, token, vocab]`, if the depth reaches them, and the prompts' lengths.
+    fn hooked(&self, prompts: &[Vec<u32>], depth: Depth, hooks: &mut Hooks<'_>) -> Result<(Option<Tensor>, Vec<usize>)> {
         self.check(prompts, 0)?;
         hooks.bind(self.hook_points())?;
         let batch = Batch::new(prompts, self.device());
@@ -98,12 +111,18 @@ impl Model {
         let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
         pass.cache = cache.as_mut();
         pass.hooks = Some(hooks);
-        let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
-        let values = self.decoder().logits(&hidden, &mut pass)?;
+        let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?;
+        let logits = hidden.filter(|_| depth == Depth::Full).map(|hidden| self.decoder().logits(&hidden, &mut pass)).transpose()?;
         drop(pass);
         hooks.finish()?;
-        Ok(Logits { values, lengths: batch.lengths })
+        Ok((logits, batch.lengths))
+    }
+
+    /// What the model would say if `stream [token, hidden]` were its last layer's output: logits `[token, vocab]`, in f32 at least.
+    pub(crate) fn unembed(&self, stream: &Tensor) -> Result<Tensor> {
+        let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
+        let hidden = self.decoder().normalised(stream, &mut pass)?;
+        Ok(wide(&self.decoder().logits(&hidden, &mut pass)?))
     }
 
     /// The gradient of `scalar(logits)` with respect to the values at the hook points that `pattern` selects.

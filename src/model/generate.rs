@@ -166,7 +166,7 @@ impl Model {
         }
         // The last new token is never read, so it needs no place in the context.
         self.check(prompts, settings.max_new_tokens - 1)?;
-        let prefix = if narrow { self.prefill_shared(prompts)? } else { self.prefix(None)? };
+        let prefix = self.prefill_shared(prompts, if narrow { usize::MAX } else { 0 })?;
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
         for examples in by_length(prompts, settings.batch) {
             let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
@@ -180,15 +180,17 @@ impl Model {
 
     /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
-    /// A prefix that all prompts share is computed once; prompts are batched by length.
-    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize) -> Result<Tensor> {
+    /// A prefix that all prompts share is computed once; prompts are batched by length. Bound hooks see every token from the position beside them on.
+    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize, hooks: Option<(&mut Hooks<'_>, usize)>) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
-        let prefix = self.prefill_shared(prompts)?;
+        let (mut hooks, seen_from) = hooks.map_or((None, usize::MAX), |(hooks, from)| (Some(hooks), from));
+        let prefix = self.prefill_shared(prompts, seen_from)?;
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
         for examples in by_length(prompts, batch) {
-            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, None, true)?;
+            let narrow = hooks.is_none();
+            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, hooks.as_deref_mut(), narrow)?;
             parts.push(wide(&logits));
             order.extend(examples.into_iter().map(|example| example as i64));
         }
@@ -196,9 +198,9 @@ impl Model {
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
     }
 
-    /// The cache of what all prompts begin with: virtual tokens, and the tokens they share, if they are worth it.
-    fn prefill_shared(&self, prompts: &[Vec<u32>]) -> Result<Option<KvCache>> {
-        let shared = batch::shared_prefix(prompts);
+    /// The cache of what all prompts begin with: virtual tokens, and at most so many of the tokens they share, if they are worth it.
+    fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
+        let shared = batch::shared_prefix(prompts).min(at_most);
         let virtual_tokens = self.prefix(None)?;
         if prompts.len() < 2 || shared < SHARED_PREFIX {
             return Ok(virtual_tokens);
@@ -431,7 +433,7 @@ fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
 }
 
 /// Logits are compared and summed in f32 at least.
-fn wide(logits: &Tensor) -> Tensor {
+pub(super) fn wide(logits: &Tensor) -> Tensor {
     if logits.kind() == Kind::Double { logits.shallow_clone() } else { logits.to_kind(Kind::Float) }
 }
 

@@ -138,7 +138,7 @@ fn batches_caches_and_shared_prefixes_change_nothing() -> Result<()> {
                 .iter()
                 .map(|row| Ok(adapted.forward(std::slice::from_ref(row))?.values.select(1, row.len() as i64 - 1)))
                 .collect::<Result<_>>()?;
-            assert!(apart(&adapted.next_logits(&rows, 2)?, &Tensor::cat(&alone, 0)) < 1e-10);
+            assert!(apart(&adapted.next_logits(&rows, 2, None)?, &Tensor::cat(&alone, 0)) < 1e-10);
             let ragged = adapted.forward(&prompts())?;
             for (index, row) in prompts().into_iter().enumerate() {
                 let batched = ragged.values.narrow(0, index as i64, 1).narrow(1, 0, row.len() as i64);

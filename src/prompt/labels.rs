@@ -141,7 +141,7 @@ fn common(tokens: &[Vec<u32>]) -> usize {
 }
 
 fn alike(tokenizer: &Tokenizer, first: (&String, &Vec<u32>), second: (&String, &Vec<u32>), position: usize) -> Error {
-    let spell = |ids: &[u32]| ids.iter().map(|&id| tokenizer.token(id).unwrap_or_default()).collect::<Vec<_>>().join(" | ");
+    let spell = |ids: &[u32]| ids.iter().map(|&id| tokenizer.spelling(id)).collect::<Vec<_>>().join(" | ");
     let remedy = "choose labels whose tokens differ there, such as digits or single words";
     Error::input(format!(
         "the labels {:?} ({}) and {:?} ({}) cannot be told apart at token {position}, where the labels are read: {remedy}",

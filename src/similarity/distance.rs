@@ -44,7 +44,11 @@ pub fn rsa_pearson(a: &Representation, b: &Representation) -> Result<f64> {
 /// # Errors
 /// As [`rsa_pearson`].
 pub fn rsa_spearman(a: &Representation, b: &Representation) -> Result<f64> {
-    product(("rank RSA", 0), a, b, 3, |one| standard(&ranks(one.distances()?)))
+    product(("rank RSA", 0), a, b, 3, |one| {
+        // Distances that differ by rounding alone would have ranks, and those a correlation.
+        let _ = standard(one.distances()?)?;
+        standard(&ranks(one.distances()?))
+    })
 }
 
 /// Mutual k nearest neighbours: the mean share of an example's `k` nearest that are the same in both, in [0, 1]; by chance k / (n - 1).

@@ -3,8 +3,8 @@
 //! A [`Representation`] holds the vectors `[example, hidden]` of one layer; the measures compare two of the same examples in the same order.
 //! Each has an entry in [`MEASURES`] that declares its range and what leaves it unchanged; the registry test checks those declarations on
 //! random data. All are similarities: more means more alike, and a representation is most alike to itself. A new measure is one file and one
-//! entry. What else is here needs more than two representations: [`probe_transfer`] targets to read, [`subspace_overlap`] the factors of
-//! two adapters, [`permutation`] and [`interval`] a measure.
+//! entry. What else is here takes something else than two representations: [`principal_components`] one, [`probe_transfer`] targets to
+//! read, [`subspace_overlap`] the factors of two adapters, [`permutation`] and [`interval`] a measure.
 //!
 //! ```
 //! use ia2::similarity::{Measure, Representation};
@@ -19,6 +19,7 @@
 mod asim;
 mod cca;
 mod cka;
+mod components;
 mod distance;
 mod probe;
 mod procrustes;
@@ -31,6 +32,7 @@ mod tests;
 pub use asim::asim;
 pub use cca::{Pca, cca, pwcca, svcca};
 pub use cka::{debiased_cka, debiased_rbf_cka, linear_cka, rbf_cka};
+pub use components::{PrincipalComponents, principal_components};
 pub use distance::{debiased_distance_correlation, distance_correlation, mutual_neighbours, rsa_pearson, rsa_spearman};
 pub use probe::{Probe, ProbeTransfer, Targets, probe_transfer};
 pub use procrustes::procrustes;

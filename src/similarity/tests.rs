@@ -255,3 +255,45 @@ fn a_probe_transfers_to_the_same_coordinates_only() {
     fails(&a, fine, Probe { ridge: 0.0, ..own }, "ridge above 0");
     fails(&a, fine, Probe { folds: 91, ..own }, "91");
 }
+
+#[test]
+fn principal_components_are_those_of_the_covariance() {
+    // By hand: along (3, 4) / 5 the points lie at -10, 0, 10, across it at 1, -2, 1; the mean is (7, -1).
+    let (along, across) = ([3.0, 4.0].map(|part| part / 5.0), [-4.0, 3.0].map(|part| part / 5.0));
+    let points: Vec<f64> = [(-10.0, 1.0), (0.0, -2.0), (10.0, 1.0)]
+        .iter()
+        .flat_map(|(one, other)| [0, 1].map(|axis| [7.0, -1.0][axis] + one * along[axis] + other * across[axis]))
+        .collect();
+    let found = principal_components(&of(&Tensor::from_slice(&points).view([3, 2])), 2).unwrap();
+    let scores: Vec<Vec<f64>> = Vec::try_from(found.scores).unwrap();
+    // Both ends of the first are equally far, so that either may be the positive one.
+    let sign = scores[2][0].signum();
+    for (row, expected) in scores.iter().zip([[-10.0 * sign, -1.0], [0.0, 2.0], [10.0 * sign, -1.0]]) {
+        assert!(row.iter().zip(expected).all(|(ours, expected)| (ours - expected).abs() < 1e-9), "{row:?} and {expected:?}");
+    }
+    assert!((found.shares[0] - 200.0 / 206.0).abs() < 1e-12 && (found.shares[1] - 6.0 / 206.0).abs() < 1e-12);
+
+    // Wide and narrow: the same under rotation and translation; shares are the eigenvalues of the covariance.
+    for (examples, width) in [(40, 5), (12, 40)] {
+        let (values, _) = related(examples, width);
+        let plain = principal_components(&of(&values), 3).unwrap();
+        let moved = values.matmul(&rotation(width)) + random(&[width]) * 5.0;
+        let moved = principal_components(&of(&moved), 3).unwrap();
+        assert!((&plain.scores - moved.scores).abs().max().double_value(&[]) < 1e-7);
+        assert!(plain.shares.iter().zip(moved.shares).all(|(a, b)| (a - b).abs() < 1e-9));
+        let variance = Vec::<f64>::try_from(values.tr().cov(1, None::<&Tensor>, None::<&Tensor>).linalg_eigvalsh("L").flip([0])).unwrap();
+        let whole: f64 = variance.iter().sum();
+        assert!(plain.shares.iter().zip(variance).all(|(ours, value)| (ours - value / whole).abs() < 1e-9));
+        let doubled = principal_components(&of(&(values * -2.0)), 3).unwrap();
+        let size = |scores: &Tensor| scores.abs();
+        assert!((size(&doubled.scores) - size(&plain.scores) * 2.0).abs().max().double_value(&[]) < 1e-7);
+        for scores in [plain.scores, doubled.scores] {
+            let (least, greatest) = (scores.amin([0].as_slice(), false), scores.amax([0].as_slice(), false));
+            assert!(bool::try_from(greatest.ge_tensor(&least.abs()).all()).unwrap(), "the greatest score is positive");
+        }
+    }
+    let two = of(&random(&[3, 8]));
+    assert!(principal_components(&two, 3).unwrap_err().to_string().contains("differ in 2 directions"));
+    assert!(principal_components(&two, 0).unwrap_err().is_input());
+    assert!(principal_components(&of(&Tensor::ones([4, 3], (Kind::Double, Cpu))), 1).unwrap_err().is_numeric());
+}

@@ -11,8 +11,9 @@ use crate::objective::{Objective, Samples};
 
 impl Training {
     /// The tokens that the objective will be trained and checked on, one row each: `split` (train or dev), `sample` (0-based in that set),
-    /// `position` (0-based in the sample), `id`, `text` (null without a tokenizer), `role` (prompt or response), `taught`: whether the loss
-    /// counts this token's prediction (which reads, and for IA2 aligns, the position before it).
+    /// `position` (0-based in the sample), `id`, `token` (as [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) spells it; null
+    /// without a tokenizer), `role` (prompt or response), `taught`: whether the loss counts this token's prediction (which reads, and for IA2
+    /// aligns, the position before it).
     ///
     /// # Errors
     /// As [`Training::run`] before its first step: the objective does not fit the split, a sample has no response tokens.
@@ -61,7 +62,7 @@ fn name(samples: &Samples, place: usize) -> (&'static str, usize) {
 fn frame(samples: &Samples, model: &Model) -> Result<DataFrame> {
     let tokenizer = model.tokenizer().ok();
     let (mut sets, mut places, mut positions, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut texts, mut roles, mut taught) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tokens, mut roles, mut taught) = (Vec::new(), Vec::new(), Vec::new());
     for (place, Sample { prompt, response }) in samples.rows.iter().enumerate() {
         let (set, place) = name(samples, place);
         for (position, &id) in prompt.iter().chain(response).enumerate() {
@@ -70,20 +71,12 @@ fn frame(samples: &Samples, model: &Model) -> Result<DataFrame> {
             places.push(place as u32);
             positions.push(position as u32);
             ids.push(id);
-            texts.push(match tokenizer {
-                Some(tokenizer) => Some(readable(&tokenizer.decode(&[id])?, tokenizer.token(id))),
-                None => None,
-            });
+            tokens.push(tokenizer.map(|tokenizer| tokenizer.spelling(id)));
             roles.push(if is_response { "response" } else { "prompt" });
             taught.push(is_response);
         }
     }
     Ok(df!(
-        "split" => sets, "sample" => places, "position" => positions, "id" => ids, "text" => texts, "role" => roles, "taught" => taught,
+        "split" => sets, "sample" => places, "position" => positions, "id" => ids, "token" => tokens, "role" => roles, "taught" => taught,
     )?)
-}
-
-/// A special token has no text: its name is shown.
-fn readable(text: &str, token: Option<String>) -> String {
-    if text.is_empty() { token.unwrap_or_default() } else { text.to_string() }
 }

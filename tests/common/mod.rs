@@ -135,3 +135,25 @@ pub fn refused<T>(result: Result<T>, words: &[&str]) -> Error {
     }
     error
 }
+
+/// The tensors of a file by name, in the order of their names.
+pub fn read(file: impl AsRef<Path>) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Tensor::read_safetensors(file)?;
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
+}
+
+/// The adapter with waves added to every parameter, by way of its files. (Tests run side by side, and libtorch has one generator.)
+pub fn disturbed(adapter: &Adapter, model: &Model, by: f64) -> Result<Adapter> {
+    let folder = tempfile::tempdir().unwrap();
+    adapter.save(folder.path())?;
+    let file = folder.path().join("adapter_model.safetensors");
+    let mut noisy = read(&file)?;
+    for (index, (_, values)) in noisy.iter_mut().enumerate() {
+        let places = Tensor::arange(values.numel() as i64, (Kind::Double, Device::Cpu)) * 7.31 + index as i64;
+        let wave = places.sin().view(values.size().as_slice()) * (by * 2f64.sqrt());
+        *values = &*values + wave.to_kind(values.kind());
+    }
+    Tensor::write_safetensors(&noisy, &file)?;
+    Adapter::open(folder.path(), model)
+}

@@ -1,0 +1,149 @@
+//! The logit lens.
+
+use polars::prelude::*;
+use tch::{Kind, Tensor};
+
+use super::{BATCH, encoded, last_of};
+use crate::error::{Error, Result};
+use crate::libtorch::door;
+use crate::model::Model;
+use crate::nn::Hooks;
+use crate::prompt::{LabelTokens, Prompts};
+
+/// Rows of logits at a time: several copies of them lie in memory.
+const ROWS: usize = 64;
+
+/// What each layer would say if it were the last: its output through the final norm and the unembedding (the logit lens, nostalgebraist 2020).
+///
+/// p(token | layer, position) = softmax(lm_head(norm(h))), where h is the value at `model.layers.<layer>`. At the last layer this is what the
+/// model says itself. Only the last layer was trained to be read like this: what earlier ones show is a hint.
+///
+/// `last` tokens of each prompt are read: 1 is the place that predicts the answer, `usize::MAX` all. One forward per batch of 16 prompts.
+/// Where the labels of a task begin alike, their common first tokens follow the prompt, as in [`evaluate`](crate::evaluate::evaluate).
+///
+/// One row per prompt, layer and position:
+///
+/// | column | |
+/// |---|---|
+/// | `index`, `gold` | the prompt's |
+/// | `layer`, `position` | from 0 |
+/// | `token` | the token that is read at the position, spelled as [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) does |
+/// | `top`, `probability` | the likeliest next token and its probability in the whole vocabulary |
+/// | `label_mass`, `p_<label>` each | label tasks: probability of all labels together in the whole vocabulary; of each among the labels |
+///
+/// [`figure::token_table`](crate::figure::token_table) draws it for one prompt.
+///
+/// # Errors
+/// No prompts, no tokens asked for; no tokenizer; labels that cannot be told apart; a prompt over the context; logits that are not finite.
+pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataFrame> {
+    door("the logit lens", || {
+        let _inference = tch::no_grad_guard();
+        let mut rows = encoded(model, prompts)?;
+        let names = prompts.form().label_set();
+        let labels = if names.is_empty() { None } else { Some(LabelTokens::new(model.tokenizer()?, names)?) };
+        for row in &mut rows {
+            row.extend_from_slice(labels.as_ref().map_or(&[], LabelTokens::prefix));
+        }
+        let layers = model.config().layers as usize;
+        let counts = last_of(&rows, last)?;
+        let mut read = Read::new(model, labels.as_ref(), layers * counts.iter().sum::<usize>());
+        // Where the rows of each prompt begin.
+        let starts: Vec<usize> = counts.iter().scan(0, |next, count| Some(std::mem::replace(next, *next + layers * count))).collect();
+        for (batch, examples) in rows.chunks(BATCH).enumerate() {
+            let first = batch * BATCH;
+            let mut hooks = Hooks::new();
+            hooks.observe("model.layers.*", |point, value| {
+                let layer = point.layer().ok_or_else(|| Error::internal(format!("`{}` lies in no layer", point.path)))?;
+                let (mut wanted, mut places) = (Vec::new(), Vec::new());
+                for (row, tokens) in examples.iter().enumerate() {
+                    let count = counts[first + row];
+                    wanted.push(value.get(row as i64).narrow(0, (tokens.len() - count) as i64, count as i64));
+                    places.extend((0..count).map(|token| starts[first + row] + layer * count + token));
+                }
+                read.put(model, &Tensor::cat(&wanted, 0), &places).map_err(|error| error.context(format_args!("`{}`", point.path)))
+            });
+            model.visit(examples, &mut hooks)?;
+        }
+        read.frame(model, prompts, &rows, &counts)
+    })
+}
+
+/// Columns being filled in, one row per prompt, layer and position.
+struct Read<'a> {
+    labels: Option<&'a LabelTokens>,
+    ids: Option<Tensor>,
+    top: Vec<u32>,
+    probability: Vec<f64>,
+    mass: Vec<f64>,
+    /// Per label.
+    among: Vec<Vec<f64>>,
+}
+
+impl<'a> Read<'a> {
+    fn new(model: &Model, labels: Option<&'a LabelTokens>, rows: usize) -> Self {
+        let ids = labels.map(|labels| {
+            let ids: Vec<i64> = labels.ids().iter().map(|&id| i64::from(id)).collect();
+            Tensor::from_slice(&ids).to_device(model.device())
+        });
+        let count = labels.map_or(0, |labels| labels.ids().len());
+        let mass = vec![0.0; if count > 0 { rows } else { 0 }];
+        Self { labels, ids, top: vec![0; rows], probability: vec![0.0; rows], mass, among: vec![vec![0.0; rows]; count] }
+    }
+
+    /// Reads `stream [token, hidden]`, whose tokens have their rows at `places`.
+    fn put(&mut self, model: &Model, stream: &Tensor, places: &[usize]) -> Result<()> {
+        for (chunk, places) in places.chunks(ROWS).enumerate() {
+            let logits = model.unembed(&stream.narrow(0, (chunk * ROWS) as i64, places.len() as i64))?;
+            let all = logits.softmax(-1, logits.kind());
+            let (probability, top) = all.max_dim(-1, false);
+            let numbers = |values: &Tensor| Ok::<_, Error>(Vec::<f64>::try_from(values.to_kind(Kind::Double))?);
+            let probability = numbers(&probability)?;
+            if probability.iter().any(|value| !value.is_finite()) {
+                return Err(Error::numeric("the logits are not finite: the weights or an adapter are broken"));
+            }
+            let top = Vec::<i64>::try_from(top)?;
+            for (row, &place) in places.iter().enumerate() {
+                (self.top[place], self.probability[place]) = (top[row] as u32, probability[row]);
+            }
+            let Some(ids) = &self.ids else { continue };
+            let mass = numbers(&all.index_select(1, ids).sum_dim_intlist([-1i64].as_slice(), false, Kind::Double))?;
+            let among: Vec<Vec<f64>> = Vec::try_from(logits.index_select(1, ids).softmax(-1, Kind::Double))?;
+            for (row, &place) in places.iter().enumerate() {
+                self.mass[place] = mass[row];
+                self.among.iter_mut().zip(&among[row]).for_each(|(column, &value)| column[place] = value);
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(self, model: &Model, prompts: &Prompts, rows: &[Vec<u32>], counts: &[usize]) -> Result<DataFrame> {
+        let tokenizer = model.tokenizer()?;
+        let layers = model.config().layers as u32;
+        let (mut index, mut gold, mut layer, mut position, mut token) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((prompt, row), &count) in prompts.iter().zip(rows).zip(counts) {
+            for own in 0..layers {
+                index.extend(std::iter::repeat_n(prompt.index as u32, count));
+                gold.extend(std::iter::repeat_n(prompt.example.gold.as_str(), count));
+                layer.extend(std::iter::repeat_n(own, count));
+                position.extend((row.len() - count..row.len()).map(|place| place as u32));
+                token.extend_from_slice(&row[row.len() - count..]);
+            }
+        }
+        let mut frame = df!(
+            "index" => index,
+            "gold" => gold,
+            "layer" => layer,
+            "position" => position,
+            "token" => tokenizer.spellings(&token),
+            "top" => tokenizer.spellings(&self.top),
+            "probability" => self.probability,
+        )?;
+        if let Some(labels) = self.labels {
+            frame.with_column(Column::new("label_mass".into(), self.mass))?;
+            for (label, column) in labels.labels().iter().zip(self.among) {
+                frame.with_column(Column::new(format!("p_{label}").into(), column))?;
+            }
+        }
+        Ok(frame)
+    }
+}
