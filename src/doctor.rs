@@ -202,6 +202,9 @@ mod tests {
         if env::var_os("REMOVE_THE_FOLDER").is_some() {
             std::fs::remove_dir(env::current_dir().unwrap()).unwrap();
         }
+        if env::var_os("TOO_MANY_THREADS").is_some() {
+            libtorch::set_threads(1000).unwrap();
+        }
         println!("{}", doctor());
     }
 
@@ -226,12 +229,13 @@ mod tests {
         };
         let healthy = report(&fine, &[]);
         assert!(healthy.contains("all is well") && healthy.contains("none/hub` (not there yet)"), "{healthy}");
+        assert!(report(&fine, &[("OMP_NUM_THREADS", "1")]).contains(" processors (OMP_NUM_THREADS is 1)"));
         let torch = folder.path().join("torch").display().to_string();
         // What is set, the line it belongs to, and words of what is wrong and of what to do.
         for (name, value, line, words) in [
             ("LIBTORCH", "/no/such/folder", "libtorch", ["/no/such/folder", "unset it"]),
             ("LIBTORCH", &torch, "libtorch", ["not what is loaded", "unset it"]),
-            ("OMP_NUM_THREADS", "1000", "threads", ["(OMP_NUM_THREADS is 1000)", "set_threads("]),
+            ("TOO_MANY_THREADS", "1000", "threads", ["1000 on ", "set_threads("]),
             ("HF_HUB_CACHE", &file.display().to_string(), "models", ["cannot be read", "HF_HUB_CACHE"]),
         ] {
             let text = report(&fine, &[(name, value)]);

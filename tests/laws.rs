@@ -213,14 +213,17 @@ fn public_types(room: &str, lines: &[(usize, String)]) -> Vec<(String, String)> 
 
 /// Room and name of each type that is given a way to show itself.
 fn shown_types(room: &str, lines: &[(usize, String)]) -> Vec<(String, String)> {
+    let placed = |room: &str, path: &str| match path.strip_prefix("crate::").map(|path| path.split("::").collect::<Vec<_>>()) {
+        Some(words) => (words[0].to_string(), words[words.len() - 1].to_string()),
+        None => (room.to_string(), path.to_string()),
+    };
     let mut found = Vec::new();
     for (_, line) in lines {
         let line = line.trim();
         if let Some((_, name)) = line.split_once("Show for ") {
-            found.push((room.to_string(), name.trim_end_matches(['{', '}', ' ']).to_string()));
-        } else if let Some(path) = line.strip_prefix("crate::").and_then(|path| path.strip_suffix(',')).filter(|_| room == "shown") {
-            let words: Vec<&str> = path.split("::").collect();
-            found.push((words[0].to_string(), words[words.len() - 1].to_string()));
+            found.push(placed(room, name.trim_end_matches(['{', '}', ' '])));
+        } else if let Some(path) = line.strip_suffix(',').filter(|path| room == "shown" && path.starts_with("crate::")) {
+            found.push(placed(room, path));
         }
     }
     found
@@ -248,7 +251,7 @@ fn every_public_value_shows_itself() {
         strip("pub struct A<'a> {\npub struct B(u8);\npub(crate) struct C;\n#[cfg(test)]\nmod tests {\n    pub struct D;\n}\npub enum E {");
     let of = |name: &str| ("nn".to_string(), name.to_string());
     assert_eq!(public_types("nn", &lines), [of("B"), of("E")]);
-    assert_eq!(shown_types("nn", &strip("impl Show for B {\ncrate::nn::E,")), [of("B")]);
+    assert_eq!(shown_types("nn", &strip("impl Show for B {\ncrate::nn::E,\nimpl Show for crate::nn::E {")), [of("B"), of("E")]);
     assert_eq!(shown_types("shown", &strip("    crate::nn::rope::E,")), [of("E")]);
 }
 

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bundle, Show, complain, more};
-use crate::error::Error;
 
 /// The most elements of a list that are shown.
 const MOST: usize = 40;
 
-impl Show for Error {
+impl Show for crate::error::Error {
     fn bundle(&self) -> Bundle {
         Bundle::text(format!("error: {self}"))
     }
@@ -143,6 +142,7 @@ impl Show for PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use polars::prelude::*;
 
     #[test]
