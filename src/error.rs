@@ -104,7 +104,10 @@ impl fmt::Display for Error {
             write!(f, "\n  because: {}", text.lines().next().unwrap_or_default())?;
             cause = error.source();
         }
-        Ok(())
+        match self.0.kind {
+            Kind::Internal => f.write_str("\n  this is a bug in ia2: please report it, with these lines and what `ia2::doctor()` says"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -143,5 +146,7 @@ mod tests {
         let error = Error::file("cannot write `a/b`: make the folder writable").because(inner).context("saving the adapter");
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
+        let bug = Error::internal("a value got lost").to_string();
+        assert!(bug.starts_with("a value got lost\n  this is a bug in ia2: please report it"), "{bug}");
     }
 }

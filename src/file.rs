@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
@@ -27,23 +30,31 @@ pub(crate) enum Content<'c> {
     Tensors(&'c [(String, Tensor)], HashMap<String, String>),
 }
 
+/// What a file is called until it is whole; hidden, and of a kind that nobody looks for.
+const PREFIX: &str = ".ia2-";
+const SUFFIX: &str = ".partial";
+
 /// Writes beside the target and renames: a reader sees the old file or the new one, never half of it.
+///
+/// What a killed process left of its own writes into the folder is removed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_together(&[(path, Content::Bytes(bytes))])
 }
 
 /// Writes several files that belong together: none takes its name before all are on the disk.
-pub(crate) fn write_together(files: &[(&Path, Content<'_>)]) -> Result<()> {
+pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Result<()> {
     let cannot =
         |path: &Path, error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
     let mut written = Vec::with_capacity(files.len());
     for (path, content) in files {
+        let path = path.as_ref();
         // What a rename would refuse only after an earlier one has been done.
         if path.is_dir() {
             return Err(Error::file(format!("cannot write {}: a folder has that name; choose another", path.display())));
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| cannot(path, error))?;
+        remove_leftovers(parent);
+        let mut file = partial(parent).map_err(|error| cannot(path, error))?;
         let whole = match content {
             Content::Bytes(bytes) => file.write_all(bytes),
             Content::Tensors(tensors, metadata) => {
@@ -62,6 +73,28 @@ pub(crate) fn write_together(files: &[(&Path, Content<'_>)]) -> Result<()> {
         file.persist(path).map_err(|error| cannot(path, error.error))?;
     }
     Ok(())
+}
+
+/// A new file that is locked as long as this process writes it: the lock ends with the process, however that ends.
+fn partial(folder: &Path) -> std::io::Result<NamedTempFile> {
+    loop {
+        let file = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
+        // Another process may have taken it for a leftover before it was locked. (Some network disks know no locks; there nothing is.)
+        let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock)) || !file.path().exists();
+        if !taken {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the files that a process died over; those that are being written are locked. What cannot be removed harms nobody.
+fn remove_leftovers(folder: &Path) {
+    let named = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name().to_str().is_some_and(named)) {
+        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A tensor's bytes in their order, wherever it lies.
@@ -138,4 +171,47 @@ pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>
         tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
     }
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!((read_text(&path).unwrap().as_str(), names(folder.path())), ("two", vec!["a.json".to_string()]));
+        // An error leaves the old file, and nothing else.
+        let strange = [("t".to_string(), Tensor::from_slice(&[true]))];
+        write_together(&[(&path, Content::Bytes(b"three")), (&folder.path().join("b"), Content::Tensors(&strange, HashMap::new()))])
+            .unwrap_err();
+        assert_eq!((read_text(&path).unwrap().as_str(), names(folder.path())), ("two", vec!["a.json".to_string()]));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_write_and_what_is_being_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = partial(folder.path()).unwrap().into_temp_path();
+        // As by a kill: the file stays, its lock is gone.
+        std::mem::forget(left);
+        fs::write(folder.path().join(".ia2-mine"), "of somebody else").unwrap();
+        let mut under_way = partial(folder.path()).unwrap();
+        under_way.write_all(b"half").unwrap();
+        write(&folder.path().join("a"), b"one").unwrap();
+        let being_written = under_way.path().file_name().unwrap().to_str().unwrap().to_string();
+        let mut expected = [".ia2-mine".to_string(), being_written, "a".to_string()];
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
+        under_way.persist(folder.path().join("b")).unwrap();
+        assert_eq!(read_text(&folder.path().join("b")).unwrap(), "half");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; a room may import those of earlier lines, itself, and its neighbours on the same line that stand before it.
 const ORDER: &[&[&str]] = &[
-    &["error", "compat", "axes", "progress", "display", "libtorch", "file", "hub", "random", "doctor"],
+    &["error", "compat", "axes", "progress", "memory", "display", "libtorch", "file", "hub", "random", "doctor"],
     &["nn"],
     &["similarity"],
     &["tokenizer", "prompt", "dataset"],
@@ -18,6 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["lens"],
     &["statistics", "metric", "table", "figure"],
     &["experiment"],
+    &["shown"],
 ];
 
 /// What a room must not name even though it stands lower: it is meant to know nothing of it.
@@ -202,6 +203,57 @@ fn the_law_itself_sees_breaches() {
         lines("a();\n#[cfg(test)]\nfn b() {\n    c();\n}\nd();\n#[cfg(test)]\nmod e;\nf();").into_iter().map(|line| line.0).collect();
     assert_eq!(kept, [1, 6, 9]);
     assert_eq!(bare("let a = '\"'; b(\"// \\\" x\"); // c.unwrap()"), "let a = ; b(); ");
+}
+
+/// Room and name of each public type that owns all it holds; a borrowing one cannot be a variable of a notebook.
+fn public_types(room: &str, lines: &[(usize, String)]) -> Vec<(String, String)> {
+    let word = |text: &str| text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect::<String>();
+    let declared = lines.iter().filter_map(|(_, line)| line.trim().strip_prefix("pub struct ").or(line.trim().strip_prefix("pub enum ")));
+    declared.filter(|rest| !rest[word(rest).len()..].starts_with("<'")).map(|rest| (room.to_string(), word(rest))).collect()
+}
+
+/// Room and name of each type that is given a way to show itself.
+fn shown_types(room: &str, lines: &[(usize, String)]) -> Vec<(String, String)> {
+    let placed = |room: &str, path: &str| match path.strip_prefix("crate::").map(|path| path.split("::").collect::<Vec<_>>()) {
+        Some(words) => (words[0].to_string(), words[words.len() - 1].to_string()),
+        None => (room.to_string(), path.to_string()),
+    };
+    let mut found = Vec::new();
+    for (_, line) in lines {
+        let line = line.trim();
+        if let Some((_, name)) = line.split_once("Show for ") {
+            found.push(placed(room, name.trim_end_matches(['{', '}', ' '])));
+        } else if let Some(path) = line.strip_suffix(',').filter(|path| room == "shown" && path.starts_with("crate::")) {
+            found.push(placed(room, path));
+        }
+    }
+    found
+}
+
+/// Public inside the crate alone, where Rust's own lint sees to it.
+const NOT_PUBLIC_AFTER_ALL: &[&str] = &["hub"];
+
+#[test]
+fn every_public_value_shows_itself() {
+    let (mut public, mut shown) = (Vec::new(), Vec::new());
+    for file in files(&source()) {
+        let (room, lines) = (room(&file), code(&file));
+        if !NOT_PUBLIC_AFTER_ALL.contains(&room.as_str()) {
+            public.extend(public_types(&room, &lines));
+        }
+        shown.extend(shown_types(&room, &lines));
+    }
+    assert!(public.len() > 100, "only {} public types found", public.len());
+    let missing: Vec<String> =
+        public.iter().filter(|known| !shown.contains(known)).map(|(room, name)| format!("`{room}::{name}`")).collect();
+    assert!(missing.is_empty(), "without `Show` (of its own, or a line in src/shown.rs): {}", missing.join(", "));
+    // The law itself.
+    let lines =
+        strip("pub struct A<'a> {\npub struct B(u8);\npub(crate) struct C;\n#[cfg(test)]\nmod tests {\n    pub struct D;\n}\npub enum E {");
+    let of = |name: &str| ("nn".to_string(), name.to_string());
+    assert_eq!(public_types("nn", &lines), [of("B"), of("E")]);
+    assert_eq!(shown_types("nn", &strip("impl Show for B {\ncrate::nn::E,\nimpl Show for crate::nn::E {")), [of("B"), of("E")]);
+    assert_eq!(shown_types("shown", &strip("    crate::nn::rope::E,")), [of("E")]);
 }
 
 #[test]

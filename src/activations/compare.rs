@@ -111,7 +111,7 @@ impl Activations {
 /// No methods, or as [`Activations::compare`].
 pub fn compare_methods(methods: &[(&str, &Activations)], measure: &str, tokens: Tokens) -> Result<DataFrame> {
     let measure = Measure::named(measure)?;
-    let Some((_, first)) = methods.first() else { return Err(Error::input("there are no methods to compare")) };
+    let Some((_, first)) = methods.first() else { return Err(Error::input("there are no methods to compare: give at least one")) };
     for (name, method) in methods {
         same_examples(first, method, tokens)
             .and_then(|()| same_points(first, method))

@@ -204,7 +204,10 @@ pub(super) fn open_folder(folder: &Path) -> Result<Collected> {
         parts.push(open(file)?);
     }
     let Some(first) = parts.first() else {
-        return Err(Error::file(format!("{} holds no shards of a collection", folder.display())));
+        return Err(Error::file(format!(
+            "{} holds no shards of a collection: collect into it by `.shards(folder)`, or name another",
+            folder.display()
+        )));
     };
     let (identity, shards) = (first.manifest.identity.clone(), first.manifest.shards);
     for (place, part) in parts.iter().enumerate() {

@@ -16,7 +16,8 @@ use crate::model::{Keys, Model};
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
+/// Writes the two files, and `others` by their names: none takes its place before all are on the disk.
+pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -> Result<()> {
     let (base, revision) = base_model(Path::new(&adapter.base.folder));
     let mut config = json!({
         "auto_mapping": null, "base_model_name_or_path": base, "inference_mode": true,
@@ -31,7 +32,9 @@ pub(super) fn save(adapter: &Adapter, folder: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
     file::folder(folder)?;
     let weights = Content::Tensors(&tensors, HashMap::from([("format".into(), "pt".into())]));
-    file::write_together(&[(&folder.join(WEIGHTS), weights), (&folder.join(CONFIG), Content::Bytes(text.as_bytes()))])
+    let mut files = vec![(folder.join(WEIGHTS), weights), (folder.join(CONFIG), Content::Bytes(text.as_bytes()))];
+    files.extend(others.iter().map(|(name, bytes)| (folder.join(name), Content::Bytes(bytes))));
+    file::write_together(&files)
 }
 
 pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {

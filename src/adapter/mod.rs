@@ -224,7 +224,12 @@ impl Adapter {
     /// # Errors
     /// The folder cannot be made or written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        door("saving an adapter", || files::save(self, folder.as_ref()))
+        self.save_with(folder.as_ref(), &[])
+    }
+
+    /// The same, with other files that belong to it, by their names.
+    pub(crate) fn save_with(&self, folder: &Path, others: &[(&str, &[u8])]) -> Result<()> {
+        door("saving an adapter", || files::save(self, folder, others))
     }
 
     /// Reads an adapter that this library or Python's PEFT wrote, for `model`. Stored F32, F16 or BF16, the parameters are held in f32.

@@ -131,6 +131,16 @@ impl Show for Series {
     }
 }
 
+/// What `frame.column("n")?.i64()?` gives.
+impl<T: PolarsDataType> Show for ChunkedArray<T>
+where
+    Self: IntoSeries,
+{
+    fn bundle(&self) -> Bundle {
+        self.slice(0, self.len()).into_series().bundle()
+    }
+}
+
 /// The first `rows` cells of a column as text.
 fn cells(column: &Column, rows: usize) -> Vec<String> {
     let values: Vec<AnyValue<'_>> = (0..rows).map(|row| column.get(row).unwrap_or(AnyValue::Null)).collect();

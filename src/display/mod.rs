@@ -3,11 +3,13 @@
 //! evcxr calls `evcxr_display` on that expression and shows one result per cell. [`Show`], which the prelude brings into scope,
 //! supplies that method for this crate's values and for the foreign ones a notebook holds: polars frames and series, tensors,
 //! numbers and text, and vectors, tuples, options and results of them. Each value describes itself as a [`Bundle`]: one plain text for
-//! any reader, HTML where layout helps, a picture where there is one. The frontend picks the richest it knows.
+//! any reader, HTML where layout helps (tables, pictures; numbers and lines of text are plain only), a picture where there is one. The
+//! frontend picks the richest it knows. Rows, columns, elements and bytes are bounded, and what was left out is counted.
 //!
 //! The HTML is bare (no styles, no scripts), because the places that show notebooks strip both.
 
 mod base64;
+mod foreign;
 mod frame;
 mod number;
 pub(crate) mod picture;
@@ -20,10 +22,14 @@ pub(crate) use number::{plain as number, shortened};
 use std::fmt;
 use std::io::Write;
 
-use crate::error::Error;
-
-/// The most bytes of text or HTML (pictures apart) that one value puts into a notebook.
+/// The most bytes of plain text that one value puts into a notebook.
 const TEXT_BYTES: usize = 200_000;
+/// The same of HTML, pictures apart.
+const HTML_BYTES: usize = 400_000;
+/// The most bytes of several values as one, in all forms together.
+const VALUE_BYTES: usize = 4_000_000;
+/// How a picture inside HTML begins.
+const PICTURE: &str = "data:image/png;base64,";
 
 /// One value in every form a notebook can show.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,15 +51,49 @@ impl Bundle {
     }
 
     /// Several values as one: their texts and HTML below each other. The picture remains if every part is one.
+    ///
+    /// After about 4 MB the rest is only counted.
     pub fn stack(parts: Vec<Bundle>) -> Self {
-        let plain = parts.iter().map(|part| part.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
-        let html =
-            parts.iter().any(|part| part.html.is_some()).then(|| parts.iter().map(Self::as_html).collect::<Vec<_>>().join("\n<br>\n"));
+        let all = parts.len();
+        Self::gather(Self::within(parts.into_iter()), all)
+    }
+
+    /// The first values that are no more than a notebook should hold; later ones are not made.
+    fn within(parts: impl Iterator<Item = Bundle>) -> Vec<Bundle> {
+        let mut room = VALUE_BYTES;
+        let mut kept = Vec::new();
+        for part in parts {
+            if !kept.is_empty() && part.bytes() > room {
+                break;
+            }
+            room = room.saturating_sub(part.bytes());
+            kept.push(part);
+        }
+        kept
+    }
+
+    /// The first parts of `all` as one value.
+    fn gather(parts: Vec<Bundle>, all: usize) -> Self {
         let pictures: Vec<&[u8]> = parts.iter().filter_map(|part| part.png.as_deref()).collect();
         // Half a picture would be worse than none: a frontend that prefers pictures would hide the tables.
         let png = if !parts.is_empty() && pictures.len() == parts.len() { picture::stack(&pictures) } else { None };
         let alt = parts.iter().map(|part| part.alt.as_str()).filter(|alt| !alt.is_empty()).collect::<Vec<_>>().join(" ");
+        let more = more(all, parts.len(), "value").map(Self::text);
+        let parts: Vec<Bundle> = parts.into_iter().chain(more).collect();
+        let plain = parts.iter().map(|part| part.plain.trim_end()).collect::<Vec<_>>().join("\n\n");
+        let html =
+            parts.iter().any(|part| part.html.is_some()).then(|| parts.iter().map(Self::as_html).collect::<Vec<_>>().join("\n<br>\n"));
         Self { plain, html, png, alt }
+    }
+
+    /// Bytes in a notebook, which holds pictures as base64.
+    fn bytes(&self) -> usize {
+        self.plain.len() + self.html.as_ref().map_or(0, String::len) + self.png.as_ref().map_or(0, Vec::len) * 4 / 3
+    }
+
+    /// True if it is one line of text and nothing else.
+    fn is_line(&self) -> bool {
+        self.html.is_none() && self.png.is_none() && !self.plain.contains('\n')
     }
 
     fn as_html(&self) -> String {
@@ -66,9 +106,13 @@ impl Bundle {
         let mut block = |mime: &str, content: &str| {
             out.push_str(&format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT\n", unmistakable(content)));
         };
-        block("text/plain", &cut(&self.plain));
-        if let Some(html) = &self.html {
-            block("text/html", html);
+        let plain = cut(&self.plain);
+        block("text/plain", &plain);
+        match &self.html {
+            // Half an element would spoil the page around it.
+            Some(html) if without_pictures(html) > HTML_BYTES => block("text/html", &format!("<pre>{}</pre>", escape(&plain))),
+            Some(html) => block("text/html", html),
+            None => {}
         }
         if let Some(png) = &self.png {
             block("image/png", &base64(png));
@@ -84,6 +128,8 @@ impl Bundle {
         // A closed stdout leaves nobody to show anything to.
         let mut stdout = std::io::stdout().lock();
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        // What the cell dropped, before the next one asks for as much again.
+        crate::memory::give_back();
     }
 }
 
@@ -104,88 +150,11 @@ impl Show for Bundle {
     }
 }
 
-impl Show for Error {
-    fn bundle(&self) -> Bundle {
-        Bundle::text(format!("error: {self}"))
-    }
-
-    /// To standard error, as a `?` does: an error that looked like a result would be overlooked.
-    fn evcxr_display(&self) {
-        eprintln!("{self}");
-    }
+/// What was found, in one line: `paired t-test: t 2.342, p 0.079`.
+pub(crate) fn facts(what: &str, facts: &[(&str, f64)]) -> Bundle {
+    let facts: Vec<String> = facts.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+    Bundle::text(format!("{what}: {}", facts.join(", ")))
 }
-
-/// Any error type, so that what polars returns shows without a `?`.
-impl<T: Show, E: fmt::Display> Show for Result<T, E> {
-    fn bundle(&self) -> Bundle {
-        match self {
-            Ok(value) => value.bundle(),
-            Err(error) => Bundle::text(format!("error: {error}")),
-        }
-    }
-
-    fn evcxr_display(&self) {
-        match self {
-            Ok(value) => value.evcxr_display(),
-            Err(error) => eprintln!("{error}"),
-        }
-    }
-}
-
-impl<T: Show> Show for Option<T> {
-    fn bundle(&self) -> Bundle {
-        self.as_ref().map_or_else(|| Bundle::text("none"), Show::bundle)
-    }
-}
-
-impl<T: Show + ?Sized> Show for &T {
-    fn bundle(&self) -> Bundle {
-        (**self).bundle()
-    }
-}
-
-impl<T: Show> Show for Vec<T> {
-    fn bundle(&self) -> Bundle {
-        const MOST: usize = 40;
-        let mut parts: Vec<Bundle> = self.iter().take(MOST).map(Show::bundle).collect();
-        let more = more(self.len(), MOST, "value");
-        let all = |check: fn(&Bundle) -> bool| parts.iter().all(check);
-        if all(|part| part.html.is_none() && !part.plain.contains('\n')) {
-            // Numbers and words read well on one line, sentences below each other.
-            let short = all(|part| part.plain.chars().count() <= 12);
-            let texts: Vec<String> = parts.into_iter().map(|part| part.plain).chain(more).collect();
-            return Bundle::text(if short { format!("[{}]", texts.join(", ")) } else { texts.join("\n") });
-        }
-        parts.extend(more.map(Bundle::text));
-        Bundle::stack(parts)
-    }
-}
-
-macro_rules! show_tuple {
-    ($($name:ident)+) => {
-        impl<$($name: Show),+> Show for ($($name,)+) {
-            #[allow(non_snake_case)]
-            fn bundle(&self) -> Bundle {
-                let ($($name,)+) = self;
-                Bundle::stack(vec![$($name.bundle()),+])
-            }
-        }
-    };
-}
-show_tuple!(A B);
-show_tuple!(A B C);
-show_tuple!(A B C D);
-
-macro_rules! show_as_text {
-    ($($kind:ty)+) => {
-        $(impl Show for $kind {
-            fn bundle(&self) -> Bundle {
-                Bundle::text(self.to_string())
-            }
-        })+
-    };
-}
-show_as_text!(bool char str String i8 i16 i32 i64 isize u8 u16 u32 u64 usize f32 f64);
 
 /// `… 12 more rows`, where there are more than `shown`.
 pub(crate) fn more(all: usize, shown: usize, unit: &str) -> Option<String> {
@@ -214,6 +183,18 @@ fn unmistakable(content: &str) -> String {
         .join("\n")
 }
 
+/// Bytes of HTML, the data of its pictures left out.
+fn without_pictures(html: &str) -> usize {
+    let pictures = html.split(PICTURE).skip(1).map(|rest| rest.find('"').unwrap_or(rest.len())).sum::<usize>();
+    html.len() - pictures
+}
+
+/// Writes an error to standard error, as one line or several whole ones.
+fn complain(error: impl fmt::Display) {
+    // One write: pieces could be torn apart by what libtorch writes. A closed stream leaves nobody to tell.
+    let _ = std::io::stderr().lock().write_all(format!("{error}\n").as_bytes());
+}
+
 /// A megabyte of text in a notebook helps nobody, and some frontends hang on it.
 fn cut(plain: &str) -> String {
     match plain.char_indices().find(|(at, _)| *at >= TEXT_BYTES) {
@@ -225,7 +206,6 @@ fn cut(plain: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polars::prelude::*;
 
     #[test]
     fn blocks_stand_alone_and_in_order() {
@@ -253,20 +233,28 @@ mod tests {
     }
 
     #[test]
-    fn several_values_are_one() {
-        let frame = df!("a" => [1i64]).unwrap();
-        let both = ("text <b>".to_owned(), frame.clone()).bundle();
-        assert!(both.plain.starts_with("text <b>\n\n") && both.png.is_none());
-        assert!(both.html.unwrap().contains("<pre>text &lt;b&gt;</pre>"));
-        assert_eq!(vec![1.5, 2.0].bundle(), Bundle::text("[1.5, 2]"));
-        assert_eq!(Vec::<f64>::new().bundle(), Bundle::text("[]"));
-        assert_eq!(vec!["a sentence", "another sentence"].bundle(), Bundle::text("a sentence\nanother sentence"));
-        assert!((0..50).collect::<Vec<i64>>().bundle().plain.ends_with("39, … 10 more values]"));
-        assert_eq!(vec![frame.clone(), frame.clone()].bundle().html.unwrap().matches("<table>").count(), 2);
-        assert!(frame.select(["b"]).bundle().plain.starts_with("error: "));
-        assert_eq!(Some(true).bundle().plain, "true");
-        assert_eq!(None::<bool>.bundle().plain, "none");
-        assert_eq!(Ok::<_, Error>(frame.clone()).bundle(), frame.bundle());
-        assert_eq!(Err::<bool, _>(Error::input("no such file")).bundle().plain, "error: no such file");
+    fn html_beyond_all_bounds_becomes_cut_text() {
+        let long = Bundle { plain: "row\n".repeat(HTML_BYTES), html: Some("<tr></tr>".repeat(HTML_BYTES)), ..Bundle::default() };
+        let blocks = long.blocks();
+        assert!(blocks.len() < 3 * TEXT_BYTES && blocks.contains("<pre>row\n") && !blocks.contains("<tr>"), "{}", blocks.len());
+        // Pictures have a bound of their own.
+        let picture = format!("<img src=\"{PICTURE}{}\" alt=\"a\">", "A".repeat(2 * HTML_BYTES));
+        assert_eq!(without_pictures(&picture), picture.len() - 2 * HTML_BYTES);
+        assert!(Bundle { html: Some(picture), ..Bundle::text("a") }.blocks().contains("<img"));
+    }
+
+    #[test]
+    fn several_values_together_are_bounded() {
+        let one = Bundle { plain: "figure".into(), html: Some("A".repeat(VALUE_BYTES / 4)), ..Bundle::default() };
+        let all = Bundle::stack(vec![one.clone(); 10]);
+        assert!(all.bytes() < VALUE_BYTES + 1000 && all.plain.ends_with("figure\n\n… 7 more values"), "{}", all.plain);
+        // The first is there, however large, and no more are made than are shown.
+        let mut made = 0;
+        let large = Bundle { html: Some("A".repeat(2 * VALUE_BYTES)), ..one };
+        let parts = Bundle::within((0..1000).map(|_| {
+            made += 1;
+            large.clone()
+        }));
+        assert_eq!((parts.len(), made), (1, 2));
     }
 }

@@ -29,6 +29,9 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     DEPTH.set(DEPTH.get() + 1);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
+    if DEPTH.get() == 0 {
+        crate::memory::give_back();
+    }
     outcome.unwrap_or_else(|payload| {
         restore_gradients(gradients);
         Err(explain(what, payload.as_ref(), PLACE.take()))
@@ -63,7 +66,7 @@ fn explain(what: &str, payload: &(dyn Any + Send), place: Option<String>) -> Err
     }
     let place = place.map_or(String::new(), |place| format!(" at {place}"));
     let line = text.lines().next().unwrap_or_default();
-    Error::internal(format!("{what}: this is a bug in ia2, please report it: {line}{place}"))
+    Error::internal(format!("{what}: {line}{place}"))
 }
 
 /// The first line of libtorch's message, if this panic is tch's `unwrap` of its own error.
@@ -133,7 +136,7 @@ mod tests {
         let error = door("a sum", || -> Result<()> { panic!("lost count\nsecond line") }).unwrap_err();
         assert!(error.is_internal());
         let text = error.to_string();
-        assert!(text.contains("a sum: this is a bug in ia2") && text.contains("lost count at src/libtorch/door.rs:"), "{text}");
+        assert!(text.starts_with("a sum: lost count at src/libtorch/door.rs:") && text.contains("this is a bug in ia2"), "{text}");
         // An unwrap of another library's error is not libtorch's.
         let error = door("a parse", || Ok("x".parse::<i64>().unwrap())).unwrap_err();
         assert!(error.is_internal(), "{error}");

@@ -4,6 +4,7 @@ use polars::prelude::*;
 
 use super::Metric;
 use super::read::named;
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::random::{Random, quantile};
 
@@ -20,6 +21,15 @@ pub struct Interval {
     pub std: f64,
     /// Share of such intervals that should hold the true value.
     pub level: f64,
+}
+
+impl Show for Interval {
+    fn bundle(&self) -> Bundle {
+        display::facts(
+            "bootstrap interval",
+            &[("value", self.value), ("lower", self.lower), ("upper", self.upper), ("std", self.std), ("level", self.level)],
+        )
+    }
 }
 
 impl Metric {

@@ -51,7 +51,7 @@ pub(super) fn numbers(frame: &DataFrame, name: &str, (least, greatest): (f64, f6
     let values: Vec<f64> = complete(name, column.f64()?.iter().collect())?;
     for (row, value) in values.iter().enumerate() {
         if value.is_nan() {
-            return Err(Error::numeric(format!("`{name}` is NaN in row {row}")));
+            return Err(Error::numeric(format!("`{name}` is NaN in row {row}: look for NaN in the weights, or drop the row")));
         }
         if !(least..=greatest).contains(value) {
             return Err(Error::input(format!("`{name}` must lie in [{least}, {greatest}], it is {value} in row {row}")));
@@ -67,9 +67,9 @@ pub(super) fn confidence(frame: &DataFrame) -> Result<Vec<f64>> {
 
 fn complete<T>(name: &str, values: Vec<Option<T>>) -> Result<Vec<T>> {
     if values.is_empty() {
-        return Err(Error::input("the frame has no rows to measure"));
+        return Err(Error::input("the frame has no rows to measure: was everything filtered away?"));
     }
-    let missing = |row| Error::input(format!("`{name}` has no value in row {row}"));
+    let missing = |row| Error::input(format!("`{name}` has no value in row {row}: drop the row, or fill it"));
     values.into_iter().enumerate().map(|(row, value)| value.ok_or_else(|| missing(row))).collect()
 }
 

@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::read::{Labels, PROBABILITIES, named};
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 
 /// A fitted temperature.
@@ -14,6 +15,12 @@ pub struct Temperature {
     pub nll_before: f64,
     /// The same with the temperature, at most as great.
     pub nll_after: f64,
+}
+
+impl Show for Temperature {
+    fn bundle(&self) -> Bundle {
+        display::facts("temperature", &[("value", self.value), ("nll before", self.nll_before), ("nll after", self.nll_after)])
+    }
 }
 
 /// The temperature T at which the labels' log-probabilities divided by T give the least negative log-likelihood (Guo et al. 2017).

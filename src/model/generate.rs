@@ -357,7 +357,10 @@ impl Running {
         let mut chosen = Vec::with_capacity(ids.len());
         for (row, probabilities) in probabilities.iter().enumerate() {
             if !probabilities[0].is_finite() {
-                return Err(Error::numeric(format!("prompt {} gave logits that are not finite", self.examples[row])));
+                return Err(Error::numeric(format!(
+                    "prompt {} gave logits that are not finite: the weights, an adapter or an editor is broken",
+                    self.examples[row]
+                )));
             }
             // The likeliest tokens whose mass before them is under top_p: always at least one.
             let mut mass = 0.0;

@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::representation::{Representation, paired};
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
@@ -43,6 +44,12 @@ pub struct ProbeTransfer {
     pub transferred: f64,
     /// Score of the best constant answer: the share of the most frequent class, or 0 for R².
     pub chance: f64,
+}
+
+impl Show for ProbeTransfer {
+    fn bundle(&self) -> Bundle {
+        display::facts("probe", &[("own", self.own), ("transferred", self.transferred), ("chance", self.chance)])
+    }
 }
 
 /// Linear-probe transfer: a closed-form ridge probe is trained on `a` and reads `b` unchanged.

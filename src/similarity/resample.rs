@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::{Measure, Representation};
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::random::{Random, quantile};
@@ -20,6 +21,15 @@ pub struct Null {
     pub mean: f64,
 }
 
+impl Show for Null {
+    fn bundle(&self) -> Bundle {
+        display::facts(
+            "permutation null",
+            &[("value", self.value), ("mean of the draws", self.mean), ("p", self.p), ("draws", self.draws.len() as f64)],
+        )
+    }
+}
+
 /// An interval for a measure's value over draws of examples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
@@ -33,6 +43,15 @@ pub struct Interval {
     pub std: f64,
     /// Share of such intervals that should hold the true value.
     pub level: f64,
+}
+
+impl Show for Interval {
+    fn bundle(&self) -> Bundle {
+        display::facts(
+            "interval",
+            &[("value", self.value), ("lower", self.lower), ("upper", self.upper), ("std", self.std), ("level", self.level)],
+        )
+    }
 }
 
 /// Permutation null of `measure`: the examples of `b` are put in a random order `count` times, which leaves each representation as it is

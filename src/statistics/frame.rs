@@ -197,7 +197,7 @@ fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
     (0..frame.height())
         .map(|row| {
             let cells = columns.iter().map(|column| match column.get(row)? {
-                AnyValue::Null => Err(Error::input(format!("`{}` has no value in row {row}", column.name()))),
+                AnyValue::Null => Err(Error::input(format!("`{}` has no value in row {row}: drop the row, or fill it", column.name()))),
                 value => Ok(value.get_str().map_or_else(|| value.to_string(), str::to_string)),
             });
             cells.collect()
@@ -212,7 +212,7 @@ fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     }
     let column = column.cast(&DataType::Float64)?;
     let cells = column.f64()?.iter().enumerate().map(|(row, value)| match value {
-        None => Err(Error::input(format!("`{name}` has no value in row {row}"))),
+        None => Err(Error::input(format!("`{name}` has no value in row {row}: drop the row, or fill it"))),
         Some(value) if !value.is_finite() => Err(Error::numeric(format!("`{name}` is {value} in row {row}"))),
         Some(value) => Ok(value),
     });

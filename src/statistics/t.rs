@@ -3,6 +3,7 @@
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::{differences, finite, mean, std};
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 
 /// What a paired t-test found.
@@ -22,6 +23,22 @@ pub struct TTest {
     pub p: f64,
 }
 
+impl Show for TTest {
+    fn bundle(&self) -> Bundle {
+        display::facts(
+            "paired t-test",
+            &[
+                ("difference", self.difference),
+                ("lower", self.lower),
+                ("upper", self.upper),
+                ("t", self.t),
+                ("degrees of freedom", self.degrees as f64),
+                ("p", self.p),
+            ],
+        )
+    }
+}
+
 /// A mean with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeanInterval {
@@ -35,6 +52,15 @@ pub struct MeanInterval {
     pub upper: f64,
     /// Number of values.
     pub count: usize,
+}
+
+impl Show for MeanInterval {
+    fn bundle(&self) -> Bundle {
+        display::facts(
+            "mean",
+            &[("mean", self.mean), ("std", self.std), ("lower", self.lower), ("upper", self.upper), ("count", self.count as f64)],
+        )
+    }
 }
 
 /// Paired t-test (Student 1908) of `second` against `first`, two-sided, with the interval of the mean difference at `level`.

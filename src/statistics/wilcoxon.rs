@@ -3,6 +3,7 @@
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::{ROUNDING, differences};
+use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 
 /// Up to so many differences that are not zero the distribution is counted out; beyond, it is taken as normal.
@@ -21,6 +22,13 @@ pub struct Wilcoxon {
     pub p: f64,
     /// True if the p-value was counted out, false if it is of the normal approximation.
     pub exact: bool,
+}
+
+impl Show for Wilcoxon {
+    fn bundle(&self) -> Bundle {
+        let what = if self.exact { "signed-rank test (exact)" } else { "signed-rank test (normal approximation)" };
+        display::facts(what, &[("positive", self.positive), ("negative", self.negative), ("count", self.count as f64), ("p", self.p)])
+    }
 }
 
 /// Wilcoxon's signed-rank test (1945) of `second` against `first`, two-sided: are the differences symmetric about 0?

@@ -47,7 +47,7 @@ pub fn stack(frames: &[(&str, &DataFrame)]) -> Result<DataFrame> {
             })?,
         });
     }
-    whole.ok_or_else(|| Error::input("there are no frames to stack"))
+    whole.ok_or_else(|| Error::input("there are no frames to stack: give at least one"))
 }
 
 /// One row per method: `method`, `examples`, `accuracy`, `ece_equal_width_15`, `asim` (mean over layers; null where none is given).
@@ -59,7 +59,7 @@ pub fn stack(frames: &[(&str, &DataFrame)]) -> Result<DataFrame> {
 /// A frame lacks the columns, which are named; no methods.
 pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<DataFrame> {
     if methods.is_empty() {
-        return Err(Error::input("there are no methods to put in a table"));
+        return Err(Error::input("there are no methods to put in a table: give at least one"));
     }
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (method, predictions, asim) in methods {

@@ -27,7 +27,7 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
         return Err(Error::input(format!("table: a level of significance lies in (0, 1), {level} does not")));
     }
     if frame.height() == 0 {
-        return Err(Error::input("table: the frame has no rows"));
+        return Err(Error::input("table: the frame has no rows: was everything filtered away?"));
     }
     let side_by_side = frame.column("p_t").is_ok() || frame.column("p_wilcoxon").is_ok();
     let long = if side_by_side { long(frame)? } else { frame.clone() };

@@ -164,7 +164,7 @@ impl Summary {
         }
         keys.into_iter().chain(self.values.iter().map(|value| &value.column)).try_for_each(|name| column(frame, name).map(|_| ()))?;
         if frame.height() == 0 {
-            return Err(Error::input("table: the frame has no rows"));
+            return Err(Error::input("table: the frame has no rows: was everything filtered away?"));
         }
         Ok(())
     }

@@ -9,8 +9,7 @@ use super::manifest::{Manifest, loss_text};
 use super::{Earlier, Moments, Settings, Start, Stopped};
 use crate::adapter::Adapter;
 use crate::display::{Bundle, Show, headed};
-use crate::error::{Error, Result};
-use crate::file;
+use crate::error::Result;
 use crate::libtorch::door;
 use crate::model::Model;
 
@@ -92,23 +91,10 @@ impl Trained {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         door("saving a training", || {
-            file::folder(folder)?;
-            let cannot = |path: &Path, error| Error::file(format!("cannot write into {}: is it writable?", path.display())).because(error);
-            let aside = tempfile::tempdir_in(folder).map_err(|error| cannot(folder, error))?;
-            self.adapter.save(aside.path())?;
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(aside.path()).map_err(|error| cannot(aside.path(), error))? {
-                let entry = entry.map_err(|error| cannot(aside.path(), error))?;
-                let bytes = std::fs::read(entry.path()).map_err(|error| cannot(&entry.path(), error))?;
-                files.push((folder.join(entry.file_name()), bytes));
-            }
             let mut csv = Vec::new();
             CsvWriter::new(&mut csv).finish(&mut self.history()?)?;
-            files.push((folder.join(HISTORY), csv));
-            files.push((folder.join(MANIFEST), self.manifest.json()?.into_bytes()));
-            let files: Vec<(&Path, file::Content<'_>)> =
-                files.iter().map(|(path, bytes)| (path.as_path(), file::Content::Bytes(bytes))).collect();
-            file::write_together(&files)
+            let manifest = self.manifest.json()?;
+            self.adapter.save_with(folder, &[(HISTORY, &csv), (MANIFEST, manifest.as_bytes())])
         })
     }
 

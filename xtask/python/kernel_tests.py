@@ -2,80 +2,25 @@
 
     kernel_tests.py PROJECT [--long] [TEST ..]
 
-With names, only the tests whose names contain one of them; with --long, memory is watched over 200 cells in place of 20.
+With names, only the tests whose names contain one of them; with --long, memory is watched over 200 cells in place of 20, and tests that
+compile for minutes run too.
 
 Prints like cargo's tests, and times of starting the kernel and of warm cells (reported, not judged).
 """
 
-import queue
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 import traceback
 from pathlib import Path
 
-from jupyter_client.manager import start_new_kernel
-
+import kernel_dependencies
+import kernel_display
+import kernel_interruption
+import kernel_memory
 import notebooks
-
-ROOT = Path(sys.argv[1]).resolve()
-START_TIMEOUT = 600
-CELL_TIMEOUT = 300
-SHORT_CELLS, LONG_CELLS = 20, 200
-
-
-class Result:
-    """What one cell gave."""
-
-    def __init__(self):
-        self.shown, self.stdout, self.stderr, self.error, self.seconds = {}, "", "", None, 0.0
-
-
-class Kernel:
-    def __init__(self):
-        # A folder without notebooks: the kernel must know the library wherever it is started.
-        self.folder = tempfile.TemporaryDirectory()
-        began = time.monotonic()
-        self.manager, self.client = start_new_kernel(kernel_name="ia2", startup_timeout=START_TIMEOUT, cwd=self.folder.name)
-        self.run("1 + 1", quiet=True)
-        self.start = time.monotonic() - began
-
-    def run(self, code: str, quiet: bool = False, fails: bool = False) -> Result:
-        """Runs a cell. With `quiet`, it has to succeed and leave standard error empty; with `fails`, to say something there."""
-        result = Result()
-        began = time.monotonic()
-
-        def collect(message):
-            content = message["content"]
-            if message["msg_type"] in ("execute_result", "display_data"):
-                result.shown.update(content["data"])
-            elif message["msg_type"] == "stream":
-                setattr(result, content["name"], getattr(result, content["name"]) + content["text"])
-            elif message["msg_type"] == "error":
-                result.error = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]) or content["evalue"])
-
-        self.client.execute_interactive(code, output_hook=collect, timeout=CELL_TIMEOUT)
-        result.seconds = time.monotonic() - began
-        # evcxr passes standard error on by itself, sometimes after it has said that the cell is done.
-        late = time.monotonic() + (10 if fails else 0.1)
-        while time.monotonic() < late:
-            try:
-                collect(self.client.get_iopub_msg(timeout=0.3 if fails else 0.1))
-            except queue.Empty:
-                if result.stderr or result.error:
-                    break
-        if quiet:
-            assert not result.error, f"{code}\n{result.error}"
-            assert not result.stderr, f"{code}\n{result.stderr}"
-        return result
-
-    def end(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel()
-        self.folder.cleanup()
+from kernel import ROOT, Kernel
 
 
 def a_frame_of_one_cell_is_queried_in_another(kernel):
@@ -123,52 +68,6 @@ def an_error_says_what_to_do(kernel):
     assert kernel.run('println!("{}", 2 + 2);', quiet=True).stdout.strip() == "4"
 
 
-def a_panic_is_survived(kernel):
-    kernel.run("let kept = 41;", quiet=True)
-    result = kernel.run('if kept > 0 { panic!("on purpose") }', fails=True)
-    assert "on purpose" in result.stderr, result.stderr
-    assert kernel.run('println!("{}", kept + 1);', quiet=True).stdout.strip() == "42"
-
-
-def values_show_themselves(kernel):
-    """What is last in a cell shows itself as one result with plain text, not as Rust's `{:?}`; a `Result` of it shows the value."""
-    kernel.run('let shown_model = Model::open("tiny-icl")?;\nlet shown_task = Task::open("sentiment")?;', quiet=True)
-    kernel.run("let shown_split = shown_task.test_at_most(4)?.few_shot(8, 0)?;", quiet=True)
-    kernel.run("let shown_prompts = shown_split.test.zero_shot()?;\nlet shown_frame = evaluate(&shown_model, &shown_prompts)?;", quiet=True)
-    cells = {
-        "Tensor::ones([3, 2], (Kind::Float, Device::Cpu))": "1",
-        "vec![Tensor::ones([2], (Kind::Float, Device::Cpu))]": "1",
-        "&shown_frame": "confidence",
-        'shown_frame.column("correct")': "correct",
-        "&shown_model": "6 layers",
-        'Task::open("sentiment")': "sentiment",
-        "&shown_split": "test",
-        "&shown_prompts": "4",
-        "shown_model.respond(&shown_prompts)": "4",
-        'capture(&shown_model, &shown_model.respond(&shown_prompts)?, "model.layers.*")': "layer",
-        "accuracy(&shown_frame)": ".",
-        "ia2::doctor()": "libtorch",
-        "Adapter::new(&shown_model, Lora::rank(2), 0)": "lora",
-        '(1, "two", Some(3.5))': "two",
-    }
-    wrong = []
-    for cell, part in cells.items():
-        result = kernel.run(cell)
-        text = result.shown.get("text/plain", "")
-        if result.error or result.stderr or part not in text.lower() or result.stdout:
-            wrong.append((cell, result.error, result.stderr, text[:300], result.stdout[:300]))
-    assert not wrong, "\n".join(map(str, wrong))
-
-
-def what_is_shown_is_capped(kernel):
-    """A table and a text of millions of bytes do not make a notebook of that size."""
-    kernel.run('let long = ia2::polars::df!("n" => (0..200_000i64).collect::<Vec<_>>())?;', quiet=True)
-    cells = ["&long", 'long.column("n")', '"word ".repeat(1_000_000)', "(0..1_000_000i64).collect::<Vec<_>>()"]
-    cells += ["Tensor::zeros([1000, 1000], (Kind::Float, Device::Cpu))"]
-    sizes = {cell: sum(map(len, kernel.run(cell, quiet=True).shown.values())) for cell in cells}
-    assert all(0 < size < 500_000 for size in sizes.values()), sizes
-
-
 def an_error_carries_its_causes(kernel):
     """A file that is not what it should be: what was wanted, which file, why, in one text without Rust's debug form."""
     broken = Path(kernel.folder.name) / "broken"
@@ -176,82 +75,6 @@ def an_error_carries_its_causes(kernel):
     (broken / "config.json").write_text("{ not json")
     text = kernel.run('let broken = Model::open("broken")?;', fails=True).stderr
     assert "config.json" in text and "line 1" in text and "Error {" not in text and "Os {" not in text, text
-
-
-def lines_are_whole(kernel):
-    """Lines of several threads beside a shown value: none is torn, and no control line is seen."""
-    code = 'let printers: Vec<_> = (0..4).map(|i| std::thread::spawn(move || for n in 0..200 { println!("thread {i} line {n}"); })).collect();\n'
-    code += "for printer in printers { printer.join().unwrap(); }\nTensor::ones([50, 10], (Kind::Float, Device::Cpu))"
-    result = kernel.run(code, quiet=True)
-    lines = result.stdout.split("\n")
-    assert sorted(lines) == sorted([f"thread {i} line {n}" for i in range(4) for n in range(200)] + [""]), lines[:5]
-    assert "EVCXR" not in result.stdout + "".join(result.shown.values())
-
-
-def works_after_await_and_a_later_dependency(_kernel):
-    """`.await` puts later cells inside an asynchronous runtime; a dependency rebuilds the cell's crate, and the library stays the same."""
-    kernel = Kernel()
-    try:
-        kernel.run('let early = ia2::polars::df!("norm" => [1.5f64, 2.5])?;\nlet model = Model::open("tiny-icl")?;', quiet=True)
-        # A crate that the lock names, so that nothing has to be looked up; evcxr prints what it compiles.
-        result = kernel.run(':dep tokio = { version = "1", features = ["rt", "time"] }')
-        assert not result.error, result.error
-        answer = kernel.run('println!("{:?}", early.column("norm")?.f64()?.get(1));')
-        assert answer.stdout.strip() == "Some(2.5)", (answer.stdout, answer.stderr, answer.error)
-        answer = kernel.run('let waited = std::future::ready(7).await;\nprintln!("{waited}");')
-        assert answer.stdout.strip() == "7", (answer.stdout, answer.stderr, answer.error)
-        code = 'let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;\nevaluate(&model, &split.test.zero_shot()?)?'
-        assert "confidence" in kernel.run(code, quiet=True).shown.get("text/plain", "")
-        report = kernel.run("ia2::doctor()", quiet=True).shown["text/plain"]
-        assert report.endswith("all is well"), report
-    finally:
-        kernel.end()
-
-
-def a_killed_training_continues(kernel):
-    """The process dies in the middle of a run, and with it every variable; the same cells again give the same weights to the byte."""
-    folder = Path(kernel.folder.name)
-    ready = 'use std::path::Path;\nlet model = Model::open("tiny-icl")?;\nlet split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;'
-    training = "let run = Training::new(Lora::rank(2), Sft::gold()).epochs(30).check_every(4)"
-    kernel.run(ready, quiet=True)
-    kernel.run(f'{training}.run(&model, &split)?;\nrun.adapter().save("whole")?;', quiet=True)
-    killer = """std::thread::spawn(|| {
-    let age = || std::fs::metadata("state").and_then(|file| file.modified()).ok();
-    let (mut seen, mut last) = (0, None);
-    loop {
-        let now = age();
-        if now.is_some() && now != last { (seen, last) = (seen + 1, now); }
-        if seen == 3 { std::process::abort() }
-    }
-});
-"""
-    died = kernel.run(f'{killer}{training}.checkpoint("state").run(&model, &split)?;', fails=True)
-    assert died.error and (folder / "state").exists(), (died.error, died.stdout, died.stderr)
-    kernel.run(ready, quiet=True)
-    kernel.run(f'{training}.checkpoint("state").run(&model, &split)?;\nrun.adapter().save("continued")?;', quiet=True)
-    weights = [(folder / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "continued")]
-    assert weights[0] == weights[1], "the continued run has other weights"
-
-
-def threads_keep_still(kernel, cells=LONG_CELLS if "--long" in sys.argv else SHORT_CELLS):
-    """Cells that make and drop tensors and frames leave no thread. What they leave of memory is printed, not judged: 31 and 77 MB after 20
-    cells were seen, and which part of it is the cells' own code, the allocator's reserve or kept values is not known yet."""
-    code = 'println!("{}", std::fs::read_to_string("/proc/self/status")?);'
-
-    def status():
-        text = kernel.run(code, quiet=True).stdout
-        return [int(re.search(rf"{name}:\s+(\d+)", text).group(1)) for name in ("RssAnon", "Threads")]
-
-    work = "let t = Tensor::randn([1000, 1000], (Kind::Float, Device::Cpu));\n"
-    work += 'let f = ia2::polars::df!("v" => Vec::<f32>::try_from(t.sum_dim_intlist([1i64].as_slice(), false, Kind::Float))?)?;\nf.height()'
-    for _ in range(4):
-        kernel.run(work, quiet=True)
-    memory, threads = status()
-    for _ in range(cells):
-        kernel.run(work, quiet=True)
-    grown, more = (now - before for now, before in zip(status(), (memory, threads)))
-    print(f"memory after {cells} cells: {grown / 1024:+.1f} MB of {memory / 1024:.0f}; threads {threads}{more:+d}")
-    assert more == 0, more
 
 
 def a_second_copy_of_the_library_refuses(kernel):
@@ -340,21 +163,16 @@ def main() -> int:
         cells_link_the_library_once,
         generic_functions_of_torch_work_in_cells,
         an_error_says_what_to_do,
-        a_panic_is_survived,
-        values_show_themselves,
-        what_is_shown_is_capped,
         an_error_carries_its_causes,
-        lines_are_whole,
-        threads_keep_still,
-        a_killed_training_continues,
+        *kernel_display.TESTS,
+        *kernel_memory.TESTS,
+        *kernel_interruption.TESTS,
         a_second_copy_of_the_library_refuses,
         two_kernels_do_not_meet,
         the_kernel_builds_with_the_projects_lock,
+        *kernel_dependencies.TESTS,
         outputs_are_compared_as_they_should,
     ]
-    if "--long" in sys.argv:
-        # A later dependency can change features of the library's, which then are compiled again: minutes, and the build folder keeps it.
-        tests.append(works_after_await_and_a_later_dependency)
     wanted = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
     tests = [test for test in tests if not wanted or any(name in test.__name__ for name in wanted)]
     kernel = Kernel()
