@@ -181,9 +181,9 @@ fn cell((panel, group, at): (usize, usize, usize), rows: &[Row], bounds: (f64, f
     Cell { panel, group, at, values, mean, spread, bounds, marked: rows.iter().any(|row| row.2) }
 }
 
-/// Names in the order have its places, the others follow.
+/// Names in the order have its places, the others follow; an order of other things (panels) has no say.
 fn looks(groups: &[String], order: &[String]) -> Vec<usize> {
-    let mut next = order.len();
+    let mut next = if groups.iter().any(|group| order.contains(group)) { order.len() } else { 0 };
     let mut other = || {
         next += 1;
         next - 1
@@ -275,6 +275,8 @@ mod tests {
         let data = read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap();
         assert_eq!((&data.groups[..], &data.looks[..]), (&["ICL", "SFT", "new"].map(str::to_owned)[..], &[0, 2, 3][..]));
         assert_eq!(data.along, Along::Names(data.groups.clone()));
+        let order = vec!["panel".to_owned(), "other panel".to_owned()];
+        assert_eq!(read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap().looks, [0, 1, 2]);
     }
 
     #[test]

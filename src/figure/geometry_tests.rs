@@ -138,7 +138,7 @@ fn axes_and_whiskers_end_where_values_do() {
         let (scene, alt) = chart.scene(&frame).unwrap();
         let ticks = ticks(&scene);
         assert!(ticks.len() > 2 && ticks.iter().all(|tick| (0.0..=1.0).contains(tick)), "{chart:?}: {ticks:?}");
-        assert!(alt.contains("cut at the edge of what can be"), "{alt}");
+        assert!(alt.contains("cut at the end of the scale"), "{alt}");
     }
     // The least and the greatest height of lines of this width, and how many are level.
     let whiskers = |scene: &Scene, wanted: f64| {

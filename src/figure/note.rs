@@ -16,8 +16,8 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     let is_cut = data.cells.iter().filter_map(|cell| cell.ends()).flatten().any(|end| end.cut || outside(end.value));
     let cut = match (is_cut, chart.has_whiskers()) {
         (false, _) => "",
-        (true, true) => " (ends without a cap are cut at the edge of what can be)",
-        (true, false) => " (cut at the edge of what can be)",
+        (true, true) => " (without a cap: cut at the end of the scale)",
+        (true, false) => " (cut at the end of the scale)",
     };
     match chart.marks {
         Marks::Lines | Marks::Bars => {
