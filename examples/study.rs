@@ -47,7 +47,7 @@ fn main() -> std::result::Result<(), Failure> {
     if flag("--paper") {
         write(&out, "beside_paper", study.beside_paper()?)?;
     }
-    std::fs::write(out.join("table.md"), study.table()?.markdown())?;
+    study.table()?.save(out.join("table.md"))?;
     let (task, on) = match flag("--paper") {
         true => ("SST2".into(), "FinS".into()),
         false => (tasks[0].clone(), Task::open(&tasks[0])?.ood().first().unwrap_or(&tasks[0]).clone()),

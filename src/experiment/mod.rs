@@ -81,7 +81,7 @@ use crate::model::Model;
 /// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
 /// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
 /// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Experiment {
     models: Vec<Model>,
     tasks: Vec<Wanted>,

@@ -1,15 +1,17 @@
 //! What an experiment will take, before it is run.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Instant;
 
 use polars::prelude::*;
 
 use super::cell::{Cell, excused};
+use super::record::Run;
 use super::{Experiment, Method};
 use crate::adapter::Adapter;
 use crate::display::{Bundle, Show, headed};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::libtorch::door;
 use crate::objective::Sft;
@@ -54,7 +56,7 @@ struct Line {
 }
 
 /// Seconds of one model on one task.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Timed {
     /// One example, forward and backward.
     example: f64,
@@ -74,12 +76,12 @@ impl Experiment {
             let mut timed: HashMap<(String, String), Result<Timed, String>> = HashMap::new();
             let grid = self.grid()?;
             for cell in &grid.cells {
+                let missing = missing(cell, folder)?;
                 let key = (format!("{:?}", cell.model), cell.split.task.clone());
-                if !timed.contains_key(&key) {
+                if !missing.is_empty() && !timed.contains_key(&key) {
                     timed.insert(key.clone(), self.time(cell).map(Ok).or_else(excused)?);
                 }
-                let time = timed.get(&key).ok_or_else(|| Error::internal("a timing got lost"))?;
-                let line = self.line(cell, folder, time)?;
+                let line = self.line(cell, &missing, timed.get(&key).unwrap_or(&Ok(Timed::default())))?;
                 match rows.iter_mut().find(|row| row.model == line.model && row.task == line.task && row.n == line.n) {
                     Some(row) => row.add(&line),
                     None => rows.push(line),
@@ -106,21 +108,11 @@ impl Experiment {
         Ok(Timed { example: seconds / examples_of_step(cell.split.train.len(), cell.split.dev.len()), query })
     }
 
-    fn line(&self, cell: &Cell<'_>, folder: Option<&std::path::Path>, time: &Result<Timed, String>) -> Result<Line> {
+    fn line(&self, cell: &Cell<'_>, missing: &[&Run], time: &Result<Timed, String>) -> Result<Line> {
         let (n, dev) = (cell.split.train.len(), cell.split.dev.len());
-        let mut missing = Vec::new();
-        for run in &cell.runs {
-            let done = match folder {
-                Some(folder) => cell.is_done(folder, run)?,
-                None => false,
-            };
-            if !done {
-                missing.push(run);
-            }
-        }
         let (time, note) = match time {
             Ok(time) => (*time, None),
-            Err(message) => (Timed { example: 0.0, query: 0.0 }, Some(message.clone())),
+            Err(message) => (Timed::default(), Some(message.clone())),
         };
         let steps = self.epochs as f64 * n.div_ceil(BATCH) as f64;
         let training = steps * examples_of_step(n, dev) * time.example;
@@ -154,6 +146,21 @@ impl Experiment {
             note,
         })
     }
+}
+
+/// Runs of a cell that are not done yet.
+fn missing<'c>(cell: &'c Cell<'_>, folder: Option<&Path>) -> Result<Vec<&'c Run>> {
+    let mut missing = Vec::new();
+    for run in &cell.runs {
+        let done = match folder {
+            Some(folder) => cell.is_done(folder, run)?,
+            None => false,
+        };
+        if !done {
+            missing.push(run);
+        }
+    }
+    Ok(missing)
 }
 
 /// What one step costs in examples trained: its own, and its share of the next look at the dev set.
@@ -221,13 +228,18 @@ impl Plan {
 impl Show for Plan {
     fn bundle(&self) -> Bundle {
         let (missing, hours, megabytes) = (self.missing(), self.hours(), self.bytes() as f64 / 1e6);
+        let runs: usize = self.rows.iter().map(|row| row.runs).sum();
         let refused = match self.refused {
             0 => String::new(),
             refused => format!(" ({refused} more cannot be done: too few rows for their N)"),
         };
+        if missing == 0 {
+            return headed(&format!("Plan: nothing to run, all {runs} runs are done{refused}"), self.frame());
+        }
+        let time = if hours < 1.0 { format!("{:.1} min", hours * 60.0) } else { format!("{hours:.1} h") };
         let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
-            "Plan: {missing} runs to do{refused}, at most {hours:.2} hours{untimed} (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
+            "Plan: {missing} of {runs} runs to do{refused}, at most {time}{untimed} (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
              no training counted as stopping early), {megabytes:.1} MB"
         );
         headed(&heading, self.frame())

@@ -31,6 +31,13 @@ impl YAxis {
         Self { from, to, steps, ticks, labels, grid: true }
     }
 
+    /// Without the ticks where no value can be: what is left above them is room for markers and numbers.
+    pub(super) fn within(mut self, (least, greatest): (f64, f64)) -> Self {
+        let inside = |tick: f64| (least - 1e-9..=greatest + 1e-9).contains(&tick);
+        (self.ticks, self.labels) = self.ticks.into_iter().zip(self.labels).filter(|(tick, _)| inside(*tick)).unzip();
+        self
+    }
+
     /// Rows one below the other, or one above the other where they go `upward`.
     pub(super) fn rows(names: &[String], upward: bool) -> Self {
         let (low, high) = (-0.5, names.len() as f64 - 0.5);

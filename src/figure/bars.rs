@@ -1,7 +1,7 @@
 //! Bars from zero, grouped by place along x, with whiskers and the values written above.
 
 use super::chart::Chart;
-use super::data::{Cell, Data};
+use super::data::{Cell, Data, End};
 use super::layout::Panel;
 use super::palette::{self, MUTED, TEXT, WHITE};
 use super::scale;
@@ -34,12 +34,14 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         let centre = (bar.left + bar.right) / 2.0;
         let up = cell.mean >= 0.0;
         let mut tip = bar.end;
-        if let Some((low, high)) = bar.whisker {
+        if let Some(whisker) = bar.whisker {
+            let [low, high] = whisker.map(|end| end.0);
             let half = ((bar.right - bar.left) * 0.25).min(5.0);
             // A white rim keeps the whisker visible on dark bars.
             for (wider, colour) in [(1.0, WHITE), (0.0, TEXT)] {
                 scene.line(vec![(centre, low), (centre, high)], 1.4 + wider, colour);
-                for y in [low, high] {
+                // An end that is cut has no cap: the spread goes on.
+                for (y, _) in whisker.into_iter().filter(|(_, cut)| !cut) {
                     scene.line(vec![(centre - half - wider / 2.0, y), (centre + half + wider / 2.0, y)], 1.4 + wider, colour);
                 }
             }
@@ -63,8 +65,8 @@ struct Bar {
     gap: f64,
     zero: f64,
     end: f64,
-    /// The lower and the upper end.
-    whisker: Option<(f64, f64)>,
+    /// The lower and the upper end, and whether each is cut.
+    whisker: Option<[(f64, bool); 2]>,
 }
 
 fn bar(panel: &Panel, chart: &Chart, data: &Data, cell: &Cell) -> Bar {
@@ -76,8 +78,14 @@ fn bar(panel: &Panel, chart: &Chart, data: &Data, cell: &Cell) -> Bar {
         gap,
         zero: y(0.0),
         end: y(cell.mean),
-        whisker: cell.spread.filter(|&spread| spread > 0.0).map(|spread| (y(cell.mean - spread), y(cell.mean + spread))),
+        whisker: cell.ends().map(|ends| ends.map(|end| placed(panel, end))).filter(|[low, high]| low.0 != high.0),
     }
+}
+
+/// Where the end of a spread is, and whether it is cut, by what values there are or by the axis.
+pub(super) fn placed(panel: &Panel, end: End) -> (f64, bool) {
+    let outside = !(panel.y.from..=panel.y.to).contains(&end.value);
+    (panel.y.within(end.value), end.cut || outside)
 }
 
 /// The left and right edge of what stands for a cell beside those of the other groups, and the space between them.

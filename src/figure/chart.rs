@@ -216,22 +216,25 @@ impl Chart {
         let cells: Vec<_> = data.sharing(index * data.abreast).collect();
         let (least, greatest) = match self.marks {
             Marks::Lines | Marks::Bars => scale::extent(cells.iter().flat_map(|cell| {
-                let spread = cell.spread.unwrap_or(0.0);
-                [cell.mean - spread, cell.mean, cell.mean + spread]
+                let ends = cell.ends().map_or([cell.mean; 2], |ends| ends.map(|end| end.value));
+                [ends[0], cell.mean, ends[1]]
             })),
             Marks::Points | Marks::Violins => scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied())),
         };
-        let range = match (self.y_range, self.y_steps, self.marks) {
-            (Some(range), ..) => range,
+        if let Some(range) = self.y_range {
+            return YAxis::of(range, wanted, self.y_steps);
+        }
+        let bounds = (scale::extent(cells.iter().map(|cell| cell.bounds.0)).0, scale::extent(cells.iter().map(|cell| cell.bounds.1)).1);
+        let range = match (self.y_steps, self.marks) {
             // The lower end of a spread may lie below zero, where logarithms end: there the values decide.
-            (None, Steps::Log(_), _) => {
+            (Steps::Log(_), _) => {
                 let values = scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied()));
                 (values.0 / 1.15, values.1 * 1.15)
             }
-            (None, Steps::Linear, Marks::Bars) => scale::rounded(bars::range(data, (least, greatest)), wanted),
-            (None, Steps::Linear, _) => scale::rounded(scale::range(least, greatest, false), wanted),
+            (Steps::Linear, Marks::Bars) => scale::rounded(bars::range(data, (least, greatest)), wanted, bounds),
+            (Steps::Linear, _) => scale::rounded(scale::range(least, greatest, false), wanted, bounds),
         };
-        YAxis::of(range, wanted, self.y_steps)
+        YAxis::of(range, wanted, self.y_steps).within(bounds)
     }
 
     fn legend(&self, data: &Data) -> Option<Legend> {

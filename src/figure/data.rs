@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
+use super::bounds;
 use super::palette::MOST_GROUPS;
 use super::read::{self, Along};
 use super::settings::Settings;
@@ -40,7 +41,26 @@ pub(crate) struct Cell {
     pub mean: f64,
     /// The error column's mean, or the sample standard deviation of several rows.
     pub spread: Option<f64>,
+    /// What its column's values cannot leave.
+    pub bounds: (f64, f64),
     pub marked: bool,
+}
+
+/// One end of a spread.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct End {
+    pub value: f64,
+    /// Does the spread go on beyond the values there can be?
+    pub cut: bool,
+}
+
+impl Cell {
+    /// The lower and the upper end of the spread, where there is some: cut where no value can be.
+    pub(crate) fn ends(&self) -> Option<[End; 2]> {
+        let (least, greatest) = self.bounds;
+        let end = |value: f64| End { value: value.clamp(least, greatest), cut: !(least..=greatest).contains(&value) };
+        self.spread.filter(|&spread| spread > 0.0).map(|spread| [end(self.mean - spread), end(self.mean + spread)])
+    }
 }
 
 /// Everything a chart draws.
@@ -115,6 +135,7 @@ impl Data {
         read::at_most(columns.facet.as_deref().unwrap_or(&columns.y), panels.len(), MOST_PANELS, "panels")?;
         let (along, at_of) = read::places(x, order)?;
 
+        let limits: Vec<(f64, f64)> = ys.iter().zip(&values).map(|(name, values)| bounds::of(name, values)).collect();
         let mut places: HashMap<(usize, usize, usize), Vec<Row>> = HashMap::new();
         let mut skipped = 0;
         for (index, y) in values.iter().enumerate() {
@@ -136,7 +157,8 @@ impl Data {
         if places.is_empty() {
             return Err(Error::numeric(format!("figure: none of the {skipped} rows has numbers in `{}` and `{}`", columns.x, columns.y)));
         }
-        let mut cells: Vec<Cell> = places.into_iter().map(|(place, rows)| cell(place, &rows)).collect();
+        let bounds = |(panel, group, _): (usize, usize, usize)| limits[if together { group % ys.len() } else { panel / abreast }];
+        let mut cells: Vec<Cell> = places.into_iter().map(|(place, rows)| cell(place, &rows, bounds(place))).collect();
         cells.sort_by_key(|cell| (cell.panel, cell.group, cell.at));
         Ok(Self { along, panels, abreast, groups, looks, numbered, cells, skipped, ys: ys.len() })
     }
@@ -145,7 +167,7 @@ impl Data {
 /// y, the error column's value where there is one, and whether the row is marked.
 type Row = (f64, Option<f64>, bool);
 
-fn cell((panel, group, at): (usize, usize, usize), rows: &[Row]) -> Cell {
+fn cell((panel, group, at): (usize, usize, usize), rows: &[Row], bounds: (f64, f64)) -> Cell {
     let values: Vec<f64> = rows.iter().map(|row| row.0).collect();
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -156,12 +178,12 @@ fn cell((panel, group, at): (usize, usize, usize), rows: &[Row]) -> Cell {
     } else {
         None
     };
-    Cell { panel, group, at, values, mean, spread, marked: rows.iter().any(|row| row.2) }
+    Cell { panel, group, at, values, mean, spread, bounds, marked: rows.iter().any(|row| row.2) }
 }
 
-/// Names in the order have its places, the others follow.
+/// Names in the order have its places, the others follow; an order of other things (panels) has no say.
 fn looks(groups: &[String], order: &[String]) -> Vec<usize> {
-    let mut next = order.len();
+    let mut next = if groups.iter().any(|group| order.contains(group)) { order.len() } else { 0 };
     let mut other = || {
         next += 1;
         next - 1
@@ -214,6 +236,16 @@ mod tests {
     }
 
     #[test]
+    fn a_spread_ends_where_values_do() {
+        let frame = df!("m" => ["a", "b", "c"], "accuracy" => [0.95, 0.5, 1.0], "std" => [0.1, 0.125, 0.0]).unwrap();
+        let data = read(&frame, &Columns { error: Some("std".into()), ..columns("m", "accuracy", None) }).unwrap();
+        let end = |value, cut| End { value, cut };
+        assert_eq!(data.cells[0].ends().unwrap()[1], end(1.0, true));
+        assert_eq!(data.cells[1].ends(), Some([end(0.375, false), end(0.625, false)]));
+        assert_eq!(data.cells[2].ends(), None);
+    }
+
+    #[test]
     fn booleans_count_and_numeric_names_ascend() {
         let frame = df!("run" => [10i64, 9, 10], "correct" => [true, false, false]).unwrap();
         let data = read(&frame, &columns("run", "correct", Some("run"))).unwrap();
@@ -243,6 +275,8 @@ mod tests {
         let data = read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap();
         assert_eq!((&data.groups[..], &data.looks[..]), (&["ICL", "SFT", "new"].map(str::to_owned)[..], &[0, 2, 3][..]));
         assert_eq!(data.along, Along::Names(data.groups.clone()));
+        let order = vec!["panel".to_owned(), "other panel".to_owned()];
+        assert_eq!(read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap().looks, [0, 1, 2]);
     }
 
     #[test]

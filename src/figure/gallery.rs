@@ -199,6 +199,35 @@ fn pictures() -> Vec<(String, Draw)> {
             .title("Accuracy on 200 held-out queries, 8 demonstrations")
             .draw(&frame)
     });
+    add("hard_ceiling", || {
+        let method: Vec<&str> = METHODS.iter().flat_map(|method| [*method; 4]).collect();
+        let frame = df!(
+            "demonstrations" => [2u32, 4, 8, 16].repeat(6), "method" => method,
+            "accuracy" => (0..24).map(|at| (0.5 + 0.04 * f64::from(at / 4) + 0.12 * f64::from(at % 4)).min(1.0)).collect::<Vec<_>>(),
+            "std" => (0..24).map(|at| 0.02 + 0.02 * f64::from(at % 5)).collect::<Vec<_>>()
+        )?;
+        Chart::bars("demonstrations", "accuracy").colour("method").error("std").draw(&frame)
+    });
+    add("hard_ceiling_lines", || {
+        let frame = df!("demonstrations" => [2u32, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.97, 1.0], "ece" => [0.3, 0.2, 0.02, 0.0], "std" => [0.05, 0.1, 0.1, 0.02])?;
+        Chart::lines("demonstrations", "accuracy").beside("ece").error("std").x_log2().draw(&frame)
+    });
+    add("hard_ceiling_whiskers", || {
+        let frame = df!("demonstrations" => [2u32, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.97, 1.0], "ece" => [0.3, 0.2, 0.02, 0.0], "std" => [0.05, 0.1, 0.1, 0.02])?;
+        Chart::lines("demonstrations", "accuracy").beside("ece").error("std").x_log2().whiskers().draw(&frame)
+    });
+    add("hard_letters", || {
+        let tokens = ["⏎", "␣the", "▁film", "⇥", "Ġa", "\u{fffd}", "中文", "\u{1b}[", "\u{1f600}", "e\u{301}", "\r\n"];
+        let rows: Vec<(usize, usize)> = (0..11 * 3).map(|at| (at / 11, at % 11)).collect();
+        let frame = df!(
+            "layer" => rows.iter().map(|row| row.0 as u32).collect::<Vec<_>>(),
+            "position" => rows.iter().map(|row| row.1 as u32).collect::<Vec<_>>(),
+            "token" => rows.iter().map(|row| tokens[row.1]).collect::<Vec<_>>(),
+            "top" => rows.iter().map(|row| tokens[(row.0 + row.1) % 11]).collect::<Vec<_>>(),
+            "probability" => rows.iter().map(|row| (row.0 * row.1) as f64 / 22.0).collect::<Vec<_>>()
+        )?;
+        token_table().title("Tokens ⏎ of any 文字").draw(&frame)
+    });
     add("hard_learning_rates", || {
         let frame = df!("learning_rate" => [1e-4, 3e-4, 1e-3, 1e-4, 3e-4, 1e-3], "dev_loss" => [0.5, 0.3, 0.9, 0.6, 0.25, 1.4], "method" => ["SFT", "SFT", "SFT", "IA2", "IA2", "IA2"])?;
         Chart::lines("learning_rate", "dev_loss").colour("method").x_log10().y_log10().draw(&frame)

@@ -3,7 +3,7 @@
 use polars::prelude::*;
 
 use super::palette;
-use super::scene::{Colour, Label, Point, Scene, Shape};
+use super::scene::{Anchor, Colour, Label, Point, Scene, Shape};
 use super::*;
 
 fn labels(scene: &Scene) -> Vec<&Label> {
@@ -121,4 +121,45 @@ fn the_best_step_is_marked_across_the_panel() {
     let upright = |shape: &Shape| matches!(shape, Shape::Line { points, .. } if points.len() == 2 && points.iter().all(|point| close(point.0, x)) && (points[0].1 - points[1].1).abs() > 3.9);
     assert!(scene.shapes.iter().filter(|shape| upright(shape)).count() > 20);
     assert!(alt.contains("dashed vertical line: best check"), "{alt}");
+}
+
+/// Numbers along the y axis.
+fn ticks(scene: &Scene) -> Vec<f64> {
+    let ticks = labels(scene).into_iter().filter(|label| label.anchor == Anchor::End && !label.text.contains(' '));
+    ticks.filter_map(|label| label.text.replace('−', "-").parse().ok()).collect()
+}
+
+#[test]
+fn axes_and_whiskers_end_where_values_do() {
+    let frame = df!("n" => [4u32, 8, 16], "accuracy" => [0.6, 0.97, 1.0], "ece" => [0.01, 0.4, 0.0], "std" => [0.2, 0.1, 0.15]).unwrap();
+    let bars = |y: &str| Chart::bars("n", y).error("std");
+    let lines = |y: &str| Chart::lines("n", y).error("std");
+    for chart in [bars("accuracy"), bars("ece"), lines("accuracy"), lines("ece"), lines("accuracy").whiskers()] {
+        let (scene, alt) = chart.scene(&frame).unwrap();
+        let ticks = ticks(&scene);
+        assert!(ticks.len() > 2 && ticks.iter().all(|tick| (0.0..=1.0).contains(tick)), "{chart:?}: {ticks:?}");
+        assert!(alt.contains("cut at the end of the scale"), "{alt}");
+    }
+    // The least and the greatest height of lines of this width, and how many are level.
+    let whiskers = |scene: &Scene, wanted: f64| {
+        let lines = scene.shapes.iter().filter_map(|shape| match shape {
+            Shape::Line { points, width, .. } if *width == wanted => Some(points.clone()),
+            _ => None,
+        });
+        let (caps, uprights): (Vec<_>, Vec<_>) = lines.partition(|points: &Vec<Point>| points[0].1 == points[1].1);
+        (caps.len(), uprights.iter().flatten().map(|point| point.1).fold(f64::INFINITY, f64::min))
+    };
+    for (chart, width) in [(bars("accuracy"), 1.4), (lines("accuracy").whiskers(), 1.4)] {
+        let scene = chart.scene(&frame).unwrap().0;
+        let (caps, highest) = whiskers(&scene, width);
+        let one = at(&scene, "1.0").1 - 4.0;
+        assert!(caps == 4 && close(highest, one), "{caps} caps, {highest} and {one}");
+    }
+    // Percentages are no fractions.
+    let percent = df!("n" => [4u32, 8], "accuracy" => [97.0, 60.0], "std" => [10.0, 10.0]).unwrap();
+    let (scene, alt) = bars("accuracy").scene(&percent).unwrap();
+    assert!(ticks(&scene).contains(&100.0) && !alt.contains("cut"), "{alt}");
+    // A range that is asked for cuts, too.
+    let (scene, alt) = bars("accuracy").y_range(0.5, 0.65).scene(&frame).unwrap();
+    assert!(alt.contains("cut") && whiskers(&scene, 1.4).0 == 0, "{alt}");
 }

@@ -1,5 +1,6 @@
 //! Lines over x, one per group, with a band or whiskers of one standard deviation where places repeat.
 
+use super::bars;
 use super::chart::Chart;
 use super::data::{Cell, Data};
 use super::layout::Panel;
@@ -21,8 +22,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         };
         // All bands lie below all lines: a band over another group's line would change its colour.
         for (group, cells) in series.iter().enumerate() {
-            let edges: Vec<(Point, Point)> =
-                cells.iter().map(|cell| ((x(cell), edge(panel, cell, 1.0)), (x(cell), edge(panel, cell, -1.0)))).collect();
+            let edges: Vec<Edges> = cells.iter().map(|cell| edges(panel, cell, x(cell))).collect();
             spread(scene, &edges, palette::colour(data.looks[group]), chart.has_whiskers());
         }
         for (group, cells) in series.iter().enumerate() {
@@ -38,25 +38,31 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
     }
 }
 
-fn edge(panel: &Panel, cell: &Cell, side: f64) -> f64 {
-    panel.y.within(cell.mean + side * cell.spread.unwrap_or(0.0))
+/// The lower and the upper end of a cell's spread, and whether each is cut.
+type Edges = [(Point, bool); 2];
+
+fn edges(panel: &Panel, cell: &Cell, x: f64) -> Edges {
+    let ends = cell.ends().map(|ends| ends.map(|end| bars::placed(panel, end)));
+    ends.unwrap_or([(panel.y.within(cell.mean), true); 2]).map(|(y, cut)| ((x, y), cut))
 }
 
-fn spread(scene: &mut Scene, edges: &[(Point, Point)], colour: super::scene::Colour, whiskers: bool) {
-    if edges.iter().all(|(high, low)| high.1 == low.1) {
+fn spread(scene: &mut Scene, edges: &[Edges], colour: super::scene::Colour, whiskers: bool) {
+    let has_some = |[low, high]: &&Edges| low.0.1 != high.0.1;
+    if !edges.iter().any(|edges| has_some(&edges)) {
         return;
     }
     // A single place has no width to fill: a whisker says the same.
     if whiskers || edges.len() == 1 {
-        for &(high, low) in edges.iter().filter(|(high, low)| high.1 != low.1) {
-            scene.line(vec![high, low], 1.4, colour);
-            for (x, y) in [high, low] {
+        for [low, high] in edges.iter().filter(has_some) {
+            scene.line(vec![high.0, low.0], 1.4, colour);
+            // An end that is cut has no cap: the spread goes on.
+            for &((x, y), _) in [high, low].into_iter().filter(|(_, cut)| !cut) {
                 scene.line(vec![(x - 3.0, y), (x + 3.0, y)], 1.4, colour);
             }
         }
         return;
     }
-    let outline = edges.iter().map(|edge| edge.0).chain(edges.iter().rev().map(|edge| edge.1)).collect();
+    let outline = edges.iter().map(|[_, high]| high.0).chain(edges.iter().rev().map(|[low, _]| low.0)).collect();
     scene.polygon(outline, colour.faint(0.16));
 }
 

@@ -14,13 +14,15 @@
 //!
 //! Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
 //! colours that colour-blind readers can tell apart, and in markers and dashes besides.
-//! PNG has letters for Latin, Greek and Cyrillic, arrows and mathematics; SVG has whatever fonts its viewer has.
+//! PNG has letters for Latin, Greek and Cyrillic, arrows, mathematics and signs for spaces and breaks, and spells others by their number
+//! (`\u{4e2d}`); SVG has whatever fonts its viewer has.
 //!
 //! Every kind has an entry in [`FIGURES`]; the registry test draws each entry's sample, and demands that a missing column is named.
 
 mod alt;
 mod axis;
 mod bars;
+mod bounds;
 mod cells;
 mod chart;
 mod check;

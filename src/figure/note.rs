@@ -12,12 +12,19 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     let of = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
     let settings = &chart.settings;
     let spread = if chart.has_whiskers() { "whiskers" } else { "bands" };
+    let outside = |value: f64| chart.y_range.is_some_and(|(from, to)| !(from..=to).contains(&value));
+    let is_cut = data.cells.iter().filter_map(|cell| cell.ends()).flatten().any(|end| end.cut || outside(end.value));
+    let cut = match (is_cut, chart.has_whiskers()) {
+        (false, _) => "",
+        (true, true) => " (without a cap: cut at the end of the scale)",
+        (true, false) => " (cut at the end of the scale)",
+    };
     match chart.marks {
         Marks::Lines | Marks::Bars => {
             if let Some(error) = &chart.columns.error {
-                parts.push(format!("{spread}: ± {}", settings.name(error)));
+                parts.push(format!("{spread}: ± {}{cut}", settings.name(error)));
             } else if most > 1 {
-                parts.push(format!("means of {of} rows, {spread}: ± 1 standard deviation"));
+                parts.push(format!("means of {of} rows, {spread}: ± 1 standard deviation{cut}"));
             }
         }
         Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),

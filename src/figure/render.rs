@@ -4,7 +4,7 @@ use plotters::backend::{BitMapBackend, SVGBackend};
 use plotters_backend::{BackendColor, BackendStyle, DrawingBackend, DrawingErrorKind};
 
 use super::scene::{Colour, Point, Scene, Shape};
-use super::text::Style;
+use super::text::{Style, printable};
 use crate::display::picture::Picture;
 use crate::error::{Error, Result};
 
@@ -20,7 +20,7 @@ pub(super) fn svg(scene: &Scene, alt: &str) -> Result<String> {
     draw(scene, &mut SVGBackend::with_string(&mut body, size), false)?;
     // plotters opens the document at device size on the first line, without a name and with mitred corners.
     let shapes = body.split_once('\n').map_or("", |(_, rest)| rest);
-    let alt = crate::display::escape(alt);
+    let alt = crate::display::escape(&printable(alt));
     Ok(format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{alt}\" \
          stroke-linejoin=\"round\" stroke-linecap=\"round\">\n<title>{alt}</title>\n{shapes}",

@@ -97,8 +97,8 @@ pub(crate) fn finer_decimals(ticks: &[f64]) -> usize {
     if gap.is_finite() && gap > 0.0 { (1.0 - gap.log10().floor()).clamp(0.0, 8.0) as usize } else { 2 }
 }
 
-/// Extends a range to the next tick where that is near: a scale that stops just short of 1.0 looks cut off.
-pub(crate) fn rounded((from, to): (f64, f64), wanted: usize) -> (f64, f64) {
+/// Extends a range to the next tick where that is near and `within` what values there can be: a scale that stops just short of 1.0 looks cut off.
+pub(crate) fn rounded((from, to): (f64, f64), wanted: usize, within: (f64, f64)) -> (f64, f64) {
     let ticks = ticks(from, to, wanted, false);
     let (Some(first), Some(last), Some(step)) = (ticks.first(), ticks.last(), ticks.get(1).map(|second| second - ticks[0])) else {
         return (from, to);
@@ -106,7 +106,8 @@ pub(crate) fn rounded((from, to): (f64, f64), wanted: usize) -> (f64, f64) {
     let near = 0.08 * (to - from);
     let below = first - step;
     let above = last + step;
-    (if from - below <= near { below } else { from }, if above - to <= near { above } else { to })
+    let can_be = |tick: f64| (within.0 - 1e-9..=within.1 + 1e-9).contains(&tick);
+    (if from - below <= near && can_be(below) { below } else { from }, if above - to <= near && can_be(above) { above } else { to })
 }
 
 /// A value with a fixed number of decimals and a true minus sign; very large and very small ones as powers of ten.
@@ -165,9 +166,11 @@ mod tests {
     #[test]
     fn values_are_finer_than_ticks_and_ranges_reach_a_near_tick() {
         assert_eq!([0.2, 0.25, 0.05, 1.0, 20.0].map(|step| finer_decimals(&[0.0, step])), [2, 2, 3, 1, 0]);
-        let (from, to) = rounded((0.0, 0.97), 5);
+        let any = (f64::NEG_INFINITY, f64::INFINITY);
+        let (from, to) = rounded((0.0, 0.97), 5, any);
         assert!(from == 0.0 && (to - 1.0).abs() < 1e-12, "{to}");
-        assert_eq!(rounded((-0.09, 0.85), 5), (-0.09, 0.85));
+        assert_eq!(rounded((-0.09, 0.85), 5, any), (-0.09, 0.85));
+        assert_eq!(rounded((0.0, 1.15), 5, (0.0, 1.0)), (0.0, 1.15));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Figures draw into a scene once; `render` then turns the scene into SVG and into a bitmap, so the two cannot drift apart.
 
+use super::text::printable;
+
 /// Red, green, blue, and opacity in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Colour(pub u8, pub u8, pub u8, pub f64);
@@ -103,7 +105,8 @@ impl Scene {
     /// Text, where there is some.
     pub(crate) fn text(&mut self, label: Label) {
         if !label.text.is_empty() {
-            self.shapes.push(Shape::Text(label));
+            let text = printable(&label.text).into_owned();
+            self.shapes.push(Shape::Text(Label { text, ..label }));
         }
     }
 }

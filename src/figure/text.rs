@@ -4,10 +4,11 @@
 //! its own figures itself, through the style that plotters' backends accept. In SVG the viewer's font is used. DejaVu Sans is among
 //! the widest, so text that fits by its measure fits in others too.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
-use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
 use plotters::style::FontStyle as PlottersStyle;
 use plotters_backend::text_anchor::{HPos, Pos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, FontFamily, FontStyle, FontTransform};
@@ -22,7 +23,7 @@ const PLOTTERS_SIZE: f64 = 1.24;
 /// Half the height of an `x` in ems: plotters' SVG puts a centred text's baseline that far below its position.
 const HALF_X: f64 = 0.2735;
 
-// Both files are subsets (Latin, Greek, Cyrillic, arrows, mathematics) of DejaVu Sans 2.37; see font/LICENSE-DejaVu.txt.
+// Both files are subsets (Latin, Greek, Cyrillic, arrows, mathematics, signs for spaces and breaks) of DejaVu Sans 2.37; see font/LICENSE-DejaVu.txt.
 const REGULAR_BYTES: &[u8] = include_bytes!("font/DejaVuSans.ttf");
 const BOLD_BYTES: &[u8] = include_bytes!("font/DejaVuSans-Bold.ttf");
 static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(REGULAR_BYTES).ok());
@@ -52,11 +53,28 @@ fn scale(font: &FontRef<'static>, size: f64) -> PxScale {
     PxScale::from(size as f32 * font.height_unscaled() / em)
 }
 
+/// The glyphs of a text. A letter that the font lacks is spelled as in Rust (`\u{4e2d}`): all empty boxes look the same.
+fn glyphs(font: &FontRef<'static>, text: &str) -> Vec<GlyphId> {
+    let glyph = |letter: char| Some(font.glyph_id(letter)).filter(|id| id.0 != 0);
+    let spelled = |letter: char| letter.escape_unicode().filter_map(glyph).collect();
+    text.chars().flat_map(|letter| glyph(letter).map_or_else(|| spelled(letter), |id| vec![id])).collect()
+}
+
+/// Text without what no picture can show and XML forbids: control characters are spelled as in Rust (`\u{1b}`).
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    let hidden = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let spelled = |letter: char| if hidden(letter) { letter.escape_default().to_string() } else { letter.to_string() };
+    Cow::Owned(text.chars().map(spelled).collect())
+}
+
 /// The width of a line of text in the unit of `size`.
 pub(crate) fn width(text: &str, size: f64, bold: bool) -> f64 {
     let Some(font) = font(bold) else { return 0.6 * size * text.chars().count() as f64 };
     let scaled = font.as_scaled(scale(font, size));
-    text.chars().map(|letter| f64::from(scaled.h_advance(font.glyph_id(letter)))).sum()
+    glyphs(font, &printable(text)).into_iter().map(|id| f64::from(scaled.h_advance(id))).sum()
 }
 
 /// Breaks text at spaces into at most `lines` lines no wider than `most`; what still does not fit ends in `…`.
@@ -161,8 +179,7 @@ impl BackendTextStyle for Style<'_> {
         let colour = self.color();
         let mut pen = point(x as f32, (f64::from(y) + HALF_X * Style::size(self)) as f32);
         let mut drawn = Ok(());
-        for letter in text.chars() {
-            let id = font.glyph_id(letter);
+        for id in glyphs(font, text) {
             if let Some(outline) = font.outline_glyph(id.with_scale_and_position(scale, pen)) {
                 let corner = outline.px_bounds().min;
                 outline.draw(|right, down, cover| {
@@ -187,10 +204,20 @@ mod tests {
     fn both_fonts_are_there_and_know_the_signs_that_figures_use() {
         for bold in [false, true] {
             let font = font(bold).unwrap();
-            for letter in "AZaz09äéßΑωЖ→±×−…“”≤≥σβ".chars() {
+            for letter in "AZaz09äéßΑωЖ→±×−…“”≤≥σβ·⏎␣⇥▁ĠĊ�".chars() {
                 assert_ne!(font.glyph_id(letter).0, 0, "no glyph for {letter}, bold {bold}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_font_lacks_is_spelled() {
+        let font = font(false).unwrap();
+        assert_eq!(glyphs(font, "a中"), glyphs(font, "a\\u{4e2d}"));
+        assert!(glyphs(font, "中\u{1f600}\u{301}\u{200d}").iter().all(|id| id.0 != 0));
+        assert_eq!(width("a中", 12.0, false), width("a\\u{4e2d}", 12.0, false));
+        assert_eq!([printable("中\u{1b}\u{0}"), printable("a b")], ["中\\u{1b}\\u{0}", "a b"]);
+        assert_eq!(width("\u{1b}", 12.0, false), width("\\u{1b}", 12.0, false));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::display::{self, Bundle, Show, picture};
 use crate::error::{Error, Result};
 use crate::file;
 
+/// The width in pixels that a notebook page has at least.
+const PAGE: u32 = 800;
+
 /// A picture with its description and the frame it was drawn from.
 #[derive(Clone)]
 pub struct Figure {
@@ -112,16 +115,28 @@ impl Figures {
     }
 }
 
+impl Figures {
+    /// A table of one row, without styles: JupyterLab sets each image that stands alone on a line of its own. A row that is wider than a
+    /// page shares its width.
+    fn row_html(&self) -> String {
+        let all: u32 = self.figures.iter().map(|figure| figure.width).sum();
+        let cell = |figure: &Figure| match all {
+            ..=PAGE => format!("<td>{}</td>", figure.html(&figure.width.to_string())),
+            _ => format!("<td width=\"{}%\">{}</td>", (100 * figure.width).div_ceil(all), figure.html("100%")),
+        };
+        let width = if all <= PAGE { "" } else { " width=\"100%\"" };
+        format!("<table{width}><tr>\n{}\n</tr></table>", self.figures.iter().map(cell).collect::<Vec<_>>().join("\n"))
+    }
+}
+
 impl Show for Figures {
     fn bundle(&self) -> Bundle {
         let parts: Vec<Bundle> = self.figures.iter().map(Show::bundle).collect();
         if !self.beside || parts.len() < 2 {
             return parts.bundle();
         }
-        let share = format!("{}%", 100 / parts.len() - 1);
         let pictures: Vec<&[u8]> = self.figures.iter().map(Figure::png).collect();
-        let html = self.figures.iter().map(|figure| figure.html(&share)).collect::<Vec<_>>().join("\n");
         let png = picture::beside(&pictures);
-        Bundle { html: Some(html), png, ..Bundle::stack(parts.into_iter().map(|part| Bundle { png: None, ..part }).collect()) }
+        Bundle { html: Some(self.row_html()), png, ..Bundle::stack(parts.into_iter().map(|part| Bundle { png: None, ..part }).collect()) }
     }
 }

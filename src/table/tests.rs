@@ -91,3 +91,17 @@ fn every_bad_frame_says_what_is_wrong() {
     let nan = df!("task" => ["a"], "method" => ["b"], "accuracy" => [f64::NAN]).unwrap();
     assert!(message(one("accuracy"), &nan).contains("NaN in row 0"));
 }
+
+#[test]
+fn a_table_is_saved_by_its_extension() {
+    let table = Summary::new(&["task"], &["method"]).value("accuracy", Best::Highest).build(&runs()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a.md", table.markdown()), ("a.TEX", table.latex()), ("a.csv", table.csv().unwrap())] {
+        std::fs::write(folder.path().join(name), "old").unwrap();
+        table.save(folder.path().join(name)).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), text);
+    }
+    assert!(table.save(folder.path().join("a.txt")).unwrap_err().to_string().contains("ends in none of .md, .tex and .csv"));
+    assert!(table.save(folder.path().join("none/a.md")).unwrap_err().is_file());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "a temporary file was left behind");
+}

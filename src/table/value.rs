@@ -1,11 +1,13 @@
 //! The finished table as a value: shown in a notebook, written as Markdown, LaTeX or CSV, and the frame behind it.
 
 use std::fmt;
+use std::path::Path;
 
 use polars::prelude::*;
 
 use crate::display::{Bundle, Grid, Show, escape};
 use crate::error::{Error, Result};
+use crate::file;
 
 /// What one cell says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,6 +94,23 @@ impl Table {
         let mut bytes = Vec::new();
         CsvWriter::new(&mut bytes).finish(&mut self.frame.clone())?;
         String::from_utf8(bytes).map_err(|error| Error::internal("a table's CSV is not text").because(error))
+    }
+
+    /// Writes the table to a file, by the path's extension as Markdown (`.md`), LaTeX (`.tex`) or [`Table::csv`] (`.csv`). A file that was
+    /// there is replaced whole or not at all.
+    ///
+    /// # Errors
+    /// The extension is none of these, or the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let text = match extension.as_deref() {
+            Some("md") => self.markdown(),
+            Some("tex") => self.latex(),
+            Some("csv") => self.csv()?,
+            _ => return Err(Error::input(format!("table: `{}` ends in none of .md, .tex and .csv", path.display()))),
+        };
+        file::write(path, text.as_bytes())
     }
 
     fn width(&self) -> usize {
