@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use crate::command;
 use crate::failure::{At, Failure, Result};
+use crate::notebooks;
 use crate::project::{self, Project};
 use crate::setup;
 
@@ -38,7 +39,8 @@ usage: cargo xtask bench [--python PATH] [--profile dev] [--threads 2] [--repeat
   --python PATH    a Python that has the packages of tests/python/requirements.txt; without it they are installed (5 GB, once)
   --profile dev    the build to measure; without it, release
   --rounds N       how often the two sides take turns
-  CASE             only cases whose name begins so, such as collect or ia2-32";
+  CASE             only cases whose name begins so, such as collect or ia2-32
+  kernel           how long the notebook kernel takes to start, and its cells; alone, and not among the cases when none is named";
 
 struct Options {
     python: Option<PathBuf>,
@@ -119,6 +121,9 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
         println!("{USAGE}");
         return Ok(());
     }
+    if arguments.first().is_some_and(|case| case == "kernel") {
+        return kernel(project, &arguments[1..]);
+    }
     let options = Options::parse(arguments)?;
     // Of all that set-up makes, libtorch alone is needed here.
     if !project.libtorch().exists() {
@@ -181,6 +186,14 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
     }
     println!("\n{table}\n{} threads, best of {} rounds; target/bench.md, target/bench.json", options.threads, options.rounds);
     Ok(())
+}
+
+/// The notebook kernel's times.
+fn kernel(project: &Project, arguments: &[String]) -> Result {
+    setup::run(project, setup::Options::default())?;
+    let mut measure = notebooks::jupyter(project);
+    measure.arg(project.join("xtask/python/kernel_bench.py")).arg(&project.root).args(arguments);
+    passed(command::shown(&mut measure)?.success(), "the kernel could not be measured")
 }
 
 fn passed(success: bool, what: &str) -> Result {
