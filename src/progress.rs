@@ -180,7 +180,11 @@ mod tests {
     fn lines(units: u64, known: bool, each: Duration, pause: Duration) -> Vec<Duration> {
         let mut due = Due::default();
         let total = if known { units } else { 0 };
-        (1..=units).map(|unit| (unit, each * unit as u32)).filter(|(unit, now)| due.now(*now, *unit, total, pause)).map(|(_, now)| now).collect()
+        (1..=units)
+            .map(|unit| (unit, each * unit as u32))
+            .filter(|(unit, now)| due.now(*now, *unit, total, pause))
+            .map(|(_, now)| now)
+            .collect()
     }
 
     #[test]
