@@ -42,6 +42,8 @@
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
+//! The [cookbook] has short ways to common ends.
+//!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.
 //!
@@ -82,6 +84,9 @@
 //! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
 //! several devices for one model, training the base weights.
 #![warn(missing_docs)]
+
+#[doc = include_str!("cookbook.md")]
+pub mod cookbook {}
 
 pub mod activations;
 pub mod adapter;

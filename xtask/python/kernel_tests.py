@@ -15,6 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import kernel_cells
 import kernel_dependencies
 import kernel_display
 import kernel_interruption
@@ -164,6 +165,7 @@ def main() -> int:
         generic_functions_of_torch_work_in_cells,
         an_error_says_what_to_do,
         an_error_carries_its_causes,
+        *kernel_cells.TESTS,
         *kernel_display.TESTS,
         *kernel_memory.TESTS,
         *kernel_interruption.TESTS,
