@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The same for work within other work that is announced: its lines are for long waits only.
 const PAUSE_WITHIN: Duration = Duration::from_secs(60);
 /// The most lines of one run, the last included.
-const LINES: u64 = 50;
+const LINES: u64 = 25;
 
 thread_local! {
     /// How many pieces of work are announced now.
@@ -25,7 +25,7 @@ thread_local! {
 /// Announces how far a long piece of work has come.
 ///
 /// Nothing is printed for the first two seconds, so quick work stays silent; then at most one line every two seconds
-/// and 50 in all: `training  120/600  20 %  12.3/s  39 s left  loss 0.412`. Work within other work (a training of an experiment) has at most one
+/// and 25 in all: `training  120/600  20 %  12.3/s  39 s left  loss 0.412`. Work within other work (a training of an experiment) has at most one
 /// a minute. At a terminal one bar takes the place of the lines.
 #[derive(Debug)]
 pub struct Progress {
@@ -118,9 +118,9 @@ impl Due {
     fn now(&mut self, elapsed: Duration, done: u64, total: u64, pause: Duration) -> bool {
         let since = elapsed.saturating_sub(self.last.0);
         let units = done.saturating_sub(self.last.1);
-        // 1/48 of the work or of the time so far between lines keeps the number of lines bounded.
+        // 1/23 of the work or of the time so far between lines keeps the number of lines bounded.
         let far_enough = match total {
-            0 => since >= elapsed / 24,
+            0 => since >= elapsed / 12,
             total => self.lines == 0 || units * (LINES - 2) >= total,
         };
         let due = since >= pause && units > 0 && far_enough && self.lines + 1 < LINES;
