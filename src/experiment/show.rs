@@ -38,7 +38,7 @@ impl Study {
         let frame = self.runs()?;
         let table = Summary::new(&["evaluation", "n"], &["method"]).value("accuracy", Best::Highest).percent("accuracy");
         let table = if frame.column("ece").is_ok() { table.value("ece", Best::Lowest).name("ece", "ECE") } else { table };
-        table.star("evaluation", "ood").order(&names()).build(&frame)
+        table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
     }
 
     /// [`Study::significance`] as a table, corrected p below 0.05 in bold.

@@ -31,6 +31,10 @@ pub(super) enum Marks {
 ///
 /// In lines and bars, rows with the same x, colour and facet (several runs) are averaged, and their sample standard deviation is shown.
 /// Points and violins show every row.
+///
+/// Where y has the name of a metric ([`METRICS`](crate::metric::METRICS)), of a measure ([`MEASURES`](crate::similarity::MEASURES)), `ece`,
+/// `overlap`, `confidence` or `probability`, and all its values lie in that one's range, nothing is drawn beyond the range: the axis has no
+/// labels there, and a spread is cut, its whisker without a cap, as the note below says.
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub(super) marks: Marks,

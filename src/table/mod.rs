@@ -1,7 +1,8 @@
 //! Tables: frames of several methods beside each other, and tables in the forms that papers print.
 //!
 //! [`Summary`] makes a [`Table`] of a frame of runs: mean (standard deviation), the best in bold, names starred. [`significance`] makes one of
-//! tests. A [`Table`] shows itself in a notebook and gives [`Table::markdown`], [`Table::latex`], [`Table::csv`] and [`Table::frame`].
+//! tests. A [`Table`] shows itself in a notebook and gives [`Table::markdown`], [`Table::latex`], [`Table::csv`] and [`Table::frame`];
+//! [`Table::save`] writes the first three to files.
 
 mod filled;
 pub(crate) mod keys;
