@@ -141,7 +141,8 @@ fn compat_paper_takes_the_authors_steps() -> Result<()> {
 
 #[test]
 fn compat_paper_keeps_the_last_weights_and_the_default_the_best() -> Result<()> {
-    let model = model(CHECKPOINTS[0], Kind::Float)?;
+    // In f64: with steps this large, what processors round differently in f32 decides which check is the best.
+    let model = model(CHECKPOINTS[0], Kind::Double)?;
     // A rate so high that the loss grows again: the last weights are not the best.
     let training = || Training::new(Lora::rank(4), Noted::new(ten())).learning_rate(0.3).batch(10).epochs(12).check_every(1);
     let best = training().run(&model, &some_split()?)?;

@@ -17,9 +17,9 @@ use crate::train::Training;
 
 const CHECKPOINTS: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
 const TOLERANCE: f64 = 1e-5;
-/// PyTorch's own f32 gradients lie up to 8e-6 from its f64 ones here, and which side of 1e-5 ours fall depends on the matrix library that
-/// a processor calls for: 0.86e-5 by MKL, 1.004e-5 by oneDNN was the worst tensor.
-const GRADIENT_IN_F32: f64 = 1.2e-5;
+/// PyTorch's own f32 gradients lie up to 8e-6 from its f64 ones here, and how far ours lie depends on the matrix library and on the instructions
+/// it chooses on a processor: the worst tensor was 0.86e-5 (MKL, AMD), 1.004e-5 (oneDNN, AMD) and 1.4e-5 (MKL, Intel with AVX-512).
+const GRADIENT_IN_F32: f64 = 2e-5;
 
 type Golden = HashMap<String, Tensor>;
 
