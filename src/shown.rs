@@ -1,20 +1,28 @@
-//! Settings and parts, which show themselves as Rust writes them (`{:?}`).
+//! Settings and parts, which show themselves as text: in their own words (`{}`), or as Rust writes them (`{:?}`).
 //!
 //! Values that a notebook is about have a [`Show`] of their own beside their type; a test demands one or the other of every public type.
 
-use crate::display::{Bundle, Show};
+use crate::display::{Bundle, Show, number};
 
-macro_rules! show_as_written {
-    ($($kind:ty,)+) => {
+macro_rules! show_as_text {
+    ($format:literal: $($kind:ty,)+) => {
         $(impl Show for $kind {
             fn bundle(&self) -> Bundle {
-                Bundle::text(format!("{self:?}"))
+                Bundle::text(format!($format, self))
             }
         })+
     };
 }
 
-show_as_written! {
+show_as_text! { "{}":
+    crate::metric::Binning,
+    crate::metric::Direction,
+    crate::model::Config,
+    crate::model::family::Family,
+    crate::prompt::AnswerForm,
+}
+
+show_as_text! { "{:?}":
     crate::activations::Capture,
     crate::activations::Keep,
     crate::activations::Place,
@@ -33,19 +41,13 @@ show_as_written! {
     crate::experiment::Method,
     crate::figure::Chart,
     crate::figure::HeatMap,
-    crate::figure::Kind,
     crate::figure::Reliability,
-    crate::metric::Binning,
-    crate::metric::Direction,
-    crate::metric::Metric,
-    crate::model::Config,
     crate::model::Decoder,
     crate::model::Depth,
     crate::model::Ending,
     crate::model::Generation,
     crate::model::OpenOptions,
     crate::model::Sample,
-    crate::model::family::Family,
     crate::model::weights::Weights,
     crate::nn::Attention,
     crate::nn::AttentionShape,
@@ -61,17 +63,14 @@ show_as_written! {
     crate::objective::Distance,
     crate::objective::Ia2,
     crate::objective::Ia2Sft,
-    crate::objective::Known,
     crate::objective::Outputs,
     crate::objective::Part,
     crate::objective::Samples,
     crate::objective::Sft,
     crate::objective::SoftSft,
     crate::progress::Progress,
-    crate::prompt::AnswerForm,
     crate::prompt::LabelTokens,
     crate::similarity::Invariance,
-    crate::similarity::Measure,
     crate::similarity::Pca,
     crate::similarity::Probe,
     crate::similarity::Representation,
@@ -83,4 +82,41 @@ show_as_written! {
     crate::train::Schedule,
     crate::train::Stopped,
     crate::train::Training,
+}
+
+// Entries of the registries hold functions, which have only addresses to show.
+
+impl Show for crate::metric::Metric {
+    fn bundle(&self) -> Bundle {
+        let (least, most) = self.range;
+        Bundle::text(format!(
+            "{}: {} ({}, {} to {}, better: {}; reads {})",
+            self.name,
+            self.what,
+            self.unit,
+            number(least),
+            number(most),
+            self.direction,
+            self.columns.join(", ")
+        ))
+    }
+}
+
+impl Show for crate::similarity::Measure {
+    fn bundle(&self) -> Bundle {
+        let (least, most) = self.range;
+        Bundle::text(format!("{}: {} ({} to {}; undefined for {})", self.name, self.about, number(least), number(most), self.undefined))
+    }
+}
+
+impl Show for crate::objective::Known {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}: {}, at least {}", self.name, self.formula, number(self.minimum)))
+    }
+}
+
+impl Show for crate::figure::Kind {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}: {} (reads {})", self.name, self.about, self.columns.join(", ")))
+    }
 }

@@ -15,6 +15,7 @@ from jupyter_client.manager import start_new_kernel
 ROOT = Path(sys.argv[1]).resolve()
 START_TIMEOUT = 600
 CELL_TIMEOUT = 300
+BUILD_TIMEOUT = 3000  # of a cell that may compile most of what the library is made of
 
 
 class Result:
@@ -37,7 +38,7 @@ class Kernel:
         # Variables that several tests use.
         self.made = set()
 
-    def run(self, code: str, quiet: bool = False, fails: bool = False) -> Result:
+    def run(self, code: str, quiet: bool = False, fails: bool = False, timeout: float = CELL_TIMEOUT) -> Result:
         """Runs a cell. With `quiet`, it has to succeed and leave standard error empty; with `fails`, to say something there."""
         result = Result()
         began = time.monotonic()
@@ -53,7 +54,7 @@ class Kernel:
             elif message["msg_type"] == "error":
                 result.error = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]) or content["evalue"])
 
-        self.client.execute_interactive(code, output_hook=collect, timeout=CELL_TIMEOUT)
+        self.client.execute_interactive(code, output_hook=collect, timeout=timeout)
         result.seconds = time.monotonic() - began
         # evcxr passes standard error on by itself, sometimes after it has said that the cell is done.
         late = time.monotonic() + (10 if fails else 0.1)

@@ -2,7 +2,7 @@
 
 import sys
 
-from kernel import Kernel
+from kernel import BUILD_TIMEOUT, Kernel
 
 
 def alone(test):
@@ -21,14 +21,14 @@ def alone(test):
 
 def succeeds(kernel, code: str) -> str:
     """What a cell shows or prints. evcxr says on standard error what it compiles, so there may be something."""
-    result = kernel.run(code)
+    result = kernel.run(code, timeout=BUILD_TIMEOUT)
     assert not result.error, f"{code}\n{result.error}\n{result.stderr}"
     return result.shown.get("text/plain", "") + result.stdout
 
 
 def add(kernel, dependency: str):
-    """Adds one, which must not compile what a session already has: that takes minutes."""
-    result = kernel.run(f":dep {dependency}")
+    """Adds one, and says how long that took."""
+    result = kernel.run(f":dep {dependency}", timeout=BUILD_TIMEOUT)
     assert not result.error, f"{dependency}\n{result.error}"
     print(f"dependency {dependency}: {result.seconds:.1f} s")
 
@@ -46,7 +46,11 @@ def later_dependencies_work_beside_the_library(kernel):
     assert "tensor Float [2, 3]" in succeeds(kernel, "&tensor")
     # A trait of serde's that the library implements: both must mean the same serde.
     assert '"gold"' in succeeds(kernel, "serde_json::to_string(&split.train.rows()[0])?")
-    assert "2 rows" in succeeds(kernel, 'early.filter(&early.column("norm")?.f64()?.not_equal(&drawn.len().to_string().parse::<f64>()?))?')
+    # What tch converts to and from must be the same crate, too.
+    add(kernel, 'ndarray = "0.16"')
+    succeeds(kernel, "let array: ndarray::ArrayD<f32> = (&tensor).try_into()?;\nlet back = Tensor::try_from(&array)?;")
+    assert succeeds(kernel, 'println!("{} {:?}", back == tensor, array.shape());').strip() == "true [2, 3]"
+    assert "2 rows" in succeeds(kernel, "early.head(Some(drawn.len()))")
     assert succeeds(kernel, "ia2::doctor()").endswith("all is well")
 
 
