@@ -1,7 +1,5 @@
 """Other crates beside the library, and cells that wait."""
 
-import sys
-
 from kernel import BUILD_TIMEOUT, Kernel
 
 
@@ -62,12 +60,10 @@ def works_after_await(kernel):
     assert succeeds(kernel, 'println!("{:?}", early.column("norm")?.f64()?.get(1));').strip() == "Some(2.5)"
     code = 'let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;\nevaluate(&model, &split.test.zero_shot()?)?'
     assert "confidence" in kernel.run(code, quiet=True).shown.get("text/plain", "")
-    add(kernel, 'tokio = { version = "1", features = ["full"] }')
+    # With features that the library's tree has; others compile everything down to polars again, for minutes.
+    add(kernel, 'tokio = { version = "1", features = ["rt", "time"] }')
     assert succeeds(kernel, "tokio::time::sleep(std::time::Duration::from_millis(1)).await;\n&model").startswith("Model(")
     assert succeeds(kernel, "ia2::doctor()").endswith("all is well")
 
 
-TESTS = [later_dependencies_work_beside_the_library]
-if "--long" in sys.argv:
-    # tokio's feature `default` is not among those that polars asks for, so polars is compiled again: minutes, and the build folder keeps it.
-    TESTS.append(works_after_await)
+TESTS = [later_dependencies_work_beside_the_library, works_after_await]
