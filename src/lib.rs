@@ -61,6 +61,17 @@
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
 //! | [`experiment`] | grids of runs to frames |
 //!
+//! # In a notebook
+//! - The last expression of a cell shows itself; several figures in one cell are one value ([`Figures`](figure::Figures)). Where that expression *moves* a variable,
+//!   evcxr shows Rust's `{:?}` instead: take a reference, or `.clone()` it.
+//! - A variable owns what it holds: a closure or a reference stays inside a block `{ .. }`.
+//! - `?` ends the cell with the error's text. A panic is survived; an interrupt or a crash ends the process and every variable. Long work has
+//!   a place on disk from which the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder),
+//!   [`shards`](objective::Collect::shards).
+//! - polars, tch, tokenizers and plotters are used through the re-exports below; other crates come with `:dep`. One that wants more of a crate that
+//!   polars has in its tree (tokio with `full`, chrono with its defaults) makes cargo compile everything down to polars again, for minutes, once.
+//! - [`doctor()`] says what this process has and what is wrong with it.
+//!
 //! # Models from the Hugging Face hub
 //! [`Model::open("org/name")`](model::Model::open) finds a model in the cache of Python's `huggingface_hub`. With the cargo feature `hub`,
 //! off by default because it adds a TLS library to the build, it downloads into that cache what is missing. In a notebook, the first cell

@@ -54,21 +54,19 @@ impl Grid {
 
     /// A bare table; alignment by attribute, because styles are stripped where notebooks are shown.
     pub(crate) fn html(&self) -> String {
-        let align = |column: usize| if self.right[column] { "right" } else { "left" };
         let mut out = String::from("<table>\n");
         if !self.heading.is_empty() {
             out.push_str("<thead><tr>");
             for (column, lines) in self.heading.iter().enumerate() {
                 let (name, rest) = lines.split_first().map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
                 let rest: String = rest.iter().map(|line| format!("<br><small>{}</small>", escape(line))).collect();
-                out.push_str(&format!("<th align=\"{}\">{}{rest}</th>", align(column), escape(name)));
+                out.push_str(&table_cell("th", self.right[column], &format!("{}{rest}", escape(name))));
             }
             out.push_str("</tr></thead>\n");
         }
         out.push_str("<tbody>\n");
         for row in &self.rows {
-            let cells: String =
-                row.iter().enumerate().map(|(column, cell)| format!("<td align=\"{}\">{}</td>", align(column), escape(cell))).collect();
+            let cells: String = row.iter().enumerate().map(|(column, cell)| table_cell("td", self.right[column], &escape(cell))).collect();
             out.push_str(&format!("<tr>{cells}</tr>\n"));
         }
         out.push_str("</tbody></table>\n");
@@ -168,6 +166,14 @@ fn count(number: usize, unit: &str) -> String {
     if number == 1 { format!("1 {unit}") } else { format!("{number} {unit}s") }
 }
 
+/// A cell of an HTML table. What stands in a left one is aligned once more: Jupyter's style sheets set all cells to the right, over their `align`.
+pub(crate) fn table_cell(tag: &str, right: bool, content: &str) -> String {
+    match right {
+        true => format!("<{tag} align=\"right\">{content}</{tag}>"),
+        false => format!("<{tag} align=\"left\"><div align=\"left\">{content}</div></{tag}>"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +205,10 @@ IA2 → <SFT>    1.0000   300  true
     fn html_needs_no_styles_and_is_escaped() {
         let html = results().bundle().html.unwrap();
         assert!(html.contains("<th align=\"right\">accuracy<br><small>f64</small></th>"), "{html}");
-        assert!(html.contains("<td align=\"left\">IA2 → &lt;SFT&gt;</td><td align=\"right\">1.0000</td>"), "{html}");
+        assert!(
+            html.contains("<td align=\"left\"><div align=\"left\">IA2 → &lt;SFT&gt;</div></td><td align=\"right\">1.0000</td>"),
+            "{html}"
+        );
         assert!(!html.contains("style") && !html.contains("class"));
     }
 

@@ -16,7 +16,7 @@ pub(crate) mod picture;
 mod tensor;
 
 pub(crate) use base64::encode as base64;
-pub(crate) use frame::{Grid, headed};
+pub(crate) use frame::{Grid, headed, table_cell};
 pub(crate) use number::{plain as number, shortened};
 
 use std::fmt;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use polars::prelude::*;
 
-use crate::display::{Bundle, Grid, Show, escape};
+use crate::display::{Bundle, Grid, Show, escape, table_cell};
 use crate::error::{Error, Result};
 use crate::file;
 
@@ -162,7 +162,7 @@ impl Table {
 
     /// Bare: styles are stripped where notebooks are shown.
     fn html(&self) -> String {
-        let align = |column: usize| if column < self.keys { "left" } else { "right" };
+        let right = |column: usize| column >= self.keys;
         let mut out = String::from("<table>\n");
         if let Some(caption) = &self.caption {
             out.push_str(&format!("<caption>{}</caption>\n", escape(caption)));
@@ -172,8 +172,10 @@ impl Table {
             let mut column = 0;
             out.push_str("<tr>");
             for (text, wide) in self.spans(level) {
-                let (align, across) = if wide > 1 { ("center", format!(" colspan=\"{wide}\"")) } else { (align(column), String::new()) };
-                out.push_str(&format!("<th align=\"{align}\"{across}>{}</th>", escape(&text)));
+                out.push_str(&match wide {
+                    1 => table_cell("th", right(column), &escape(&text)),
+                    _ => format!("<th align=\"center\" colspan=\"{wide}\">{}</th>", escape(&text)),
+                });
                 column += wide;
             }
             out.push_str("</tr>\n");
@@ -184,7 +186,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let text = escape(&cell.text);
                 let text = if cell.bold { format!("<b>{text}</b>") } else { text };
-                out.push_str(&format!("<td align=\"{}\">{text}</td>", align(column)));
+                out.push_str(&table_cell("td", right(column), &text));
             }
             out.push_str("</tr>\n");
         }
