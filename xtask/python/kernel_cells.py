@@ -18,16 +18,16 @@ def types_are_inferred(kernel):
         'frame.filter(&frame.column("norm")?.f64()?.gt(1.0))?.height()': "2",
         "frame.schema().len()": "2",
         'frame.column("norm")?.as_materialized_series().max::<f64>()?': "2.5",
-        "frame.get_column_names_str().iter().map(|name| name.to_string()).collect::<Vec<_>>()": "layer",
+        "frame.get_column_names().iter().map(|name| name.to_string()).collect::<Vec<_>>()": "layer",
         "frame.shape()": "3",
-        "tensor.max_dim(1, false)": "tensor",
+        "tensor.max_dim(1, false)": "5.0",
         "tensor.size()": "2",
         "tensor.kind()": "Float",
         "Vec::<f64>::try_from(tensor.flatten(0, -1))?.iter().sum::<f64>()": "15",
         '"a b a".split(\' \').fold(std::collections::BTreeMap::new(), |mut seen, word| { *seen.entry(word.len()).or_insert(0) += 1; seen })': "3",
         'model.tokenizer()?.encode_plain("Text:")?': "",
         "model.hook_points().len()": "",
-        'Task::open("sentiment")?.few_shot(4, 0)?.train.iter().map(|row| row.gold.clone()).collect::<Vec<_>>()': "1",
+        'Task::open("sentiment")?.few_shot(4, 0)?.train.rows().iter().map(|row| row.gold.clone()).collect::<Vec<_>>()': "1",
     }
     wrong = []
     for number, (expression, part) in enumerate(expressions.items()):
