@@ -22,7 +22,7 @@ struct Finding {
 }
 
 impl Doctor {
-    /// True if nothing was found that would keep the library from working.
+    /// True if no problem was found: neither one that keeps the library from working nor one that makes it slow, such as an unused GPU.
     pub fn healthy(&self) -> bool {
         self.problems().next().is_none()
     }

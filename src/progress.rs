@@ -48,7 +48,7 @@ struct Due {
 }
 
 impl Progress {
-    /// Work called `name` of `total` units; 0 where the total is not known.
+    /// Work called `name` of `total` units; 0 where the total is not known. Other work counts as within it until it is finished or dropped.
     pub fn new(name: &str, total: u64) -> Self {
         let within = UNDER_WAY.replace(UNDER_WAY.get() + 1) > 0;
         let bar = ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::hidden()).with_prefix(name.to_owned());
@@ -118,9 +118,9 @@ impl Due {
     fn now(&mut self, elapsed: Duration, done: u64, total: u64, pause: Duration) -> bool {
         let since = elapsed.saturating_sub(self.last.0);
         let units = done.saturating_sub(self.last.1);
-        // 1/23 of the work or of the time so far between lines keeps the number of lines bounded.
+        // 1/23 of the work between lines, or, where its total is not known, half as much time again as before the last one.
         let far_enough = match total {
-            0 => since >= elapsed / 12,
+            0 => since >= elapsed / 3,
             total => self.lines == 0 || units * (LINES - 2) >= total,
         };
         let due = since >= pause && units > 0 && far_enough && self.lines + 1 < LINES;

@@ -113,19 +113,19 @@ fn a_grid_is_run_once_and_one_of_its_rates_and_betas_is_chosen() -> Result<()> {
         let row = (0..frame.height()).find(|&row| methods[row] == method && chosen[row]).unwrap();
         Adapter::open(folder.path().join(texts(&frame, "key")[row].as_str()), &model).unwrap()
     };
-    let (sft, both) = (adapter("SFT"), adapter("IA2 -> SFT"));
+    let (sft, both) = (adapter("SFT"), adapter("IA2 → SFT"));
     let mut mean = 0.0;
     for site in sft.sites() {
         let (one, two) = (sft.update(site)?.unwrap(), both.update(site)?.unwrap());
         mean += subspace_overlap(&Factors { a: &one.a, b: &one.b }, &Factors { a: &two.a, b: &two.b }, Side::B, 8)? / 18.0;
     }
-    let pair = texts(&overlap, "first").iter().zip(texts(&overlap, "second")).position(|(a, b)| a == "SFT" && b == "IA2 -> SFT").unwrap();
+    let pair = texts(&overlap, "first").iter().zip(texts(&overlap, "second")).position(|(a, b)| a == "SFT" && b == "IA2 → SFT").unwrap();
     assert!((numbers(&overlap, "overlap")[pair].unwrap() - mean).abs() < 1e-12);
 
     let plan = grid().sizes(&[4, 8]).plan()?;
     assert_eq!(plan.missing(), 18, "those of N = 8");
     assert!(plan.hours() > 0.0 && plan.bytes() > 0);
-    assert!(plan.bundle().plain.starts_with("Plan: 18 of 36 runs to do, at most "), "{}", plan.bundle().plain);
+    assert!(plan.bundle().plain.starts_with("Plan: 18 of 36 runs to do, about "), "{}", plan.bundle().plain);
     let done = grid().plan()?;
     assert_eq!((done.missing(), done.hours(), done.bytes()), (0, 0.0, 0));
     assert!(done.bundle().plain.starts_with("Plan: nothing to run, all 18 runs are done\n"), "{}", done.bundle().plain);
@@ -139,7 +139,7 @@ fn a_run_is_what_its_parts_give_by_hand() -> Result<()> {
     let rates = [1e-3, 3e-3];
     let study = small(&model).methods(&[Method::Ia2ThenSft]).learning_rates(&rates).folder(folder.path()).run()?;
     let frame = study.frame()?;
-    assert_eq!(texts(&frame, "method"), ["IA2", "IA2", "IA2 -> SFT", "IA2 -> SFT"], "what it goes on from is run and shown");
+    assert_eq!(texts(&frame, "method"), ["IA2", "IA2", "IA2 → SFT", "IA2 → SFT"], "what it goes on from is run and shown");
     let split = Task::open("sentiment")?.test_at_most(24)?.few_shot(4, 0)?;
     let targets = Targets::of(&model, &split).collect()?;
     for (place, rate) in rates.into_iter().enumerate() {
@@ -250,7 +250,7 @@ fn tables_and_figures_come_from_one_call_each() -> Result<()> {
     let apart = |(a, b): (f64, f64)| (a - b).abs();
     assert!(sorted(of("accuracy")).into_iter().zip(sorted(means)).map(apart).all(|apart| apart < 1e-12));
     assert!(study.table()?.markdown().contains("| sentiment → sentiment_film\\* | 2 |"));
-    assert!(study.significance_table()?.markdown().contains("IA2 -> SFT"));
+    assert!(study.significance_table()?.markdown().contains("IA2 → SFT"));
     for figure in
         [study.figure_1()?, study.figure_2()?, study.figure_3()?, study.figure_4()?, study.figure_6("sentiment", "sentiment_film")?]
     {
@@ -276,7 +276,7 @@ fn a_run_that_fails_is_shown_and_the_others_go_on() -> Result<()> {
         assert_eq!(chosen[row], !broken, "what failed is never chosen");
         assert_eq!(numbers(&frame, "accuracy")[row].is_none(), broken);
     }
-    let both = texts(&frame, "method").iter().position(|method| method == "IA2 -> SFT").unwrap();
+    let both = texts(&frame, "method").iter().position(|method| method == "IA2 → SFT").unwrap();
     assert!(failed[both].starts_with("IA2, which it goes on from, failed: "), "{}", failed[both]);
     let before = written(folder.path());
     grid().run()?;
@@ -349,7 +349,7 @@ fn the_papers_figures_stand_beside_ours() -> Result<()> {
     let frame = study.beside_paper()?;
     assert_eq!(frame.height(), 10 * 4);
     assert!(numbers(&frame, "accuracy").iter().all(Option::is_none), "sentiment is none of the paper's");
-    let row = (0..40).find(|&row| texts(&frame, "task")[row] == "SST2" && texts(&frame, "method")[row] == "IA2 -> SFT").unwrap();
+    let row = (0..40).find(|&row| texts(&frame, "task")[row] == "SST2" && texts(&frame, "method")[row] == "IA2 → SFT").unwrap();
     assert_eq!((numbers(&frame, "paper_accuracy")[row], numbers(&frame, "paper_ece")[row]), (Some(0.904), Some(0.06)));
     // Rows of one's own that bear a benchmark's name.
     let rows = Task::open("sentiment")?.examples().rows().to_vec();

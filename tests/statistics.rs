@@ -78,7 +78,7 @@ fn by_hand() -> Result<()> {
 
 fn runs() -> DataFrame {
     df!(
-        "method" => ["SFT", "IA2", "IA2 -> SFT"].repeat(6),
+        "method" => ["SFT", "IA2", "IA2 → SFT"].repeat(6),
         "dataset" => (0..18).map(|row| if row < 9 { "SST2" } else { "AGN" }).collect::<Vec<_>>(),
         "run" => (0..18).map(|row| row / 3 % 3).collect::<Vec<i32>>(),
         "accuracy" => (0..18).map(|row| 0.5 + 0.1 * f64::from(row % 3) + 0.01 * f64::from(row * row % 7)).collect::<Vec<_>>(),
@@ -92,7 +92,7 @@ fn runs() -> DataFrame {
 fn methods_are_paired_by_their_runs() -> Result<()> {
     let runs = runs();
     let number = |frame: &DataFrame, name: &str, row: usize| frame.column(name).unwrap().f64().unwrap().get(row);
-    let pairs = [("SFT", "IA2"), ("SFT", "IA2 -> SFT")];
+    let pairs = [("SFT", "IA2"), ("SFT", "IA2 → SFT")];
     let frame = compare(&runs, "method", &pairs, &["dataset", "run"], &["accuracy", "ece"], 0.95)?;
     assert_eq!(frame.height(), 4);
     let of = |method: usize, name: &str| -> Vec<f64> {

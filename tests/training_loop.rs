@@ -309,7 +309,7 @@ fn phases_are_one_history() -> Result<()> {
         floats(&third, "dev_loss")?[phases.iter().position(|&p| p == 3).unwrap()..].iter().copied().reduce(f64::min)
     );
     let shown = third.bundle().plain;
-    assert!(shown.starts_with("Trained(IA2 -> SFT -> IA2: LoRA r=4"), "{shown}");
+    assert!(shown.starts_with("Trained(IA2 → SFT → IA2: LoRA r=4"), "{shown}");
     assert!(shown.contains("phase"), "{shown}");
     assert_eq!(third.manifest().earlier().len(), 2);
 

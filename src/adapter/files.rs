@@ -1,7 +1,7 @@
 //! Adapters as folders that Python's PEFT reads and writes.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
@@ -77,7 +77,9 @@ fn settings(mut keys: Keys, folder: &Path, model: &Model) -> Result<AdapterConfi
     keys.only("task_type", "CAUSAL_LM", "a model with another head")?;
     keys.refuse("modules_to_save", "whole modules trained beside the adapter")?;
     if let Some(base) = keys.word("base_model_name_or_path")? {
-        same_family(&keys, &base, folder, model)?;
+        let revision = keys.word("revision")?;
+        let places = [Some(folder.join(&base)), Some(PathBuf::from(&base)), hub::cached(&base, revision.as_deref())];
+        same_family(&keys, &base, places.into_iter().flatten(), model)?;
     }
     keys.ignore(&["auto_mapping", "inference_mode", "peft_version", "revision"]);
     let mut settings = Settings { keys };
@@ -100,9 +102,9 @@ fn base_model(folder: &Path) -> (String, Option<String>) {
 }
 
 /// Refuses an adapter whose base model is at hand and of another family; shapes alone may agree by chance.
-fn same_family(keys: &Keys, base: &str, folder: &Path, model: &Model) -> Result<()> {
+fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, model: &Model) -> Result<()> {
     let ours = model.config().family.model_type();
-    for place in [folder.join(base), Path::new(base).to_path_buf()] {
+    for place in places {
         let Ok(text) = std::fs::read_to_string(place.join("config.json")) else { continue };
         let theirs = serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()));
         if let Some(theirs) = theirs.filter(|theirs| theirs != ours) {

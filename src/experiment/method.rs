@@ -42,18 +42,19 @@ impl Method {
             Self::SftOnIcl => "SFT on ICL",
             Self::Soft => "soft labels",
             Self::Ia2 => "IA2",
-            Self::Ia2ThenSft => "IA2 -> SFT",
-            Self::SftThenIa2 => "SFT -> IA2",
+            Self::Ia2ThenSft => "IA2 → SFT",
+            Self::SftThenIa2 => "SFT → IA2",
             Self::Ia2PlusSft => "IA2 + SFT",
         }
     }
 
-    /// The method of that name.
+    /// The method of that name; `->` stands for `→`.
     ///
     /// # Errors
     /// An input error that lists the names.
     pub fn named(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| {
+        let wanted = name.replace("->", "→");
+        Self::ALL.into_iter().find(|method| method.name() == wanted).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::input(format!("there is no method `{name}`; there are {names}"))
         })
@@ -102,6 +103,6 @@ mod tests {
             assert_eq!(Method::named(method.name()).unwrap(), method);
         }
         assert_eq!(Method::with_earlier(&[Method::Ia2ThenSft, Method::Icl]), [Method::Icl, Method::Ia2, Method::Ia2ThenSft]);
-        assert!(Method::named("sft").unwrap_err().to_string().contains("IA2 -> SFT"));
+        assert!(Method::named("sft").unwrap_err().to_string().contains("IA2 → SFT"));
     }
 }

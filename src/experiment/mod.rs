@@ -73,7 +73,7 @@ use crate::model::Model;
 /// | [`tested_on`](Self::tested_on) | the task itself, and the tasks its card names for out of distribution |
 /// | [`sizes`](Self::sizes) | 2, 4, 8, 16 |
 /// | [`runs`](Self::runs) | 5 |
-/// | [`methods`](Self::methods) | ICL, SFT, IA2, IA2 -> SFT |
+/// | [`methods`](Self::methods) | ICL, SFT, IA2, IA2 → SFT |
 /// | [`adapters`](Self::adapters) | LoRA of rank 8 on q, k, o |
 /// | [`learning_rates`](Self::learning_rates) | 1e-4, 3e-4, 1e-3 (the paper's) |
 /// | [`betas`](Self::betas) | 0.1, 0.5, 0.9 |
@@ -175,7 +175,7 @@ impl Experiment {
         self
     }
 
-    /// What is compared. A method that another goes on from (IA2 for IA2 -> SFT) is run, and in the frame, whether named or not.
+    /// What is compared. A method that another goes on from (IA2 for IA2 → SFT) is run, and in the frame, whether named or not.
     pub fn methods(mut self, methods: &[Method]) -> Self {
         self.methods = methods.to_vec();
         self

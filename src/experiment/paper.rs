@@ -17,7 +17,7 @@ const SOURCE: &str = "arXiv:2509.22621, Qwen3-4B-Base, N = 4";
 /// Accuracy in percent, and ECE; none for answers of many tokens.
 type Figures = (f64, Option<f64>);
 
-/// Source, tested on, and the figures of ICL, SFT only, IA2 only, IA2 -> SFT.
+/// Source, tested on, and the figures of ICL, SFT only, IA2 only, IA2 → SFT.
 const HEADLINE: [(&str, &str, [Figures; 4]); 10] = [
     ("SST2", "SST2", [(85.4, Some(0.13)), (65.2, Some(0.22)), (82.7, Some(0.28)), (90.4, Some(0.06))]),
     ("SST2", "FinS", [(41.9, Some(0.19)), (68.4, Some(0.30)), (71.3, Some(0.21)), (82.4, Some(0.11))]),
@@ -36,7 +36,7 @@ const N: usize = 4;
 impl Experiment {
     /// The paper's grid for any model: every benchmark it trains on whose files are installed, tested on those of its out-of-distribution
     /// sets that are; N of 2, 4, 8, ... 128; 5 runs; LoRA of rank 8 on q, k, o; learning rates 1e-4, 3e-4, 1e-3; all methods but SFT on ICL and
-    /// SFT -> IA2; beta of 0.001, 0.01, 0.05, 0.5 for models of the Llama family and 0.1, 0.5, 0.7, 0.9 for others.
+    /// SFT → IA2; beta of 0.001, 0.01, 0.05, 0.5 for models of the Llama family and 0.1, 0.5, 0.7, 0.9 for others.
     ///
     /// [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
     /// [`Study::beside_paper`] sets the results beside the paper's.

@@ -236,11 +236,15 @@ impl Show for Plan {
         if missing == 0 {
             return headed(&format!("Plan: nothing to run, all {runs} runs are done{refused}"), self.frame());
         }
-        let time = if hours < 1.0 { format!("{:.1} min", hours * 60.0) } else { format!("{hours:.1} h") };
+        let time = match hours * 3600.0 {
+            seconds if seconds < 60.0 => format!("{seconds:.0} s"),
+            seconds if seconds < 3600.0 => format!("{:.1} min", seconds / 60.0),
+            _ => format!("{hours:.1} h"),
+        };
         let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
-            "Plan: {missing} of {runs} runs to do{refused}, at most {time}{untimed} (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and task; \
-             no training counted as stopping early), {megabytes:.1} MB"
+            "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} and less where trainings stop early (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and \
+             task), {megabytes:.1} MB"
         );
         headed(&heading, self.frame())
     }

@@ -73,7 +73,7 @@ impl Study {
         draw(&paper::asim_against_performance(), &trained(self.runs()?)?)
     }
 
-    /// Figure 4: the distribution over the runs of the subspace overlap of SFT, IA2 and IA2 -> SFT, two by two. Other pairs:
+    /// Figure 4: the distribution over the runs of the subspace overlap of SFT, IA2 and IA2 → SFT, two by two. Other pairs:
     /// `figure::paper::overlap().draw(&frame)` with rows of [`Study::overlap`].
     ///
     /// # Errors

@@ -58,8 +58,8 @@ impl Study {
         Ok(self.names(&firsts)?.drop("run")?.hstack(&columns)?)
     }
 
-    /// [`significance_of`](Self::significance_of) SFT against IA2 -> SFT, IA2, IA2 + SFT, soft labels and SFT on ICL, and of IA2 against
-    /// IA2 -> SFT, as far as they were run: of `accuracy` and, where there are labels, `ece_equal_width_15`.
+    /// [`significance_of`](Self::significance_of) SFT against IA2 → SFT, IA2, IA2 + SFT, soft labels and SFT on ICL, and of IA2 against
+    /// IA2 → SFT, as far as they were run: of `accuracy` and, where there are labels, `ece_equal_width_15`.
     ///
     /// # Errors
     /// As [`significance_of`](Self::significance_of).

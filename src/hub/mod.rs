@@ -79,6 +79,12 @@ pub(crate) fn origin(folder: &Path) -> Option<(String, String)> {
     (snapshots.file_name()? == "snapshots").then(|| (name.repository, commit.to_owned()))
 }
 
+/// The folder in this machine's cache of a model by its name on the hub and its commit; `None` where it is not there, or no such name.
+pub(crate) fn cached(name: &str, commit: Option<&str>) -> Option<PathBuf> {
+    let name = Name::parse(name)?;
+    cache::Cache::of(&cache_folder(), &name).snapshot(commit.unwrap_or(&name.revision))
+}
+
 /// Where models of the hub are kept on this machine.
 pub(crate) fn cache_folder() -> PathBuf {
     cache::folder(variable)

@@ -127,7 +127,7 @@ impl Training {
         }
     }
 
-    /// A new phase: goes on from a trained adapter toward another objective (IA2 -> SFT, SFT -> IA2), with the same settings.
+    /// A new phase: goes on from a trained adapter toward another objective (IA2 → SFT, SFT → IA2), with the same settings.
     ///
     /// The optimiser starts afresh, as in the authors' code, unless [`keep_optimizer`](Self::keep_optimizer) is set; steps, epochs, schedule
     /// and early stopping start afresh in any case. The history of the new [`Trained`] has the rows of all phases.

@@ -134,7 +134,7 @@ impl Trained {
         let seconds = self.manifest.outcome.as_ref().map_or(0.0, |outcome| outcome.seconds.0);
         format!(
             "Trained({}: {}, learning rate {:e}, {} steps, {ended}, {best}, {seconds:.1} s)",
-            phases.join(" -> "),
+            phases.join(" → "),
             self.adapter.config().name(),
             self.settings().learning_rate,
             self.steps()

@@ -14,6 +14,7 @@ The answer is kept in SLOT/metadata.json, for the time when the same is asked ag
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,10 @@ def of_library(name: str) -> bool:
     return name in LIBRARY or name.startswith("polars-")
 
 
-def is_needed(user: str, used: str) -> bool:
-    """Whether rust-analyzer should know that the package `user` depends on `used`."""
+def is_needed(user: str, used: str, added: set) -> bool:
+    """Whether rust-analyzer should know that the package `user` depends on `used`; `added` are those that the cells name themselves."""
+    if user in added:
+        return True
     if user == "ia2":
         return used in LIBRARY
     if of_library(user):
@@ -43,12 +46,15 @@ def trimmed(metadata: dict, built: set) -> dict:
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 
+    cells = [node for name, node in nodes.items() if packages[name]["name"] == "ctx"]
+    added = {packages[dependency["pkg"]]["name"] for node in cells for dependency in node["deps"]} - {"ia2"}
+
     def is_kept(user, dependency):
         package = packages[dependency["pkg"]]
         normal = any(kind["kind"] is None for kind in dependency["dep_kinds"])
         macro = any("proc-macro" in target["kind"] for target in package["targets"])
         known = (package["name"], package["version"]) in built
-        return normal and known and not macro and is_needed(packages[user]["name"], package["name"])
+        return normal and known and not macro and is_needed(packages[user]["name"], package["name"], added)
 
     reached, waiting = set(), list(metadata["workspace_members"])
     while waiting:
@@ -75,7 +81,8 @@ def what_is_built(cargo: str, manifest: Path, platform: str) -> set:
 def digest(slot: Path, arguments: list) -> str:
     """Of all that the answer depends on; empty where it is not to be kept, because a dependency's own manifest may change."""
     cells = (slot / "ctx/Cargo.toml").read_text()
-    if "path =" in cells.partition("[dependencies]")[2].replace("ia2 = {path =", "").replace("ia2 = { path =", ""):
+    added = [line for line in cells.partition("[dependencies]")[2].split("\n") if not re.match(r"ia2\s*=", line)]
+    if re.search(r"\bpath\s*=", "\n".join(added)):
         return ""
     files = [slot / name for name in ("Cargo.toml", "Cargo.lock", "anchor/Cargo.toml", "ctx/Cargo.toml")]
     files += [Path(__file__), Path(__file__).parents[2] / "Cargo.toml"]

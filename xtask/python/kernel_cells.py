@@ -1,8 +1,10 @@
 """Cells and the shortcuts that make them quick (xtask/kernel): what is left out and passed over must not be missed."""
 
 import importlib.util
+from pathlib import Path
 
 from kernel import ROOT
+from kernel_dependencies import alone
 
 
 def types_are_inferred(kernel):
@@ -54,7 +56,8 @@ def an_unneeded_crate_is_left_out(_kernel):
     spec.loader.exec_module(metadata)
 
     uses = {
-        "ctx": ["ia2", "mine"],
+        "ctx": ["ia2", "mine", "chrono"],
+        "chrono": ["time"],
         "ia2": ["polars", "parquet", "serde"],
         "polars": ["polars-core", "polars-sql", "rayon"],
         "polars-core": ["hashbrown", "polars-derive"],
@@ -71,9 +74,28 @@ def an_unneeded_crate_is_left_out(_kernel):
     }
     built = {(name, "1") for name in names if name != "polars-sql"}
     kept = metadata.trimmed(answer, built)
-    expected = ["ctx", "hashbrown", "helper", "ia2", "mine", "polars", "polars-core"]
+    expected = ["chrono", "ctx", "hashbrown", "helper", "ia2", "mine", "polars", "polars-core", "time"]
     assert sorted(package["name"] for package in kept["packages"]) == expected, kept["packages"]
     assert {node["id"]: node["dependencies"] for node in kept["resolve"]["nodes"]}["polars-core"] == ["hashbrown"]
 
 
-TESTS = [types_are_inferred, a_mistake_is_told_at_once, an_unneeded_crate_is_left_out]
+@alone
+def a_crate_of_ones_own_is_built_anew(kernel):
+    """The source of a `:dep` with a path is edited between two cells, and its build script needs what cargo tells it."""
+    folder = Path(kernel.folder.name) / "mine"
+    (folder / "src").mkdir(parents=True)
+    (folder / "Cargo.toml").write_text('[package]\nname = "mine"\nversion = "0.1.0"\nedition = "2024"\n')
+    (folder / "src/lib.rs").write_text("pub fn number() -> i32 {\n    1\n}\n")
+    kernel.run(f':dep mine = {{ path = "{folder}" }}')
+    assert kernel.run('println!("{}", mine::number());').stdout.strip() == "1"
+    (folder / "src/lib.rs").write_text("pub fn number() -> i32 {\n    2\n}\n")
+    assert kernel.run('println!("{}", mine::number());').stdout.strip() == "2"
+
+
+def cells_know_what_cargo_tells(kernel):
+    """Macros find their crate by these."""
+    for _ in range(2):
+        assert kernel.run('println!("{}", env!("CARGO_PKG_NAME"));', quiet=True).stdout.strip() == "ctx"
+
+
+TESTS = [types_are_inferred, a_crate_of_ones_own_is_built_anew, cells_know_what_cargo_tells, a_mistake_is_told_at_once, an_unneeded_crate_is_left_out]
