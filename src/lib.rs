@@ -12,7 +12,7 @@
 //! let model = Model::open("tiny-icl")?;                                   // the model that comes with the library
 //! let split = Task::open("sentiment")?.test_at_most(40)?.few_shot(8, 0)?; // 8 examples to learn from, 4 for development
 //! let targets = Targets::of(&model, &split).collect()?;                   // each query after the other seven: answers, and activations
-//! let primed = Training::new(Lora::rank(8), targets.ia2()?).epochs(5).run(&model, &split)?;
+//! let primed = Training::new(Lora::rank(8), targets.ia2()?).learning_rate(3e-3).epochs(5).run(&model, &split)?;
 //! let tuned = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
 //! let frame = evaluate(tuned.model(), &split.test.zero_shot()?)?;         // one row per example, a polars DataFrame
 //! println!("{:.2} correct, ECE {:.2}", accuracy(&frame)?, ece(&frame, Binning::EqualWidth(15))?);
