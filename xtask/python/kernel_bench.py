@@ -8,40 +8,34 @@ Starts the kernel N times, then executes every notebook once, each with a kernel
 import argparse
 import math
 import statistics
-import time
 from pathlib import Path
 
 import nbformat
-from jupyter_client.manager import start_new_kernel
 
+import kernel_memory
 import notebooks
+from kernel import Kernel
 
 # Quick cells of every kind: values, the library's values, printing.
 CELLS = ["let a = 1 + 1;", "a * 2", 'let name = format!("{a}");', "name.len()", "let t = Tensor::ones([2, 2], (Kind::Float, Device::Cpu));"]
 CELLS += ["let s = t.sum(Kind::Float).double_value(&[]);", "&t", 'println!("{s}");', 'let task = Task::open("sentiment")?;', "&task"]
 
 
-def seconds(client, code: str) -> float:
-    began = time.monotonic()
-    reply = client.execute_interactive(code, output_hook=lambda _: None, timeout=notebooks.CELL_TIMEOUT)
-    if reply["content"]["status"] != "ok":
-        raise SystemExit(f"the cell failed: {code}")
-    return time.monotonic() - began
-
-
 def sessions(rounds: int) -> tuple[list[float], list[float], list[float]]:
     """Of each session: start to first result, the first variable after it; and all quick cells that follow."""
     first, variable, warm = [], [], []
     for number in range(1, rounds + 1):
-        began = time.monotonic()
-        manager, client = start_new_kernel(kernel_name="ia2", startup_timeout=notebooks.START_TIMEOUT)
-        seconds(client, "1 + 1")
-        first.append(time.monotonic() - began)
-        variable.append(seconds(client, "let begun = 1;"))
-        warm += [seconds(client, cell) for cell in CELLS]
-        print(f"kernel {number} of {rounds}: first result after {first[-1]:.1f} s, first variable {variable[-1]:.1f} s more", flush=True)
-        client.stop_channels()
-        manager.shutdown_kernel()
+        kernel = Kernel()
+        first.append(kernel.start)
+        variable.append(kernel.run("let begun = 1;", quiet=True).seconds)
+        warm += [kernel.run(cell, quiet=True).seconds for cell in CELLS]
+        memory = [kernel_memory.status(process)[0] for process in (kernel.manager.provisioner.pid, kernel.child())]
+        print(
+            f"kernel {number} of {rounds}: first result after {first[-1]:.1f} s, first variable {variable[-1]:.1f} s more; "
+            f"memory {memory[0]:.0f} MB, of the process that runs the cells {memory[1]:.0f} MB",
+            flush=True,
+        )
+        kernel.end()
     return first, variable, warm
 
 

@@ -5,11 +5,10 @@
 With names, only the tests whose names contain one of them; with --long, memory is watched over 200 cells in place of 20, and tests that
 compile for minutes run too.
 
-Prints like cargo's tests, and times of starting the kernel and of warm cells (reported, not judged).
+Prints like cargo's tests. Times are measured by `cargo xtask bench kernel`.
 """
 
 import re
-import statistics
 import subprocess
 import sys
 import traceback
@@ -150,14 +149,6 @@ def outputs_are_compared_as_they_should(_kernel):
     assert not same("layer.3.attn 1.0", "layer.4.attn 1.0")
 
 
-def report_times(kernel):
-    """Not a test: how long warm cells take."""
-    cells = ["let a = 1 + 1;", "a * 2", 'let name = format!("{a}");', "name.len()", "let t = Tensor::ones([2, 2], (Kind::Float, Device::Cpu));"]
-    cells += ["let s = t.sum(Kind::Float).double_value(&[]);", "s", 'println!("{s}");']
-    times = sorted(kernel.run(cell, quiet=True).seconds for cell in cells)
-    print(f"kernel start to first result {kernel.start:.1f} s; warm cells: median {statistics.median(times):.2f} s, longest {times[-1]:.2f} s")
-
-
 def main() -> int:
     tests = [
         a_frame_of_one_cell_is_queried_in_another,
@@ -187,7 +178,6 @@ def main() -> int:
                 failed.append(test.__name__)
                 traceback.print_exc(file=sys.stdout)
             print(f"test kernel::{test.__name__} ... {'FAILED' if test.__name__ in failed else 'ok'}", flush=True)
-        report_times(kernel)
     finally:
         kernel.end()
     word = "FAILED" if failed else "ok"
