@@ -61,7 +61,7 @@ struct Entry {
     #[serde(default)]
     template: String,
     #[serde(default)]
-    labels: Vec<String>,
+    labels: Vec<Label>,
     #[serde(default)]
     stop: Option<String>,
     max_new_tokens: usize,
@@ -75,6 +75,25 @@ struct Entry {
     paper: Option<String>,
     #[serde(default)]
     note: String,
+}
+
+/// A label as files have it; golds are read the same way.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Text(String),
+    Whole(i64),
+    Truth(bool),
+}
+
+impl Label {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Whole(number) => number.to_string(),
+            Self::Truth(value) => value.to_string(),
+        }
+    }
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -116,7 +135,7 @@ fn parse(entry: serde_json::Value) -> std::result::Result<(Card, AnswerForm), St
 
 fn form(entry: &Entry) -> Result<AnswerForm> {
     let form = match entry.r#type {
-        Type::Label => AnswerForm::labels(entry.labels.iter().cloned())?,
+        Type::Label => AnswerForm::labels(entry.labels.iter().map(Label::text))?,
         Type::Answer if !entry.labels.is_empty() => return Err(Error::input("type \"answer\" has no labels; is it \"label\"?")),
         Type::Answer => AnswerForm::free(),
     };
