@@ -1,6 +1,8 @@
 //! The one error of the crate: what was wrong, where, and what to do.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// `Result` with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -39,6 +41,18 @@ impl Error {
     /// A file that is missing, unreadable, malformed or cannot be written.
     pub(crate) fn file(message: impl Into<String>) -> Self {
         Self::new(Kind::File, message)
+    }
+
+    /// A file that cannot be written, for the reason the system gives.
+    pub(crate) fn unwritten(path: &Path, error: io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::StorageFull => "its disk is full: free some space, or choose another disk",
+            io::ErrorKind::QuotaExceeded => "your share of its disk is used up: free some space, or choose another disk",
+            io::ErrorKind::FileTooLarge => "it would be larger than this disk, or `ulimit -f`, allows: choose another disk",
+            io::ErrorKind::ReadOnlyFilesystem => "its disk can only be read: choose another disk",
+            _ => "is its folder there and writable?",
+        };
+        Self::file(format!("cannot write {}: {remedy}", path.display())).because(error)
     }
 
     /// NaN or infinity where a number is needed.
@@ -146,6 +160,11 @@ mod tests {
         let error = Error::file("cannot write `a/b`: make the folder writable").because(inner).context("saving the adapter");
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
+        // 28 is ENOSPC, 27 EFBIG, 30 EROFS, 13 EACCES, 122 EDQUOT.
+        for (code, words) in [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of")] {
+            let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
+            assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
+        }
         let bug = Error::internal("a value got lost").to_string();
         assert!(bug.starts_with("a value got lost\n  this is a bug in ia2: please report it"), "{bug}");
     }

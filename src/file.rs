@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| Error::file(format!("cannot make the folder {}", path.display())).because(error))
+    std::fs::create_dir_all(path).map_err(|error| Error::unwritten(path, error))
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String> {
@@ -43,8 +44,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes several files that belong together: none takes its name before all are on the disk.
 pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Result<()> {
-    let cannot =
-        |path: &Path, error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
     let mut written = Vec::with_capacity(files.len());
     for (path, content) in files {
         let path = path.as_ref();
@@ -54,23 +53,27 @@ pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Resul
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         remove_leftovers(parent);
-        let mut file = partial(parent).map_err(|error| cannot(path, error))?;
+        let mut file = partial(parent).map_err(|error| Error::unwritten(path, error))?;
         let whole = match content {
             Content::Bytes(bytes) => file.write_all(bytes),
             Content::Tensors(tensors, metadata) => {
                 let views = tensors.iter().map(|(name, tensor)| Ok((name, Stored::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
-                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(std::io::Error::other)
+                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(|error| match error {
+                    // What the system says decides what can be done.
+                    SafeTensorError::IoError(error) => error,
+                    other => std::io::Error::other(other),
+                })
             }
         };
         let whole = whole.and_then(|()| file.as_file().sync_all());
         // Temporary files are private; these are made to be shared, as any file a program writes.
         #[cfg(unix)]
         let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
-        whole.map_err(|error| cannot(path, error))?;
+        whole.map_err(|error| Error::unwritten(path, error))?;
         written.push((path, file));
     }
     for (path, file) in written {
-        file.persist(path).map_err(|error| cannot(path, error.error))?;
+        file.persist(path).map_err(|error| Error::unwritten(path, error.error))?;
     }
     Ok(())
 }

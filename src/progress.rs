@@ -121,7 +121,7 @@ impl Due {
         // 1/23 of the work between lines, or, where its total is not known, half as much time again as before the last one.
         let far_enough = match total {
             0 => since >= elapsed / 3,
-            total => self.lines == 0 || units * (LINES - 2) >= total,
+            total => self.lines == 0 || units.saturating_mul(LINES - 2) >= total,
         };
         let due = since >= pause && units > 0 && far_enough && self.lines + 1 < LINES;
         if due {

@@ -11,6 +11,7 @@ use ia2::adapter::{AdapterConfig, Start};
 use ia2::dataset::{Card, Task};
 use ia2::figure::lines;
 use ia2::model::{Ending, Response, Sample};
+use ia2::objective::Objective;
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
 use safetensors::SafeTensors;
@@ -169,6 +170,61 @@ fn batches_and_prompts_that_no_forward_can_take() -> Result<()> {
     Ok(())
 }
 
+/// A panic in what the caller gave is the caller's: whose it is, its text and its place, and no talk of a bug of the library.
+#[test]
+fn panics_of_ones_own_hooks_and_objectives() -> Result<()> {
+    let model = Model::open(golden_folder(NAME))?;
+    let gone: Vec<f64> = Vec::new();
+    let mut hooks = Hooks::new();
+    hooks.observe("model.layers.1.mlp", |point, _| {
+        println!("{}", gone[point.examples[0] + 3]);
+        Ok(())
+    });
+    let own = |error: ia2::Error| assert!(error.is_input() && !error.is_internal() && !error.to_string().contains("bug in ia2"), "{error}");
+    let words = ["the hook at `model.layers.1.mlp`", "code of your own", "tests/bad_input.rs:", "the len is 0 but the index is 3"];
+    own(refused(model.forward_with(&[vec![1, 2]], &mut hooks), &words));
+    own(refused(model.generate_with(&[vec![1, 2]], &Generation::greedy(2), &mut hooks), &words));
+    let mut hooks = Hooks::new();
+    hooks.edit("model.norm", |_, _| panic!("not yet written"));
+    own(refused(model.forward_with(&[vec![1, 2]], &mut hooks), &["the editor at `model.norm`", "not yet written"]));
+    own(refused(model.gradients(&[vec![1, 2]], "model.norm", |_| panic!("no scalar")), &["the scalar of the logits", "no scalar"]));
+    // What libtorch refuses in a hook is said as anywhere else, in one line without its C++.
+    let mut hooks = Hooks::new();
+    hooks.edit("model.norm", |_, value| Ok(Some(value.matmul(value))));
+    let error = model.forward_with(&[vec![1, 2]], &mut hooks).err().unwrap();
+    assert!(error.is_torch() && error.to_string().starts_with("the editor at `model.norm`: libtorch refused an operation: Expected size"), "{error}");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    let mut hooks = Hooks::new();
+    hooks.observe("model.norm", |_, value| Ok(drop(value.f_matmul(value)?)));
+    let error = model.forward_with(&[vec![1, 2]], &mut hooks).err().unwrap();
+    assert!(error.is_torch() && error.to_string().lines().count() == 2 && !error.to_string().contains("Exception raised"), "{error}");
+    // An objective of one's own.
+    let speaking = speaking(NAME);
+    let split = task(labels()).few_shot(4, 0)?;
+    own(refused(Training::new(Lora::rank(2), Careless).epochs(1).run(&speaking, &split), &["the objective careless", "forgot this case"]));
+    // After all that the library works as before, and gradients are recorded.
+    assert!(model.gradients(&[vec![1, 2]], "model.norm", |logits| logits.sum(None)).is_ok());
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Careless;
+
+impl Objective for Careless {
+    fn name(&self) -> String {
+        "careless".into()
+    }
+    fn samples(&self, model: &Model, split: &Split) -> Result<ia2::objective::Samples> {
+        Sft::gold().samples(model, split)
+    }
+    fn needs_logits(&self) -> bool {
+        true
+    }
+    fn losses(&self, _examples: &[usize], _outputs: &ia2::objective::Outputs) -> Result<Vec<Tensor>> {
+        todo!("forgot this case")
+    }
+}
+
 fn labels() -> AnswerForm {
     AnswerForm::labels(["t3", "t4"]).unwrap()
 }
@@ -285,6 +341,28 @@ fn folders_that_cannot_be_written() -> Result<()> {
     cannot_write(root.path(), &root.path().join("taken.svg"), |file| figure.save(file));
     refused(figure.save(root.path().join("picture.bmp")), &["picture.bmp", ".svg", ".png"]);
     Ok(())
+}
+
+/// Run by the next test in a process that may write no file of more than a kilobyte.
+#[test]
+#[ignore = "the child of `a_full_disk_is_called_a_full_disk`"]
+fn writes_on_a_full_disk() -> Result<()> {
+    let model = Model::open(golden_folder(NAME))?;
+    let root = tempfile::tempdir().unwrap();
+    let adapter = Adapter::new(&model, Lora::rank(2), 0)?;
+    refused(adapter.save(root.path().join("adapter")), &["cannot write", "larger than this disk, or `ulimit -f`, allows"]);
+    let frame = df!("layer" => [0, 1, 2], "norm" => [1.0, 2.0, 3.0], "kind" => ["a", "a", "a"])?;
+    refused(lines(&frame, "layer", "norm", "kind")?.save(root.path().join("a.svg")), &["cannot write", "larger than this disk"]);
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_called_a_full_disk() {
+    // The signal is ignored, so that the write fails with an error, as on a full disk.
+    let command = "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact writes_on_a_full_disk --ignored";
+    let output = std::process::Command::new("bash").args(["-c", command]).arg(std::env::current_exe().unwrap()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 #[test]

@@ -79,7 +79,11 @@ pub(super) fn one_pass(
     keep: Option<(Keep, Device)>,
 ) -> Result<Collected> {
     let rows = model.encode(prompts)?;
-    let limit = settings.max_new_tokens();
+    let (limit, context) = (settings.max_new_tokens(), model.config().max_positions);
+    // Before room is made for so many.
+    if limit as u64 > context as u64 {
+        return Err(Error::input(format!("responses of up to {limit} tokens, but the model's context is {context}: set a lower limit")));
+    }
     let store = match capture {
         None => None,
         Some(capture) => {

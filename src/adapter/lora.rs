@@ -253,6 +253,8 @@ impl Method for Lora {
         let mut lora = self.clone();
         lora.alpha *= factor;
         lora.alphas.iter_mut().for_each(|(_, alpha)| *alpha *= factor);
+        // A finite factor times a finite alpha may be infinite.
+        lora.check()?;
         let tensors = parameters.entries().iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect();
         Ok((lora.into(), tensors))
     }

@@ -30,7 +30,7 @@ impl Start {
     /// Embeddings `[virtual, hidden]` to start with.
     pub(super) fn embeddings(&self, model: &Model, tokens: i64, seed: u64) -> Result<Tensor> {
         let table = model.weight("model.embed_tokens.weight")?;
-        let (kind, count) = (wide(table.kind()), check(tokens)?);
+        let (kind, count) = (wide(table.kind()), check(tokens, model.config().max_positions)?);
         let mut draws = Random::new(seed, "virtual tokens", 0);
         let ids = match self {
             Self::Random => {
@@ -56,8 +56,13 @@ impl Start {
     }
 }
 
-fn check(tokens: i64) -> Result<usize> {
-    usize::try_from(tokens).map_err(|_| Error::input(format!("{tokens} virtual tokens: their number cannot be negative")))
+/// Virtual tokens take places of the context, so more than that could never be used.
+fn check(tokens: i64, context: i64) -> Result<usize> {
+    match usize::try_from(tokens) {
+        Ok(count) if tokens <= context => Ok(count),
+        Ok(_) => Err(Error::input(format!("{tokens} virtual tokens, but the model's context is {context}: use fewer"))),
+        Err(_) => Err(Error::input(format!("{tokens} virtual tokens: their number cannot be negative"))),
+    }
 }
 
 /// A standard normal draw (Box and Muller 1958).

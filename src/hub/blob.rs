@@ -95,7 +95,7 @@ pub(super) fn fetch(client: &Client, wanted: Wanted, address: &str, entry: &Entr
         )));
     }
     let named = file.sync_all().and_then(|()| std::fs::rename(&partial, &blob));
-    named.map_err(|error| Error::file(format!("cannot write {}", blob.display())).because(error))
+    named.map_err(|error| Error::unwritten(&blob, error))
 }
 
 /// One connection's worth of content.
@@ -135,7 +135,7 @@ struct Content<'a> {
 
 impl<'a> Content<'a> {
     fn open(path: &'a Path, entry: &'a Entry) -> Result<Self> {
-        let cannot = |error| Error::file(format!("cannot write {}: is its folder writable?", path.display())).because(error);
+        let cannot = |error| Error::unwritten(path, error);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(cannot)?;
         let mut hash = Hash::new(&entry.checksum, entry.size);
         let mut length = 0;
@@ -158,7 +158,7 @@ impl<'a> Content<'a> {
     fn restart(&mut self) -> Result<()> {
         if self.length > 0 {
             let cut = self.file.set_len(0);
-            cut.map_err(|error| Error::file(format!("cannot write {}", self.path.display())).because(error))?;
+            cut.map_err(|error| Error::unwritten(self.path, error))?;
         }
         (self.length, self.hash) = (0, Hash::new(self.checksum, self.size));
         Ok(())

@@ -15,6 +15,9 @@ use tch::Kind;
 /// More layers than any model has; a wrong number must not become a list of a billion weights.
 const MOST_LAYERS: i64 = 4096;
 
+/// The most of any other size.
+const MOST: i64 = i32::MAX as i64;
+
 /// Bookkeeping of the one who wrote the file.
 const BOOKKEEPING: &[&str] = &["transformers_version", "_name_or_path", "_commit_hash", "torchscript"];
 
@@ -181,6 +184,7 @@ impl Config {
             bos,
             eos,
         };
+        config.check_sizes(keys)?;
         keys.only("hidden_act", "silu", "another activation in the MLP")?;
         refuse_what_changes_the_model(keys)?;
         for ignored in [BOOKKEEPING, TRAINING_ONLY, EXECUTION, OTHER_HEADS, GENERATION] {
@@ -204,7 +208,7 @@ impl Config {
     /// The name and shape of every weight, in the order the decoder walks them; names as Hugging Face's, matrices as `[out, in]`.
     pub fn weights(&self) -> Vec<(String, Vec<i64>)> {
         let (hidden, head_dim, inner) = (self.hidden_size, self.head_dim, self.intermediate_size);
-        let (query, key) = (self.heads * head_dim, self.kv_heads * head_dim);
+        let (query, key) = (self.heads.saturating_mul(head_dim), self.kv_heads.saturating_mul(head_dim));
         let mut list = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for layer in 0..self.layers {
             let mut linear = |name: &str, output: i64, input: i64, bias: bool| {
@@ -235,9 +239,28 @@ impl Config {
         list
     }
 
-    /// The number of parameters: the elements of all [`Config::weights`].
+    /// The number of parameters: the elements of all [`Config::weights`]; `i64::MAX` if they are more.
     pub fn parameters(&self) -> i64 {
-        self.weights().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
+        let elements = |shape: &[i64]| shape.iter().fold(1i64, |product, &size| product.saturating_mul(size));
+        self.weights().iter().fold(0, |sum, (_, shape)| sum.saturating_add(elements(shape)))
+    }
+
+    /// Refuses sizes that no model has, whose products would exceed what can be counted.
+    fn check_sizes(&self, keys: &Keys) -> Result<()> {
+        let Self { vocab_size, hidden_size, intermediate_size, heads, kv_heads, head_dim, max_positions, .. } = *self;
+        let sizes = [
+            ("vocab_size", vocab_size),
+            ("hidden_size", hidden_size),
+            ("intermediate_size", intermediate_size),
+            ("num_attention_heads", heads),
+            ("num_key_value_heads", kv_heads),
+            ("head_dim", head_dim),
+            ("max_position_embeddings", max_positions),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size > MOST) {
+            Some((name, size)) => Err(keys.error(format!("`{name}` is {size}, but at most {MOST} is supported"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::decoder::Depth;
 use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::{door, guest};
 use crate::nn::{self, Hooks, KvCache, Pass};
 
 /// Logits of a plain forward.
@@ -143,7 +143,7 @@ impl Model {
             });
             let logits = self.logits_of(prompts, &mut hooks)?.values;
             drop(hooks);
-            let result = scalar(&logits);
+            let result = guest(|| "the scalar of the logits".into(), || Ok(scalar(&logits)))?;
             if result.numel() != 1 {
                 return Err(Error::input(format!(
                     "the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`",
