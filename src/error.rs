@@ -161,7 +161,9 @@ mod tests {
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
         // 28 is ENOSPC, 27 EFBIG, 30 EROFS, 13 EACCES, 122 EDQUOT.
-        for (code, words) in [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of")] {
+        for (code, words) in
+            [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of")]
+        {
             let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }

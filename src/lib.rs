@@ -68,6 +68,8 @@
 //! - `?` ends the cell with the error's text. A panic is survived; an interrupt or a crash ends the process and every variable. Long work has
 //!   a place on disk from which the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder),
 //!   [`shards`](objective::Collect::shards).
+//! - polars is built without its lazy engine: where the compiler finds no `lazy`, `col`, `lit` or `len`, a frame's own methods do the same; the
+//!   last recipe of the [cookbook] sets them side by side.
 //! - polars, tch, tokenizers and plotters are used through the re-exports below; other crates come with `:dep`. One that wants more of a crate that
 //!   polars has in its tree (tokio with `full`, chrono with its defaults) makes cargo compile everything down to polars again, for minutes, once.
 //! - [`doctor()`] says what this process has and what is wrong with it.

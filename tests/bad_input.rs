@@ -192,7 +192,10 @@ fn panics_of_ones_own_hooks_and_objectives() -> Result<()> {
     let mut hooks = Hooks::new();
     hooks.edit("model.norm", |_, value| Ok(Some(value.matmul(value))));
     let error = model.forward_with(&[vec![1, 2]], &mut hooks).err().unwrap();
-    assert!(error.is_torch() && error.to_string().starts_with("the editor at `model.norm`: libtorch refused an operation: Expected size"), "{error}");
+    assert!(
+        error.is_torch() && error.to_string().starts_with("the editor at `model.norm`: libtorch refused an operation: Expected size"),
+        "{error}"
+    );
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     let mut hooks = Hooks::new();
     hooks.observe("model.norm", |_, value| Ok(drop(value.f_matmul(value)?)));

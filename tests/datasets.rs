@@ -283,7 +283,12 @@ fn a_malformed_row_names_file_place_and_reason() {
             "{\"question\": 1, \"answer\": \"#### 1\"}".into(),
             ["line 1", "`question` must be a string, it is 1"],
         ),
-        ("STF", "strategyqa_train.json", "[{\"question\": \"q\", \"answer\": null}]".into(), ["item 1", "`answer` must be text, a whole number or true/false"]),
+        (
+            "STF",
+            "strategyqa_train.json",
+            "[{\"question\": \"q\", \"answer\": null}]".into(),
+            ["item 1", "`answer` must be text, a whole number or true/false"],
+        ),
         ("STF", "strategyqa_train.json", "{}".into(), ["strategyqa_train.json`", "no JSON array"]),
         ("STF", "strategyqa_train.json", "[1]".into(), ["item 1", "not an object: 1"]),
         ("FinS", "data/train-0.parquet", "PAR1".into(), ["train-0.parquet`", "no readable parquet file"]),
@@ -366,9 +371,12 @@ fn own(name: &str) -> PathBuf {
 fn files_of_ones_own_open_by_their_ending_whatever_their_columns_are_called() -> Result<()> {
     let columns = Columns::named("Sentence", "label");
     let expected = [Example::new("a \"fine\" film", "1"), Example::new("so, so", "0"), Example::new("Käse?", "1")];
-    let golds = |golds: [&str; 3]| expected.clone().into_iter().zip(golds).map(|(row, gold)| Example::new(row.query, gold)).collect::<Vec<_>>();
+    let golds =
+        |golds: [&str; 3]| expected.clone().into_iter().zip(golds).map(|(row, gold)| Example::new(row.query, gold)).collect::<Vec<_>>();
     // Made by pandas or pyarrow: whole numbers, in text files and typed; booleans; other columns beside them.
-    for name in ["rows.jsonl", "marked.jsonl", "array.json", "lines.json", "rows.csv", "rows.tsv", "zstd.parquet", "gzip.parquet", "plain.parquet"] {
+    for name in
+        ["rows.jsonl", "marked.jsonl", "array.json", "lines.json", "rows.csv", "rows.tsv", "zstd.parquet", "gzip.parquet", "plain.parquet"]
+    {
         let task = Task::open_with(own(name), &columns).map_err(|error| panic!("{name}: {error}")).unwrap().labelled(["0", "1"])?;
         assert_eq!(task.examples().rows(), expected, "{name}");
     }

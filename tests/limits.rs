@@ -75,12 +75,16 @@ fn settings_of_trainings() -> Result<()> {
     // Large numbers that only mean "all of them" are no errors.
     for many in MANY {
         let most = u64::try_from(many).unwrap();
-        let trained = new().epochs(most).batch(many).accumulate(many).tokens_per_forward(many).check_every(most).patience(most).warm_up(most);
+        let trained =
+            new().epochs(most).batch(many).accumulate(many).tokens_per_forward(many).check_every(most).patience(most).warm_up(most);
         for schedule in [Schedule::Constant, Schedule::Linear, Schedule::Cosine] {
             let trained = Training::new(Lora::rank(2), Sft::gold()).epochs(most).schedule(schedule).warm_up(most).at_most_steps(2);
             assert_eq!(trained.seed(most).run(&model, &split)?.steps(), 2);
         }
-        assert_eq!(trained.by_length(true).seed(u64::MAX).at_most_steps(3).at_most(std::time::Duration::MAX).run(&model, &split)?.steps(), 3);
+        assert_eq!(
+            trained.by_length(true).seed(u64::MAX).at_most_steps(3).at_most(std::time::Duration::MAX).run(&model, &split)?.steps(),
+            3
+        );
     }
     Ok(())
 }
@@ -247,7 +251,10 @@ fn tables_with_long_texts_and_many_decimals() -> Result<()> {
     let table = Summary::new(&["method"], &[]).value("accuracy", Best::Highest).decimals("accuracy", usize::MAX).build(&frame)?;
     let plain = table.bundle().plain;
     assert!(plain.contains(&long) && plain.contains("short") && plain.contains("0.250000000"), "{}", plain.len());
-    assert!(plain.lines().filter(|line| !line.contains(&long)).all(|line| line.chars().count() < 1_000), "short rows are not padded to the long one");
+    assert!(
+        plain.lines().filter(|line| !line.contains(&long)).all(|line| line.chars().count() < 1_000),
+        "short rows are not padded to the long one"
+    );
     assert!(table.markdown().contains(&long) && table.latex().contains(&long));
     // Columns of a common width below the limit, as ever.
     let frame = df!("method" => ["a much longer name", "short"], "accuracy" => [0.5, 0.25])?;
@@ -260,7 +267,15 @@ fn tables_with_long_texts_and_many_decimals() -> Result<()> {
 fn configurations_of_models_that_cannot_be() {
     let text = std::fs::read_to_string(golden_folder(NAME).join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for key in ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings", "num_attention_heads", "head_dim"] {
+    for key in [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+        "num_attention_heads",
+        "head_dim",
+    ] {
         for many in [1i64 << 33, 1 << 62, i64::MAX - 1] {
             let folder = copied(NAME);
             let mut changed = config.clone();
@@ -292,7 +307,8 @@ fn adapter_settings_from_elsewhere_are_checked_like_ones_own() -> Result<()> {
     let model = speaking(NAME);
     // As a manifest, edited by hand, may hold it.
     for tokens in [i64::MAX, 1 << 33, -1, i64::MIN] {
-        let config: AdapterConfig = serde_json::from_value(serde_json::json!({"prompt_tuning": {"tokens": tokens, "start": "random"}})).unwrap();
+        let config: AdapterConfig =
+            serde_json::from_value(serde_json::json!({"prompt_tuning": {"tokens": tokens, "start": "random"}})).unwrap();
         refused(Adapter::new(&model, config, 0), &["virtual tokens"]);
     }
     Ok(())

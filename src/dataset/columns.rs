@@ -99,7 +99,8 @@ impl Columns {
             columns.push(column);
         }
         let row = |row: usize| -> Result<Example> {
-            let fields = columns.iter().map(|column| Ok((column.name().to_string(), value(&column.get(row)?)))).collect::<Result<Vec<_>>>()?;
+            let fields =
+                columns.iter().map(|column| Ok((column.name().to_string(), value(&column.get(row)?)))).collect::<Result<Vec<_>>>()?;
             self.example(&Record::of_values(fields)).map_err(|reason| Error::input(format!("row {row}: {reason}")))
         };
         (0..frame.height()).map(row).collect()
@@ -211,7 +212,9 @@ mod tests {
         assert!(made("{none}").unwrap_err().contains("it is null"));
         assert!(made("{list}").unwrap_err().contains("must be text, a number"));
         assert!(made("{other}").unwrap_err().contains("no `other`; there are"));
-        for (template, word) in [("{a", "without its `}`"), ("a}", "too many"), ("{}", "without a column's name"), ("plain", "names no column")] {
+        for (template, word) in
+            [("{a", "without its `}`"), ("a}", "too many"), ("{}", "without a column's name"), ("plain", "names no column")]
+        {
             let error = Columns::default().template(template).check().unwrap_err();
             assert!(error.is_input() && error.to_string().contains(word), "{error}");
             assert!(Columns::default().gold_template(template).check().is_err());

@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn two_ways_to_one_result_are_no_dispute() {
-        let rows = vec![Example::new("1+1?", "one more #### 2"), Example::new("1+1?", "by counting #### 2"), Example::new("1+1?", "#### 3")];
+        let rows =
+            vec![Example::new("1+1?", "one more #### 2"), Example::new("1+1?", "by counting #### 2"), Example::new("1+1?", "#### 3")];
         let form = AnswerForm::free().after("####").unwrap();
         let task = Task::of(Examples::new("t", form, rows).unwrap(), Card::default());
         assert_eq!((task.repeated(), task.disputed().unwrap().height()), (2, 1));

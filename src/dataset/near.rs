@@ -47,7 +47,8 @@ fn words(text: &str) -> Vec<String> {
     let (mut words, mut open) = (Vec::<String>::new(), false);
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
-        let unspaced = matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{e00}'..='\u{e7f}');
+        let unspaced =
+            matches!(letter, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{e00}'..='\u{e7f}');
         let sign = match letter {
             '+' | '*' | '/' | '=' | '<' | '>' | '^' | '%' | '×' | '÷' | '−' => true,
             // A minus, not a hyphen.

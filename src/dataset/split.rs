@@ -399,9 +399,13 @@ mod tests {
         let test = set(&[("A fine film!", "0"), ("it works.", "1"), ("something else", "0"), ("a dull film", "0")]);
         let split = Split { train, dev, test, run: 0, task: "t".into() };
         let frame = split.near_duplicates().unwrap();
-        let column = |name: &str| -> Vec<String> { frame.column(name).unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect() };
+        let column =
+            |name: &str| -> Vec<String> { frame.column(name).unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect() };
         assert_eq!(column("test"), ["Text:A fine film!\nLabel:", "Text:it works.\nLabel:"]);
-        assert_eq!((column("split"), column("query")), (vec!["train".into(), "dev".into()], vec!["Text:a fine film\nLabel:".into(), "Text:it works\nLabel:".into()]));
+        assert_eq!(
+            (column("split"), column("query")),
+            (vec!["train".into(), "dev".into()], vec!["Text:a fine film\nLabel:".into(), "Text:it works\nLabel:".into()])
+        );
         assert_eq!((column("test_gold"), column("gold")), (vec!["0".into(), "1".into()], vec!["1".to_string(), "1".into()]));
         let shown = split.bundle().plain;
         assert!(shown.contains("2 test queries nearly repeat one of train or dev: see `.near_duplicates()`"), "{shown}");

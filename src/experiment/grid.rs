@@ -150,7 +150,8 @@ impl Experiment {
             return Err(Error::input(format!("the experiment has no {name}: give at least one by `.{name}()`")));
         }
         // Before splits are drawn: each takes memory.
-        let splits = [self.models.len(), self.tasks.len(), self.sizes.len()].iter().fold(self.runs, |all, &count| all.saturating_mul(count as u64));
+        let splits =
+            [self.models.len(), self.tasks.len(), self.sizes.len()].iter().fold(self.runs, |all, &count| all.saturating_mul(count as u64));
         if splits > MOST_SPLITS {
             return Err(Error::input(format!(
                 "{splits} splits (models x tasks x sizes x runs) are asked for: {MOST_SPLITS} at most are one experiment"

@@ -42,6 +42,7 @@ impl Scale {
 pub(crate) fn log_ticks(from: f64, to: f64, base: u32, wanted: usize) -> Vec<f64> {
     let base = f64::from(base);
     let power = |value: f64| value.ln() / base.ln();
+    let (from, to) = (from.max(f64::MIN_POSITIVE), to.min(f64::MAX));
     let (first, last) = ((power(from) - 1e-9).ceil() as i32, (power(to) + 1e-9).floor() as i32);
     let inside = |value: &f64| (from * (1.0 - 1e-9)..=to * (1.0 + 1e-9)).contains(value);
     if last - first >= 2 {

@@ -220,7 +220,10 @@ impl Selection {
     pub fn new(text: &str) -> Result<Self> {
         let patterns: Vec<String> = text.split(',').map(|part| part.trim().to_string()).collect();
         if patterns.iter().any(String::is_empty) {
-            return Err(Error::input(format!("`{}` holds an empty pattern: write for example `model.layers.*.self_attn`", shortened(text, SHOWN))));
+            return Err(Error::input(format!(
+                "`{}` holds an empty pattern: write for example `model.layers.*.self_attn`",
+                shortened(text, SHOWN)
+            )));
         }
         Ok(Self(patterns))
     }

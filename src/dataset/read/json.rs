@@ -49,10 +49,12 @@ pub(super) fn array_or_lines(path: &Path, each: &mut Each) -> Result<()> {
     match bytes.trim_ascii_start().first() {
         None | Some(b'[') => of_array(path, &bytes, each),
         Some(_) => of_lines(path, &bytes, each).map_err(|error| match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) if fields.values().any(|field| field.is_object() || field.is_array()) || spread(&bytes) => Error::file(format!(
-                "`{}` is one JSON object: rows stand in an array of objects, or one object a line (pandas: orient=\"records\")",
-                path.display()
-            )),
+            Ok(Value::Object(fields)) if fields.values().any(|field| field.is_object() || field.is_array()) || spread(&bytes) => {
+                Error::file(format!(
+                    "`{}` is one JSON object: rows stand in an array of objects, or one object a line (pandas: orient=\"records\")",
+                    path.display()
+                ))
+            }
             _ => error,
         }),
     }

@@ -12,7 +12,8 @@ use crate::libtorch::door;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
-    let unreadable = || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
+    let unreadable =
+        || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
     // Some damaged files make the reader panic; nothing of ours runs behind this door.
     let records = door("reading parquet", || {
         let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
