@@ -45,7 +45,7 @@ const DIGEST: usize = 16;
 /// | `gold_rank` | place of the gold's token, from 1; at most k in the top k. Of equally likely tokens each has the best place |
 /// | `vocabulary_entropy` | over all tokens, nats |
 ///
-/// *Free answers*: greedy responses, up to the form's stop string and limit of tokens; besides the columns above `tokens` (of the response),
+/// *Free answers*: greedy responses, up to where [`Prompts::stop`] says and the form's limit of tokens; besides the columns above `tokens` (of the response),
 /// `ending`, `close_calls`. `answer` is null where a response holds none.
 ///
 /// # Errors
@@ -230,11 +230,12 @@ fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
 
 fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
-    let settings = Generation::for_form(form).batch(batch);
+    let settings = Generation::for_prompts(prompts).batch(batch);
     let responses = match hooks {
         None => model.respond_as(prompts, &settings)?,
         Some((hooks, _)) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
     };
+    let responses = responses.without_begun_stop();
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();
     frame.insert_column(5, Column::new("answer".into(), answers))?;

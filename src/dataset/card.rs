@@ -139,7 +139,7 @@ fn form(entry: &Entry) -> Result<AnswerForm> {
         Type::Answer if !entry.labels.is_empty() => return Err(Error::input("type \"answer\" has no labels; is it \"label\"?")),
         Type::Answer => AnswerForm::free(),
     };
-    let form = form.stopping_at(entry.stop.as_deref())?.at_most(entry.max_new_tokens)?;
+    let form = entry.stop.iter().try_fold(form, |form, stop| form.stopping_at(Some(stop)))?.at_most(entry.max_new_tokens)?;
     entry.answer_after.iter().try_fold(form, |form, marker| form.after(marker))
 }
 

@@ -11,6 +11,8 @@ mod resolve;
 mod respond;
 mod save;
 #[cfg(test)]
+mod sampling_tests;
+#[cfg(test)]
 mod virtual_tests;
 pub mod weights;
 

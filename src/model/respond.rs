@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
-use crate::prompt::{AnswerForm, Prompt, Prompts};
+use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
 
 /// A prompt and what the model answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,17 @@ impl Responses {
         Ok(Self { form: self.form.clone(), rows })
     }
 
+    /// Where the form left open at which words responses end: without what the length limit left of a stop string that had begun.
+    pub(crate) fn without_begun_stop(mut self) -> Self {
+        let stop = if self.form.is_open() { self.prompts().stop() } else { None };
+        for row in self.rows.iter_mut().filter(|row| row.ending == Ending::Length) {
+            let Some(stop) = &stop else { break };
+            let begun = (SEPARATOR.len()..stop.len()).rev().filter_map(|end| stop.get(..end)).find(|begun| row.text.ends_with(begun));
+            row.text.truncate(row.text.len() - begun.map_or(0, str::len));
+        }
+        self
+    }
+
     /// `index`, `demonstrations` (count), `query`, `response`, `gold`, `correct`, `tokens`, `ending`, `close_calls`.
     ///
     /// # Errors
@@ -117,12 +128,12 @@ impl std::fmt::Debug for Responses {
 }
 
 impl Model {
-    /// Greedy responses to prompts: stop string and length limit are those of the prompts' answer form.
+    /// Greedy responses to prompts, which end where [`Prompts::stop`] says and at the length limit of their answer form.
     ///
     /// # Errors
     /// As [`Model::generate`]; the model has no tokenizer.
     pub fn respond(&self, prompts: &Prompts) -> Result<Responses> {
-        self.respond_as(prompts, &Generation::for_form(prompts.form()))
+        Ok(self.respond_as(prompts, &Generation::for_prompts(prompts))?.without_begun_stop())
     }
 
     /// [`Model::respond`] with settings of one's own.
@@ -164,6 +175,12 @@ impl Model {
 }
 
 impl Generation {
+    /// Greedy, ending where [`Prompts::stop`] says and at the length limit of the prompts' answer form.
+    pub fn for_prompts(prompts: &Prompts) -> Self {
+        let settings = Self::greedy(prompts.form().max_new_tokens());
+        prompts.stop().into_iter().fold(settings, Self::stop)
+    }
+
     /// Greedy, with the stop string and length limit of an answer form.
     pub fn for_form(form: &AnswerForm) -> Self {
         let settings = Self::greedy(form.max_new_tokens());

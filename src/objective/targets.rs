@@ -182,7 +182,7 @@ impl Collect<'_> {
         self
     }
 
-    /// Ends responses at the stop string of the answer form, too, as evaluation does.
+    /// Ends responses where [`Prompts::stop`] says, too, as evaluation does.
     pub fn stopping(mut self) -> Self {
         self.stop = true;
         self
@@ -249,7 +249,7 @@ impl Collect<'_> {
     fn collection(&self) -> Result<Collection> {
         let prompts = self.prompts()?;
         let mut settings = Generation::greedy(self.max_new_tokens.unwrap_or(prompts.form().max_new_tokens()));
-        if let Some(stop) = prompts.form().stop().filter(|_| self.stop) {
+        if let Some(stop) = prompts.stop().filter(|_| self.stop) {
             settings = settings.stop(stop);
         }
         if let Some(batch) = self.batch {
