@@ -144,7 +144,8 @@ fn text(input: &[u8], pieces: &[&str], random: &mut Random) -> Vec<u8> {
         0 => return bytes(input, &[], random),
         // The deep and the long: one piece, or two in turn, again and again.
         1 => {
-            let piece = [random.one(pieces), random.one(&["", random.one(pieces)])].concat();
+            let (first, second) = (random.one(pieces), random.one(pieces));
+            let piece = if random.chance(2) { first.to_owned() } else { [first, second].concat() };
             let most = if random.chance(8) { 200_000 } else { 2_000 };
             made.extend(piece.repeat(random.length(most / piece.len().max(1))).bytes());
             made.extend(random.one(pieces).bytes());
@@ -173,7 +174,8 @@ fn raw(old: &Value, random: &mut Random) -> String {
         1 => serde_json::to_string(&string(random)).unwrap(),
         2 => random.one(&["\"\\ud800\"", "\"\\udc00\\ud800\"", "\"\\u0000\"", "\"\\x\"", "\"\t\"", "\"", "'a'", "\"\\u\""]).to_owned(),
         3 => {
-            let depth = random.length(if random.chance(10) { 100_000 } else { 200 });
+            let most = if random.chance(10) { 100_000 } else { 200 };
+            let depth = random.length(most);
             let (open, close) = random.one(&[&("[", "]"), &("{\"a\":", "}"), &("[", ""), &("[1,", "]")]);
             format!("{}0{}", open.repeat(depth), close.repeat(depth))
         }
@@ -348,7 +350,8 @@ fn safetensors(input: &[u8], random: &mut Random) -> Option<Vec<u8>> {
                 1 => drop(map.remove(&one)),
                 _ => {
                     let moved = map.remove(&one)?;
-                    map.insert(random.one(&[&string(random), &format!("{one}x")]).clone(), moved);
+                    let name = if random.chance(2) { string(random) } else { format!("{one}x") };
+                    map.insert(name, moved);
                 }
             }
         }

@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::common::{copied, golden_folder, speaking, with_words, words_tokenizer};
+use crate::common::{copied, golden_folder, with_words, words_tokenizer};
 use crate::mutate::Shape;
 
 pub type Outcome = ia2::Result<String>;
@@ -29,10 +29,14 @@ pub struct Reader {
     pub shape: Shape,
     /// Valid inputs.
     pub inputs: Vec<Vec<u8>>,
+    /// Inputs that are valid elsewhere.
+    pub others: Vec<Vec<u8>>,
     /// Where the input lies as a file, for those that read one.
     pub file: Option<PathBuf>,
     /// What this library wrote: a changed value must be refused.
     pub ours: bool,
+    /// True for a file that nobody reads as yet.
+    pub unread: bool,
     /// Opens what lies there, or the text, and tells its value: equal texts for equal values.
     pub open: Box<dyn Fn(&str) -> Outcome>,
     /// Time it is given, relative to the others.
@@ -44,9 +48,17 @@ impl Reader {
     pub fn try_input(&self, input: &[u8]) -> Outcome {
         let Some(file) = &self.file else { return (self.open)(&String::from_utf8_lossy(input)) };
         // A fresh file, never one that is cut in place: an earlier one may be mapped still, and is known by its time of change.
-        std::fs::remove_file(file).ok();
+        let _ = std::fs::remove_file(file).or_else(|_| std::fs::remove_dir(file));
         std::fs::write(file, input).unwrap();
         (self.open)("")
+    }
+
+    /// Puts the valid input back, for readers of the same folder.
+    pub fn restore(&self) {
+        if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file).or_else(|_| std::fs::remove_dir(file));
+            std::fs::write(file, &self.inputs[0]).unwrap();
+        }
     }
 
     fn ours(mut self) -> Self {
@@ -54,8 +66,18 @@ impl Reader {
         self
     }
 
+    fn unread(mut self) -> Self {
+        self.unread = true;
+        self
+    }
+
     fn weight(mut self, weight: f64) -> Self {
         self.weight = weight;
+        self
+    }
+
+    fn other(mut self, input: Vec<u8>) -> Self {
+        self.others.push(input);
         self
     }
 
@@ -68,32 +90,34 @@ impl Reader {
 fn of_file(name: impl Into<String>, shape: Shape, file: impl Into<PathBuf>, open: impl Fn() -> Outcome + 'static) -> Reader {
     let file = file.into();
     let inputs = vec![std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))];
-    Reader { name: name.into(), shape, inputs, file: Some(file), ours: false, open: Box::new(move |_| open()), weight: 1.0 }
+    Reader { name: name.into(), shape, inputs, others: Vec::new(), file: Some(file), ours: false, unread: false, open: Box::new(move |_| open()), weight: 1.0 }
 }
 
 fn of_text(name: &str, pieces: &'static [&'static str], inputs: &[&str], open: impl Fn(&str) -> Outcome + 'static) -> Reader {
     let inputs = inputs.iter().map(|input| input.as_bytes().to_vec()).collect();
-    Reader { name: name.into(), shape: Shape::Text(pieces), inputs, file: None, ours: false, open: Box::new(open), weight: 1.0 }
+    Reader { name: name.into(), shape: Shape::Text(pieces), inputs, others: Vec::new(), file: None, ours: false, unread: false, open: Box::new(open), weight: 1.0 }
 }
 
 /// What the readers' files stand in.
 pub struct Workshop {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     model: Model,
 }
 
 const NAME: &str = "llama_grouped_tied";
 
 impl Workshop {
-    pub fn new() -> Self {
-        // In memory where there is room: a million small files.
-        let memory = Path::new("/dev/shm");
-        let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        Self { folder: made.or_else(|_| tempfile::tempdir()).unwrap(), model: speaking(NAME) }
+    pub fn new(folder: &Path) -> Self {
+        let model = folder.join("model");
+        std::fs::create_dir_all(&model).unwrap();
+        for entry in std::fs::read_dir(with_words(NAME).path()).unwrap().flatten() {
+            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+        Self { folder: folder.to_owned(), model: OpenOptions::new().device(Device::Cpu).open(model).unwrap() }
     }
 
     fn place(&self, name: &str) -> PathBuf {
-        let place = self.folder.path().join(name);
+        let place = self.folder.join(name);
         std::fs::create_dir_all(&place).unwrap();
         place
     }
@@ -118,6 +142,8 @@ impl Workshop {
         readers.extend(self.tasks());
         readers.extend(self.benchmarks());
         readers.extend(self.texts());
+        let names: Vec<&str> = readers.iter().map(|reader| reader.name.as_str()).collect();
+        std::fs::write(self.folder.join("../names"), serde_json::to_string(&names).unwrap()).unwrap();
         readers
     }
 
@@ -142,7 +168,7 @@ impl Workshop {
         let (place, open) = (folder.clone(), opened);
         readers.push(of_file("tokenizer_config.json", Shape::Json, with_text(&folder, "tokenizer_config.json", TOKENIZER_CONFIG), move || {
             open(&place)
-        }));
+        }).unread());
         // What Python's cache says a branch means.
         let hub = std::env::var_os("HF_HUB_CACHE").map(PathBuf::from);
         if let Some(hub) = hub {
@@ -243,7 +269,7 @@ impl Workshop {
         let mut readers = vec![state.ours().weight(4.0), manifest.ours()];
 
         // The grid's files in a folder of their own.
-        let task = ia2::dataset::Task::of(examples(12), Card::default()).unwrap();
+        let task = ia2::dataset::Task::of(examples(12), Card::default());
         let folder = self.place("grid");
         let grid = Experiment::new(&self.model).task(&task).tested_on("words", &[]).sizes(&[4]).runs(1);
         let grid = grid.methods(&[Method::ZeroShot, Method::Sft]).adapters(&[Lora::rank(2).layers([1]).into()]).learning_rates(&[1e-3]);
@@ -259,7 +285,8 @@ impl Workshop {
             let study = grid.so_far()?;
             Ok(format!("{} {}", frame(&study.frame()?), frame(&study.asim()?)))
         });
-        readers.push(reader.ours().weight(3.0));
+        let others: Vec<Vec<u8>> = inputs.iter().filter(|input| **input != reader.inputs[0]).cloned().collect();
+        readers.push(others.into_iter().fold(reader, Reader::other).ours().weight(3.0));
         readers
     }
 
@@ -271,7 +298,7 @@ impl Workshop {
         let place = file.clone();
         let captured = of_file("capture", Shape::Safetensors, file, move || {
             let opened = Activations::open(&place)?;
-            opened.example(0)?;
+            let _ = opened.example(0)?;
             opened.frame()?;
             opened.save(&again)?;
             Ok(tensors(&again))
@@ -279,7 +306,7 @@ impl Workshop {
         let split = split();
         let (folder, again) = (self.place("shards"), self.place("shards-again").join("again.safetensors"));
         let collect = |model: &Model, split: &Split, folder: &Path| {
-            let targets = Targets::of(model, split).distributions(Keep::Top(3)).shards(folder).shard_bytes(6_000).free_bytes(1_000);
+            let targets = Targets::of(model, split).distributions(Keep::Top(3)).shards(folder).shard_bytes(600).free_bytes(600);
             targets.collect()
         };
         collect(&self.model, &split, &folder).unwrap();
@@ -290,7 +317,7 @@ impl Workshop {
         let (place, kept) = (folder.clone(), again.clone());
         let shards = of_file("shard", Shape::Safetensors, &files[0], move || {
             let opened = Activations::open(&place)?;
-            opened.example(0)?;
+            let _ = opened.example(0)?;
             opened.frame()?;
             opened.save(&kept)?;
             Ok(tensors(&kept))
@@ -304,7 +331,7 @@ impl Workshop {
             targets.activations()?.save(&again)?;
             Ok(format!("{} {}", tensors(&again), frame(&targets.distributions()?.frame()?)))
         });
-        vec![captured.ours().weight(2.0), shards.ours().input(other.clone()).weight(2.0), targets.ours().input(other).weight(2.0)]
+        vec![captured.ours().weight(2.0), shards.ours().other(other.clone()).weight(2.0), targets.ours().other(other).weight(2.0)]
     }
 
     fn tasks(&self) -> Vec<Reader> {
@@ -339,7 +366,7 @@ impl Workshop {
                 let label = format!("{}-{}", benchmark.name(), variant.file_name().unwrap().to_string_lossy());
                 let folder = self.copy(&variant, &label);
                 let mut files: Vec<PathBuf> = crate::common::listing(&folder).into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
-                files.retain(|path| path.extension().is_some_and(|extension| extension.to_string_lossy() != "TXT"));
+                files.retain(|path| path.extension().is_some_and(|extension| extension != "TXT") && !path.to_string_lossy().contains("cola"));
                 // The part to learn from where there are several.
                 let file = files.iter().find(|path| path.to_string_lossy().contains("train")).unwrap_or(&files[0]);
                 let shape = match file.extension().unwrap().to_str().unwrap() {
@@ -349,7 +376,7 @@ impl Workshop {
                     _ => Shape::Table,
                 };
                 let own = benchmark.clone();
-                let read = move || {
+                let read = move || -> Outcome {
                     // A variant with one part only is drawn from as a whole.
                     let task = own.read(&folder).or_else(|error| match error.to_string().contains("to draw everything from it") {
                         true => own.clone().parts(&[ia2::dataset::Part::Train], &[])?.read(&folder),
@@ -438,7 +465,7 @@ fn examples(count: usize) -> ia2::prompt::Examples {
 }
 
 fn split() -> Split {
-    ia2::dataset::Task::of(examples(12), Card::default()).unwrap().few_shot(4, 0).unwrap()
+    ia2::dataset::Task::of(examples(12), Card::default()).few_shot(4, 0).unwrap()
 }
 
 fn config(folder: &Path) -> Outcome {
@@ -484,7 +511,7 @@ fn tokenizers_of_all_kinds() -> Vec<String> {
     let vocabulary = |pieces: &[&str]| pieces.iter().enumerate().map(|(id, piece)| (piece.to_string(), id)).collect::<BTreeMap<_, _>>();
     let added = json!([{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}]);
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true});
-    let pieces = ["<s>", "a", "b", "t", "ab", "Ġ", "Ġt", "1", "2", "<0x41>", "<0xE6>", "f", "fi"];
+    let pieces = ["<s>", "a", "b", "t", "ab", "Ġ", "Ġt", "1", "2", "<0x41>", "<0xE6>", "f", "i", "fi"];
     let bpe = json!({
         "version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}, "padding": null,
         "added_tokens": added, "normalizer": {"type": "NFC"},
