@@ -1,5 +1,6 @@
 //! The one error of the crate: what was wrong, where, and what to do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -110,12 +111,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
+        f.write_str(&brief(&self.0.message))?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             // A libtorch message carries its C++ stack; the first line is what a person reads.
             let text = error.to_string();
-            write!(f, "\n  because: {}", text.lines().next().unwrap_or_default())?;
+            write!(f, "\n  because: {}", brief(text.lines().next().unwrap_or_default()))?;
             cause = error.source();
         }
         match self.0.kind {
@@ -123,6 +124,19 @@ impl fmt::Display for Error {
             _ => Ok(()),
         }
     }
+}
+
+/// The longest message that is shown whole. Some hold what they complain of, which may be a name or a pattern of a million letters.
+const LONGEST: usize = 4000;
+
+/// The beginning and the end of a text that is too long to be read.
+fn brief(text: &str) -> Cow<'_, str> {
+    let letters = text.chars().count();
+    if letters <= LONGEST {
+        return text.into();
+    }
+    let (start, end): (String, String) = (text.chars().take(LONGEST / 2).collect(), text.chars().skip(letters - LONGEST / 2).collect());
+    format!("{start} [... {} letters ...] {end}", letters - 2 * (LONGEST / 2)).into()
 }
 
 // `unwrap()` in a test and `?` out of `main` print Debug: show the same readable text.
@@ -167,6 +181,8 @@ mod tests {
             let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }
+        let long = Error::input(format!("no `{}`: what to do", "é".repeat(1_000_000))).to_string();
+        assert!(long.starts_with("no `éé") && long.contains("é [... 9") && long.ends_with("é`: what to do") && long.len() < 10_000, "{}", long.len());
         let bug = Error::internal("a value got lost").to_string();
         assert!(bug.starts_with("a value got lost\n  this is a bug in ia2: please report it"), "{bug}");
     }

@@ -1,8 +1,10 @@
 //! Files: read with errors that name them, written whole or not at all.
 
+mod read;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io::Write;
 use std::path::Path;
 
@@ -13,6 +15,7 @@ use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub(crate) use read::{Holds, bytes, open, text};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
@@ -20,7 +23,7 @@ pub(crate) fn folder(path: &Path) -> Result<()> {
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))
+    text(path, Holds::Settings).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))
 }
 
 /// What a file is to hold.
@@ -94,7 +97,7 @@ fn partial(folder: &Path) -> std::io::Result<NamedTempFile> {
 fn remove_leftovers(folder: &Path) {
     let named = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name().to_str().is_some_and(named)) {
-        if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        if open(&entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -157,7 +160,7 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 /// All tensors by name, and the text metadata.
 pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
     let malformed = |error| Error::file(format!("{} is no readable safetensors file (truncated?)", path.display())).because(error);
-    let bytes = std::fs::read(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let bytes = bytes(path, Holds::Tensors).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = HashMap::new();

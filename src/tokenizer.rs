@@ -8,6 +8,7 @@ use std::sync::Arc;
 use polars::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 
 /// A model's tokenizer, read from its `tokenizer.json`. Cloning it is free.
 ///
@@ -40,7 +41,7 @@ impl Tokenizer {
     /// A file error when there is no `tokenizer.json`, or when it is not a tokenizer of the `tokenizers` library.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let file = folder.as_ref().join("tokenizer.json");
-        let text = match std::fs::read(&file) {
+        let text = match file::bytes(&file, Holds::Vocabulary) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder.as_ref())),
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),

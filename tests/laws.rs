@@ -271,6 +271,41 @@ fn errors_are_returned_not_panicked() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Who opens files without `src/file/read.rs`, which takes regular ones alone and bounds what they hold, and why.
+const OPENS_FILES: &[(&str, &str)] = &[
+    ("file/read.rs", "it is the one"),
+    ("hub/blob.rs", "opens to write what is downloaded"),
+    ("activations/shards.rs", "libtorch maps by its name what was opened as a regular file before"),
+    ("libtorch/copies.rs", "the kernel's /proc, below the room of files"),
+    ("libtorch/operations.rs", "the kernel's /proc, below the room of files"),
+];
+
+/// The lines that open a file.
+fn openings(lines: &[(usize, String)]) -> Vec<usize> {
+    // A model has options to open it, too.
+    let of_files = lines.iter().any(|(_, line)| line.contains("fs::") && line.contains("OpenOptions"));
+    let words = ["fs::read(", "fs::read_to_string(", "File::open(", "File::options(", "from_file(", "Tensor::read_", "::load("];
+    let opens = |line: &str| words.iter().any(|word| line.contains(word)) || of_files && line.contains("OpenOptions::new(");
+    lines.iter().filter(|(_, line)| opens(line)).map(|(number, _)| *number).collect()
+}
+
+#[test]
+fn files_are_opened_in_one_place() {
+    let mut wrong = Vec::new();
+    for file in files(&source()) {
+        let name = file.strip_prefix(source()).unwrap().to_str().unwrap().to_string();
+        if !OPENS_FILES.iter().any(|(own, _)| *own == name) {
+            wrong.extend(openings(&code(&file)).into_iter().map(|line| format!("src/{name}:{line}: use `crate::file` to open it")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // The law itself.
+    let lines = |text: &str| openings(&strip(text));
+    assert_eq!(lines("use std::fs::{self, OpenOptions};\nlet a = fs::read(path)?;\nlet b = OpenOptions::new().read(true);"), [2, 3]);
+    assert_eq!(lines("let a = std::fs::read_to_string(path);\nlet b = File::open(path)?;\nTensor::f_from_file(name)"), [1, 2, 3]);
+    assert!(lines("OpenOptions::new().device(device).open(folder)\nfs::read_dir(folder)\nfs::read_link(path)").is_empty());
+}
+
 #[test]
 fn files_stay_small() {
     for file in files(&source()) {

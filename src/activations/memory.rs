@@ -1,10 +1,12 @@
 //! How much memory is free.
 
 use std::ffi::c_int;
+use std::path::Path;
 
 use libloading::os::unix::Library;
 use tch::Device;
 
+use crate::file::{self, Holds};
 use crate::libtorch;
 
 /// What is assumed to be free where the system does not say.
@@ -15,7 +17,7 @@ const UNKNOWN: u64 = 1 << 30;
 pub(super) fn free(device: Device) -> u64 {
     let asked = match device {
         Device::Cuda(index) => cuda(index),
-        _ => std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)),
+        _ => file::text(Path::new("/proc/meminfo"), Holds::Settings).ok().and_then(|text| available(&text)),
     };
     asked.unwrap_or(UNKNOWN)
 }

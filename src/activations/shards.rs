@@ -87,7 +87,7 @@ pub(super) fn write(folder: &Path, (shard, shards): (usize, usize), identity: &s
 pub(super) fn open(path: &Path) -> Result<Shard> {
     let shown = path.display();
     let damaged = |what: String| Error::file(format!("{shown} {what}: delete it, and its part of the collection will be computed again"));
-    let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read {shown}")).because(error))?;
+    let file = file::open(path).map_err(|error| Error::file(format!("cannot read {shown}")).because(error))?;
     // SAFETY: the map is read-only and ends with this function; files of a collection are replaced by renaming, never cut short in place.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::file(format!("cannot map {shown} into memory")).because(error))?;
     let (header, metadata) =

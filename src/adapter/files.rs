@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use super::peft::{self, Settings};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
 use crate::error::{Error, Result};
-use crate::file::{self, Content};
+use crate::file::{self, Content, Holds};
 use crate::hub;
 use crate::model::{Keys, Model};
 
@@ -105,7 +105,7 @@ fn base_model(folder: &Path) -> (String, Option<String>) {
 fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, model: &Model) -> Result<()> {
     let ours = model.config().family.model_type();
     for place in places {
-        let Ok(text) = std::fs::read_to_string(place.join("config.json")) else { continue };
+        let Ok(text) = file::text(&place.join("config.json"), Holds::Settings) else { continue };
         let theirs = serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()));
         if let Some(theirs) = theirs.filter(|theirs| theirs != ours) {
             return Err(keys.error(format!("its base model `{base}` is a {theirs}, this one a {ours}: a wrong base model")));

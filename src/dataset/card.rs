@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 use crate::prompt::AnswerForm;
 
 /// The card of a task. Fields that are not known are empty.
@@ -106,7 +107,7 @@ enum Type {
 /// Reads `tasks.json` in `folder`: the card and the answers' form of each task; nothing when there is no such file.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, (Card, AnswerForm)>> {
     let file = folder.join("tasks.json");
-    let text = match std::fs::read(&file) {
+    let text = match file::bytes(&file, Holds::Settings) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Name;
+use crate::file::{self, Holds};
 
 /// `HF_HUB_CACHE`, else `hub` in the folder of [`home`].
 pub(super) fn folder(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
@@ -40,7 +41,7 @@ impl Cache {
 
     /// The snapshot of a revision that is a commit, or whose commit stands in `refs`.
     pub(super) fn snapshot(&self, revision: &str) -> Option<PathBuf> {
-        let commit = std::fs::read_to_string(self.root.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
+        let commit = file::text(&self.root.join("refs").join(revision), Holds::Settings).unwrap_or_else(|_| revision.to_owned());
         let snapshot = self.root.join("snapshots").join(commit.trim());
         snapshot.join("config.json").exists().then_some(snapshot)
     }
@@ -50,7 +51,6 @@ impl Cache {
 mod write {
     use super::*;
     use crate::error::{Error, Result};
-    use crate::file;
 
     impl Cache {
         /// A commit's folder, which need not be there yet.

@@ -1,9 +1,11 @@
 //! What the environment says of the hub, in the variables that Python's `huggingface_hub` reads.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::cache;
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 
 pub(super) struct Settings {
     /// `HF_ENDPOINT`, else the hub itself; without a slash at its end.
@@ -35,8 +37,8 @@ impl Token {
     /// `HF_TOKEN`, else what `hf auth login` has stored.
     fn of(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         let stored = || {
-            let path = variable("HF_TOKEN_PATH").map_or_else(|| cache::home(variable).join("token"), Into::into);
-            std::fs::read_to_string(path).ok()
+            let path = variable("HF_TOKEN_PATH").map_or_else(|| cache::home(variable).join("token"), PathBuf::from);
+            file::text(path.as_path(), Holds::Settings).ok()
         };
         let Some(token) = variable("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
         else {

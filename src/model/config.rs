@@ -123,7 +123,7 @@ impl Config {
         let mut config = (family.read)(&mut keys, family)?;
         keys.finish()?;
         let path = folder.join("generation_config.json");
-        if path.is_file() {
+        if path.exists() {
             config.read_generation(Keys::open(&path)?)?;
         }
         Ok(config)

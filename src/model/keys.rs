@@ -4,6 +4,7 @@
 //! keys it uses one by one, names those it ignores and the values it refuses, and [`Keys::finish`] refuses whatever is left.
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -21,7 +22,7 @@ impl Keys {
     /// Reads a file that must hold one JSON object.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let place = format!("`{}`", path.display());
-        let text = std::fs::read_to_string(path)
+        let text = file::text(path, Holds::Settings)
             .map_err(|error| Error::file(format!("{place} cannot be read: check that it exists and is UTF-8 text")).because(error))?;
         let value = serde_json::from_str(&text)
             .map_err(|error| Error::file(format!("{place} is not valid JSON: mend it or download it again")).because(error))?;

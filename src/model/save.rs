@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
-use crate::file::{self, Content};
+use crate::file::{self, Content, Holds};
 use crate::libtorch::door;
 
 const CONFIG: &str = "config.json";
@@ -119,7 +119,7 @@ impl Model {
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
         let mut beside = Vec::new();
         for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
-            let bytes = std::fs::read(own.join(name));
+            let bytes = file::bytes(&own.join(name), Holds::Vocabulary);
             beside.push((folder.join(name), bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
         }
         let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));

@@ -8,6 +8,7 @@ mod shard;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -202,7 +203,7 @@ type Indexed = (Vec<Shard>, BTreeMap<String, usize>);
 fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
     let place = format!("`{}`", path.display());
     let again = "download the index again";
-    let text = std::fs::read_to_string(path).map_err(|error| Error::file(format!("{place} cannot be read")).because(error))?;
+    let text = file::text(path, Holds::Vocabulary).map_err(|error| Error::file(format!("{place} cannot be read")).because(error))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| Error::file(format!("{place} is not valid JSON: {again}")).because(error))?;
     let map = json.get("weight_map").and_then(serde_json::Value::as_object).filter(|map| !map.is_empty());

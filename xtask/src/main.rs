@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod failure;
+mod fuzz;
 mod notebooks;
 mod project;
 mod setup;
@@ -25,6 +26,8 @@ usage: cargo xtask <command>
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
   test                          everything CI runs
+  fuzz [--minutes N] [--seed S] [READER]
+                                try changed inputs on every reader, or on those whose name holds READER, for N minutes (10)
   bench [..]                    compare with the Python libraries in speed and memory (release build, minutes; see bench --help)
 
   --cuda                        libtorch with its CUDA part (a download of several GB)";
@@ -49,11 +52,11 @@ fn run(arguments: &[String]) -> Result {
     match command.as_str() {
         "setup" => {
             let flags = Flags::parse(rest, &["--cuda"], false)?;
-            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: false })
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), ..setup::Options::default() })
         }
         "quickstart" => {
             let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
-            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: flags.has("--lab") })?;
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: flags.has("--lab"), ..setup::Options::default() })?;
             if flags.has("--lab") { notebooks::open_lab(&project) } else { notebooks::quickstart(&project) }
         }
         "notebooks" => {
@@ -65,6 +68,7 @@ fn run(arguments: &[String]) -> Result {
             Flags::parse(rest, &[], false)?;
             check::run(&project)
         }
+        "fuzz" => fuzz::run(&project, rest),
         "bench" => bench::run(&project, rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

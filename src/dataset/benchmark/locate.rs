@@ -86,7 +86,8 @@ fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
             Some((head, tail)) => paths.iter().flat_map(|path| listed(path, head, tail)).collect(),
         };
     }
-    paths.retain(|path| path.is_file());
+    // What is no file is refused when it is read: left out in silence, its rows would be missed by nobody.
+    paths.retain(|path| path.exists());
     paths
 }
 

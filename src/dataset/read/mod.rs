@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::file::{self, Holds};
 
 /// The formats of the public files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +190,7 @@ fn unmarked(path: &Path) -> Result<Vec<u8>> {
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn bytes(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))
+    file::bytes(path, Holds::Rows).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))
 }
 
 /// The error for a record.

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::{Each, Record, malformed};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::libtorch::door;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
-    let file = std::fs::File::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
+    let file = file::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
     let unreadable =
         || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
     // Some damaged files make the reader panic; nothing of ours runs behind this door.

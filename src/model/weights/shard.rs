@@ -2,6 +2,7 @@
 
 use super::copy;
 use crate::error::{Error, Result};
+use crate::file;
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorInfo};
 use std::fs::File;
@@ -32,16 +33,11 @@ pub(super) struct Shard {
 impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let place = path.display();
-        let unreadable = |error| Error::file(format!("`{place}` cannot be read: check its permissions")).because(error);
-        // Asked before opening, which would wait for ever on a pipe.
-        let meta = path.metadata().map_err(unreadable)?;
-        if !meta.is_file() {
-            return Err(Error::file(format!("`{place}` is not a file")));
-        }
-        if meta.len() == 0 {
+        let unreadable = |error| Error::file(format!("`{place}` cannot be read")).because(error);
+        let file = file::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() == 0 {
             return Err(Error::file(format!("`{place}` is empty: download it again")));
         }
-        let file = File::open(path).map_err(unreadable)?;
         // SAFETY: the map is read-only, and its bytes are only copied. That nobody cuts the file short meanwhile cannot be had from the
         // operating system; the type's documentation asks for it, and `load` looks at the length before it reads.
         let map =

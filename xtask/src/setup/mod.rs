@@ -21,6 +21,8 @@ pub struct Options {
     pub cuda: bool,
     /// JupyterLab as well.
     pub lab: bool,
+    /// What only checks need.
+    pub checks: bool,
 }
 
 /// Makes what is missing. Quick when nothing is.
@@ -34,7 +36,7 @@ pub fn run(project: &Project, options: Options) -> Result {
         machine::check_compiler(project)?;
         machine::check_disk(project)?;
     }
-    python::make(project, options.lab, &mut parts)?;
+    python::make(project, options, &mut parts)?;
     libtorch::make(project, options.cuda, &mut parts)?;
     evcxr::make(project, &mut parts)?;
     kernel::make(project, &mut parts)?;

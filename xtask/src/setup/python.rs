@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::Parts;
+use super::{Options, Parts};
 use super::machine::version_in;
 use crate::command;
 use crate::failure::{At, Failure, Result};
@@ -24,9 +24,14 @@ pub const PIP_REMEDIES: &[(&str, &str)] = &[
     ("", "read the log; a run after an interrupted download starts that part again"),
 ];
 
-pub fn make(project: &Project, lab: bool, parts: &mut Parts) -> Result {
+pub fn make(project: &Project, options: Options, parts: &mut Parts) -> Result {
     install(project, "jupyter", parts)?;
-    if lab { install(project, "lab", parts) } else { Ok(()) }
+    for (list, wanted) in [("lab", options.lab), ("checks", options.checks)] {
+        if wanted {
+            install(project, list, parts)?;
+        }
+    }
+    Ok(())
 }
 
 /// Installs the pinned packages of `xtask/python/<list>.txt`.

@@ -1,0 +1,443 @@
+//! Every reader of the crate against changed inputs: no panic, no end of the process, no endless wait, and of what this library wrote no
+//! changed value that opens as if it were whole.
+//!
+//! `cargo test` tries what its share of a minute allows, from a fixed seed; `cargo xtask fuzz --minutes N` goes on for longer, from another
+//! one. The readers stand in `readers.rs`, the changes in `mutate.rs`, what once fell in `corpus.rs` and `tests/corpus`.
+//!
+//! Inputs are opened in a child process, one after the other. The parent looks after it: what ends the child, holds it for longer than
+//! [`PATIENCE`] or takes more than [`MEMORY`] is a finding like a panic, and a new child goes on with the next input.
+#![cfg(unix)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod corpus;
+mod mutate;
+mod readers;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use mutate::{Random, mutated};
+use readers::{Outcome, Reader, Workshop};
+use serde::{Deserialize, Serialize};
+
+/// The longest that one input may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most memory that the child may hold, and the most it may ask for.
+const MEMORY: u64 = 3 << 30;
+const ADDRESSES_KB: u64 = 16 << 20;
+/// An error is read by a person.
+const LONGEST_MESSAGE: usize = 10_000;
+/// A reader that ends this many children is left alone.
+const DEATHS: usize = 12;
+const DEATHS_IN_SHORT: usize = 3;
+const CHANGED: &str = "changed value";
+const SEED: u64 = 20_261_128;
+
+/// Findings that stand for work under way elsewhere: the reader's name begins so, the kind, why. Each goes with its cure.
+const OWED: &[(&str, &str, &str)] = &[
+    ("answer: boxes", "ended", "nested and unclosed boxes"),
+    ("answer: numbers", "ended", "unclosed boxes"),
+    ("pattern", "ended", "patterns of stars"),
+    ("tokenizer.json", "panic", "panics of the tokenizers library"),
+    ("tokenizer.json", "ended", "stack overflows of the tokenizers library"),
+    ("adapter_config.json", CHANGED, "no digest yet"),
+    ("adapter_model.safetensors", CHANGED, "no digest yet"),
+    ("capture", CHANGED, "no digest yet"),
+    ("checkpoint", CHANGED, "no digest yet"),
+    ("checkpoint", "bug", "counters are not checked"),
+    ("ia2_manifest.json", CHANGED, "no digest yet"),
+    ("record of a run", CHANGED, "no digest yet"),
+    ("shard", CHANGED, "no digest yet"),
+    ("shard", "libtorch", "a tensor that begins between its elements"),
+];
+
+const TASK: &str = "IA2_MUTATED_TASK";
+const FOLDER: &str = "IA2_MUTATED_FOLDER";
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Job {
+    work: Work,
+    seed: u64,
+    /// For all readers together.
+    seconds: f64,
+    /// Part of a reader's name.
+    only: Option<String>,
+    /// Reader and input to begin at, and the seconds that this reader has had.
+    from: (u64, u64, f64),
+    /// Readers that ended too many children.
+    without: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Work {
+    Mutations,
+    Corpus,
+    SpecialFiles,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Tried {
+    inputs: u64,
+    opened: u64,
+    seconds: f64,
+    /// How often what was found.
+    found: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Line {
+    Finding { reader: String, input: String, kind: String, text: String },
+    Done { reader: String, tried: Tried },
+}
+
+/// The child's side: where it is, and what it has found.
+struct Diary {
+    folder: PathBuf,
+    state: std::fs::File,
+    lines: std::fs::File,
+    /// One example of each kind of finding is kept.
+    met: BTreeMap<(String, String, String), u64>,
+}
+
+impl Diary {
+    fn open(folder: &Path) -> Self {
+        let write = |name: &str| std::fs::OpenOptions::new().append(name == "lines").write(true).create(true).open(folder.join(name)).unwrap();
+        Self { folder: folder.into(), state: write("state"), lines: write("lines"), met: BTreeMap::new() }
+    }
+
+    /// Before an input is opened; 0 for none. The time tells an input that lasts from one that has its turn again.
+    fn at(&self, reader: u64, input: u64, used: f64) {
+        let numbers = [reader, input, (used * 1e6) as u64];
+        self.state.write_all_at(&numbers.map(u64::to_le_bytes).concat(), 0).unwrap();
+    }
+
+    fn line(&mut self, line: &Line) {
+        use std::io::Write;
+        writeln!(self.lines, "{}", serde_json::to_string(line).unwrap()).unwrap();
+    }
+
+    fn found(&mut self, reader: &str, input: &str, kind: &str, text: &str, bytes: &[u8]) {
+        let words = |text: &str| text.chars().filter(|letter| letter.is_ascii_alphabetic() || *letter == ' ').take(60).collect();
+        let same = if kind == CHANGED { String::new() } else { words(text) };
+        let count = self.met.entry((reader.into(), kind.into(), same)).or_default();
+        *count += 1;
+        if *count == 1 {
+            std::fs::write(self.folder.join(format!("{}.{input}.{kind}", slug(reader))), bytes).unwrap();
+            self.line(&Line::Finding { reader: reader.into(), input: input.into(), kind: kind.into(), text: text.chars().take(600).collect() });
+        }
+    }
+}
+
+/// A name as a file's.
+fn slug(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.', "-").replace("--", "-")
+}
+
+/// Where the last panic came from.
+static PLACE: Mutex<String> = Mutex::new(String::new());
+
+/// One input: what is wrong with how it went, if anything is, and its value if it opened.
+fn attempt(reader: &Reader, open: impl FnOnce() -> Outcome, valid: &[String]) -> (Option<(&'static str, String)>, Option<String>) {
+    let began = Instant::now();
+    let outcome = catch_unwind(AssertUnwindSafe(|| open().map_err(|error| (error.is_internal(), error.is_torch(), error.to_string()))));
+    let lasted = began.elapsed();
+    if lasted > PATIENCE {
+        return (Some(("slow", format!("{lasted:?}"))), None);
+    }
+    match outcome {
+        Err(_) => (Some(("panic", PLACE.lock().unwrap().clone())), None),
+        Ok(Err((true, _, text))) => (Some(("bug", text)), None),
+        Ok(Err((_, true, text))) => (Some(("libtorch", text)), None),
+        Ok(Err((_, _, text))) if text.len() > LONGEST_MESSAGE => (Some(("long message", format!("{} bytes: {text:.300}", text.len()))), None),
+        Ok(Err((_, _, text))) if text.trim().is_empty() => (Some(("no message", String::new())), None),
+        Ok(Err(_)) => (None, None),
+        Ok(Ok(value)) if reader.ours && !valid.contains(&value) => (Some((CHANGED, difference(&value, &valid[0]))), Some(value)),
+        Ok(Ok(value)) => (None, Some(value)),
+    }
+}
+
+/// Where two texts part.
+fn difference(now: &str, then: &str) -> String {
+    let place = now.bytes().zip(then.bytes()).position(|(a, b)| a != b).unwrap_or(now.len().min(then.len()));
+    let cut = |text: &str| String::from_utf8_lossy(&text.as_bytes()[place.saturating_sub(50)..(place + 40).min(text.len())]).into_owned();
+    format!("…{}… was …{}…", cut(now), cut(then))
+}
+
+#[test]
+#[ignore = "the child of the other tests"]
+fn child() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let folder = PathBuf::from(folder);
+    let job: Job = serde_json::from_str(&std::env::var(TASK).unwrap()).unwrap();
+    let mut diary = Diary::open(&folder);
+    diary.at(job.from.0, u64::MAX, job.from.2);
+    let workshop = Workshop::new(&folder.join("work"));
+    let readers = workshop.readers();
+    std::panic::set_hook(Box::new(|info| *PLACE.lock().unwrap() = format!("{info}")));
+    let chosen = |reader: &Reader| job.only.as_ref().is_none_or(|only| reader.name.contains(only));
+    let weights: f64 = readers.iter().filter(|reader| chosen(reader)).map(|reader| reader.weight).sum();
+    for (place, reader) in readers.iter().enumerate().filter(|(_, reader)| chosen(reader)) {
+        let place = place as u64;
+        if place < job.from.0 || job.without.contains(&place) {
+            continue;
+        }
+        let (first, used) = if place == job.from.0 { (job.from.1, job.from.2) } else { (0, 0.0) };
+        let share = job.seconds * reader.weight / weights;
+        one_reader(&mut diary, &job, reader, place, first, used, share);
+        reader.restore();
+    }
+    diary.at(u64::MAX, 0, 0.0);
+}
+
+fn one_reader(diary: &mut Diary, job: &Job, reader: &Reader, place: u64, first: u64, used: f64, share: f64) {
+    let began = Instant::now();
+    let mut tried = Tried::default();
+    let lasted = || used + began.elapsed().as_secs_f64();
+    let mut values = Vec::new();
+    for input in &reader.inputs {
+        for _ in 0..2 {
+            match reader.try_input(input) {
+                Ok(value) => values.push(value),
+                Err(error) => return diary.found(&reader.name, "valid", "valid input refused", &error.to_string(), input),
+            }
+        }
+    }
+    if values.chunks(2).any(|pair| pair[0] != pair[1]) {
+        return diary.found(&reader.name, "valid", "one input with two values", &difference(&values[1], &values[0]), &reader.inputs[0]);
+    }
+    match job.work {
+        Work::Mutations => {
+            let bases: Vec<Vec<u8>> = reader.inputs.iter().chain(&reader.others).cloned().collect();
+            let mut input = first;
+            while lasted() < share || input < 20 {
+                let bytes = mutated(reader.shape, &bases, &mut Random::new(job.seed, &reader.name, input));
+                one_input(diary, reader, (place, input, lasted()), &input.to_string(), &bytes, &values, &mut tried);
+                input += 1;
+            }
+        }
+        Work::Corpus => {
+            for (input, (label, bytes)) in corpus::of(reader).into_iter().enumerate().skip(first as usize) {
+                one_input(diary, reader, (place, input as u64, lasted()), &label, &bytes, &values, &mut tried);
+            }
+        }
+        Work::SpecialFiles => special_files(diary, reader, place, first, &values, &mut tried),
+    }
+    tried.seconds = began.elapsed().as_secs_f64();
+    for ((_, kind, _), count) in diary.met.iter().filter(|((name, _, _), _)| *name == reader.name) {
+        *tried.found.entry(kind.clone()).or_default() += count;
+    }
+    diary.line(&Line::Done { reader: reader.name.clone(), tried });
+}
+
+fn one_input(diary: &mut Diary, reader: &Reader, at: (u64, u64, f64), label: &str, bytes: &[u8], values: &[String], tried: &mut Tried) {
+    std::fs::write(diary.folder.join("current"), bytes).unwrap();
+    diary.at(at.0, at.1, at.2);
+    let (finding, value) = attempt(reader, || reader.try_input(bytes), values);
+    tried.inputs += 1;
+    tried.opened += u64::from(value.is_some());
+    if let Some((kind, text)) = finding {
+        diary.found(&reader.name, label, kind, &text, bytes);
+    }
+}
+
+/// What is no regular file in place of one.
+fn special_files(diary: &mut Diary, reader: &Reader, place: u64, first: u64, values: &[String], tried: &mut Tried) {
+    let Some(file) = &reader.file else { return };
+    let kinds = ["pipe", "device", "folder", "socket", "loop", "sparse"];
+    for (input, kind) in kinds.into_iter().enumerate().skip(first as usize) {
+        let _ = std::fs::remove_file(file).or_else(|_| std::fs::remove_dir(file));
+        match kind {
+            "pipe" => assert!(Command::new("mkfifo").arg(file).status().unwrap().success()),
+            "device" => symlink("/dev/zero", file).unwrap(),
+            "folder" => std::fs::create_dir(file).unwrap(),
+            // Its name would be too long where it is to stand.
+            "socket" => {
+                let short = diary.folder.join("s");
+                let _ = std::fs::remove_file(&short);
+                drop(std::os::unix::net::UnixListener::bind(&short).unwrap());
+                std::fs::rename(short, file).unwrap();
+            }
+            "loop" => symlink(file, file).unwrap(),
+            _ => std::fs::File::create(file).unwrap().set_len(1 << 42).unwrap(),
+        }
+        diary.at(place, input as u64, 0.0);
+        let (mut finding, value) = attempt(reader, || (reader.open)(""), values);
+        // A link that leads nowhere is a file that is not there, and some need not be.
+        if kind == "loop" {
+            finding = finding.filter(|(fault, _)| *fault != CHANGED);
+        } else if value.is_some() && !reader.unread {
+            finding = finding.or(Some(("opened", format!("a {kind} in place of {}", file.display()))));
+        }
+        tried.inputs += 1;
+        if let Some((fault, text)) = finding {
+            diary.found(&reader.name, kind, fault, &text, b"");
+        }
+    }
+}
+
+struct Found {
+    tried: BTreeMap<String, Tried>,
+    findings: Vec<(String, String, String, String)>,
+}
+
+/// Runs children until all is done.
+fn look_after(mut job: Job) -> (Found, tempfile::TempDir) {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let mut deaths: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut found = Found { tried: BTreeMap::new(), findings: Vec::new() };
+    loop {
+        let work = folder.path().join("work");
+        let _ = std::fs::remove_dir_all(&work);
+        std::fs::create_dir(&work).unwrap();
+        let began_at = job.from;
+        let Some(why) = one_child(&job, folder.path()) else { break };
+        let state = state(folder.path()).expect("a child that never began");
+        assert!(state.1 != u64::MAX && state.0 != u64::MAX, "the child ended outside of any input: {why}\n{}", last_words(folder.path()));
+        let label = format!("{}", state.1);
+        let reader = format!("#{}", state.0);
+        let kept = folder.path().join(format!("reader{}.{label}.ended", state.0));
+        std::fs::copy(folder.path().join("current"), kept).ok();
+        found.findings.push((reader, label, "ended".into(), format!("{why}\n{}", last_words(folder.path()))));
+        let count = deaths.entry(state.0).or_default();
+        *count += 1;
+        if *count >= if job.seconds < 120.0 { DEATHS_IN_SHORT } else { DEATHS } {
+            job.without.push(state.0);
+        }
+        job.from = (state.0, state.1 + 1, state.2 as f64 / 1e6);
+        if began_at.0 == state.0 {
+            let tried = found.tried.entry(format!("#{}", state.0)).or_default();
+            tried.inputs += state.1 + 1 - began_at.1;
+        }
+    }
+    let names: Vec<String> = serde_json::from_str(&std::fs::read_to_string(folder.path().join("names")).unwrap()).unwrap();
+    let named = |name: &str| name.strip_prefix('#').and_then(|place| place.parse::<usize>().ok()).map_or(name.to_string(), |place| names[place].clone());
+    found.findings.iter_mut().for_each(|finding| finding.0 = named(&finding.0));
+    found.tried = std::mem::take(&mut found.tried).into_iter().map(|(name, tried)| (named(&name), tried)).collect();
+    for line in std::fs::read_to_string(folder.path().join("lines")).unwrap().lines() {
+        match serde_json::from_str(line).unwrap() {
+            Line::Finding { reader, input, kind, text } => found.findings.push((reader, input, kind, text)),
+            Line::Done { reader, tried } => {
+                let all = found.tried.entry(reader).or_default();
+                all.inputs += tried.inputs;
+                all.opened += tried.opened;
+                all.seconds += tried.seconds;
+                tried.found.into_iter().for_each(|(kind, count)| *all.found.entry(kind).or_default() += count);
+            }
+        }
+    }
+    (found, folder)
+}
+
+/// Why the child ended before its time; `None` if it did all.
+fn one_child(job: &Job, folder: &Path) -> Option<String> {
+    let errors = std::fs::File::create(folder.join("errors")).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -c 0; ulimit -v {ADDRESSES_KB}; exec \"$0\" \"$@\"")]).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--ignored", "--nocapture"]).env(FOLDER, folder).env(TASK, serde_json::to_string(job).unwrap());
+    command.env("HF_HUB_CACHE", folder.join("work/hub")).env("OMP_NUM_THREADS", "1").env("RUST_BACKTRACE", "0");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).process_group(0).spawn().unwrap();
+    let (mut last, mut since) = (None, Instant::now());
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        if let Some(status) = child.try_wait().unwrap() {
+            return match status.signal() {
+                _ if status.success() => None,
+                Some(signal) => Some(format!("signal {signal}")),
+                None => Some(format!("{status}")),
+            };
+        }
+        let now = state(folder);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        // Making the readers' files is no input.
+        let patience = if last.is_some_and(|last| last.1 != u64::MAX) { PATIENCE + PATIENCE } else { 60 * PATIENCE };
+        let memory = resident(child.id());
+        let why = if since.elapsed() > patience {
+            format!("no answer within {patience:?}")
+        } else if memory > MEMORY {
+            format!("{memory} bytes of memory")
+        } else {
+            continue;
+        };
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return Some(why);
+    }
+}
+
+fn last_words(folder: &Path) -> String {
+    let text = std::fs::read(folder.join("errors")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().rev().take(6).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+fn state(folder: &Path) -> Option<(u64, u64, u64)> {
+    let bytes = std::fs::read(folder.join("state")).ok().filter(|bytes| bytes.len() == 24)?;
+    let number = |place: usize| u64::from_le_bytes(bytes[8 * place..8 * place + 8].try_into().unwrap());
+    Some((number(0), number(1), number(2)))
+}
+
+fn resident(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Shows what was tried, keeps the inputs of what was found, and fails for all that is not owed.
+fn judge(work: Work, default_seconds: f64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
+    let seconds = number("IA2_FUZZ_SECONDS").unwrap_or(default_seconds);
+    let seed = number("IA2_FUZZ_SEED").map_or(SEED, |seed| seed as u64);
+    let only = std::env::var("IA2_FUZZ_ONLY").ok().filter(|only| !only.is_empty());
+    let job = Job { work, seed, seconds, only, from: (0, 0, 0.0), without: Vec::new() };
+    let (found, folder) = look_after(job);
+    println!("{:<55} {:>9} {:>9} {:>9}", format!("{work:?}, seed {seed}"), "inputs", "opened", "seconds");
+    for (name, tried) in &found.tried {
+        let found: Vec<String> = tried.found.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        println!("{name:<55} {:>9} {:>9} {:>9.1}  {}", tried.inputs, tried.opened, tried.seconds, found.join(", "));
+    }
+    let total: u64 = found.tried.values().map(|tried| tried.inputs).sum();
+    println!("{:<55} {total:>9}", format!("{} readers", found.tried.len()));
+    assert!(total > 0, "nothing was tried");
+    let owed = |finding: &&(String, String, String, String)| OWED.iter().any(|(reader, kind, _)| finding.0.starts_with(reader) && finding.2 == *kind);
+    let (owed, open): (Vec<_>, Vec<_>) = found.findings.iter().partition(owed);
+    for (reader, input, kind, text) in &owed {
+        println!("owed: {reader}, input {input}: {kind}: {text}");
+    }
+    if open.is_empty() {
+        return;
+    }
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mutated");
+    std::fs::create_dir_all(&kept).unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        std::fs::copy(entry.path(), kept.join(entry.file_name())).unwrap();
+    }
+    let shown: Vec<String> = open.iter().map(|(reader, input, kind, text)| format!("{reader}, input {input}: {kind}: {text}")).collect();
+    let shown: Vec<String> = shown.iter().map(|line| line.replace('\n', "\n    ")).collect();
+    panic!("{} findings (their inputs: {}; what is cured goes to tests/corpus):\n{}", open.len(), kept.display(), shown.join("\n"));
+}
+
+#[test]
+fn mutated_inputs_harm_nobody() {
+    judge(Work::Mutations, 30.0);
+}
+
+#[test]
+fn what_once_fell_stands() {
+    judge(Work::Corpus, 0.0);
+}
+
+#[test]
+fn pipes_devices_folders_and_sockets_are_refused() {
+    judge(Work::SpecialFiles, 0.0);
+}
