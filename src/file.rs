@@ -1,5 +1,7 @@
 //! Files: read with errors that name them, written whole or not at all.
 
+mod mistaken;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
@@ -12,6 +14,7 @@ use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub(crate) use mistaken::mistaken;
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
@@ -153,8 +156,11 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 /// All tensors by name, and the text metadata.
 pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
-    let malformed = |error| Error::file(format!("{} is no readable safetensors file (truncated?)", path.display())).because(error);
     let bytes = std::fs::read(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let malformed = |error| {
+        let what = mistaken(&bytes, "numbers").unwrap_or_else(|| "is no readable safetensors file (truncated?)".into());
+        Error::file(format!("{} {what}", path.display())).because(error)
+    };
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = HashMap::new();
