@@ -23,12 +23,12 @@ pub(super) fn demand_one<'a>(folder: &Path, places: impl Iterator<Item = (&'a st
     }
     let Some(most) = kinds.iter().max_by_key(|(_, names)| names.len()).map(|(kind, _)| kind.clone()) else { return Ok(()) };
     let count = kinds.remove(&most).unwrap_or_default().len();
-    let others: Vec<String> = kinds.iter().map(|(kind, names)| format!("{} as {kind}", all(names))).collect();
+    let others: Vec<String> = kinds.iter().map(|(kind, names)| format!("as {kind} {}", all(names))).collect();
     match others.is_empty() {
         true => Ok(()),
         false => Err(Error::file(format!(
-            "`{}`: {count} of the weights are stored as {most}, but {}: where the checkpoint is meant to be so, say in which kind to hold all of \
-             it, `OpenOptions::new().kind(Kind::Float).open(..)`; else download it again",
+            "`{}`: the weights are of several kinds, stored {}, the other {count} as {most}: if the checkpoint is meant to be so, say in which \
+             kind to hold all of it, `OpenOptions::new().kind(Kind::Float).open(..)`; else download it again",
             folder.display(),
             others.join(", ")
         ))),
