@@ -69,11 +69,16 @@ fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
     }
     let mut unexpected: Vec<String> = there.into_keys().collect();
     unexpected.sort_unstable();
-    if let Some((key, what)) = unexpected.iter().find_map(|key| Some((key, peft::unsupported(key)?))) {
+    let mut others: Vec<(&str, &str)> = unexpected.iter().filter_map(|key| Some((peft::unsupported(key)?, key.as_str()))).collect();
+    others.sort_unstable();
+    others.dedup_by_key(|(what, _)| *what);
+    if !others.is_empty() {
+        let others: Vec<String> = others.into_iter().map(|(what, key)| format!("{what} (`{key}`)")).collect();
         return Err(Error::file(format!(
-            "{}: it holds `{key}`, {what}, which is not supported: merge it in Python (`PeftModel.from_pretrained(..).merge_and_unload()`), save \
-             that, and open it as a model",
-            folder.join(WEIGHTS).display()
+            "{} holds {}, which is not supported: merge it in Python (`PeftModel.from_pretrained(..).merge_and_unload()`), save that, and open \
+             it as a model",
+            folder.join(WEIGHTS).display(),
+            others.join(" and ")
         )));
     }
     let complaints = [("mis-shaped", &misshaped), ("missing", &missing), ("unexpected", &unexpected)];
