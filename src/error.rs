@@ -21,6 +21,22 @@ enum Kind {
 /// An error that a person can act on. `Display` carries the whole chain of causes, because a notebook cell prints nothing else.
 ///
 /// It is opaque: match on its predicates, not on its text.
+///
+/// Hooks, objectives and other code of your own return it, too: make one with [`Error::input`], [`Error::file`] or [`Error::numeric`], and
+/// say more with [`Error::because`] and [`Error::context`].
+///
+/// ```
+/// use ia2::{Error, Result};
+///
+/// fn threshold(text: &str) -> Result<f64> {
+///     let value: f64 = text.parse().map_err(|cause| Error::input(format!("{text:?} is no number")).because(cause))?;
+///     if value.is_finite() { Ok(value) } else { Err(Error::numeric(format!("the threshold is {value}"))) }
+/// }
+///
+/// let error = threshold("1,5").map_err(|error| error.context("reading the settings")).unwrap_err();
+/// assert!(error.is_input());
+/// assert_eq!(error.to_string(), "reading the settings: \"1,5\" is no number\n  because: invalid float literal");
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -34,13 +50,13 @@ impl Error {
         Self(Box::new(Inner { kind, message: message.into(), source: None }))
     }
 
-    /// An argument, a setting or data that cannot be used as given.
-    pub(crate) fn input(message: impl Into<String>) -> Self {
+    /// An argument, a setting or data that cannot be used as given. A message says what is wrong, where, and what to do.
+    pub fn input(message: impl Into<String>) -> Self {
         Self::new(Kind::Input, message)
     }
 
     /// A file that is missing, unreadable, malformed or cannot be written.
-    pub(crate) fn file(message: impl Into<String>) -> Self {
+    pub fn file(message: impl Into<String>) -> Self {
         Self::new(Kind::File, message)
     }
 
@@ -57,7 +73,7 @@ impl Error {
     }
 
     /// NaN or infinity where a number is needed.
-    pub(crate) fn numeric(message: impl Into<String>) -> Self {
+    pub fn numeric(message: impl Into<String>) -> Self {
         Self::new(Kind::Numeric, message)
     }
 
@@ -71,14 +87,14 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
-    /// Attaches the cause.
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    /// Attaches the cause, which is shown below the message.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
     /// Says what was being done: `context: message`.
-    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message);
         self
     }

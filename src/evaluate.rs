@@ -114,6 +114,7 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
     let form = prompts.form();
     let names = form.label_set();
     let tokens = LabelTokens::new(model.tokenizer()?, names)?;
+    model.check_ids(tokens.ids()).map_err(|error| error.context("the labels"))?;
     let golds = prompts.iter().map(|prompt| gold_place(prompt, names)).collect::<Result<Vec<_>>>()?;
     let mut rows = model.encode(prompts)?;
     let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();

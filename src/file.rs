@@ -1,5 +1,6 @@
 //! Files: read with errors that name them, written whole or not at all.
 
+mod mistaken;
 mod read;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
 
 /// Makes a folder and those above it.
@@ -159,8 +161,11 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 /// All tensors by name, and the text metadata.
 pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
-    let malformed = |error| Error::file(format!("{} is no readable safetensors file (truncated?)", path.display())).because(error);
     let bytes = bytes(path, Holds::Tensors).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let malformed = |error| {
+        let what = mistaken(&bytes, "numbers").unwrap_or_else(|| "is no readable safetensors file (truncated?)".into());
+        Error::file(format!("{} {what}", path.display())).because(error)
+    };
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = HashMap::new();

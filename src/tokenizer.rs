@@ -47,8 +47,11 @@ impl Tokenizer {
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),
         };
         let mut parts = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| {
-            let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
-            Error::file(format!("`{}` is not a readable tokenizer ({} bytes): {remedy}", file.display(), text.len())).because(error)
+            let what = file::mistaken(&text, "tokenizer").unwrap_or_else(|| {
+                let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
+                format!("is not a readable tokenizer ({} bytes): {remedy}", text.len())
+            });
+            Error::file(format!("`{}` {what}", file.display())).because(error)
         })?;
         parts.with_truncation(None).map_err(|error| Error::file(format!("`{}` cannot be used", file.display())).because(error))?;
         parts.with_padding(None);

@@ -40,8 +40,9 @@ impl Start {
                 return Ok(Tensor::from_slice(&values).view([tokens, width]).to_kind(kind).to_device(table.device()));
             }
             Self::Vocabulary => {
-                // A table may have more rows than there are tokens: those were never trained.
-                let size = model.tokenizer().map_or(table.size()[0], |tokenizer| tokenizer.vocab_size() as i64);
+                // A table may have more rows than there are tokens: those were never trained. Or fewer.
+                let rows = table.size()[0];
+                let size = model.tokenizer().map_or(rows, |tokenizer| rows.min(tokenizer.vocab_size() as i64));
                 if tokens > size {
                     return Err(Error::input(format!("{tokens} virtual tokens cannot start as different ones of a vocabulary of {size}")));
                 }
@@ -49,6 +50,7 @@ impl Start {
             }
             Self::Text(text) => {
                 let ids = model.tokenizer()?.encode(text)?;
+                model.check_ids(&ids).map_err(|error| error.context("the text to start with"))?;
                 ids.into_iter().map(i64::from).cycle().take(count).collect()
             }
         };

@@ -41,6 +41,7 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         let mut rows = encoded(model, prompts)?;
         let names = prompts.form().label_set();
         let labels = if names.is_empty() { None } else { Some(LabelTokens::new(model.tokenizer()?, names)?) };
+        model.check_ids(labels.as_ref().map_or(&[], LabelTokens::ids)).map_err(|error| error.context("the labels"))?;
         for row in &mut rows {
             row.extend_from_slice(labels.as_ref().map_or(&[], LabelTokens::prefix));
         }

@@ -185,6 +185,10 @@ impl Model {
         let Teaching { depth, narrow, training } = teaching;
         let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
         self.check(&rows, 0)?;
+        // The last one is not read, but its place among the logits is.
+        for (index, sample) in samples.iter().enumerate() {
+            self.check_ids(&sample.response).map_err(|error| error.context(format!("response {index}")))?;
+        }
         let batch = Batch::new(&rows, self.device());
         let starts: Vec<usize> = samples.iter().map(|sample| sample.prompt.len() - 1).collect();
         let counts: Vec<usize> = samples.iter().map(|sample| sample.response.len()).collect();

@@ -49,7 +49,8 @@ pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -
 pub(super) fn fit(samples: &Samples, model: &Model) -> Result<()> {
     for (place, row) in samples.rows.iter().enumerate() {
         let (set, place) = name(samples, place);
-        model.check(&[row.read()], 0).map_err(|error| error.context(format!("{set} sample {place}")))?;
+        let fits = model.check(&[row.read()], 0).and_then(|()| model.check_ids(&row.response));
+        fits.map_err(|error| error.context(format!("{set} sample {place}")))?;
     }
     Ok(())
 }
