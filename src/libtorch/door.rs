@@ -38,6 +38,20 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// Runs `f`, which hands a library of others what it may panic on, a damaged file above all; a panic becomes the first line it said.
+///
+/// Nothing is printed, as behind [`door`]; libtorch has no part in it.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    silence_hook();
+    DEPTH.set(DEPTH.get() + 1);
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    DEPTH.set(DEPTH.get() - 1);
+    outcome.map_err(|payload| {
+        PLACE.take();
+        said(payload.as_ref()).lines().next().unwrap_or_default().to_owned()
+    })
+}
+
 /// Puts a hook before the present one, once: it keeps quiet behind a door and hands every other panic on.
 fn silence_hook() {
     static INSTALL: Once = Once::new();
@@ -58,9 +72,13 @@ fn silence_hook() {
     });
 }
 
-fn explain(what: &str, payload: &(dyn Any + Send), place: Option<String>) -> Error {
+fn said(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("a panic without a message");
+    text.unwrap_or("a panic without a message")
+}
+
+fn explain(what: &str, payload: &(dyn Any + Send), place: Option<String>) -> Error {
+    let text = said(payload);
     if let Some(message) = libtorch_message(text) {
         return Error::torch(format!("{what}: libtorch refused an operation: {message}"));
     }
