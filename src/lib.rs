@@ -26,7 +26,7 @@
 //! # The main types
 //! | | |
 //! |---|---|
-//! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `forward`, `hook_points`, `with(&adapter)` |
+//! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `chat`, `score`, `forward`, `hook_points`, `with(&adapter)` |
 //! | [`Task`](dataset::Task), [`Split`](dataset::Split) | a data set with its card; a seeded few-shot draw of train, dev and test [`Examples`](prompt::Examples) |
 //! | [`Benchmark`](dataset::Benchmark) | one of the paper's twelve, read from its public files into a `Task` |
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
@@ -157,6 +157,7 @@ pub mod prelude {
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
+    pub use crate::tokenizer::Chat;
     pub use crate::train::{Optimizer, Schedule, Trained, Training};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use tch::{Cuda, Device};
 
 pub(crate) use copies::check as check_copies;
+pub(crate) use door::caught;
 pub use door::door;
 pub(crate) use door::guest;
 

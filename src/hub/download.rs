@@ -12,7 +12,8 @@ use crate::file;
 
 const CONFIG: &str = "config.json";
 /// Not every model has these.
-const OPTIONAL: &[&str] = &["generation_config.json", "tokenizer.json"];
+const OPTIONAL: &[&str] =
+    &["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";

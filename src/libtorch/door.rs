@@ -25,8 +25,7 @@ thread_local! {
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
-    silence_hook();
-    let outcome = caught(f)?;
+    let outcome = guarded(f)?;
     if DEPTH.get() == 0 {
         crate::memory::give_back();
     }
@@ -38,8 +37,7 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 ///
 /// As a [`door`], but a panic that does not come from this library's own sources is the guest's, and becomes an input error that says so.
 pub(crate) fn guest<T>(whose: impl FnOnce() -> String, f: impl FnOnce() -> Result<T>) -> Result<T> {
-    silence_hook();
-    caught(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
+    guarded(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
 }
 
 /// A panic: its text, and its place in a source.
@@ -49,15 +47,24 @@ struct Panic {
 }
 
 /// Runs `f` with panics caught and not printed. Whether gradients are recorded is put back after one.
-fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
     let gradients = gradients_recorded()?;
+    Ok(quietly(f).inspect_err(|_| restore_gradients(gradients)))
+}
+
+fn quietly<T>(f: impl FnOnce() -> T) -> std::result::Result<T, Panic> {
+    silence_hook();
     DEPTH.set(DEPTH.get() + 1);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
-    Ok(outcome.map_err(|payload| {
-        restore_gradients(gradients);
-        Panic { text: text_of(payload.as_ref()), place: PLACE.take() }
-    }))
+    outcome.map_err(|payload| Panic { text: said(payload.as_ref()).to_owned(), place: PLACE.take() })
+}
+
+/// Runs `f`, which hands a library of others what it may panic on, a damaged file above all; a panic becomes the first line it said.
+///
+/// Nothing is printed, as behind [`door`]; libtorch has no part in it.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    quietly(f).map_err(|panic| panic.text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Puts a hook before the present one, once: it keeps quiet behind a door and hands every other panic on.
@@ -80,9 +87,9 @@ fn silence_hook() {
     });
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
-    text.unwrap_or_else(|| "a panic without a message".into())
+fn said(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message")
 }
 
 /// The error for a panic; `theirs` says whether one from elsewhere than this library's sources is the caller's.

@@ -10,6 +10,7 @@ mod keys;
 mod resolve;
 mod respond;
 mod save;
+mod score;
 #[cfg(test)]
 mod sampling_tests;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
+pub use score::{Score, Scores};
 
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
@@ -223,6 +225,16 @@ impl Model {
         self.base.tokenizer.as_ref().ok_or_else(|| {
             Error::file(format!("{} has no tokenizer.json: put the model's own there, or work on token ids", self.base.folder.display()))
         })
+    }
+
+    /// The token that is taught at the end of a free answer, and ends it: the tokenizer's own ([`Tokenizer::eos`]), or else the first of
+    /// `generation_config.json` or `config.json`; `None` for a model that has none.
+    ///
+    /// Generation ends at every token that any of these files names.
+    pub fn eos(&self) -> Option<u32> {
+        let known = |id: &u32| i64::from(*id) < self.config().vocab_size;
+        let own = self.base.tokenizer.as_ref().and_then(Tokenizer::eos).filter(known);
+        own.or_else(|| self.config().eos.first().copied())
     }
 
     /// Every place where a hook can read or replace a value, in the order in which a forward reaches them.

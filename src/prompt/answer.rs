@@ -29,7 +29,8 @@ enum Reading {
 /// |---|---|---|
 /// | [`label_set`](Self::label_set) | at least two | none |
 /// | [`stop`](Self::stop) | blank line | none: a response ends where the next query would begin ([`Prompts::stop`](super::Prompts::stop)) |
-/// | [`max_new_tokens`](Self::max_new_tokens) | 1 | 200 (the paper's limit for GSM8K) |
+/// | [`max_new_tokens`](Self::max_new_tokens) | 1, or those of the longest label | 200 (the paper's limit for GSM8K) |
+/// | [`ends_with_eos`](Self::ends_with_eos) | no | yes, unless at most 1 token |
 /// | [`answer_after`](Self::answer_after) | none | none, or a marker such as `####` |
 ///
 /// Free text is read in one of four ways. Golds are read as responses are, and answers are compared as text, so each way gives equal
@@ -81,10 +82,12 @@ impl AnswerForm {
         }
     }
 
-    /// One of `labels`, each one token: stop at a blank line, at most 1 token.
+    /// One of `labels`: stop at a blank line, at most 1 token. Where labels have several tokens, a model is let answer to the end of the longest
+    /// ([`Model::respond`](crate::model::Model::respond)).
     ///
     /// # Errors
-    /// An input error when there are fewer than two labels, or one is empty or there twice.
+    /// An input error when there are fewer than two labels, one is empty, or two are the same but for spaces around them: answers are compared
+    /// without these.
     pub fn labels<L: Into<String>>(labels: impl IntoIterator<Item = L>) -> Result<Self> {
         let labels: Vec<String> = labels.into_iter().map(Into::into).collect();
         check(&labels)?;
@@ -164,6 +167,12 @@ impl AnswerForm {
         self.max_new_tokens
     }
 
+    /// Whether golds are taught with an end-of-sequence token after them: where an answer may have more than one token, so that the model learns
+    /// where it ends. Never after a label, where nothing further is read.
+    pub fn ends_with_eos(&self) -> bool {
+        self.labels.is_empty() && self.max_new_tokens > 1
+    }
+
     /// The marker before the answer, if any.
     pub fn answer_after(&self) -> Option<&str> {
         self.answer_after.as_deref()
@@ -220,11 +229,14 @@ fn check(labels: &[String]) -> Result<()> {
         return Err(Error::input(format!("a label task needs at least two labels, {} given", labels.len())));
     }
     for (place, label) in labels.iter().enumerate() {
-        if label.is_empty() {
+        if label.trim().is_empty() {
             return Err(Error::input(format!("label {place} is empty")));
         }
-        if labels[..place].contains(label) {
-            return Err(Error::input(format!("the label {label:?} is given twice")));
+        if let Some(other) = labels[..place].iter().find(|other| other.trim() == label.trim()) {
+            return Err(Error::input(match other == label {
+                true => format!("the label {label:?} is given twice"),
+                false => format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one"),
+            }));
         }
     }
     Ok(())
@@ -236,12 +248,25 @@ mod tests {
 
     #[test]
     fn labels_are_checked() {
-        for (labels, word) in [(vec!["0"], "at least two"), (vec!["0", ""], "empty"), (vec!["a", "b", "a"], "twice")] {
+        for (labels, word) in [
+            (vec!["0"], "at least two"),
+            (vec!["0", ""], "empty"),
+            (vec!["0", " "], "empty"),
+            (vec!["a", "b", "a"], "twice"),
+            (vec!["1", "0", " 1"], "nothing but spaces"),
+        ] {
             let error = AnswerForm::labels(labels).unwrap_err();
             assert!(error.is_input() && error.to_string().contains(word), "{error}");
         }
         let form = AnswerForm::labels(["0", "1"]).unwrap();
         assert_eq!((form.max_new_tokens(), form.stop(), form.to_string().as_str()), (1, Some("\n\n"), "labels 0, 1"));
+    }
+
+    #[test]
+    fn free_answers_end_and_labels_do_not() {
+        assert!(AnswerForm::free().ends_with_eos() && AnswerForm::number().ends_with_eos());
+        assert!(!AnswerForm::free().at_most(1).unwrap().ends_with_eos());
+        assert!(!AnswerForm::labels([" 0", " 1"]).unwrap().at_most(5).unwrap().ends_with_eos());
     }
 
     #[test]
