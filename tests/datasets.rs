@@ -173,6 +173,8 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
     let task = open("QASCr").parts(&[Part::Train, Part::Test], &[])?.read(samples("QASCr/original"))?;
     assert_eq!(counts(&task), counted(&[("train", kept, 2), ("test", kept, 0), ("test", "no answer", 1)]));
     let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "c")])?, Card::default());
+    assert_eq!(counts(&task), counted(&[("", kept, 1), ("", "the query of an earlier row, with another gold", 1)]));
+    let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "b")])?, Card::default());
     assert_eq!(counts(&task), counted(&[("", kept, 1), ("", repeated, 1)]));
     Ok(())
 }

@@ -98,15 +98,20 @@ pub(crate) fn fitted(text: &str, size: f64, most: f64) -> String {
     if width(text, size, false) <= most {
         return text.to_owned();
     }
-    let mut letters: Vec<char> = text.chars().collect();
-    while letters.len() > 1 {
-        letters.pop();
-        let shorter: String = letters.iter().chain(&['…']).collect();
-        if width(&shorter, size, false) <= most {
-            return shorter;
+    // Letter by letter: widths add up, and a text of a million letters is measured once.
+    let (mut end, mut so_far, dots) = (0, 0.0, width("…", size, false));
+    for (place, letter) in text.char_indices() {
+        so_far += width(letter.encode_utf8(&mut [0; 4]), size, false);
+        if so_far + dots > most {
+            break;
         }
+        end = place + letter.len_utf8();
     }
-    letters.into_iter().collect()
+    match end {
+        // Not even one letter has room: one is shown all the same.
+        0 => text.chars().take(1).collect(),
+        end => format!("{}…", &text[..end]),
+    }
 }
 
 /// A label at `scale` device pixels per logical one, as plotters' backends want it.
@@ -232,6 +237,21 @@ mod tests {
         // The advance of `0` in DejaVu Sans is 1303/2048 em.
         assert!((width("0", 2048.0, false) - 1303.0).abs() < 1.0);
         assert!(width("accuracy", 12.0, true) > width("accuracy", 12.0, false));
+    }
+
+    #[test]
+    fn what_fits_is_the_longest_beginning_that_has_room_for_its_dots() {
+        let by_trying = |text: &str, most: f64| {
+            let shorter = |count: usize| text.chars().take(count).chain(['…']).collect::<String>();
+            (1..text.chars().count()).rev().map(shorter).find(|shorter| width(shorter, 12.0, false) <= most)
+        };
+        let text = "Ein längerer Satz über 中 und \u{1b}, der nicht passt";
+        for most in (0..300).map(f64::from) {
+            assert_eq!(fitted(text, 12.0, most), by_trying(text, most).unwrap_or_else(|| "E".into()), "{most}");
+        }
+        assert_eq!(fitted("short", 12.0, 100.0), "short");
+        let long = "word ".repeat(200_000);
+        assert!(fitted(&long, 12.0, 100.0).ends_with('…') && wrapped(&long, 12.0, 100.0, 3).len() == 3);
     }
 
     #[test]

@@ -26,7 +26,7 @@ thread_local! {
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
     silence_hook();
-    let outcome = caught(f)?;
+    let outcome = attempt(f)?;
     if DEPTH.get() == 0 {
         crate::memory::give_back();
     }
@@ -39,7 +39,7 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 /// As a [`door`], but a panic that does not come from this library's own sources is the guest's, and becomes an input error that says so.
 pub(crate) fn guest<T>(whose: impl FnOnce() -> String, f: impl FnOnce() -> Result<T>) -> Result<T> {
     silence_hook();
-    caught(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
+    attempt(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
 }
 
 /// A panic: its text, and its place in a source.
@@ -49,7 +49,7 @@ struct Panic {
 }
 
 /// Runs `f` with panics caught and not printed. Whether gradients are recorded is put back after one.
-fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
+fn attempt<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
     let gradients = gradients_recorded()?;
     DEPTH.set(DEPTH.get() + 1);
     let outcome = catch_unwind(AssertUnwindSafe(f));
