@@ -1,12 +1,12 @@
 //! The door between plain tensor code, which panics when libtorch refuses, and callers, who get an `Err`.
 
+use super::operations;
 use crate::error::{Error, Result};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
-use tch::{Kind, Tensor};
 
 thread_local! {
     /// How many doors this thread stands in.
@@ -26,7 +26,7 @@ thread_local! {
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
     silence_hook();
-    let outcome = attempt(f)?;
+    let outcome = attempt(f);
     if DEPTH.get() == 0 {
         crate::memory::give_back();
     }
@@ -39,7 +39,7 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 /// As a [`door`], but a panic that does not come from this library's own sources is the guest's, and becomes an input error that says so.
 pub(crate) fn guest<T>(whose: impl FnOnce() -> String, f: impl FnOnce() -> Result<T>) -> Result<T> {
     silence_hook();
-    attempt(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
+    attempt(f).unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
 }
 
 /// A panic: its text, and its place in a source.
@@ -49,15 +49,15 @@ struct Panic {
 }
 
 /// Runs `f` with panics caught and not printed. Whether gradients are recorded is put back after one.
-fn attempt<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
-    let gradients = gradients_recorded()?;
+fn attempt<T>(f: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, Panic> {
+    let recorded = operations::gradients();
     DEPTH.set(DEPTH.get() + 1);
     let outcome = catch_unwind(AssertUnwindSafe(f));
     DEPTH.set(DEPTH.get() - 1);
-    Ok(outcome.map_err(|payload| {
-        restore_gradients(gradients);
+    outcome.map_err(|payload| {
+        operations::set_gradients(recorded);
         Panic { text: text_of(payload.as_ref()), place: PLACE.take() }
-    }))
+    })
 }
 
 /// Puts a hook before the present one, once: it keeps quiet behind a door and hands every other panic on.
@@ -125,25 +125,10 @@ fn libtorch_message(panic: &str) -> Option<String> {
     Some(line)
 }
 
-/// libtorch keeps for each thread whether gradients are recorded, and tch has no way to ask: so see what an operation does.
-fn gradients_recorded() -> Result<bool> {
-    let leaf = Tensor::f_zeros([1], (Kind::Float, tch::Device::Cpu))?.f_set_requires_grad(true)?;
-    Ok(leaf.f_neg()?.requires_grad())
-}
-
-fn restore_gradients(recorded: bool) {
-    // tch can only switch within a scope. A guard turns recording off and puts back what it found; so one that is never dropped turns it
-    // off for good, and one made where recording is on turns it on for good when it is dropped outside.
-    match recorded {
-        true => drop(tch::with_grad(tch::no_grad_guard)),
-        false => std::mem::forget(tch::no_grad_guard()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use tch::{Device, Kind, Tensor};
 
     fn zeros(shape: &[i64]) -> Tensor {
         Tensor::zeros(shape, (Kind::Float, Device::Cpu))
@@ -184,19 +169,19 @@ mod tests {
 
     #[test]
     fn doors_nest_and_gradients_are_put_back() {
-        assert!(gradients_recorded().unwrap());
+        assert!(operations::gradients());
         let outer = door("outer", || {
             let inner = door("inner", || -> Result<()> { tch::no_grad(|| panic!("inside")) });
             assert!(inner.unwrap_err().is_internal());
-            assert!(gradients_recorded().unwrap());
+            assert!(operations::gradients());
             tch::no_grad(|| {
                 let inner = door("inner", || -> Result<()> { tch::with_grad(|| panic!("inside")) });
-                assert!(inner.is_err() && !gradients_recorded().unwrap());
+                assert!(inner.is_err() && !operations::gradients());
             });
             Ok(())
         });
         outer.unwrap();
-        assert!(gradients_recorded().unwrap());
+        assert!(operations::gradients());
         assert_eq!(DEPTH.get(), 0);
     }
 
