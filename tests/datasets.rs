@@ -335,6 +335,26 @@ fn a_damaged_parquet_file_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn damaged_parquet_files_of_every_packing_are_errors_and_no_panics() {
+    for name in ["zstd.parquet", "gzip.parquet", "plain.parquet"] {
+        let whole = std::fs::read(own(name)).unwrap();
+        let folder = folder(name, &whole);
+        let (path, mut errors) = (folder.path().join(name), 0);
+        for place in (0..whole.len()).step_by(3) {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 0x55;
+            for damaged in [&flipped, &whole[..place]] {
+                std::fs::write(&path, damaged).unwrap();
+                let Err(error) = Task::open_with(&path, &Columns::named("sentence", "label")) else { continue };
+                assert!(error.is_file() && error.to_string().contains(name), "{name}, byte {place}: {error}");
+                errors += 1;
+            }
+        }
+        assert!(errors > whole.len() / 3, "{errors} errors");
+    }
+}
+
+#[test]
 fn missing_files_say_which_and_where_to_get_them() {
     let empty = tempfile::tempdir().unwrap();
     let words = ["files of SST2 are not in", "train `train.tsv`", "dev `dev.tsv`", "data/validation-*.parquet", "stanfordnlp/sst2"];
