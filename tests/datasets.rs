@@ -173,6 +173,8 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
     let task = open("QASCr").parts(&[Part::Train, Part::Test], &[])?.read(samples("QASCr/original"))?;
     assert_eq!(counts(&task), counted(&[("train", kept, 2), ("test", kept, 0), ("test", "no answer", 1)]));
     let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "c")])?, Card::default());
+    assert_eq!(counts(&task), counted(&[("", kept, 1), ("", "the query of an earlier row, with another gold", 1)]));
+    let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "b")])?, Card::default());
     assert_eq!(counts(&task), counted(&[("", kept, 1), ("", repeated, 1)]));
     Ok(())
 }
@@ -330,6 +332,26 @@ fn a_damaged_parquet_file_is_an_error_and_no_panic() {
         }
     }
     assert!(errors > whole.len() / 11, "{errors} errors");
+}
+
+#[test]
+fn damaged_parquet_files_of_every_packing_are_errors_and_no_panics() {
+    for name in ["zstd.parquet", "gzip.parquet", "plain.parquet"] {
+        let whole = std::fs::read(own(name)).unwrap();
+        let folder = folder(name, &whole);
+        let (path, mut errors) = (folder.path().join(name), 0);
+        for place in (0..whole.len()).step_by(3) {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 0x55;
+            for damaged in [&flipped, &whole[..place]] {
+                std::fs::write(&path, damaged).unwrap();
+                let Err(error) = Task::open_with(&path, &Columns::named("sentence", "label")) else { continue };
+                assert!(error.is_file() && error.to_string().contains(name), "{name}, byte {place}: {error}");
+                errors += 1;
+            }
+        }
+        assert!(errors > whole.len() / 3, "{errors} errors");
+    }
 }
 
 #[test]
