@@ -205,6 +205,24 @@ fn unknown_keys_are_shown_and_strictness_refuses_them() -> Result<()> {
 }
 
 #[test]
+fn a_model_saved_in_another_kind_opens_again_however_its_kind_is_spelled() -> Result<()> {
+    let own = std::fs::read_to_string(golden_folder(NAME).join("config.json")).unwrap();
+    for spellings in [&["dtype"][..], &["torch_dtype"], &["dtype", "torch_dtype"], &[]] {
+        let mut config: serde_json::Value = serde_json::from_str(&own).unwrap();
+        let all = config.as_object_mut().unwrap();
+        all.retain(|key, _| !key.ends_with("dtype"));
+        all.extend(spellings.iter().map(|key| ((*key).to_owned(), "float32".into())));
+        let (folder, saved) = (spoilt("config.json", config.to_string()), tempfile::tempdir().unwrap());
+        for kind in [Kind::Half, Kind::BFloat16] {
+            OpenOptions::new().kind(kind).open(folder.path())?.save(saved.path())?;
+            let model = Model::open(saved.path())?;
+            assert_eq!((model.kind(), model.config().kind), (kind, kind), "{spellings:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn missing_weights_are_all_named() {
     let folder = spoilt("config.json", config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6"));
     cannot_open(folder.path(), &["27 of the weights are missing", "model.layers.{3-5}.self_attn.q_proj", "model.layers.{3-5}.post_attention_layernorm"]);

@@ -95,7 +95,7 @@ fn number(name: &str) -> Option<(usize, usize)> {
 }
 
 /// The names of all shards of a folder without an index; none where no file is called like one.
-pub(crate) fn numbered(folder: &Path) -> Result<Vec<String>> {
+fn numbered(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut there: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| number(name).is_some()).collect();
     there.sort_unstable();
