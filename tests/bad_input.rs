@@ -113,7 +113,10 @@ fn spoilt_configurations() {
     open("[1]".into(), &["config.json", "must hold a JSON object"]);
     open(config("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""), &["mamba", "unknown", "llama", "qwen3"]);
     open(config("LlamaForCausalLM", "LlamaForSequenceClassification"), &["LlamaForSequenceClassification", "LlamaForCausalLM"]);
-    open(config("\"mlp_bias\"", "\"clip_qkv\": 8, \"mlp_bias\""), &["config.json", "`clip_qkv` is 8, which is not supported", "a bound on scores"]);
+    open(
+        config("\"mlp_bias\"", "\"clip_qkv\": 8, \"mlp_bias\""),
+        &["config.json", "`clip_qkv` is 8, which is not supported", "a bound on scores"],
+    );
     open(config("\"hidden_size\": 24", "\"hidden_size\": -24"), &["hidden_size", "-24"]);
     open(config("\"hidden_size\": 24", "\"hidden_size\": \"big\""), &["hidden_size", "big"]);
     let folder = copied(NAME);
@@ -127,7 +130,8 @@ fn broken_tokenizers() {
 }
 
 /// As `git clone` without LFS leaves every large file.
-const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+const POINTER: &str =
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 #[test]
 fn pointers_of_git_lfs_say_what_they_are() -> Result<()> {
@@ -225,7 +229,10 @@ fn a_model_saved_in_another_kind_opens_again_however_its_kind_is_spelled() -> Re
 #[test]
 fn missing_weights_are_all_named() {
     let folder = spoilt("config.json", config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6"));
-    cannot_open(folder.path(), &["27 of the weights are missing", "model.layers.{3-5}.self_attn.q_proj", "model.layers.{3-5}.post_attention_layernorm"]);
+    cannot_open(
+        folder.path(),
+        &["27 of the weights are missing", "model.layers.{3-5}.self_attn.q_proj", "model.layers.{3-5}.post_attention_layernorm"],
+    );
 }
 
 #[test]
