@@ -27,6 +27,7 @@ use polars::prelude::*;
 
 pub use benchmark::{Benchmark, Part};
 pub use card::Card;
+pub(crate) use split::SHOWN_AT_MOST;
 pub use split::Split;
 
 use count::{Count, Outcome, REPEATED};

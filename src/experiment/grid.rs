@@ -3,11 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::cell::{Cell, Test};
+use super::protocol::{self, Rollouts};
 use super::record::{self, FORMAT, ModelId, Run, TrainingId};
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::prompt::Examples;
 use crate::train;
 
 /// A grid with its splits drawn.
@@ -41,8 +43,9 @@ impl Experiment {
                         match task.few_shot(n, run) {
                             Ok(split) => {
                                 let runs = self.runs_of(&of(record::digest(&(&split.train, &split.dev))?));
-                                let tests = self.tests(&split, others)?;
-                                cells.push(Cell::new(self, model, split, tests, runs));
+                                let pool = self.demonstrations.pool(task, &split);
+                                let tests = self.tests(&split, pool.as_ref(), others)?;
+                                cells.push(Cell::new(self, model, (split, pool), tests, runs));
                             }
                             Err(error) if error.is_input() => {
                                 refused.extend(self.runs_of(&of(String::new())).into_iter().map(|run| (model, run, error.to_string())));
@@ -71,10 +74,12 @@ impl Experiment {
     }
 
     /// The task's own queries, then those out of distribution.
-    fn tests(&self, split: &Split, others: &[Task]) -> Result<Vec<Test>> {
-        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most)?];
+    fn tests(&self, split: &Split, pool: Option<&Examples>, others: &[Task]) -> Result<Vec<Test>> {
+        // What is drawn from is no part of a run's own digest.
+        let ways = (pool.map(record::digest).transpose()?, self.rollouts == Rollouts::Own);
+        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most, &ways)?];
         for other in others {
-            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most)?);
+            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most, &ways)?);
         }
         Ok(tests)
     }
@@ -109,7 +114,7 @@ impl Experiment {
         let mut tasks = Vec::new();
         for wanted in &self.tasks {
             let task = match wanted {
-                Wanted::Named(name) => Task::open(name)?,
+                Wanted::Named(name) => protocol::open(name, self)?,
                 Wanted::Open(task) => (**task).clone(),
             };
             let task = task.test_at_most(self.test_at_most)?;
@@ -118,7 +123,7 @@ impl Experiment {
             for name in named {
                 if !others.contains_key(name) {
                     let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
-                    let opened = Task::open(name);
+                    let opened = protocol::open(name, self);
                     others.insert(
                         name.clone(),
                         opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,

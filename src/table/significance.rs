@@ -96,6 +96,8 @@ fn long(frame: &DataFrame) -> Result<DataFrame> {
         for name in ["first", "second", "value", "pairs", "difference", "lower", "upper"] {
             columns.push(column(frame, name)?.clone());
         }
+        // Of a study: how many differences the pairs are means of.
+        columns.extend(frame.column("averaged").ok().cloned());
         columns.push(Column::new("test".into(), vec![test; frame.height()]));
         for (name, from) in [("statistic", statistic), ("p", p), ("p_holm", p_holm), ("effect", effect)] {
             columns.push(column(frame, from)?.clone().with_name(name.into()));
