@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use polars::prelude::DataFrame;
@@ -11,7 +12,7 @@ use super::protocol::{self, Rollouts};
 use super::{Experiment, Method};
 use crate::activations::{Activations, Capture, capture};
 use crate::adapter::Adapter;
-use crate::dataset::Split;
+use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::metric::METRICS;
@@ -26,8 +27,8 @@ pub(super) struct Cell<'e> {
     experiment: &'e Experiment,
     pub model: &'e Model,
     pub split: Split,
-    /// What demonstrations are drawn from, where that is not the train set.
-    pool: Option<Examples>,
+    /// Whose rows demonstrations are drawn from, where these are not the train set's.
+    pool: Option<Rc<Task>>,
     /// The task's own, then those out of distribution.
     pub tests: Vec<Test>,
     pub runs: Vec<Run>,
@@ -75,7 +76,7 @@ struct Shown {
 }
 
 impl<'e> Cell<'e> {
-    pub fn new(experiment: &'e Experiment, model: &'e Model, (split, pool): (Split, Option<Examples>), tests: Vec<Test>, runs: Vec<Run>) -> Self {
+    pub fn new(experiment: &'e Experiment, model: &'e Model, (split, pool): (Split, Option<Rc<Task>>), tests: Vec<Test>, runs: Vec<Run>) -> Self {
         Self { experiment, model, split, pool, tests, runs }
     }
 
@@ -228,7 +229,7 @@ impl<'e> Cell<'e> {
     }
 
     fn show(&self, test: &Test) -> Result<Shown> {
-        let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_ref())?;
+        let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_deref())?;
         let (responses, inside) = Capture::at(SELF_ATTENTION).while_responding(self.model, &prompts.take(test.compared))?;
         Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
     }

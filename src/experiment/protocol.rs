@@ -1,7 +1,9 @@
 //! Where a grid may go the authors' way, one choice at a time.
 
+use std::rc::Rc;
+
 use super::{Choice, Experiment};
-use crate::dataset::{Benchmark, SHOWN_AT_MOST, Split, Task};
+use crate::dataset::{SHOWN_AT_MOST, Split, Task};
 use crate::error::{Error, Result};
 use crate::prompt::{Examples, Prompts};
 
@@ -27,15 +29,16 @@ pub enum Rollouts {
 }
 
 impl Demonstrations {
-    /// Rows to draw demonstrations from, where these are not the training examples.
-    pub(super) fn pool(self, task: &Task, split: &Split) -> Option<Examples> {
-        (self == Self::PerQuery).then(|| task.others(split))
+    /// The task to draw demonstrations from, where they are not the training examples.
+    pub(super) fn pool(self, task: &Rc<Task>) -> Option<Rc<Task>> {
+        (self == Self::PerQuery).then(|| task.clone())
     }
 }
 
 /// The queries after their demonstrations.
-pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Examples>) -> Result<Prompts> {
-    let Some(pool) = pool else { return queries.with_demonstrations(&split.train, split.run) };
+pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Task>) -> Result<Prompts> {
+    let Some(task) = pool else { return queries.with_demonstrations(&split.train, split.run) };
+    let pool = task.others(split);
     let count = SHOWN_AT_MOST.min(split.train.len().saturating_sub(1));
     if pool.len() < count || count == 0 {
         let remedy = "take another N, more rows, or `Demonstrations::Same`";
@@ -46,15 +49,7 @@ pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Examples>) 
             split.task
         )));
     }
-    queries.with_demonstrations_per_query(pool, count, split.run)
-}
-
-/// A task by name; a benchmark as the experiment's compatibility wants it.
-pub(super) fn open(name: &str, experiment: &Experiment) -> Result<Task> {
-    match Benchmark::named(name).map(|benchmark| benchmark.compat(experiment.compat)) {
-        Ok(benchmark) if benchmark.is_installed() && !std::path::Path::new(name).exists() => benchmark.open(),
-        _ => Task::open(name),
-    }
+    queries.with_demonstrations_per_query(&pool, count, split.run)
 }
 
 /// What is not as it is by default, in words.

@@ -1,6 +1,7 @@
 //! What an answer looks like, where a response ends, and how the answer is read out of it.
 
 mod boxed;
+mod forms;
 mod number;
 mod paper;
 mod scan;

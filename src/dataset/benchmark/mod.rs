@@ -77,7 +77,7 @@ pub(super) const INSTALLED: Source = Source {
     names: || {
         Ok(Benchmark::all().iter().filter(|benchmark| benchmark.is_installed()).map(|benchmark| benchmark.name().to_owned()).collect())
     },
-    open: |name| Benchmark::named(name).ok().map(|benchmark| benchmark.open()).transpose(),
+    open: |name, compat| Benchmark::named(name).ok().map(|benchmark| benchmark.compat(compat).open()).transpose(),
 };
 
 /// The words for choices, in order: one token each in the paper's tokenizers.
