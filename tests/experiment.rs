@@ -234,7 +234,10 @@ fn what_is_asked_later_is_added_to_what_is_there() -> Result<()> {
     };
     let [sft, icl] = ["SFT", "ICL"].map(|method| [of_run(method, 0.0), of_run(method, 1.0)]);
     let by_hand = ia2::statistics::paired_t(&sft, &icl, 0.95)?;
-    assert!((numbers(&tests, "p_t")[1].unwrap() - by_hand.p).abs() < 1e-9 && (numbers(&tests, "difference")[1].unwrap() - by_hand.difference).abs() < 1e-12);
+    assert!(
+        (numbers(&tests, "p_t")[1].unwrap() - by_hand.p).abs() < 1e-9
+            && (numbers(&tests, "difference")[1].unwrap() - by_hand.difference).abs() < 1e-12
+    );
     let (p, holm) = (numbers(&tests, "p_t"), numbers(&tests, "p_t_holm"));
     let least = p[0].unwrap().min(p[1].unwrap());
     assert!((holm.iter().flatten().copied().fold(1.0, f64::min) - (2.0 * least).min(1.0)).abs() < 1e-12);
@@ -376,9 +379,14 @@ fn the_papers_figures_stand_beside_ours() -> Result<()> {
     for name in ["accuracy", "top_1_accuracy", "top_1_ece_paper_15"] {
         assert_eq!(there(&frame, name), there(&ours, name), "{name}");
     }
-    let predictions = evaluate(&model, &task.clone().test_at_most(24)?.few_shot(4, 0).and_then(|split| split.test.with_demonstrations(&split.train, 0))?)?;
+    let predictions = evaluate(
+        &model,
+        &task.clone().test_at_most(24)?.few_shot(4, 0).and_then(|split| split.test.with_demonstrations(&split.train, 0))?,
+    )?;
     assert_eq!(there(&frame, "top_1_accuracy"), [ia2::metric::top_1_accuracy(&predictions)?]);
-    assert!((there(&frame, "top_1_ece_paper_15")[0] - ece(&ia2::metric::top_1_as_reported(&predictions)?, Binning::Paper(15))?).abs() < 1e-9);
+    assert!(
+        (there(&frame, "top_1_ece_paper_15")[0] - ece(&ia2::metric::top_1_as_reported(&predictions)?, Binning::Paper(15))?).abs() < 1e-9
+    );
     assert!((there(&frame, "difference")[0] - (there(&frame, "top_1_accuracy")[0] - 0.854)).abs() < 1e-12, "like with like");
     assert!((there(&frame, "ece_difference")[0] - (there(&frame, "top_1_ece_paper_15")[0] - 0.13)).abs() < 1e-12);
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use polars::prelude::DataFrame;
 
-use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::protocol::{self, Rollouts};
+use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::activations::{Activations, Capture, capture};
 use crate::adapter::Adapter;
@@ -76,7 +76,13 @@ struct Shown {
 }
 
 impl<'e> Cell<'e> {
-    pub fn new(experiment: &'e Experiment, model: &'e Model, (split, pool): (Split, Option<Rc<Task>>), tests: Vec<Test>, runs: Vec<Run>) -> Self {
+    pub fn new(
+        experiment: &'e Experiment,
+        model: &'e Model,
+        (split, pool): (Split, Option<Rc<Task>>),
+        tests: Vec<Test>,
+        runs: Vec<Run>,
+    ) -> Self {
         Self { experiment, model, split, pool, tests, runs }
     }
 

@@ -38,7 +38,8 @@ impl Experiment {
     /// sets that are; N of 2, 4, 8, ... 128; 5 runs; LoRA of rank 8 on q, k, o; learning rates 1e-4, 3e-4, 1e-3; all methods but SFT on ICL and
     /// SFT → IA2; beta of 0.001, 0.01, 0.05, 0.5 for models of the Llama family and 0.1, 0.5, 0.7, 0.9 for others.
     ///
-    /// [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
+    /// This is the paper's text. [`compat`](Self::compat) with [`Compat::Paper`](crate::compat::Compat::Paper) makes it the authors' code, rates chosen on the test set
+    /// included. [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
     /// [`Study::beside_paper`] sets the results beside the paper's.
     pub fn paper(model: &Model) -> Self {
         let llama = model.config().family.model_type() == "llama";

@@ -104,9 +104,7 @@ impl Study {
                     *value => both.iter().filter_map(|row| row.number(value)).collect::<Vec<_>>(),
                 )?;
                 let tested = statistics::averaged(&frame, "method", &["run"], &[*value])
-                    .and_then(|frame| {
-                        statistics::compare(&frame, "method", &[(first.name(), second.name())], &["run"], &[*value], LEVEL)
-                    })
+                    .and_then(|frame| statistics::compare(&frame, "method", &[(first.name(), second.name())], &["run"], &[*value], LEVEL))
                     .map_err(|error| error.context(format_args!("`{value}` of {} against {}", first.name(), second.name())))?;
                 let counts = [("averaged", pairs.len()), ("unpaired", unpaired)];
                 let tested = tested.hstack(&counts.map(|(name, count)| Column::new(name.into(), vec![count as u32])))?;

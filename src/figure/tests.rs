@@ -49,7 +49,8 @@ fn labels_of_any_length_are_drawn() {
         let texts: Vec<String> =
             frame.columns().iter().filter(|column| column.dtype().is_string()).map(|column| column.name().to_string()).collect();
         for name in texts {
-            let longer = frame.column(&name).unwrap().str().unwrap().iter().map(|text| text.map(|text| format!("{text}{tail}"))).collect::<Vec<_>>();
+            let longer =
+                frame.column(&name).unwrap().str().unwrap().iter().map(|text| text.map(|text| format!("{text}{tail}"))).collect::<Vec<_>>();
             frame.with_column(Column::new(name.as_str().into(), longer)).unwrap();
         }
         // What asks for names of its own says so.

@@ -9,9 +9,9 @@ mod generate;
 mod keys;
 mod resolve;
 mod respond;
-mod save;
 #[cfg(test)]
 mod sampling_tests;
+mod save;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;

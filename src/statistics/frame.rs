@@ -22,7 +22,8 @@ pub fn averaged(frame: &DataFrame, by: &str, keys: &[&str], values: &[&str]) -> 
     let names: Vec<&str> = std::iter::once(by).chain(keys.iter().copied()).collect();
     let numbers = values.iter().map(|value| numbers(frame, value)).collect::<Result<Vec<_>>>()?;
     let rows = texts(frame, &names)?;
-    let (mut places, mut groups): (HashMap<&[String], usize>, Vec<(&[String], Vec<usize>)>) = (HashMap::new(), Vec::new());
+    let mut places: HashMap<&[String], usize> = HashMap::new();
+    let mut groups: Vec<(&[String], Vec<usize>)> = Vec::new();
     for (row, name) in rows.iter().enumerate() {
         let place = *places.entry(name).or_insert(groups.len());
         if place == groups.len() {

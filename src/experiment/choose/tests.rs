@@ -53,8 +53,11 @@ fn the_authors_choose_one_rate_for_all_runs_by_the_mean_top_1_accuracy() {
 
     // Free answers have no likeliest label.
     let free = |accuracy: f64| [("accuracy", accuracy)];
-    let entries =
-        [entry(&model, 0, 1e-3, 0.1, Some(&free(0.1))), entry(&model, 0, 1e-2, 0.2, Some(&free(0.2))), entry(&model, 1, 1e-3, 0.1, Some(&free(0.2)))];
+    let entries = [
+        entry(&model, 0, 1e-3, 0.1, Some(&free(0.1))),
+        entry(&model, 0, 1e-2, 0.2, Some(&free(0.2))),
+        entry(&model, 1, 1e-3, 0.1, Some(&free(0.2))),
+    ];
     assert_eq!(chosen(&entries, Choice::TestAccuracy), [true, false, true], "a rate that not all runs have is passed over");
     assert_eq!(choose(&entries, Choice::TestAccuracy).unwrap()[0][0].by, "mean accuracy on test");
 

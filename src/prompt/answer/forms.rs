@@ -26,7 +26,9 @@ impl Scan<'_> {
             return (end, Some(value));
         }
         let bar = self.spaces(end);
-        if self.at(bar) == Some('/') && let Some((last, below)) = self.digits(self.spaces(bar + 1)) {
+        if self.at(bar) == Some('/')
+            && let Some((last, below)) = self.digits(self.spaces(bar + 1))
+        {
             // A date is no quotient.
             if self.at(last) == Some('/') && self.digit(last + 1) {
                 let end = self.run(last + 1);

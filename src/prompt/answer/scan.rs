@@ -13,10 +13,10 @@ pub(super) struct Number {
 
 /// What may stand between groups of three digits; all of a number are the same.
 const SEPARATORS: [&str; 19] = [
-    "{,}\\!", "{,}", ",\\!", "\\!,", ",\\,", "{\\,}", "\\,", "\\!", "\\;", "\\:", "\\ ", "~", ",", "'", "’", "_", "\u{a0}", "\u{2009}", "\u{202f}",
+    "{,}\\!", "{,}", ",\\!", "\\!,", ",\\,", "{\\,}", "\\,", "\\!", "\\;", "\\:", "\\ ", "~", ",", "'", "’", "_", "\u{a0}", "\u{2009}",
+    "\u{202f}",
 ];
 pub(super) const FRACTIONS: [&str; 6] = ["frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"];
-
 
 /// All numbers of a [`plain`](super::spelling::plain) text in order. Digits that follow a letter (`x2`) or stand in an exponent of one (`x^2`) are no number, and what
 /// a root or π multiplies is none that digits could spell. A minus is a sign unless something stands before it that it could be taken
@@ -106,7 +106,8 @@ fn negative(before: &[char]) -> bool {
         };
     }
     let word: String = apart[apart.len().saturating_sub("negative".len() + 1)..].iter().collect::<String>().to_ascii_lowercase();
-    spaced && ["negative", "minus"].iter().any(|sign| word.strip_suffix(sign).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)))
+    spaced
+        && ["negative", "minus"].iter().any(|sign| word.strip_suffix(sign).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)))
         && !apart[..apart.len() - 5].iter().rev().find(|letter| **letter != ' ').is_some_and(char::is_ascii_digit)
 }
 
@@ -204,7 +205,11 @@ impl Scan<'_> {
             "sqrt" => {
                 drop_coefficient(self.chars, found, place);
                 let power = self.at(end) == Some('[');
-                let end = if power { self.chars[end..].iter().take(8).position(|letter| *letter == ']').map_or(end, |at| end + at + 1) } else { end };
+                let end = if power {
+                    self.chars[end..].iter().take(8).position(|letter| *letter == ']').map_or(end, |at| end + at + 1)
+                } else {
+                    end
+                };
                 self.argument(end).map_or(end, |(_, _, next)| next)
             }
             name if FRACTIONS.contains(&name) => {
