@@ -200,6 +200,36 @@ fn forms_are_the_papers() -> Result<()> {
 }
 
 #[test]
+fn bbc_news_as_the_authors_read_it_is_cut_and_tested_on_the_hubs_test_part() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let article = |topic: &str| format!("{topic} {}", "word ".repeat(60)).trim_end().to_string();
+    let lines = |topics: &[&str]| {
+        let line = |topic: &&str| serde_json::json!({"text": article(topic), "label_text": "sport"}).to_string() + "\n";
+        topics.iter().map(line).collect::<String>()
+    };
+    std::fs::write(folder.path().join("train.jsonl"), lines(&["ball", "bat"])).unwrap();
+    std::fs::write(folder.path().join("test.jsonl"), lines(&["net"])).unwrap();
+    let whole = open("BBCN").read(folder.path())?;
+    assert_eq!((whole.len(), whole.held_out().len()), (3, 0));
+    assert_eq!(whole.examples().rows()[0].query, format!("Text:{}\nLabel:", article("ball")));
+    let paper = open("BBCN").compat(Compat::Paper).read(folder.path())?;
+    assert_eq!((paper.len(), paper.held_out().len()), (2, 1));
+    // 256 characters of it go through the word that is left out.
+    let kept = format!("ball {}", "word ".repeat(50)).trim_end().to_string();
+    assert!(kept.len() <= 256 && article("ball")[..256].starts_with(&format!("{kept} ")));
+    assert_eq!(paper.examples().rows()[0].query, format!("Text:{kept}\nLabel:"));
+    assert!(paper.held_out().rows()[0].query.starts_with("Text:net word"));
+    // Parts that were chosen stay, and the way back leads back.
+    let chosen = open("BBCN").parts(&[Part::Train], &[])?.compat(Compat::Paper).read(folder.path())?;
+    assert_eq!((chosen.len(), chosen.held_out().len()), (2, 0));
+    assert_eq!(open("BBCN").compat(Compat::Paper).compat(Compat::Corrected).read(folder.path())?.examples(), whole.examples());
+    // The makers' folders have no test part.
+    let error = open("BBCN").compat(Compat::Paper).read(samples("BBCN/original")).unwrap_err().to_string();
+    assert!(error.contains("Only train is there"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn the_printed_form_has_spaces_and_so_have_its_answers() -> Result<()> {
     let first = |name: &str| open(name).printed().read(samples(name).join("original")).unwrap().examples().rows()[0].clone();
     assert_eq!(first("SST2"), Example::new("Text: a \"fine\" film \nLabel:", " 1"));

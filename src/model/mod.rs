@@ -9,10 +9,10 @@ mod generate;
 mod keys;
 mod resolve;
 mod respond;
-mod save;
-mod score;
 #[cfg(test)]
 mod sampling_tests;
+mod save;
+mod score;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
