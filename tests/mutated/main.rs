@@ -425,7 +425,8 @@ fn judge(work: Work, default_seconds: f64) {
     if open.is_empty() {
         return;
     }
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mutated");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/mutated/{work:?}"));
+    let _ = std::fs::remove_dir_all(&kept);
     std::fs::create_dir_all(&kept).unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         std::fs::copy(entry.path(), kept.join(entry.file_name())).unwrap();
