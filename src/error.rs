@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// `Result` with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +21,22 @@ enum Kind {
 /// An error that a person can act on. `Display` carries the whole chain of causes, because a notebook cell prints nothing else.
 ///
 /// It is opaque: match on its predicates, not on its text.
+///
+/// Hooks, objectives and other code of your own return it, too: make one with [`Error::input`], [`Error::file`] or [`Error::numeric`], and
+/// say more with [`Error::because`] and [`Error::context`].
+///
+/// ```
+/// use ia2::{Error, Result};
+///
+/// fn threshold(text: &str) -> Result<f64> {
+///     let value: f64 = text.parse().map_err(|cause| Error::input(format!("{text:?} is no number")).because(cause))?;
+///     if value.is_finite() { Ok(value) } else { Err(Error::numeric(format!("the threshold is {value}"))) }
+/// }
+///
+/// let error = threshold("1,5").map_err(|error| error.context("reading the settings")).unwrap_err();
+/// assert!(error.is_input());
+/// assert_eq!(error.to_string(), "reading the settings: \"1,5\" is no number\n  because: invalid float literal");
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -32,18 +50,30 @@ impl Error {
         Self(Box::new(Inner { kind, message: message.into(), source: None }))
     }
 
-    /// An argument, a setting or data that cannot be used as given.
-    pub(crate) fn input(message: impl Into<String>) -> Self {
+    /// An argument, a setting or data that cannot be used as given. A message says what is wrong, where, and what to do.
+    pub fn input(message: impl Into<String>) -> Self {
         Self::new(Kind::Input, message)
     }
 
     /// A file that is missing, unreadable, malformed or cannot be written.
-    pub(crate) fn file(message: impl Into<String>) -> Self {
+    pub fn file(message: impl Into<String>) -> Self {
         Self::new(Kind::File, message)
     }
 
+    /// A file that cannot be written, for the reason the system gives.
+    pub(crate) fn unwritten(path: &Path, error: io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::StorageFull => "its disk is full: free some space, or choose another disk",
+            io::ErrorKind::QuotaExceeded => "your share of its disk is used up: free some space, or choose another disk",
+            io::ErrorKind::FileTooLarge => "it would be larger than this disk, or `ulimit -f`, allows: choose another disk",
+            io::ErrorKind::ReadOnlyFilesystem => "its disk can only be read: choose another disk",
+            _ => "is its folder there and writable?",
+        };
+        Self::file(format!("cannot write {}: {remedy}", path.display())).because(error)
+    }
+
     /// NaN or infinity where a number is needed.
-    pub(crate) fn numeric(message: impl Into<String>) -> Self {
+    pub fn numeric(message: impl Into<String>) -> Self {
         Self::new(Kind::Numeric, message)
     }
 
@@ -57,14 +87,14 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
-    /// Attaches the cause.
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    /// Attaches the cause, which is shown below the message.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
     /// Says what was being done: `context: message`.
-    pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message);
         self
     }
@@ -160,6 +190,13 @@ mod tests {
         let error = Error::file("cannot write `a/b`: make the folder writable").because(inner).context("saving the adapter");
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
+        // 28 is ENOSPC, 27 EFBIG, 30 EROFS, 13 EACCES, 122 EDQUOT.
+        for (code, words) in
+            [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of")]
+        {
+            let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
+            assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
+        }
         let long = Error::input(format!("no `{}`: what to do", "é".repeat(1_000_000))).to_string();
         assert!(long.starts_with("no `éé") && long.contains("é [... 9") && long.ends_with("é`: what to do") && long.len() < 10_000, "{}", long.len());
         let bug = Error::internal("a value got lost").to_string();

@@ -27,7 +27,7 @@ const DIGEST: usize = 16;
 /// included) and `prompt_digest` (the first 16 digits of the SHA-256 of the prompt's text, which [`Prompts::frame`] shows).
 ///
 /// *Label tasks* are read at the first position where the labels' tokens differ, their common prefix given, in one forward per batch;
-/// demonstrations that all prompts share are computed once.
+/// demonstrations that all prompts share are computed once. The tokens are those that query and label have together ([`LabelTokens`]).
 ///
 /// | among the labels | |
 /// |---|---|
@@ -35,6 +35,7 @@ const DIGEST: usize = 16;
 /// | `confidence` | its probability among the labels, `[0, 1]` |
 /// | `p_<label>` each | every label's |
 /// | `nll`, `entropy` | of the gold; over the labels, nats |
+/// | `merged_label` | labels, joined by commas, that merge with the query over their border (`:true`) and so were read as other tokens than their demonstrations have; empty for none |
 ///
 /// | in the whole vocabulary | |
 /// |---|---|
@@ -45,7 +46,7 @@ const DIGEST: usize = 16;
 /// | `gold_rank` | place of the gold's token, from 1; at most k in the top k. Of equally likely tokens each has the best place |
 /// | `vocabulary_entropy` | over all tokens, nats |
 ///
-/// *Free answers*: greedy responses, up to the form's stop string and limit of tokens; besides the columns above `tokens` (of the response),
+/// *Free answers*: greedy responses, up to where [`Prompts::stop`] says and the form's limit of tokens; besides the columns above `tokens` (of the response),
 /// `ending`, `close_calls`. `answer` is null where a response holds none.
 ///
 /// # Errors
@@ -113,11 +114,14 @@ fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, 
 fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
     let names = form.label_set();
-    let tokens = LabelTokens::new(model.tokenizer()?, names)?;
+    let tokens = LabelTokens::of(model.tokenizer()?, prompts)?;
+    for labels in &tokens {
+        model.check_ids(labels.ids()).map_err(|error| error.context("the labels"))?;
+    }
     let golds = prompts.iter().map(|prompt| gold_place(prompt, names)).collect::<Result<Vec<_>>>()?;
     let mut rows = model.encode(prompts)?;
     let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
-    for row in &mut rows {
+    for (row, tokens) in rows.iter_mut().zip(&tokens) {
         row.extend_from_slice(tokens.prefix());
     }
     let logits = match hooks {
@@ -133,7 +137,7 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
     let among: Vec<&[f64]> = read.iter().map(|row| row.among.as_slice()).collect();
     let best: Vec<usize> =
         among.iter().map(|row| (0..row.len()).fold(0, |best, place| if row[place] > row[best] { place } else { best })).collect();
-    let said = read.iter().map(|row| model.tokenizer()?.decode(&[tokens.prefix(), &[row.likeliest]].concat()));
+    let said = read.iter().zip(&tokens).map(|(row, tokens)| model.tokenizer()?.decode(&[tokens.prefix(), &[row.likeliest]].concat()));
     let said = said.collect::<Result<Vec<_>>>()?;
     let numbers = |value: fn(&Read) -> f64| read.iter().map(value).collect::<Vec<_>>();
     let mut frame = df!(
@@ -161,6 +165,7 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
         Column::new("gold_rank".into(), read.iter().map(|row| row.gold_rank).collect::<Vec<_>>()),
         Column::new("vocabulary_entropy".into(), numbers(|row| row.entropy)),
         Column::new("prompt_tokens".into(), lengths),
+        Column::new("merged_label".into(), tokens.iter().map(|tokens| tokens.merged().join(", ")).collect::<Vec<_>>()),
     ])?)
 }
 
@@ -176,19 +181,20 @@ struct Read {
     entropy: f64,
 }
 
-/// Of `logits [example, vocab]`.
-fn read(logits: &Tensor, tokens: &LabelTokens, golds: &[usize]) -> Result<Vec<Read>> {
+/// Of `logits [example, vocab]`, each row with the labels' tokens after its query.
+fn read(logits: &Tensor, tokens: &[LabelTokens], golds: &[usize]) -> Result<Vec<Read>> {
     let device = logits.device();
-    let ids: Vec<i64> = tokens.ids().iter().map(|&id| i64::from(id)).collect();
-    let labels = Tensor::from_slice(&ids).to_device(device);
-    let gold: Vec<i64> = golds.iter().map(|&gold| ids[gold]).collect();
-    let gold = Tensor::from_slice(&gold).to_device(device).unsqueeze(1);
+    let ids: Vec<i64> = tokens.iter().flat_map(|tokens| tokens.ids()).map(|&id| i64::from(id)).collect();
+    // [example, label]
+    let labels = Tensor::from_slice(&ids).view([golds.len() as i64, -1]).to_device(device);
+    let places: Vec<i64> = golds.iter().map(|&gold| gold as i64).collect();
+    let gold = labels.gather(1, &Tensor::from_slice(&places).to_device(device).unsqueeze(1), false);
     let list = |values: &Tensor| Ok::<_, Error>(Vec::<f64>::try_from(values.to_kind(Kind::Double))?);
     let mut rows = Vec::with_capacity(golds.len());
     for start in (0..golds.len() as i64).step_by(ROWS as usize) {
         let count = ROWS.min(golds.len() as i64 - start);
-        let (logits, gold) = (logits.narrow(0, start, count), gold.narrow(0, start, count));
-        let among: Vec<Vec<f64>> = Vec::try_from(logits.index_select(1, &labels).log_softmax(-1, Kind::Double))?;
+        let (logits, labels, gold) = (logits.narrow(0, start, count), labels.narrow(0, start, count), gold.narrow(0, start, count));
+        let among: Vec<Vec<f64>> = Vec::try_from(logits.gather(1, &labels, false).log_softmax(-1, Kind::Double))?;
         if let Some(row) = among.iter().position(|row| row.iter().any(|value| !value.is_finite())) {
             let row = start as usize + row;
             return Err(Error::numeric(format!(
@@ -202,7 +208,7 @@ fn read(logits: &Tensor, tokens: &LabelTokens, golds: &[usize]) -> Result<Vec<Re
         let sum = |values: &Tensor| values.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
         let (likeliest, top_1, top_10) = (Vec::<i64>::try_from(places.select(1, 0))?, list(&top.select(1, 0))?, list(&sum(&top))?);
         let ranks = list(&sum(&logits.gt_tensor(&logits.gather(1, &gold, false))))?;
-        let masses = list(&sum(&all.index_select(1, &labels)))?;
+        let masses = list(&sum(&all.gather(1, &labels, false)))?;
         // What cannot be said at all, with a logit of -inf, adds nothing.
         let entropies = list(&-sum(&(all * logs.clamp_min(NEVER))))?;
         for (row, among) in among.into_iter().enumerate() {
@@ -221,20 +227,21 @@ fn read(logits: &Tensor, tokens: &LabelTokens, golds: &[usize]) -> Result<Vec<Re
 }
 
 fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
-    let gold = prompt.example.gold.trim();
-    labels
-        .iter()
-        .position(|label| label.trim() == gold)
+    let gold = &prompt.example.gold;
+    let exact = labels.iter().position(|label| label == gold);
+    exact
+        .or_else(|| labels.iter().position(|label| label.trim() == gold.trim()))
         .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
 }
 
 fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
     let form = prompts.form();
-    let settings = Generation::for_form(form).batch(batch);
+    let settings = Generation::for_prompts(prompts).batch(batch);
     let responses = match hooks {
         None => model.respond_as(prompts, &settings)?,
         Some((hooks, _)) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
     };
+    let responses = responses.without_begun_stop();
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();
     frame.insert_column(5, Column::new("answer".into(), answers))?;

@@ -1,5 +1,6 @@
 //! Files: read with errors that name them, written whole or not at all.
 
+mod mistaken;
 mod read;
 
 use std::borrow::Cow;
@@ -10,15 +11,17 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, View};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| Error::file(format!("cannot make the folder {}", path.display())).because(error))
+    std::fs::create_dir_all(path).map_err(|error| Error::unwritten(path, error))
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String> {
@@ -46,8 +49,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes several files that belong together: none takes its name before all are on the disk.
 pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Result<()> {
-    let cannot =
-        |path: &Path, error| Error::file(format!("cannot write {}: is its folder there and writable?", path.display())).because(error);
     let mut written = Vec::with_capacity(files.len());
     for (path, content) in files {
         let path = path.as_ref();
@@ -57,23 +58,27 @@ pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Resul
         }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         remove_leftovers(parent);
-        let mut file = partial(parent).map_err(|error| cannot(path, error))?;
+        let mut file = partial(parent).map_err(|error| Error::unwritten(path, error))?;
         let whole = match content {
             Content::Bytes(bytes) => file.write_all(bytes),
             Content::Tensors(tensors, metadata) => {
                 let views = tensors.iter().map(|(name, tensor)| Ok((name, Stored::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
-                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(std::io::Error::other)
+                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(|error| match error {
+                    // What the system says decides what can be done.
+                    SafeTensorError::IoError(error) => error,
+                    other => std::io::Error::other(other),
+                })
             }
         };
         let whole = whole.and_then(|()| file.as_file().sync_all());
         // Temporary files are private; these are made to be shared, as any file a program writes.
         #[cfg(unix)]
         let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
-        whole.map_err(|error| cannot(path, error))?;
+        whole.map_err(|error| Error::unwritten(path, error))?;
         written.push((path, file));
     }
     for (path, file) in written {
-        file.persist(path).map_err(|error| cannot(path, error.error))?;
+        file.persist(path).map_err(|error| Error::unwritten(path, error.error))?;
     }
     Ok(())
 }
@@ -156,8 +161,11 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 /// All tensors by name, and the text metadata.
 pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
-    let malformed = |error| Error::file(format!("{} is no readable safetensors file (truncated?)", path.display())).because(error);
     let bytes = bytes(path, Holds::Tensors).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let malformed = |error| {
+        let what = mistaken(&bytes, "numbers").unwrap_or_else(|| "is no readable safetensors file (truncated?)".into());
+        Error::file(format!("{} {what}", path.display())).because(error)
+    };
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = HashMap::new();

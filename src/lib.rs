@@ -26,7 +26,7 @@
 //! # The main types
 //! | | |
 //! |---|---|
-//! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `forward`, `hook_points`, `with(&adapter)` |
+//! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `chat`, `score`, `forward`, `hook_points`, `with(&adapter)` |
 //! | [`Task`](dataset::Task), [`Split`](dataset::Split) | a data set with its card; a seeded few-shot draw of train, dev and test [`Examples`](prompt::Examples) |
 //! | [`Benchmark`](dataset::Benchmark) | one of the paper's twelve, read from its public files into a `Task` |
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
@@ -62,12 +62,19 @@
 //! | [`experiment`] | grids of runs to frames |
 //!
 //! # In a notebook
-//! - The last expression of a cell shows itself; several figures in one cell are one value ([`Figures`](figure::Figures)). Where that expression *moves* a variable,
-//!   evcxr shows Rust's `{:?}` instead: take a reference, or `.clone()` it.
+//! - The last expression of a cell shows itself; several figures in one cell are one value ([`Figures`](figure::Figures)). A variable that this expression
+//!   *moves* is gone afterwards, as in any Rust: take a reference, or `.clone()` it, where it is wanted again. (The kernel of `cargo xtask setup` shows such an
+//!   expression like any other; an unchanged evcxr falls back to Rust's `{:?}`.)
 //! - A variable owns what it holds: a closure or a reference stays inside a block `{ .. }`.
-//! - `?` ends the cell with the error's text. A panic is survived; an interrupt or a crash ends the process and every variable. Long work has
-//!   a place on disk from which the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder),
-//!   [`shards`](objective::Collect::shards).
+//! - `?` ends the cell with the error's text, on standard error. To Jupyter such a cell has succeeded: "Run all" and `jupyter nbconvert --execute` go on
+//!   with the next one (`cargo xtask notebooks` fails there).
+//! - What a cell makes is kept when the cell ends. So a last line that fails takes all of the cell's new variables with it, and a failing `let x = ..?`
+//!   takes the old `x` as well: long work deserves a cell of its own, and what is shown of it the next one. A cell that does not compile has not run, and
+//!   nothing is lost.
+//! - A panic is survived, with the same losses; an interrupt or a crash ends the process and every variable. Long work has a place on disk from which
+//!   the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder), [`shards`](objective::Collect::shards).
+//! - polars is built without its lazy engine: where the compiler finds no `lazy`, `col`, `lit` or `len`, a frame's own methods do the same; the
+//!   last recipe of the [cookbook] sets them side by side.
 //! - polars, tch, tokenizers and plotters are used through the re-exports below; other crates come with `:dep`. One that wants more of a crate that
 //!   polars has in its tree (tokio with `full`, chrono with its defaults) makes cargo compile everything down to polars again, for minutes, once.
 //! - [`doctor()`] says what this process has and what is wrong with it.
@@ -155,6 +162,7 @@ pub mod prelude {
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
     pub use crate::prompt::{Example, Examples, Prompts};
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
+    pub use crate::tokenizer::Chat;
     pub use crate::train::{Optimizer, Schedule, Trained, Training};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};

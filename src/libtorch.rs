@@ -14,7 +14,9 @@ use std::sync::OnceLock;
 use tch::{Cuda, Device};
 
 pub(crate) use copies::check as check_copies;
+pub(crate) use door::caught;
 pub use door::door;
+pub(crate) use door::guest;
 
 /// The version of libtorch, major and minor, that tch was made for.
 const VERSION: (u64, u64) = (2, 11);

@@ -74,13 +74,13 @@ impl Progress {
 
     /// `more` units are done; `extra` is shown at the line's end (a loss, a file name), and may be empty.
     pub fn tick(&mut self, more: u64, extra: &str) {
+        // With every tick, not only where a line is due: the last line shows the last of it. A line break inside would make two lines of one.
+        self.bar.set_message(extra.replace(['\n', '\r'], " "));
         self.bar.inc(more);
         let total = self.bar.length().unwrap_or(0);
         if !self.due.now(self.bar.elapsed(), self.bar.position(), total, self.pause) {
             return;
         }
-        // A line break inside would make two lines of one.
-        self.bar.set_message(extra.replace(['\n', '\r'], " "));
         if !self.terminal {
             print_line(&self.line(&under_way(self.bar.position(), total, self.bar.per_sec(), self.bar.eta())));
         } else if self.bar.is_hidden() {
@@ -90,12 +90,21 @@ impl Progress {
 
     /// All is done: one last line, if any was printed before.
     pub fn finish(self) {
+        self.end("");
+    }
+
+    /// The work ends here, whether all is done or not: the last line says `why`.
+    pub fn finish_early(self, why: &str) {
+        self.end(why);
+    }
+
+    fn end(self, why: &str) {
         if self.due.lines == 0 {
             return;
         }
         let (done, elapsed) = (self.bar.position(), self.bar.elapsed());
         self.bar.finish_and_clear();
-        print_line(&self.line(&over(done, self.bar.length().unwrap_or(0), self.before, elapsed)));
+        print_line(&self.line(&over(done, self.bar.length().unwrap_or(0), self.before, elapsed, why)));
     }
 
     fn line(&self, numbers: &str) -> String {
@@ -121,7 +130,7 @@ impl Due {
         // 1/23 of the work between lines, or, where its total is not known, half as much time again as before the last one.
         let far_enough = match total {
             0 => since >= elapsed / 3,
-            total => self.lines == 0 || units * (LINES - 2) >= total,
+            total => self.lines == 0 || units.saturating_mul(LINES - 2) >= total,
         };
         let due = since >= pause && units > 0 && far_enough && self.lines + 1 < LINES;
         if due {
@@ -140,10 +149,12 @@ fn under_way(done: u64, total: u64, rate: f64, left: Duration) -> String {
     if done < total && rate > 0.0 { format!("{shown}  {} left", span(left)) } else { shown }
 }
 
-/// `600/600  done in 1 min 00 s  10.0/s`.
-fn over(done: u64, total: u64, before: u64, elapsed: Duration) -> String {
+/// `600/600  done in 1 min 00 s  10.0/s`; `62/100  ended early in 5 s (dev loss stopped improving)  12.4/s` where something is left.
+fn over(done: u64, total: u64, before: u64, elapsed: Duration, why: &str) -> String {
     let count = if total > 0 { format!("{done}/{total}") } else { done.to_string() };
-    format!("{count}  done in {}  {}", span(elapsed), speed((done - before.min(done)) as f64 / elapsed.as_secs_f64()))
+    let ended = if done < total { "ended early" } else { "done" };
+    let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    format!("{count}  {ended} in {}{why}  {}", span(elapsed), speed((done - before.min(done)) as f64 / elapsed.as_secs_f64()))
 }
 
 /// Units per second, or seconds per unit where that reads better.
@@ -219,19 +230,25 @@ mod tests {
         assert_eq!((progress.bar.position(), progress.bar.length()), (501, Some(600)));
         // 501 units in 50 ms would be 10,000 a second.
         assert!((0.0..100.0).contains(&progress.bar.per_sec()), "{}", progress.bar.per_sec());
-        assert_eq!(over(600, 600, 500, Duration::from_secs(10)), "600/600  done in 10 s  10.0/s");
+        assert_eq!(over(600, 600, 500, Duration::from_secs(10), ""), "600/600  done in 10 s  10.0/s");
     }
 
     #[test]
     fn lines_say_how_far_how_fast_and_how_long() {
         assert_eq!(under_way(20, 600, 10.0, Duration::from_secs(58)), "20/600  3 %  10.0/s  58 s left");
         assert_eq!(under_way(20, 0, 10.0, Duration::ZERO), "20  10.0/s");
-        assert_eq!(over(600, 600, 0, Duration::from_secs(60)), "600/600  done in 1 min 00 s  10.0/s");
+        assert_eq!(over(600, 600, 0, Duration::from_secs(60), ""), "600/600  done in 1 min 00 s  10.0/s");
+        let early = over(62, 100, 0, Duration::from_secs(5), "dev loss stopped improving");
+        assert_eq!(early, "62/100  ended early in 5 s (dev loss stopped improving)  12.4/s");
+        assert_eq!(over(62, 100, 0, Duration::from_secs(5), ""), "62/100  ended early in 5 s  12.4/s");
         let mut progress = Progress::new("capture", 10);
         progress.due.last.0 = Duration::ZERO;
         progress.bar = progress.bar.clone().with_elapsed(Duration::from_secs(3));
         progress.tick(1, "a\nb\r");
         assert_eq!(progress.line("1/10"), "capture  1/10  a b ");
+        // No line is due so soon after: the last one has the last of it all the same.
+        progress.tick(1, "c");
+        assert_eq!((progress.due.lines, progress.line("2/10").as_str()), (1, "capture  2/10  c"));
     }
 
     #[test]

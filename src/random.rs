@@ -3,6 +3,9 @@
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
 
+/// The most draws of a resampling: all are kept, and more tell nothing more.
+pub(crate) const MOST_DRAWS: usize = 1_000_000;
+
 /// A seeded source of draws (PCG XSL RR 128/64, O'Neill 2014).
 ///
 /// Shuffling is written out here because `rand` does not promise the same order over its own versions, and a run's seed

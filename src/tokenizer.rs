@@ -1,5 +1,11 @@
 //! Text to token ids and back.
 
+mod border;
+mod chat;
+#[cfg(test)]
+mod made;
+mod special;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,10 +13,17 @@ use std::sync::Arc;
 
 use polars::prelude::*;
 
+pub use chat::Chat;
+
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
+use crate::libtorch::caught;
+use special::Special;
 
 /// A model's tokenizer, read from its `tokenizer.json`. Cloning it is free.
+///
+/// The names of its special tokens and its chat template come from the files beside it: `tokenizer_config.json`,
+/// `special_tokens_map.json`, `chat_template.jinja`.
 ///
 /// Truncation and padding that some `tokenizer.json` files switch on are switched off: a prompt is never cut without a word.
 ///
@@ -32,13 +45,14 @@ struct Inner {
     file: PathBuf,
     /// The byte that each letter of a byte-level vocabulary stands for; `None` for other vocabularies.
     bytes: Option<HashMap<char, u8>>,
+    special: Special,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`.
+    /// Reads `tokenizer.json` in `folder`, and what stands beside it.
     ///
     /// # Errors
-    /// A file error when there is no `tokenizer.json`, or when it is not a tokenizer of the `tokenizers` library.
+    /// A file error when there is no `tokenizer.json`, when it is not a tokenizer of the `tokenizers` library, or when a file beside it is damaged.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let file = folder.as_ref().join("tokenizer.json");
         let text = match file::bytes(&file, Holds::Vocabulary) {
@@ -46,20 +60,26 @@ impl Tokenizer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder.as_ref())),
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),
         };
-        let mut parts = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| {
-            let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
-            Error::file(format!("`{}` is not a readable tokenizer ({} bytes): {remedy}", file.display(), text.len())).because(error)
+        let (parts, vocab_size, bytes) = read(&text).map_err(|why| {
+            let what = file::mistaken(&text, "tokenizer").unwrap_or_else(|| {
+                let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
+                format!("is not a readable tokenizer ({} bytes): {remedy}", text.len())
+            });
+            Error::file(format!("`{}` {what}", file.display())).because(why)
         })?;
-        parts.with_truncation(None).map_err(|error| Error::file(format!("`{}` cannot be used", file.display())).because(error))?;
-        parts.with_padding(None);
-        // The largest id counts, not the number of tokens: ids may have gaps, and an embedding is indexed by id.
-        let vocab_size = parts.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         if vocab_size == 0 {
             return Err(Error::file(format!("`{}` has an empty vocabulary: fetch it again", file.display())));
         }
-        let decoder = serde_json::to_string(&parts.get_decoder()).map_err(|error| Error::internal("reading a decoder").because(error))?;
-        let bytes = decoder.contains("\"ByteLevel\"").then(byte_letters);
-        Ok(Self(Arc::new(Inner { parts, vocab_size, file, bytes })))
+        let special = Special::read(folder.as_ref())?;
+        Ok(Self(Arc::new(Inner { parts, vocab_size, file, bytes, special })))
+    }
+
+    /// Asks the library, which may panic on a file that it has read but that was damaged.
+    fn ask<T>(&self, f: impl FnOnce(&tokenizers::Tokenizer) -> T) -> Result<T> {
+        caught(|| f(&self.0.parts)).map_err(|why| {
+            let remedy = "it is damaged, or asks for what the `tokenizers` library cannot do: fetch it again";
+            Error::file(format!("the tokenizer of `{}` broke off: {remedy}", self.0.file.display())).because(why)
+        })
     }
 
     /// The ids of `text` with the special tokens that the tokenizer puts around a text (such as a leading BOS).
@@ -82,7 +102,7 @@ impl Tokenizer {
         if text.is_empty() {
             return Err(Error::input("there is no text to tokenise: it is empty"));
         }
-        let encoding = self.0.parts.encode_fast(text, special);
+        let encoding = self.ask(|parts| parts.encode_fast(text, special))?;
         let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", brief(text))).because(error))?;
         if encoding.is_empty() {
             return Err(Error::input(format!("the text {:?} gives no token", brief(text))));
@@ -106,7 +126,7 @@ impl Tokenizer {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
             if !run.is_empty() {
-                let part = self.0.parts.decode(run, true);
+                let part = self.ask(|parts| parts.decode(run, true))?;
                 text += &part.map_err(|error| Error::input(format!("cannot decode {} ids", run.len())).because(error))?;
             }
         }
@@ -171,6 +191,39 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the library makes of a `tokenizer.json`, the least number of rows an embedding must have for it, and the bytes of its letters; or why
+/// it makes nothing of it.
+fn read(text: &[u8]) -> std::result::Result<(tokenizers::Tokenizer, usize, Option<HashMap<char, u8>>), Cause> {
+    caught(|| {
+        check_lengths(text)?;
+        let mut parts = tokenizers::Tokenizer::from_bytes(text)?;
+        parts.with_truncation(None)?;
+        parts.with_padding(None);
+        // The largest id counts, not the number of tokens: ids may have gaps, and an embedding is indexed by id.
+        let vocab_size = parts.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        let decoder = serde_json::to_string(&parts.get_decoder())?;
+        Ok((parts, vocab_size, decoder.contains("\"ByteLevel\"").then(byte_letters)))
+    })?
+}
+
+/// Refuses tokens of a Unigram vocabulary that are longer than any real one: the library keeps them in a tree as deep as the longest, and
+/// takes it down by recursion, which ends the process where the tree is deeper than the stack.
+fn check_lengths(text: &[u8]) -> std::result::Result<(), Cause> {
+    const LONGEST: usize = 1024;
+    // Of other vocabularies, some of many megabytes, nothing need be read twice.
+    if !text.windows(7).any(|word| word == b"Unigram") {
+        return Ok(());
+    }
+    let json: serde_json::Value = serde_json::from_slice(text)?;
+    let pieces = json["model"]["vocab"].as_array().into_iter().flatten();
+    match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).find(|&length| length > LONGEST) {
+        Some(length) => Err(format!("a token of {length} bytes, where none has more than {LONGEST}").into()),
+        None => Ok(()),
+    }
+}
+
 fn missing(folder: &Path) -> Error {
     if !folder.is_dir() {
         return Error::file(format!("there is no folder `{}` to read a tokenizer from", folder.display()));
@@ -216,61 +269,8 @@ fn brief(text: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    pub(crate) use super::made::*;
     use super::*;
-
-    /// A tokenizer for tests of other rooms: one token for each given word, words cut at spaces, newlines and around colons.
-    pub(crate) fn of_json(json: &str) -> Result<Tokenizer> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
-        Tokenizer::open(folder.path())
-    }
-
-    /// A byte-pair tokenizer of single characters with the given merges, each "left right".
-    pub(crate) fn of_merges(characters: &str, merges: &[&str]) -> Tokenizer {
-        let mut pieces: Vec<String> = characters.chars().map(String::from).collect();
-        pieces.extend(merges.iter().map(|merge| merge.replacen(' ', "", 1)));
-        let vocab: serde_json::Map<_, _> = pieces.into_iter().enumerate().map(|(id, piece)| (piece, id.into())).collect();
-        let json = serde_json::json!({
-            "version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}, "padding": null,
-            "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
-            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-                "fuse_unk": false, "byte_fallback": false, "vocab": vocab,
-                "merges": merges.iter().map(|merge| merge.split_once(' ').unwrap()).collect::<Vec<_>>()}
-        });
-        of_json(&json.to_string()).unwrap()
-    }
-
-    /// A byte-level tokenizer with the split pattern of Qwen and no merges but the given ones.
-    pub(crate) fn of_bytes(merges: &[&str]) -> Tokenizer {
-        let mut pieces: Vec<String> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().map(String::from).collect();
-        pieces.sort();
-        pieces.extend(merges.iter().map(|merge| merge.replacen(' ', "", 1)));
-        let vocab: serde_json::Map<_, _> = pieces.into_iter().enumerate().map(|(id, piece)| (piece, id.into())).collect();
-        let pattern =
-            concat!(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|", r"\s*[\r\n]+|\s+(?!\S)|\s+");
-        let bytes =
-            |regex: bool| serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex});
-        let split = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-        let json = serde_json::json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {"type": "NFC"},
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes(false)]},
-            "post_processor": bytes(false), "decoder": bytes(false),
-            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "", "end_of_word_suffix": "",
-                "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": merges}
-        });
-        of_json(&json.to_string()).unwrap()
-    }
-
-    /// `../shared` with its real model and data, or where `IA2_SHARED` says it is.
-    pub(crate) fn shared(path: &str) -> Option<PathBuf> {
-        let root = std::env::var_os("IA2_SHARED").map_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into(), PathBuf::from);
-        let path = root.join(path);
-        if !path.exists() {
-            crate::skipped(&format!("`{}` is not here", path.display()));
-            return None;
-        }
-        Some(path)
-    }
 
     #[test]
     fn the_real_tokenizer_gives_its_golden_ids_and_text() {
@@ -353,6 +353,44 @@ pub(crate) mod tests {
         assert!(error.is_input() && error.to_string().contains("empty"), "{error}");
         let error = tokenizer.encode_plain("?").unwrap_err();
         assert!(error.is_input() && error.to_string().contains("gives no token"), "{error}");
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_an_error_that_names_it() {
+        let whole = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/data/models/tiny-icl/tokenizer.json")).unwrap();
+        let end = whole.iter().rposition(|&byte| byte == b'}').unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokenizer.json");
+        for length in (0..end).step_by(3) {
+            std::fs::write(&file, &whole[..length]).unwrap();
+            let error = Tokenizer::open(folder.path()).unwrap_err();
+            assert!(error.is_file() && error.to_string().contains("fetch it again"), "{length}: {error}");
+        }
+        std::fs::write(&file, &whole[..=end]).unwrap();
+        Tokenizer::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn tokens_as_long_as_a_book_are_refused() {
+        let json = |length: usize| {
+            let vocab = serde_json::json!([["<unk>", 0.0], ["a".repeat(length), -1.0]]);
+            serde_json::json!({"version": "1.0", "added_tokens": [], "model": {"type": "Unigram", "unk_id": 0, "vocab": vocab}}).to_string()
+        };
+        assert_eq!(of_json(&json(1000)).unwrap().encode(&"a".repeat(1000)).unwrap(), [1]);
+        let error = of_json(&json(200_000)).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("200000 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_opens_and_then_makes_the_library_panic_is_an_error() {
+        // A token without an id, which the library finds out when it is needed.
+        let byte = serde_json::json!({"version": "1.0", "added_tokens": [],
+            "model": {"type": "Unigram", "unk_id": null, "byte_fallback": false, "vocab": [["a", 0.0]]}});
+        let tokenizer = of_json(&byte.to_string()).unwrap();
+        let error = tokenizer.encode("ab").unwrap_err();
+        assert!(!error.is_internal(), "{error}");
+        let error = tokenizer.ask(|_| -> () { panic!("as the library does") }).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("fetch it again") && error.to_string().contains("as the library"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use common::{refused, shared};
-use ia2::dataset::{Benchmark, Card, Part};
+use ia2::dataset::{Benchmark, Card, Columns, Part};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples};
 
@@ -150,9 +150,14 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
     let repeated = "the query of an earlier row";
     assert_eq!(
         counts(&task),
-        counted(&[("train", "learn, kept", 3), ("train", repeated, 1), ("dev", "test, kept", 1), ("dev", repeated, 1)])
+        counted(&[
+            ("train", "learn, kept", 3),
+            ("train", "the query of an earlier row, with another gold", 1),
+            ("dev", "test, kept", 1),
+            ("dev", repeated, 1)
+        ])
     );
-    assert_eq!(task.repeated(), 2);
+    assert_eq!((task.repeated(), task.disputed()?.height()), (2, 1));
     let task = open("PoemS").parts(&[Part::Train, Part::Dev, Part::Test], &[])?.read(samples("PoemS/parquet"))?;
     let expected = [
         ("train", "learn, kept", 2),
@@ -278,7 +283,12 @@ fn a_malformed_row_names_file_place_and_reason() {
             "{\"question\": 1, \"answer\": \"#### 1\"}".into(),
             ["line 1", "`question` must be a string, it is 1"],
         ),
-        ("STF", "strategyqa_train.json", "[{\"question\": \"q\", \"answer\": null}]".into(), ["item 1", "`answer` must be a class"]),
+        (
+            "STF",
+            "strategyqa_train.json",
+            "[{\"question\": \"q\", \"answer\": null}]".into(),
+            ["item 1", "`answer` must be text, a whole number or true/false"],
+        ),
         ("STF", "strategyqa_train.json", "{}".into(), ["strategyqa_train.json`", "no JSON array"]),
         ("STF", "strategyqa_train.json", "[1]".into(), ["item 1", "not an object: 1"]),
         ("FinS", "data/train-0.parquet", "PAR1".into(), ["train-0.parquet`", "no readable parquet file"]),
@@ -346,9 +356,72 @@ fn a_frame_is_a_task() -> Result<()> {
     let task = Task::from_frame("mine", &frame)?.labelled(["0", "1"])?;
     assert_eq!((task.len(), task.repeated(), task.examples().rows()[1].clone()), (2, 1, Example::new("b", "1")));
     refused(Task::from_frame("mine", &df!("query" => ["a"])?), &["no column `gold`; there are `query`"]);
-    refused(Task::from_frame("mine", &df!("query" => ["a"], "gold" => [1])?), &["column `gold` must be of text"]);
+    let whole = Task::from_frame("mine", &df!("query" => ["a", "b"], "gold" => [1, 0])?)?.labelled(["0", "1"])?;
+    assert_eq!(whole.examples().rows()[0].gold, "1");
+    refused(Task::from_frame("mine", &df!("query" => ["a"], "gold" => [0.5])?), &["row 0", "`gold` must be text, a whole number"]);
     refused(Task::from_frame("mine", &df!("query" => [Some("a"), None], "gold" => ["0", "1"])?), &["row 1", "null"]);
     Ok(())
+}
+
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/own").join(name)
+}
+
+#[test]
+fn files_of_ones_own_open_by_their_ending_whatever_their_columns_are_called() -> Result<()> {
+    let columns = Columns::named("Sentence", "label");
+    let expected = [Example::new("a \"fine\" film", "1"), Example::new("so, so", "0"), Example::new("Käse?", "1")];
+    let golds =
+        |golds: [&str; 3]| expected.clone().into_iter().zip(golds).map(|(row, gold)| Example::new(row.query, gold)).collect::<Vec<_>>();
+    // Made by pandas or pyarrow: whole numbers, in text files and typed; booleans; other columns beside them.
+    for name in
+        ["rows.jsonl", "marked.jsonl", "array.json", "lines.json", "rows.csv", "rows.tsv", "zstd.parquet", "gzip.parquet", "plain.parquet"]
+    {
+        let task = Task::open_with(own(name), &columns).map_err(|error| panic!("{name}: {error}")).unwrap().labelled(["0", "1"])?;
+        assert_eq!(task.examples().rows(), expected, "{name}");
+    }
+    for name in ["rows.jsonl", "array.json", "zstd.parquet"] {
+        let task = Task::open_with(own(name), &Columns::named("sentence", "good"))?.labelled(["true", "false"])?;
+        assert_eq!(task.examples().rows(), golds(["true", "false", "true"]), "{name}");
+    }
+    let made = Columns::named("", "label").template("Text:{sentence} ({stars})\nLabel:");
+    for name in ["lines.json", "rows.csv", "gzip.parquet"] {
+        let task = Task::open_with(own(name), &made)?;
+        assert_eq!(task.examples().rows()[1].query, "Text:so, so (2.5)\nLabel:", "{name}");
+    }
+    // Without columns named, the file must have the usual ones.
+    refused(Task::open(own("zstd.parquet").to_str().unwrap()), &["row 1", "no `query`; there are"]);
+    refused(Task::open_with(own("rows.xlsx"), &columns), &["rows.xlsx` ends in none of `.jsonl`, `.json`"]);
+    refused(Task::open_with(own("rows.csv"), &columns.template("no column")), &["names no column"]);
+    Ok(())
+}
+
+#[test]
+fn files_of_ones_own_that_are_not_right_are_refused_with_the_line() {
+    let opened = |name: &str, bytes: &[u8]| {
+        let files = folder(name, bytes);
+        Task::open(files.path().join(name).to_str().unwrap())
+    };
+    for ending in ["\r\n", "\n", "\r"] {
+        let text = ["query,gold", "\"two", "lines\",0", "", "b,1", "c"].join(ending);
+        refused(opened("own.csv", text.as_bytes()), &["own.csv`, line 6: 1 fields"]);
+    }
+    for ending in ["\r\n", "\n"] {
+        let text = ["{\"query\": \"a\", \"gold\": 1}", "", "{\"query\": \"b\"}"].join(ending);
+        refused(opened("own.jsonl", text.as_bytes()), &["own.jsonl`, line 3: there is no `gold`"]);
+        let text = ["query\tgold", "a\t1", "", "b"].join(ending);
+        refused(opened("own.tsv", text.as_bytes()), &["own.tsv`, line 4: 1 fields"]);
+    }
+    refused(opened("own.jsonl", b"{\"query\": \"a\", \"gold\": 1}\n{\"query\": \"b\", \"gold\"}"), &["line 2: not JSON", "at column 22"]);
+    refused(opened("own.csv", b"query,gold,gold\na,0,1\n"), &["line 1: two columns are called `gold`"]);
+    refused(opened("own.tsv", b"query\tgold\n\"say \"\"a\"\"\"\t1\n"), &["line 2", "is quoted as in a `.csv`"]);
+    refused(opened("own.json", br#"{"query": {"0": "a"}, "gold": {"0": 1}}"#), &["one JSON object", "array of objects"]);
+    refused(opened("own.json", br#"[{"query": "a", "gold": 1}, 7]"#), &["item 2: not an object"]);
+    refused(opened("own.json", br#"{"query": "a"}"#), &["line 1: there is no `gold`"]);
+    let wide: Vec<u8> = "query,gold\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    refused(opened("own.csv", &[&[0xff, 0xfe], wide.as_slice()].concat()), &["UTF-16", "save the file as UTF-8"]);
+    let task = opened("own.csv", b"\xef\xbb\xbfquery,gold\r\na,0\r\nb,1\r\na,1\r\n").unwrap();
+    assert_eq!((task.len(), task.repeated(), task.disputed().unwrap().height()), (2, 1, 1));
 }
 
 #[test]

@@ -14,13 +14,19 @@ use ia2::prelude::*;
 
 /// Set in a child: the model to open. Without it the child's test does nothing.
 const OPEN: &str = "IA2_TEST_HUB_OPEN";
+/// Set in a child: what is to be opened is an adapter for the model in this folder.
+const BASE: &str = "IA2_TEST_HUB_BASE";
 const TOKEN: &str = "hf_never_to_be_shown";
 
 #[test]
 #[ignore = "the child of the other tests"]
 fn child() {
     let Ok(name) = std::env::var(OPEN) else { return };
-    match Model::open(name) {
+    let opened = match std::env::var(BASE) {
+        Ok(base) => Model::open(base).and_then(|model| model.with(&Adapter::open(name, &model)?)),
+        Err(_) => Model::open(name),
+    };
+    match opened {
         Ok(model) => println!("OPENED {}", fingerprint(&model)),
         Err(error) => println!("REFUSED {error:?}"),
     }
@@ -67,6 +73,52 @@ fn without_the_feature_the_error_says_how_to_get_it() {
     for word in ["`org/name`", "Hugging Face cache", "feature `hub`", ":dep ia2 = { path = \"/", "hf download org/name"] {
         assert!(error.contains(word), "{word} is missing in: {error}");
     }
+}
+
+/// A cache that holds the bundled model under the name `org/name`, and the folder of its snapshot.
+fn cached(home: &Path) -> std::path::PathBuf {
+    let root = home.join("hub/models--org--name");
+    let snapshot = root.join("snapshots/0123abcd");
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::write(root.join("refs/main"), "0123abcd").unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/tiny-icl").join(name);
+        std::os::unix::fs::symlink(from, snapshot.join(name)).unwrap();
+    }
+    snapshot
+}
+
+#[test]
+fn a_reference_leads_nowhere_but_to_a_snapshot() {
+    let home = tempfile::tempdir().unwrap();
+    let snapshot = cached(home.path());
+    let open = || finish(start("http://127.0.0.1:9", home.path(), "org/name", &[("HF_HUB_OFFLINE", "1")]));
+    open().unwrap();
+    for planted in [snapshot.to_str().unwrap(), "../snapshots/0123abcd", "/", ""] {
+        std::fs::write(home.path().join("hub/models--org--name/refs/main"), planted).unwrap();
+        let error = open().unwrap_err();
+        assert!(error.contains("nor in the Hugging Face cache"), "{error}");
+    }
+}
+
+#[test]
+fn an_adapter_is_found_in_the_cache_by_its_name() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (base, files) = (golden.join("llama_grouped_tied"), golden.join("adapters/llama_grouped_tied/lora_all_sites"));
+    let home = tempfile::tempdir().unwrap();
+    let open = || finish(start("http://127.0.0.1:9", home.path(), "org/name", &[("HF_HUB_OFFLINE", "1"), (BASE, base.to_str().unwrap())]));
+    let error = open().unwrap_err();
+    assert!(error.contains("`org/name`") && error.contains("Hugging Face cache"), "{error}");
+    let root = home.path().join("hub/models--org--name");
+    std::fs::create_dir_all(root.join("snapshots")).unwrap();
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::write(root.join("refs/main"), "0123abcd").unwrap();
+    std::os::unix::fs::symlink(&files, root.join("snapshots/0123abcd")).unwrap();
+    let model = Model::open(&base).unwrap();
+    let expected = fingerprint(&model.with(&Adapter::open(files, &model).unwrap()).unwrap());
+    assert_ne!(expected, fingerprint(&model));
+    assert_eq!(open().unwrap(), expected);
 }
 
 #[cfg(feature = "hub")]
@@ -397,5 +449,126 @@ mod with_the_feature {
             refused(&hub, home.path(), &["choose another revision"]);
             assert!(hub.seen().iter().all(|seen| !seen.path.contains(shard)));
         }
+    }
+
+    #[test]
+    fn an_adapter_is_downloaded_by_its_name() {
+        let base = golden_folder("llama_grouped_tied");
+        let files = golden_folder("adapters/llama_grouped_tied/lora_all_sites");
+        let adapter = [(BASE, base.to_str().unwrap())];
+        let (hub, home) = (Hub::of(&files), tempfile::tempdir().unwrap());
+        let model = Model::open(&base).unwrap();
+        let expected = fingerprint(&model.with(&Adapter::open(&files, &model).unwrap()).unwrap());
+        let open = |hub: &Hub, home: &Path| finish(start(&hub.address, home, "org/name", &adapter));
+        assert_eq!(open(&hub, home.path()).unwrap(), expected);
+        assert_eq!(asked(&hub.seen(), "HEAD"), ["adapter_config.json", "adapter_model.safetensors"]);
+        assert_eq!(open(&hub, home.path()).unwrap(), expected);
+        assert!(hub.seen().is_empty());
+        // Each is told from the other, and a pickle from both.
+        let empty = tempfile::tempdir().unwrap();
+        refused(&hub, empty.path(), &["it holds an adapter, not a model", "Adapter::open"]);
+        let error = open(&Hub::of(&base), empty.path()).unwrap_err();
+        assert!(error.contains("it has no adapter_config.json") && error.contains("Model::open"), "{error}");
+        let pickled = [("adapter_config.json", "{}"), ("adapter_model.bin", "PK")];
+        let hub = Hub::serve(pickled.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect());
+        let error = open(&hub, empty.path()).unwrap_err();
+        assert!(error.contains("`adapter_model.bin`, a Python pickle") && error.contains("PeftModel.from_pretrained"), "{error}");
+        assert!(names(empty.path().to_owned()).is_empty());
+    }
+
+    #[test]
+    fn a_file_of_absurd_size_is_refused_before_it_is_asked_for() {
+        for size in [u64::MAX, u64::MAX - 1, 1 << 45] {
+            let boast = move |seen: &Seen, _: usize, mut reply: Reply| {
+                if seen.method == "HEAD" && seen.path.contains(WEIGHTS) {
+                    reply.headers.retain(|(name, _)| *name != "X-Linked-Size");
+                    reply = reply.header("X-Linked-Size", size.to_string());
+                }
+                reply
+            };
+            let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(boast), tempfile::tempdir().unwrap());
+            refused(&hub, home.path(), &[&format!("announces {size} bytes for `{WEIGHTS}`"), "HF_ENDPOINT"]);
+            assert!(hub.seen().iter().all(|seen| !seen.at_store));
+        }
+    }
+
+    #[test]
+    fn a_hub_that_drips_is_given_up() {
+        // Of the content, and of the list of files.
+        for listing in [false, true] {
+            let drip = move |seen: &Seen, _: usize, reply: Reply| match seen.at_store || (listing && seen.path.starts_with("/api/")) {
+                true => Reply { drip: Some(Duration::from_millis(100)), ..reply },
+                false => reply,
+            };
+            let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(drip), tempfile::tempdir().unwrap());
+            let error = finish(start(&hub.address, home.path(), "org/name", &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")])).unwrap_err();
+            for word in ["tried 5 times", "bytes came in 1 s", "check the network"] {
+                assert!(error.contains(word), "`{word}` is missing in: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_planted_link_is_not_written_through() {
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)), tempfile::tempdir().unwrap());
+        let checksum = sha256(&fs::read(golden_folder(SINGLE).join(WEIGHTS)).unwrap());
+        let (blobs, locks) = (root(home.path()).join("blobs"), home.path().join("hub/.locks/models--org--name"));
+        let (victim, other) = (home.path().join("victim"), home.path().join("other"));
+        fs::write(&victim, "mine").unwrap();
+        fs::create_dir_all(&blobs).unwrap();
+        fs::create_dir_all(&locks).unwrap();
+        std::os::unix::fs::symlink(&victim, blobs.join(format!("{checksum}.ia2.incomplete"))).unwrap();
+        std::os::unix::fs::symlink(&other, locks.join(format!("{checksum}.lock"))).unwrap();
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert_eq!((fs::read_to_string(&victim).unwrap(), other.exists()), ("mine".to_owned(), false));
+        assert!(!blobs.join(&checksum).is_symlink());
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_by_verifying_and_what_did_not_change_is_not_read_again() {
+        let (hub, home) = (Hub::of(&bundled()), tempfile::tempdir().unwrap());
+        open(&hub, home.path(), "org/name").unwrap();
+        let snapshot = root(home.path()).join("snapshots").join(COMMIT);
+        let model = Model::open(&snapshot).unwrap();
+        let read = || -> Vec<(String, bool)> {
+            let frame = model.verify().unwrap();
+            let (files, read) = (frame.column("file").unwrap().str().unwrap(), frame.column("read").unwrap().bool().unwrap());
+            assert!(frame.column("checksum").unwrap().null_count() == 0);
+            files.iter().zip(read.iter()).map(|(file, read)| (file.unwrap().to_owned(), read.unwrap())).collect()
+        };
+        let all = |yes: bool| ["config.json", "generation_config.json", WEIGHTS, "tokenizer.json"].map(|name| (name.to_owned(), yes)).to_vec();
+        assert_eq!(read(), all(true));
+        assert_eq!(read(), all(false));
+        assert_eq!(OpenOptions::new().verify().open(&snapshot).unwrap().bytes(), model.bytes());
+        for name in [WEIGHTS, "config.json"] {
+            let blob = fs::canonicalize(snapshot.join(name)).unwrap();
+            let content = fs::read(&blob).unwrap();
+            // In the fraction of a number, or a space: opening sees nothing.
+            let mut flipped = content.clone();
+            let place = content.len() - 2;
+            flipped[place] ^= 1;
+            fs::write(&blob, &flipped).unwrap();
+            for result in [model.verify().map(drop), OpenOptions::new().verify().open(&snapshot).map(drop)] {
+                let error = result.unwrap_err();
+                let text = error.to_string();
+                assert!(error.is_file() && text.contains(&format!("`{name}` is not what the hub published")), "{text}");
+                assert!(text.contains(&format!("remove `{}`", blob.display())), "{text}");
+            }
+            fs::write(&blob, &content).unwrap();
+            let expected: Vec<_> = all(false).into_iter().map(|(file, _)| (file == name, file)).map(|(changed, file)| (file, changed)).collect();
+            assert_eq!(read(), expected);
+        }
+        // Time alone is set back: the inode's own time of change tells.
+        let blob = fs::canonicalize(snapshot.join(WEIGHTS)).unwrap();
+        let (before, mut content) = (fs::metadata(&blob).unwrap().modified().unwrap(), fs::read(&blob).unwrap());
+        content[5000] ^= 1;
+        fs::write(&blob, &content).unwrap();
+        fs::File::options().write(true).open(&blob).unwrap().set_modified(before).unwrap();
+        assert!(model.verify().unwrap_err().to_string().contains(WEIGHTS));
+        // Nothing is known of a folder of one's own.
+        let error = Model::open(bundled()).unwrap().verify().unwrap_err();
+        assert!(error.is_input() && error.to_string().contains("no checksums to compare"), "{error}");
+        // Python's tools see a healthy cache: nothing of ours stands where they look.
+        assert_eq!(names(root(home.path())), ["blobs", "refs", "snapshots"]);
     }
 }

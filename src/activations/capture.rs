@@ -167,7 +167,7 @@ impl Capture {
     /// # Errors
     /// As [`Model::respond`] and [`Capture::plan`].
     pub fn while_responding(&self, model: &Model, prompts: &Prompts) -> Result<(Responses, Activations)> {
-        self.while_generating(model, prompts, &Generation::for_form(prompts.form()))
+        self.while_generating(model, prompts, &Generation::for_prompts(prompts))
     }
 
     /// [`Capture::while_responding`] with settings of one's own.

@@ -79,7 +79,12 @@ pub(super) fn one_pass(
     keep: Option<(Keep, Device)>,
 ) -> Result<Collected> {
     let rows = model.encode(prompts)?;
-    let limit = settings.max_new_tokens();
+    let settings = &model.reaching(prompts, settings)?;
+    let (limit, context) = (settings.max_new_tokens(), model.config().max_positions);
+    // Before room is made for so many.
+    if limit as u64 > context as u64 {
+        return Err(Error::input(format!("responses of up to {limit} tokens, but the model's context is {context}: set a lower limit")));
+    }
     let store = match capture {
         None => None,
         Some(capture) => {
@@ -113,10 +118,11 @@ impl Collection {
     /// # Errors
     /// What is asked for does not fit the model, or does not fit into memory and no folder is given.
     pub fn plan(&self) -> Result<CollectionPlan> {
-        let (examples, tokens) = (self.prompts.len(), self.settings.max_new_tokens());
+        let examples = self.prompts.len();
         if examples == 0 {
             return Err(Error::input("there are no prompts to collect targets of"));
         }
+        let tokens = self.model.reaching(&self.prompts, &self.settings)?.max_new_tokens();
         let (vocab, context) = (self.model.config().vocab_size, self.model.config().max_positions);
         if tokens as u64 > context as u64 {
             return Err(Error::input(format!(

@@ -111,7 +111,9 @@ impl Activations {
     /// # Errors
     /// There is no memory for a copy of the values.
     pub fn roll(&self, by: i64) -> Result<Self> {
-        let count = self.examples() as i64;
+        let count = (self.examples() as i64).max(1);
+        // Reduced first: the least `i64` cannot be taken away from a place.
+        let by = by.rem_euclid(count);
         self.select(&(0..count).map(|place| (place - by).rem_euclid(count) as usize).collect::<Vec<_>>())
     }
 

@@ -10,7 +10,7 @@ use super::peft::{self, Settings};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
 use crate::error::{Error, Result};
 use crate::file::{self, Content, Holds};
-use crate::hub;
+use crate::hub::{self, Holding, Name};
 use crate::model::{Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
@@ -37,10 +37,21 @@ pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -
     file::write_together(&files)
 }
 
-pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {
+/// A folder as it is, else a name on the hub.
+pub(super) fn open(name: &Path, model: &Model) -> Result<Adapter> {
+    match Name::parse(&name.to_string_lossy()).filter(|_| !name.exists()) {
+        Some(name) => open_folder(&hub::folder(&name, Holding::Adapter)?, model),
+        None => open_folder(name, model),
+    }
+}
+
+fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
     let path = folder.join(CONFIG);
     if !path.exists() {
         return Err(nothing_to_open(folder));
+    }
+    if !folder.join(WEIGHTS).exists() {
+        return Err(no_weights(folder));
     }
     let config = settings(Keys::open(&path)?, folder, model)?;
     let mut there = file::read_safetensors(&folder.join(WEIGHTS))?;
@@ -58,6 +69,18 @@ pub(super) fn open(folder: &Path, model: &Model) -> Result<Adapter> {
     }
     let mut unexpected: Vec<String> = there.into_keys().collect();
     unexpected.sort_unstable();
+    let mut others: Vec<(&str, &str)> = unexpected.iter().filter_map(|key| Some((peft::unsupported(key)?, key.as_str()))).collect();
+    others.sort_unstable();
+    others.dedup_by_key(|(what, _)| *what);
+    if !others.is_empty() {
+        let others: Vec<String> = others.into_iter().map(|(what, key)| format!("{what} (`{key}`)")).collect();
+        return Err(Error::file(format!(
+            "{} holds {}, which is not supported: merge it in Python (`PeftModel.from_pretrained(..).merge_and_unload()`), save that, and open \
+             it as a model",
+            folder.join(WEIGHTS).display(),
+            others.join(" and ")
+        )));
+    }
     let complaints = [("mis-shaped", &misshaped), ("missing", &missing), ("unexpected", &unexpected)];
     let complaints: Vec<String> =
         complaints.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}: {}", few(names))).collect();
@@ -76,6 +99,9 @@ fn settings(mut keys: Keys, folder: &Path, model: &Model) -> Result<AdapterConfi
     let Some(kind) = keys.word("peft_type")? else { return Err(keys.missing("peft_type")) };
     keys.only("task_type", "CAUSAL_LM", "a model with another head")?;
     keys.refuse("modules_to_save", "whole modules trained beside the adapter")?;
+    keys.refuse("layer_replication", "layers of the base model repeated")?;
+    keys.refuse("trainable_token_indices", "embeddings of single tokens trained beside the adapter")?;
+    keys.refuse("target_parameters", "updates of parameters that no linear module holds")?;
     if let Some(base) = keys.word("base_model_name_or_path")? {
         let revision = keys.word("revision")?;
         let places = [Some(folder.join(&base)), Some(PathBuf::from(&base)), hub::cached(&base, revision.as_deref())];
@@ -115,6 +141,17 @@ fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, m
     Ok(())
 }
 
+fn no_weights(folder: &Path) -> Error {
+    let place = folder.display();
+    Error::file(match folder.join("adapter_model.bin").exists() {
+        true => format!(
+            "`{place}` holds its weights only as `adapter_model.bin`, a Python pickle, which can run code when it is read and is therefore not \
+             opened: convert it in Python, where you trust it, with `PeftModel.from_pretrained(model, \"{place}\").save_pretrained(\"<new folder>\")`"
+        ),
+        false => format!("`{place}` holds no {WEIGHTS}: download the weights too"),
+    })
+}
+
 fn nothing_to_open(folder: &Path) -> Error {
     let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut named: Vec<String> = below
@@ -123,7 +160,8 @@ fn nothing_to_open(folder: &Path) -> Error {
         .collect();
     named.sort_unstable();
     let hint = match named.is_empty() {
-        true => "an adapter is a folder with adapter_config.json and adapter_model.safetensors".to_string(),
+        true if folder.join("config.json").exists() => "it holds a model: open it with `Model::open`".to_string(),
+        true => "an adapter is a folder with adapter_config.json and adapter_model.safetensors, or a name on the Hugging Face hub like `org/name`".to_string(),
         false => format!("but it holds the named adapters {}: open one of these folders", named.join(", ")),
     };
     Error::file(format!("`{}` holds no {CONFIG}: {hint}", folder.display()))

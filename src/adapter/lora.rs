@@ -235,7 +235,8 @@ impl Method for Lora {
             return Err(keys.error(format!("`init_lora_weights` is {start}: a start that changes the base weights is not supported here")));
         }
         keys.ignore(&["loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_config", "megatron_core"]);
-        keys.ignore(&["qalora_group_size", "runtime_config"]);
+        // Of weights that are tied to others and trained; none of those can be here.
+        keys.ignore(&["qalora_group_size", "runtime_config", "ensure_weight_tying"]);
         let paths = settings.targets(model)?;
         let (ranks, alphas) = (settings.per_module("rank_pattern", &paths)?, settings.per_module("alpha_pattern", &paths)?);
         for (path, rank) in ranks {
@@ -253,6 +254,8 @@ impl Method for Lora {
         let mut lora = self.clone();
         lora.alpha *= factor;
         lora.alphas.iter_mut().for_each(|(_, alpha)| *alpha *= factor);
+        // A finite factor times a finite alpha may be infinite.
+        lora.check()?;
         let tensors = parameters.entries().iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect();
         Ok((lora.into(), tensors))
     }

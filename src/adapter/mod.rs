@@ -232,12 +232,14 @@ impl Adapter {
         door("saving an adapter", || files::save(self, folder, others))
     }
 
-    /// Reads an adapter that this library or Python's PEFT wrote, for `model`. Stored F32, F16 or BF16, the parameters are held in f32.
+    /// Reads an adapter that this library or Python's PEFT wrote, for `model`: a folder, or a name on the Hugging Face hub like `org/name`
+    /// (`org/name@revision`), found or downloaded as [`Model::open`] does. Stored F32, F16 or BF16, the parameters are held in f32.
     ///
     /// # Errors
-    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, another base model: each named.
-    pub fn open(folder: impl AsRef<Path>, model: &Model) -> Result<Self> {
-        door("opening an adapter", || files::open(folder.as_ref(), model))
+    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, another base model: each named. Not
+    /// supported are DoRA, updates of the embedding and the output layer, whole modules saved beside the adapter, repeated layers, and pickles.
+    pub fn open(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
+        door("opening an adapter", || files::open(name.as_ref(), model))
     }
 
     /// Refuses a model that the parameters do not fit.

@@ -20,6 +20,27 @@ pub(super) fn key(name: &str) -> String {
     if name == PROMPT { name.to_string() } else { format!("{PREFIX}{name}") }
 }
 
+/// What a key of PEFT's holds that no adapter here does; `None` for a key that is merely unexpected.
+pub(super) fn unsupported(key: &str) -> Option<&'static str> {
+    let name = key.strip_prefix(PREFIX)?;
+    let outside = ["lm_head.", "model.embed_tokens."].iter().any(|module| name.starts_with(module));
+    if name.contains(".trainable_tokens_") || name.contains("token_adapter.") {
+        Some("embeddings of single tokens trained beside the adapter (`trainable_token_indices`)")
+    } else if outside && name.contains("lora_") {
+        Some("a LoRA update of the output layer or the embedding")
+    } else if outside && name.contains(IA3) {
+        Some("(IA)³ factors of the output layer or the embedding")
+    } else if outside {
+        Some("an embedding or output layer saved beside the adapter (as PEFT does where the vocabulary was enlarged)")
+    } else if name.contains(".modules_to_save.") {
+        Some("a whole module trained beside the adapter")
+    } else if name.contains(".lora_magnitude_vector") {
+        Some("DoRA's magnitudes")
+    } else {
+        None
+    }
+}
+
 /// The module that a parameter belongs to.
 pub(super) fn site_of(name: &str) -> Option<&str> {
     [LORA_A, LORA_B, IA3].into_iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))
@@ -58,6 +79,11 @@ impl Settings {
             if found && !excluded.as_ref().is_some_and(|excluded| excluded.matches(&path)) {
                 chosen.push(path);
             }
+        }
+        if chosen.is_empty()
+            && let Some(outside) = ["lm_head", "model.embed_tokens"].into_iter().find(|path| target.matches(path))
+        {
+            return Err(self.keys.error(format!("`target_modules` chooses `{outside}`: an update of the output layer or the embedding is not supported")));
         }
         match chosen.is_empty() {
             true => Err(self.keys.error("`target_modules` chooses no linear module of this model: a wrong base model?")),

@@ -25,9 +25,9 @@ pub struct PromptTuning {
 }
 
 impl PromptTuning {
-    /// So many virtual tokens.
+    /// So many virtual tokens; at most as many as the model's context has places.
     pub fn tokens(count: usize) -> Self {
-        Self { tokens: count as i64, start: Start::default() }
+        Self { tokens: i64::try_from(count).unwrap_or(i64::MAX), start: Start::default() }
     }
 
     /// How they start.

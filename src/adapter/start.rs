@@ -30,7 +30,7 @@ impl Start {
     /// Embeddings `[virtual, hidden]` to start with.
     pub(super) fn embeddings(&self, model: &Model, tokens: i64, seed: u64) -> Result<Tensor> {
         let table = model.weight("model.embed_tokens.weight")?;
-        let (kind, count) = (wide(table.kind()), check(tokens)?);
+        let (kind, count) = (wide(table.kind()), check(tokens, model.config().max_positions)?);
         let mut draws = Random::new(seed, "virtual tokens", 0);
         let ids = match self {
             Self::Random => {
@@ -40,8 +40,9 @@ impl Start {
                 return Ok(Tensor::from_slice(&values).view([tokens, width]).to_kind(kind).to_device(table.device()));
             }
             Self::Vocabulary => {
-                // A table may have more rows than there are tokens: those were never trained.
-                let size = model.tokenizer().map_or(table.size()[0], |tokenizer| tokenizer.vocab_size() as i64);
+                // A table may have more rows than there are tokens: those were never trained. Or fewer.
+                let rows = table.size()[0];
+                let size = model.tokenizer().map_or(rows, |tokenizer| rows.min(tokenizer.vocab_size() as i64));
                 if tokens > size {
                     return Err(Error::input(format!("{tokens} virtual tokens cannot start as different ones of a vocabulary of {size}")));
                 }
@@ -49,6 +50,7 @@ impl Start {
             }
             Self::Text(text) => {
                 let ids = model.tokenizer()?.encode(text)?;
+                model.check_ids(&ids).map_err(|error| error.context("the text to start with"))?;
                 ids.into_iter().map(i64::from).cycle().take(count).collect()
             }
         };
@@ -56,8 +58,13 @@ impl Start {
     }
 }
 
-fn check(tokens: i64) -> Result<usize> {
-    usize::try_from(tokens).map_err(|_| Error::input(format!("{tokens} virtual tokens: their number cannot be negative")))
+/// Virtual tokens take places of the context, so more than that could never be used.
+fn check(tokens: i64, context: i64) -> Result<usize> {
+    match usize::try_from(tokens) {
+        Ok(count) if tokens <= context => Ok(count),
+        Ok(_) => Err(Error::input(format!("{tokens} virtual tokens, but the model's context is {context}: use fewer"))),
+        Err(_) => Err(Error::input(format!("{tokens} virtual tokens: their number cannot be negative"))),
+    }
 }
 
 /// A standard normal draw (Box and Muller 1958).

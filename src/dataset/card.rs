@@ -62,7 +62,7 @@ struct Entry {
     #[serde(default)]
     template: String,
     #[serde(default)]
-    labels: Vec<String>,
+    labels: Vec<Label>,
     #[serde(default)]
     stop: Option<String>,
     max_new_tokens: usize,
@@ -76,6 +76,25 @@ struct Entry {
     paper: Option<String>,
     #[serde(default)]
     note: String,
+}
+
+/// A label as files have it; golds are read the same way.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Text(String),
+    Whole(i64),
+    Truth(bool),
+}
+
+impl Label {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Whole(number) => number.to_string(),
+            Self::Truth(value) => value.to_string(),
+        }
+    }
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -117,11 +136,11 @@ fn parse(entry: serde_json::Value) -> std::result::Result<(Card, AnswerForm), St
 
 fn form(entry: &Entry) -> Result<AnswerForm> {
     let form = match entry.r#type {
-        Type::Label => AnswerForm::labels(entry.labels.iter().cloned())?,
+        Type::Label => AnswerForm::labels(entry.labels.iter().map(Label::text))?,
         Type::Answer if !entry.labels.is_empty() => return Err(Error::input("type \"answer\" has no labels; is it \"label\"?")),
         Type::Answer => AnswerForm::free(),
     };
-    let form = form.stopping_at(entry.stop.as_deref())?.at_most(entry.max_new_tokens)?;
+    let form = entry.stop.iter().try_fold(form, |form, stop| form.stopping_at(Some(stop)))?.at_most(entry.max_new_tokens)?;
     entry.answer_after.iter().try_fold(form, |form, marker| form.after(marker))
 }
 

@@ -1,11 +1,11 @@
-//! Tasks in `.jsonl` files (one object a line with the strings `query` and `gold`) and `.csv` files (columns of these names).
+//! Tasks in files of one's own: `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`.
 
 use std::path::{Path, PathBuf};
 
-use super::read::Format;
-use super::{Card, Source, Task, card};
+use super::read::{ENDINGS, Format};
+use super::{Card, Columns, Source, Task, card};
 use crate::error::{Error, Result};
-use crate::prompt::{AnswerForm, Example, Examples, check};
+use crate::prompt::{AnswerForm, Examples, check};
 
 /// A path to a file.
 pub(super) const PATHS: Source = Source { what: || "paths".into(), names: || Ok(Vec::new()), open: open_path };
@@ -22,11 +22,17 @@ pub(super) fn folder() -> PathBuf {
 
 fn open_path(path: &str) -> Result<Option<Task>> {
     let path = Path::new(path);
-    if path.extension().is_none_or(|extension| extension != "jsonl" && extension != "csv") {
-        return Ok(None);
+    match Format::of(path) {
+        None => Ok(None),
+        Some(format) => read(path, format, &Columns::default()).map(Some),
     }
-    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    read(path, &folder).map(Some)
+}
+
+/// The task in a file whose columns are called as `columns` says.
+pub(super) fn open_with(path: &Path, columns: &Columns) -> Result<Task> {
+    columns.check()?;
+    let format = Format::of(path).ok_or_else(|| Error::input(format!("`{}` ends in none of {ENDINGS}", path.display())))?;
+    read(path, format, columns)
 }
 
 /// The task `name` of `folder`, or `None` when it has no such file.
@@ -39,7 +45,7 @@ pub(super) fn open_in(folder: &Path, name: &str) -> Result<Option<Task>> {
     if !file.is_file() {
         return Ok(None);
     }
-    read(&file, folder).map(Some)
+    read(&file, Format::Lines, &Columns::default()).map(Some)
 }
 
 /// The names of all tasks in `folder`, sorted; none when there is no such folder.
@@ -61,13 +67,18 @@ pub(super) fn names_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn read(file: &Path, folder: &Path) -> Result<Task> {
+fn read(file: &Path, format: Format, columns: &Columns) -> Result<Task> {
+    let folder = file.parent().unwrap_or(Path::new(""));
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (card, form) = card::read(folder)?.remove(&name).unwrap_or_else(|| (Card::default(), AnswerForm::free()));
-    let format = if file.extension().is_some_and(|extension| extension == "csv") { Format::Csv(&[]) } else { Format::Lines };
     let mut rows = Vec::new();
     format.read(file, &mut |record| {
-        let row = Example::new(record.text("query")?, record.text("gold")?);
+        if matches!(format, Format::Tsv(_))
+            && let Some(field) = record.quoted()
+        {
+            return Err(format!("`{field}` is quoted as in a `.csv`; nothing is in a `.tsv`: save it as a `.csv` or `.jsonl`"));
+        }
+        let row = columns.example(&record)?;
         check(&row, &form).map_err(|error| error.to_string())?;
         rows.push(row);
         Ok(())
@@ -81,6 +92,7 @@ fn read(file: &Path, folder: &Path) -> Result<Task> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prompt::Example;
 
     const CARDS: &str =
         r#"{"mood": {"type": "label", "labels": ["0", "1"], "max_new_tokens": 1, "stop": "\n\n", "license": "MIT", "source": "s"}}"#;
@@ -121,7 +133,7 @@ mod tests {
         let open = || Task::open(folder.path().join("mood.csv").to_str().unwrap());
         let error = open().unwrap_err().to_string();
         assert!(
-            error.contains("mood.csv`, line 5") && error.contains("1 fields between commas, 3 expected (gold, note, query)"),
+            error.contains("mood.csv`, line 5") && error.contains("1 fields between commas, 3 expected (Gold, note, query)"),
             "{error}"
         );
         std::fs::write(folder.path().join("mood.csv"), &rows[..rows.len() - "1,x,Text:c\nLabel:\n".len()]).unwrap();
@@ -137,7 +149,9 @@ mod tests {
             ("[1]", "not an object"),
             ("{\"question\": \"q\", \"gold\": \"0\"}", "there is no `query`; there are `gold`, `question`"),
             ("{\"query\": \"q\"}", "there is no `gold`"),
-            ("{\"query\": \"q\", \"gold\": 0}", "`gold` must be a string, it is 0"),
+            ("{\"query\": 7, \"gold\": \"0\"}", "`query` must be a string, it is 7"),
+            ("{\"query\": \"q\", \"gold\": 0.5}", "`gold` must be text, a whole number or true/false, it is 0.5"),
+            ("{\"query\": \"q\", \"gold\": null}", "`gold` must be text, a whole number or true/false, it is null"),
             ("{\"query\": \" \", \"gold\": \"0\"}", "the query is empty"),
             ("{\"query\": \"q\", \"gold\": \"\"}", "the gold is empty"),
             ("{\"query\": \"q\", \"gold\": \"7\"}", "the gold \"7\" is not among the labels 0, 1"),

@@ -14,12 +14,13 @@
 
 pub mod benchmark;
 mod card;
+mod columns;
 mod count;
 mod local;
+mod near;
 mod read;
 mod split;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -27,13 +28,16 @@ use polars::prelude::*;
 
 pub use benchmark::{Benchmark, Part};
 pub use card::Card;
+pub use columns::Columns;
 pub use split::Split;
 
-use count::{Count, Outcome, REPEATED};
+use count::{Count, Dispute, Outcome, Sieve};
 
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::prompt::{AnswerForm, Example, Examples};
+#[cfg(test)]
+use crate::prompt::Example;
+use crate::prompt::{AnswerForm, Examples};
 
 /// A place tasks come from.
 struct Source {
@@ -61,17 +65,19 @@ pub struct Task {
     held_out: Examples,
     card: Card,
     counts: Vec<Count>,
+    disputes: Vec<Dispute>,
     test_at_most: usize,
 }
 
 impl Task {
-    /// Opens a task by name, or the `.jsonl` or `.csv` file at a path.
+    /// Opens a task by name, or the `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file at a path.
     ///
     /// Names are `.jsonl` files in the folder that the environment variable `IA2_DATA` names, or else in the library's own `data/tasks`;
     /// and the [benchmarks](benchmark) of the paper, whose files lie in folders there: `$IA2_DATA/sst2/train.tsv`.
-    /// A `.jsonl` file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; a `.csv` file names its columns in its
-    /// first line, `query` and `gold` among them. The card is the file's entry in the `tasks.json` beside it. Without one the answers are
-    /// free text; see [`labelled`](Self::labelled).
+    /// A `.jsonl` file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; a `.json` file the same or an array of objects; `.csv`
+    /// and `.tsv` files name their columns in their first line (in a `.tsv` nothing is quoted). Golds may be whole numbers or booleans. Columns
+    /// with other names than `query` and `gold`: [`open_with`](Self::open_with). The card is the file's entry in the `tasks.json` beside it. Without
+    /// one the answers are free text; see [`labelled`](Self::labelled).
     ///
     /// # Errors
     /// An input error that lists the known tasks for an unknown name; a file error naming file, line and reason for a row
@@ -94,8 +100,18 @@ impl Task {
         let known = if known.is_empty() { "no task is installed".into() } else { known.join("; ") };
         let benchmarks = Benchmark::all().iter().map(Benchmark::name).collect::<Vec<_>>().join(", ");
         Err(Error::input(format!(
-            "there is no task `{name}`; {known}. A path to a `.jsonl` or `.csv` file works too, and with their files {benchmarks}"
+            "there is no task `{name}`; {known}. A path to a file that ends in {} works too, and with their files {benchmarks}",
+            read::ENDINGS
         )))
+    }
+
+    /// Opens a file of one's own whose queries and golds stand in columns of any name, or are made of several:
+    /// `Task::open_with("reviews.parquet", &Columns::named("sentence", "label"))`.
+    ///
+    /// # Errors
+    /// A path that ends in none of the known endings, a template that cannot be read; file errors as [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, columns: &Columns) -> Result<Self> {
+        local::open_with(path.as_ref(), columns)
     }
 
     /// Opens the task `name` in a folder of `.jsonl` files with their `tasks.json`.
@@ -121,41 +137,40 @@ impl Task {
 
     /// [`of`](Self::of) a file.
     fn of_file(examples: Examples, card: Card, file: &Path) -> Self {
-        let mut seen = HashSet::new();
-        let fresh: Vec<usize> = (0..examples.len()).filter(|&row| seen.insert(examples.rows()[row].query.as_str())).collect();
-        let mut count = Count::of(file, "", "learn");
-        count.add_many(Outcome::Kept, fresh.len());
-        let repeated = examples.len() - fresh.len();
-        if repeated > 0 {
-            count.add_many(Outcome::Dropped(REPEATED), repeated);
+        let (mut sieve, mut count) = (Sieve::default(), Count::of(file, "", "learn"));
+        let mut fresh = Vec::with_capacity(examples.len());
+        for (place, row) in examples.rows().iter().enumerate() {
+            let outcome = sieve.outcome(row, examples.form());
+            count.add(outcome);
+            if outcome == Outcome::Kept {
+                fresh.push(place);
+            }
         }
-        let examples = if repeated > 0 { examples.pick(fresh) } else { examples };
+        let examples = if fresh.len() < examples.len() { examples.pick(fresh) } else { examples };
         let none = examples.take(0);
-        Self::counted(examples, none, card, vec![count])
+        Self::counted(examples, none, card, vec![count], sieve.disputes)
     }
 
     /// A task whose rows are sifted and counted already.
-    fn counted(examples: Examples, held_out: Examples, card: Card, counts: Vec<Count>) -> Self {
-        Self { examples, held_out, card, counts, test_at_most: TEST_AT_MOST }
+    fn counted(examples: Examples, held_out: Examples, card: Card, counts: Vec<Count>, disputes: Vec<Dispute>) -> Self {
+        Self { examples, held_out, card, counts, disputes, test_at_most: TEST_AT_MOST }
     }
 
-    /// A task of the columns `query` and `gold` of a frame, both of text, with free answers; see [`labelled`](Self::labelled).
+    /// A task of the columns `query` (text) and `gold` (text, whole numbers or booleans) of a frame, with free answers; see
+    /// [`labelled`](Self::labelled). For columns of other names, [`from_frame_with`](Self::from_frame_with).
     ///
     /// # Errors
-    /// An input error naming a column that is missing or not of text, or the row (from 0) where one is null or empty.
+    /// An input error naming a column that is missing or of another kind, or the row (from 0) where one is null or empty.
     pub fn from_frame(name: impl Into<String>, frame: &DataFrame) -> Result<Self> {
-        let column = |name: &str| {
-            let names = || frame.get_column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let column = frame.column(name).map_err(|_| Error::input(format!("there is no column `{name}`; there are {}", names())))?;
-            column.str().map_err(|_| Error::input(format!("the column `{name}` must be of text, it is {}", column.dtype())))
-        };
-        let (query, gold) = (column("query")?, column("gold")?);
-        let rows = query.iter().zip(gold.iter()).enumerate().map(|(row, pair)| match pair {
-            (Some(query), Some(gold)) => Ok(Example::new(query, gold)),
-            _ => Err(Error::input(format!("row {row}: `query` or `gold` is null"))),
-        });
-        let rows = rows.collect::<Result<Vec<_>>>()?;
-        Ok(Self::of(Examples::new(name, AnswerForm::free(), rows)?, Card::default()))
+        Self::from_frame_with(name, frame, &Columns::default())
+    }
+
+    /// [`from_frame`](Self::from_frame) of columns with any names, or of several in a template.
+    ///
+    /// # Errors
+    /// As [`from_frame`](Self::from_frame); a template that cannot be read.
+    pub fn from_frame_with(name: impl Into<String>, frame: &DataFrame, columns: &Columns) -> Result<Self> {
+        Ok(Self::of(Examples::new(name, AnswerForm::free(), columns.examples(frame)?)?, Card::default()))
     }
 
     /// The tasks that are there, one row each: `task`, `title`, `label` (the labels, empty for free answers), `row` (number of rows),
@@ -218,9 +233,18 @@ impl Task {
         self.examples.is_empty()
     }
 
-    /// How many rows were left out because an earlier one asks the same query.
+    /// How many rows were left out because an earlier one asks the same query, with the same gold or [another](Self::disputed).
     pub fn repeated(&self) -> usize {
         self.counts.iter().map(Count::repeated).sum()
+    }
+
+    /// The rows that were left out because an earlier one answers the same query otherwise: `query`, `gold` (the earlier row's, which is kept),
+    /// `other` (the gold that was left out). Where there are some, the labels of the data are in doubt.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn disputed(&self) -> Result<DataFrame> {
+        count::disputed(&self.disputes)
     }
 
     /// How many rows of each file were kept or left out, and why: `file` (a folder for files of one row each), `part` (as published),
@@ -281,6 +305,9 @@ impl fmt::Debug for Task {
         if self.repeated() > 0 {
             write!(f, ", {} repeated queries left out", self.repeated())?;
         }
+        if !self.disputes.is_empty() {
+            write!(f, ", {} of them with another gold (see `.disputed()`)", self.disputes.len())?;
+        }
         if !self.ood().is_empty() {
             write!(f, ", out of distribution: {}", self.ood().join(", "))?;
         }
@@ -329,7 +356,22 @@ mod tests {
         let task = Task::of(Examples::new("t", AnswerForm::free(), rows).unwrap(), Card::default());
         assert_eq!((task.len(), task.repeated()), (2, 1));
         assert_eq!(task.examples().rows()[0].gold, "0", "the first stays");
-        assert!(format!("{task:?}").contains("1 repeated"));
+        assert!(format!("{task:?}").contains("1 repeated queries left out, 1 of them with another gold (see `.disputed()`)"), "{task:?}");
+        let disputed = task.disputed().unwrap();
+        let cell = |name: &str| disputed.column(name).unwrap().str().unwrap().get(0).unwrap().to_owned();
+        assert_eq!(["query", "gold", "other"].map(cell), ["a", "0", "1"]);
+        let counts = task.counts().unwrap();
+        let reasons: Vec<_> = counts.column("reason").unwrap().str().unwrap().iter().flatten().collect();
+        assert_eq!(reasons, ["", "the query of an earlier row, with another gold"]);
+    }
+
+    #[test]
+    fn two_ways_to_one_result_are_no_dispute() {
+        let rows =
+            vec![Example::new("1+1?", "one more #### 2"), Example::new("1+1?", "by counting #### 2"), Example::new("1+1?", "#### 3")];
+        let form = AnswerForm::free().after("####").unwrap();
+        let task = Task::of(Examples::new("t", form, rows).unwrap(), Card::default());
+        assert_eq!((task.repeated(), task.disputed().unwrap().height()), (2, 1));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fmt;
 use polars::prelude::*;
 
 use super::Task;
+use super::near::{Near, near};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::prompt::{Example, Examples, Prompt, Prompts};
@@ -13,6 +14,9 @@ use crate::random::Random;
 
 /// The largest development set, as in the authors' code.
 const DEV_AT_MOST: usize = 48;
+
+/// The most draws of demonstrations for each example.
+const MOST_ORDERS: usize = 1_000;
 
 /// The sets of one run: no query is in two of them.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,11 +50,9 @@ impl Split {
     /// once, last. With few examples a draw may come twice: n - 1 demonstrations have (n - 1)! orders.
     ///
     /// # Errors
-    /// As [`target_prompts`](Self::target_prompts); and when `orders` is 0.
+    /// As [`target_prompts`](Self::target_prompts); and when `orders` is 0 or above 1,000.
     pub fn target_prompts_in_orders(&self, at_most: usize, orders: usize) -> Result<Prompts> {
-        if orders == 0 {
-            return Err(Error::input("0 demonstration orders leave no targets: ask for at least one"));
-        }
+        few(orders)?;
         let first = self.train.leave_one_out(self.run, at_most)?;
         let mut train = first.clone();
         for order in 1..orders {
@@ -64,10 +66,11 @@ impl Split {
     /// The golds of `unlabelled` are never shown. Seeded by the run.
     ///
     /// # Errors
-    /// An input error when a set is empty, `at_most` or `orders` is 0, or one of the queries is also a train, dev or test query.
+    /// An input error when a set is empty, `at_most` or `orders` is 0 or `orders` above 1,000, or one of the queries is also a train, dev or test query.
     pub fn unlabelled_prompts(&self, unlabelled: &Examples, at_most: usize, orders: usize) -> Result<Prompts> {
-        if at_most == 0 || orders == 0 {
-            return Err(Error::input(format!("at most {at_most} demonstrations in {orders} orders leave no targets: ask for at least 1")));
+        few(orders)?;
+        if at_most == 0 {
+            return Err(Error::input("at most 0 demonstrations leave no targets: ask for at least 1"));
         }
         for (name, set) in [("train", &self.train), ("dev", &self.dev), ("test", &self.test)] {
             let known: HashSet<&str> = set.rows().iter().map(|row| row.query.as_str()).collect();
@@ -98,6 +101,41 @@ impl Split {
     /// A seed of its own for each purpose and number, drawn by the run.
     fn seed(&self, purpose: &str, number: usize) -> u64 {
         Random::new(self.run, purpose, number as u64).below(usize::MAX) as u64
+    }
+
+    /// The test queries that nearly repeat a train or dev query, whose answers a model may have seen rather than learned: `test` (the query),
+    /// `split` (train or dev), `query` (there), `test_gold`, `gold`, `likeness` in [0.9, 1] (the words that the two have in common as a share of
+    /// all their words).
+    ///
+    /// Case, spacing, punctuation and the order of words do not count, and neither do the words with which all queries of the split begin or end.
+    /// Each test query comes once, with the query most like it. Queries that are the very same are never in two sets.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn near_duplicates(&self) -> Result<DataFrame> {
+        let learned: Vec<(&str, &Example)> = [("train", &self.train), ("dev", &self.dev)]
+            .into_iter()
+            .flat_map(|(split, set)| set.rows().iter().map(move |row| (split, row)))
+            .collect();
+        let found = self.near();
+        let of = |near: &Near| learned[near.learned];
+        let test = |near: &Near| &self.test.rows()[near.tested];
+        Ok(df!(
+            "test" => found.iter().map(|near| test(near).query.as_str()).collect::<Vec<_>>(),
+            "split" => found.iter().map(|near| of(near).0).collect::<Vec<_>>(),
+            "query" => found.iter().map(|near| of(near).1.query.as_str()).collect::<Vec<_>>(),
+            "test_gold" => found.iter().map(|near| test(near).gold.as_str()).collect::<Vec<_>>(),
+            "gold" => found.iter().map(|near| of(near).1.gold.as_str()).collect::<Vec<_>>(),
+            "likeness" => found.iter().map(|near| near.likeness).collect::<Vec<_>>(),
+        )?)
+    }
+
+    fn near(&self) -> Vec<Near> {
+        fn queries(set: &Examples) -> impl Iterator<Item = &str> {
+            set.rows().iter().map(|row| row.query.as_str())
+        }
+        let learned: Vec<&str> = queries(&self.train).chain(queries(&self.dev)).collect();
+        near(&learned, &queries(&self.test).collect::<Vec<_>>())
     }
 
     /// Every example: `split` (train, dev or test), `query`, `gold`.
@@ -220,6 +258,15 @@ impl Task {
     }
 }
 
+/// Refuses numbers of orders that leave nothing, or that no memory holds.
+fn few(orders: usize) -> Result<()> {
+    match orders {
+        0 => Err(Error::input("0 demonstration orders leave no targets: ask for at least one")),
+        1..=MOST_ORDERS => Ok(()),
+        _ => Err(Error::input(format!("{orders} demonstration orders: ask for {MOST_ORDERS} at most"))),
+    }
+}
+
 /// The last `count` rows, or all when there are fewer.
 fn end(order: &[usize], count: usize) -> impl Iterator<Item = usize> {
     order[order.len() - count.min(order.len())..].iter().copied()
@@ -227,7 +274,13 @@ fn end(order: &[usize], count: usize) -> impl Iterator<Item = usize> {
 
 impl Show for Split {
     fn bundle(&self) -> Bundle {
-        headed(&format!("{self:?}"), self.frame())
+        let near = self.near().len();
+        let said = match near {
+            0 => String::new(),
+            1 => "\n1 test query nearly repeats one of train or dev: see `.near_duplicates()`".into(),
+            near => format!("\n{near} test queries nearly repeat one of train or dev: see `.near_duplicates()`"),
+        };
+        headed(&format!("{self:?}{said}"), self.frame())
     }
 }
 
@@ -315,7 +368,7 @@ mod tests {
     fn tests_come_from_the_held_out_rows_where_there_are_some() {
         let rows = |from: usize, to: usize| (from..to).map(|row| Example::new(format!("Text:{row}\nLabel:"), "0")).collect();
         let set = |from, to| Examples::new("t", AnswerForm::labels(["0", "1"]).unwrap(), rows(from, to)).unwrap();
-        let task = Task::counted(set(0, 12), set(100, 700), Default::default(), vec![]);
+        let task = Task::counted(set(0, 12), set(100, 700), Default::default(), vec![], vec![]);
         let (few, all) = (task.few_shot(2, 3).unwrap(), task.few_shot(8, 3).unwrap());
         assert_eq!((all.train.len(), all.dev.len(), all.test.len()), (8, 4, 500), "no row is kept back for testing");
         assert_eq!((&few.test, few.train), (&all.test, all.train.take(2)));
@@ -333,6 +386,30 @@ mod tests {
         let frame = split.frame().unwrap();
         assert_eq!(frame.get_column_names(), ["split", "query", "gold"]);
         assert_eq!(frame.height(), 11);
+    }
+
+    #[test]
+    fn test_queries_that_nearly_repeat_a_learned_one_are_reported() {
+        let form = || AnswerForm::labels(["0", "1"]).unwrap();
+        let set = |rows: &[(&str, &str)]| {
+            let rows = rows.iter().map(|(text, gold)| Example::new(format!("Text:{text}\nLabel:"), *gold)).collect();
+            Examples::new("t", form(), rows).unwrap()
+        };
+        let (train, dev) = (set(&[("a fine film", "1"), ("a dull one", "0")]), set(&[("it works", "1")]));
+        let test = set(&[("A fine film!", "0"), ("it works.", "1"), ("something else", "0"), ("a dull film", "0")]);
+        let split = Split { train, dev, test, run: 0, task: "t".into() };
+        let frame = split.near_duplicates().unwrap();
+        let column =
+            |name: &str| -> Vec<String> { frame.column(name).unwrap().str().unwrap().iter().flatten().map(str::to_owned).collect() };
+        assert_eq!(column("test"), ["Text:A fine film!\nLabel:", "Text:it works.\nLabel:"]);
+        assert_eq!(
+            (column("split"), column("query")),
+            (vec!["train".into(), "dev".into()], vec!["Text:a fine film\nLabel:".into(), "Text:it works\nLabel:".into()])
+        );
+        assert_eq!((column("test_gold"), column("gold")), (vec!["0".into(), "1".into()], vec!["1".to_string(), "1".into()]));
+        let shown = split.bundle().plain;
+        assert!(shown.contains("2 test queries nearly repeat one of train or dev: see `.near_duplicates()`"), "{shown}");
+        assert!(!counted(40).few_shot(4, 0).unwrap().bundle().plain.contains("nearly"));
     }
 
     #[test]

@@ -11,6 +11,8 @@ const ROWS: usize = 40;
 const HEADED_ROWS: usize = 10;
 const COLUMNS: usize = 20;
 const CHARACTERS: usize = 60;
+/// The most that a column of plain text is padded to; what is wider stands out.
+const WIDEST: usize = 200;
 
 /// A table of ready-made text: a heading of several lines per column, and rows of cells.
 #[derive(Debug, Default)]
@@ -31,13 +33,14 @@ impl Grid {
         let widths: Vec<usize> = (0..self.right.len())
             .map(|column| {
                 let heading = self.heading.get(column).into_iter().flatten();
-                heading.chain(self.rows.iter().filter_map(|row| row.get(column))).map(width).max().unwrap_or(0)
+                heading.chain(self.rows.iter().filter_map(|row| row.get(column))).map(width).max().unwrap_or(0).min(WIDEST)
             })
             .collect();
         let line = |cells: Vec<&str>| {
-            let padded = cells.iter().enumerate().map(|(column, cell)| match self.right[column] {
-                true => format!("{cell:>0$}", widths[column]),
-                false => format!("{cell:<0$}", widths[column]),
+            let padded = cells.iter().enumerate().map(|(column, cell)| {
+                // By hand: a format's width ends at 65,535, and what is wider panics.
+                let air = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+                if self.right[column] { air + cell } else { format!("{cell}{air}") }
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };

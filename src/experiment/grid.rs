@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::train;
 
+/// The most splits of one experiment.
+const MOST_SPLITS: u64 = 100_000;
+
 /// A grid with its splits drawn.
 pub(super) struct Grid<'e> {
     pub cells: Vec<Cell<'e>>,
@@ -145,6 +148,14 @@ impl Experiment {
         ];
         if let Some((name, _)) = lists.iter().find(|(_, count)| *count == 0) {
             return Err(Error::input(format!("the experiment has no {name}: give at least one by `.{name}()`")));
+        }
+        // Before splits are drawn: each takes memory.
+        let splits =
+            [self.models.len(), self.tasks.len(), self.sizes.len()].iter().fold(self.runs, |all, &count| all.saturating_mul(count as u64));
+        if splits > MOST_SPLITS {
+            return Err(Error::input(format!(
+                "{splits} splits (models x tasks x sizes x runs) are asked for: {MOST_SPLITS} at most are one experiment"
+            )));
         }
         let mut names: Vec<String> = self.opened_names();
         names.sort();

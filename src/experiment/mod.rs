@@ -64,6 +64,7 @@ use crate::adapter::{AdapterConfig, Lora};
 use crate::compat::Compat;
 use crate::dataset::Task;
 use crate::model::Model;
+use crate::train::{EPOCHS, PATIENCE};
 
 /// A grid of runs: a builder.
 ///
@@ -125,8 +126,8 @@ impl Experiment {
             adapters: vec![Lora::rank(8).into()],
             learning_rates: vec![1e-4, 3e-4, 1e-3],
             betas: vec![0.1, 0.5, 0.9],
-            epochs: 50,
-            patience: 5,
+            epochs: EPOCHS,
+            patience: PATIENCE,
             test_at_most: 500,
             compared_at_most: 100,
             distributions: Keep::All,

@@ -15,15 +15,12 @@ use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::libtorch::door;
 use crate::objective::Sft;
-use crate::train::Training;
+use crate::train::{BATCH, CHECK_EVERY, Training};
 
 /// Steps that are timed.
 const STEPS: u64 = 8;
 /// Queries that are timed.
 const QUERIES: usize = 16;
-/// Examples of a step, and steps between two looks at the dev loss: the defaults of [`Training`].
-const BATCH: usize = 4;
-const CHECK_EVERY: f64 = 2.0;
 /// A forward takes about a third of what a forward with its backward takes.
 const FORWARD: f64 = 1.0 / 3.0;
 /// A record, and an adapter's manifest and history.
@@ -165,7 +162,7 @@ fn missing<'c>(cell: &'c Cell<'_>, folder: Option<&Path>) -> Result<Vec<&'c Run>
 
 /// What one step costs in examples trained: its own, and its share of the next look at the dev set.
 fn examples_of_step(n: usize, dev: usize) -> f64 {
-    n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY
+    n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64
 }
 
 impl Line {

@@ -212,7 +212,7 @@ fn range(along: &Along, slots: bool, steps: Steps) -> (f64, f64) {
         Along::Numbers(values) => match (values.first(), values.last()) {
             (Some(&first), Some(&last)) if first < last => (first, last),
             (Some(&only), _) if steps == Steps::Linear => (only - 0.5, only + 0.5),
-            (Some(&only), _) => (only / 2.0, only * 2.0),
+            (Some(&only), _) => (only / 2.0, (only * 2.0).min(f64::MAX)),
             _ => (0.0, 1.0),
         },
     }

@@ -233,7 +233,7 @@ impl Chart {
             // The lower end of a spread may lie below zero, where logarithms end: there the values decide.
             (Steps::Log(_), _) => {
                 let values = scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied()));
-                (values.0 / 1.15, values.1 * 1.15)
+                (values.0 / 1.15, (values.1 * 1.15).min(f64::MAX))
             }
             (Steps::Linear, Marks::Bars) => scale::rounded(bars::range(data, (least, greatest)), wanted, bounds),
             (Steps::Linear, _) => scale::rounded(scale::range(least, greatest, false), wanted, bounds),

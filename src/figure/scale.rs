@@ -23,8 +23,10 @@ pub(crate) struct Scale {
 impl Scale {
     pub(crate) fn at(&self, value: f64) -> f64 {
         let along = match self.steps {
+            // Halved where the distance of two finite numbers is not.
+            Steps::Linear if !(self.to - self.from).is_finite() => (value / 2.0 - self.from / 2.0) / (self.to / 2.0 - self.from / 2.0),
             Steps::Linear => (value - self.from) / (self.to - self.from),
-            Steps::Log(_) => (value / self.from).ln() / (self.to / self.from).ln(),
+            Steps::Log(_) => (value.ln() - self.from.ln()) / (self.to.ln() - self.from.ln()),
         };
         self.start + along * (self.end - self.start)
     }
@@ -40,6 +42,7 @@ impl Scale {
 pub(crate) fn log_ticks(from: f64, to: f64, base: u32, wanted: usize) -> Vec<f64> {
     let base = f64::from(base);
     let power = |value: f64| value.ln() / base.ln();
+    let (from, to) = (from.max(f64::MIN_POSITIVE), to.min(f64::MAX));
     let (first, last) = ((power(from) - 1e-9).ceil() as i32, (power(to) + 1e-9).floor() as i32);
     let inside = |value: &f64| (from * (1.0 - 1e-9)..=to * (1.0 + 1e-9)).contains(value);
     if last - first >= 2 {
@@ -67,7 +70,8 @@ pub(crate) fn every(slot: f64, least: f64) -> usize {
 
 /// Round values (1, 2, 2.5 or 5 times a power of ten apart) inside `from..=to`, about `wanted` of them and at most a quarter more.
 pub(crate) fn ticks(from: f64, to: f64, wanted: usize, whole: bool) -> Vec<f64> {
-    let rough = (to - from) / wanted.max(1) as f64;
+    let wanted = wanted.max(1) as f64;
+    let rough = if (to - from).is_finite() { (to - from) / wanted } else { to / wanted - from / wanted };
     if !rough.is_finite() || rough <= 0.0 {
         return vec![from];
     }
@@ -103,6 +107,9 @@ pub(crate) fn rounded((from, to): (f64, f64), wanted: usize, within: (f64, f64))
     let (Some(first), Some(last), Some(step)) = (ticks.first(), ticks.last(), ticks.get(1).map(|second| second - ticks[0])) else {
         return (from, to);
     };
+    if !(to - from).is_finite() {
+        return (from, to);
+    }
     let near = 0.08 * (to - from);
     let below = first - step;
     let above = last + step;
@@ -135,6 +142,9 @@ pub(crate) fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
 pub(crate) fn range(least: f64, greatest: f64, zero: bool) -> (f64, f64) {
     let (least, greatest) = if zero { (least.min(0.0), greatest.max(0.0)) } else { (least, greatest) };
     let span = greatest - least;
+    if !span.is_finite() {
+        return (least, greatest);
+    }
     let air = if span > 0.0 { 0.05 * span } else { (greatest.abs() * 0.1).max(0.5) };
     let from = if least >= 0.0 && least - air < 0.0 { 0.0 } else { least - air };
     let to = if greatest <= 0.0 && greatest + air > 0.0 { 0.0 } else { greatest + air };

@@ -77,19 +77,19 @@ impl Scene {
     pub(crate) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {
         let (left, right) = (from.0.min(to.0), from.0.max(to.0));
         let (top, bottom) = (from.1.min(to.1), from.1.max(to.1));
-        self.shapes.push(Shape::Rectangle { from: (left, top), to: (right, bottom), colour });
+        self.shapes.push(Shape::Rectangle { from: near((left, top)), to: near((right, bottom)), colour });
     }
 
     pub(crate) fn polygon(&mut self, points: Vec<Point>, colour: Colour) {
-        self.shapes.push(Shape::Polygon { points, colour });
+        self.shapes.push(Shape::Polygon { points: points.into_iter().map(near).collect(), colour });
     }
 
     pub(crate) fn circle(&mut self, centre: Point, radius: f64, colour: Colour) {
-        self.shapes.push(Shape::Circle { centre, radius, colour });
+        self.shapes.push(Shape::Circle { centre: near(centre), radius, colour });
     }
 
     pub(crate) fn line(&mut self, points: Vec<Point>, width: f64, colour: Colour) {
-        self.shapes.push(Shape::Line { points, width, colour });
+        self.shapes.push(Shape::Line { points: points.into_iter().map(near).collect(), width, colour });
     }
 
     /// A line of `on` and `off` lengths in turn; an empty pattern is a solid line.
@@ -97,7 +97,8 @@ impl Scene {
         if pattern.is_empty() {
             return self.line(points.to_vec(), width, colour);
         }
-        for dash in dashes(points, pattern) {
+        let points: Vec<Point> = points.iter().copied().map(near).collect();
+        for dash in dashes(&points, pattern) {
             self.line(dash, width, colour);
         }
     }
@@ -106,9 +107,18 @@ impl Scene {
     pub(crate) fn text(&mut self, label: Label) {
         if !label.text.is_empty() {
             let text = printable(&label.text).into_owned();
-            self.shapes.push(Shape::Text(Label { text, ..label }));
+            self.shapes.push(Shape::Text(Label { text, at: near(label.at), ..label }));
         }
     }
+}
+
+/// How far from the picture's corner anything is drawn.
+const FAR: f64 = 1e5;
+
+/// A point within what plotters' whole numbers, and a row of dashes, can reach: values of every size are data. What is nowhere is far outside.
+fn near(point: Point) -> Point {
+    let within = |place: f64| if place.is_nan() { -FAR } else { place.clamp(-FAR, FAR) };
+    (within(point.0), within(point.1))
 }
 
 /// The drawn stretches of a dashed path, corners included.
@@ -155,6 +165,14 @@ mod tests {
         assert_eq!(drawn, vec![vec![(0.0, 0.0), (8.0, 0.0)], vec![(10.0, 2.0), (10.0, 10.0)]]);
         let around = dashes(&path, &[12.0, 100.0]);
         assert_eq!(around, vec![vec![(0.0, 0.0), (10.0, 0.0), (10.0, 2.0)]]);
+    }
+
+    #[test]
+    fn what_is_far_away_is_drawn_in_reach() {
+        let mut scene = Scene::new(10.0, 10.0);
+        scene.dashed(&[(0.0, f64::NEG_INFINITY), (1e300, 5.0), (f64::NAN, 5.0)], 1.0, Colour::hex(0), &[1e4, 1e4]);
+        scene.text(Label::new((f64::NAN, f64::INFINITY), "a", 9.0, Colour::hex(0), Anchor::Start));
+        assert!(scene.shapes.len() < 100 && matches!(&scene.shapes.last(), Some(Shape::Text(label)) if label.at == (-FAR, FAR)));
     }
 
     #[test]

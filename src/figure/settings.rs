@@ -54,7 +54,11 @@ impl Settings {
     pub(super) fn size(&self, usual: (u32, u32)) -> Result<(f64, f64)> {
         let (width, height) = match (self.width, self.height) {
             (Some(width), Some(height)) => (width, height),
-            (Some(width), None) => (width, (usual.1 * width / usual.0.max(1)).max(usual.1.min(300))),
+            (Some(width), None) => {
+                // In the wider number: any width can be asked for.
+                let height = u64::from(usual.1) * u64::from(width) / u64::from(usual.0.max(1));
+                (width, u32::try_from(height).unwrap_or(u32::MAX).max(usual.1.min(300)))
+            }
             _ => usual,
         };
         if !(240..=4000).contains(&width) || !(160..=4000).contains(&height) {
@@ -126,6 +130,8 @@ mod tests {
         assert_eq!(settings.size((720, 400)).unwrap(), (1440.0, 800.0));
         settings.resize(COLUMN, None);
         assert_eq!(settings.size((720, 400)).unwrap(), (312.0, 300.0));
+        settings.resize(u32::MAX, None);
+        assert!(settings.size((720, 400)).unwrap_err().to_string().contains("is outside 240 x 160 to 4000 x 4000"));
         settings.resize(100, Some(100));
         assert!(settings.size((720, 400)).unwrap_err().to_string().contains("100 x 100 is outside"));
     }

@@ -95,18 +95,22 @@ pub(crate) fn wrapped(text: &str, size: f64, most: f64, lines: usize) -> Vec<Str
 
 /// The text, or as much of it as fits with `…`.
 pub(crate) fn fitted(text: &str, size: f64, most: f64) -> String {
-    if width(text, size, false) <= most {
-        return text.to_owned();
-    }
-    let mut letters: Vec<char> = text.chars().collect();
-    while letters.len() > 1 {
-        letters.pop();
-        let shorter: String = letters.iter().chain(&['…']).collect();
-        if width(&shorter, size, false) <= most {
-            return shorter;
+    // Letter by letter, and no further than there is room: a text may be long.
+    let (room, mut used, mut kept) = (most - width("…", size, false), 0.0, 0);
+    for (place, letter) in text.char_indices() {
+        let end = place + letter.len_utf8();
+        used += width(&text[place..end], size, false);
+        if used <= room {
+            kept = end;
+        }
+        if used > most {
+            return match kept {
+                0 => text.chars().take(1).collect(),
+                kept => format!("{}…", &text[..kept]),
+            };
         }
     }
-    letters.into_iter().collect()
+    text.to_owned()
 }
 
 /// A label at `scale` device pixels per logical one, as plotters' backends want it.
@@ -242,5 +246,7 @@ mod tests {
         assert_eq!(cut.len(), 2);
         assert!(cut[1].ends_with('…') && cut.iter().all(|line| width(line, 10.0, false) <= most), "{cut:?}");
         assert_eq!(wrapped("", 10.0, most, 2), Vec::<String>::new());
+        assert_eq!(fitted("four words", 10.0, most), "four words");
+        assert_eq!(fitted("word", 10.0, 1.0), "w");
     }
 }

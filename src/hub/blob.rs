@@ -1,40 +1,57 @@
 //! One file's content: continued where it broke off, checked, and only then given its name.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-
 use super::cache::Cache;
+use super::checksum::Hash;
 use super::client::{Client, Entry, Wanted};
+use super::pace::Paced;
 use super::refusal::{Failure, Patience, no_answer};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::progress::Progress;
 
 const PIECE: usize = 1 << 20;
+/// How often a file that another program replaces is opened again.
+const TRIES: usize = 8;
 /// What is downloaded between two failures for the count of failures to begin anew.
 const PROGRESS: u64 = 8 << 20;
 const MEGABYTE: u64 = 1_000_000;
+/// Downloads below this are counted in kilobytes, so that slow ones are seen to move.
+const LARGE: u64 = 1_000 * MEGABYTE;
 
-/// Megabytes done, for [`Progress`].
+/// How much is done, for [`Progress`].
 pub(super) struct Meter {
     progress: Progress,
+    /// Bytes of one unit shown.
+    unit: u64,
+    total: u64,
+    /// What is there of the bytes to be downloaded.
     bytes: u64,
+    /// Units shown; what is downloaded again counts once.
+    shown: u64,
 }
 
 impl Meter {
-    pub(super) fn new(what: &str, bytes: u64) -> Self {
-        Self { progress: Progress::new(&format!("{what} (MB)"), (bytes / MEGABYTE).max(1)), bytes: 0 }
+    pub(super) fn new(what: &str, total: u64) -> Self {
+        let (unit, name) = if total < LARGE { (1_000, "kB") } else { (MEGABYTE, "MB") };
+        Self { progress: Progress::new(&format!("{what} ({name})"), (total / unit).max(1)), unit, total, bytes: 0, shown: 0 }
     }
 
     fn add(&mut self, bytes: u64, file: &str) {
-        let before = self.bytes / MEGABYTE;
         self.bytes += bytes;
-        self.progress.tick(self.bytes / MEGABYTE - before, file);
+        let units = self.bytes.min(self.total) / self.unit;
+        self.progress.tick(units.saturating_sub(self.shown), file);
+        self.shown = self.shown.max(units);
+    }
+
+    /// Bytes that were thrown away, and are to be downloaded again.
+    fn lose(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     pub(super) fn finish(self) {
@@ -95,16 +112,17 @@ pub(super) fn fetch(client: &Client, wanted: Wanted, address: &str, entry: &Entr
         )));
     }
     let named = file.sync_all().and_then(|()| std::fs::rename(&partial, &blob));
-    named.map_err(|error| Error::file(format!("cannot write {}", blob.display())).because(error))
+    named.map_err(|error| Error::unwritten(&blob, error))
 }
 
 /// One connection's worth of content.
 fn stream(client: &Client, wanted: Wanted, address: &str, content: &mut Content, meter: &mut Meter) -> std::result::Result<(), Failure> {
     let (answer, continued) = client.get(wanted, address, content.length)?;
     if !continued {
+        meter.lose(content.length);
         content.restart().map_err(Failure::Lasting)?;
     }
-    let mut body = answer.into_body().into_reader();
+    let mut body = Paced::new(answer.into_body().into_reader(), client.patience);
     let mut piece = vec![0; PIECE];
     loop {
         let read = match body.read(&mut piece) {
@@ -135,8 +153,8 @@ struct Content<'a> {
 
 impl<'a> Content<'a> {
     fn open(path: &'a Path, entry: &'a Entry) -> Result<Self> {
-        let cannot = |error| Error::file(format!("cannot write {}: is its folder writable?", path.display())).because(error);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(cannot)?;
+        let cannot = |error| Error::unwritten(path, error);
+        let mut file = own(path, OpenOptions::new().read(true).append(true).create(true)).map_err(cannot)?;
         let mut hash = Hash::new(&entry.checksum, entry.size);
         let mut length = 0;
         let mut piece = vec![0; PIECE];
@@ -158,7 +176,7 @@ impl<'a> Content<'a> {
     fn restart(&mut self) -> Result<()> {
         if self.length > 0 {
             let cut = self.file.set_len(0);
-            cut.map_err(|error| Error::file(format!("cannot write {}", self.path.display())).because(error))?;
+            cut.map_err(|error| Error::unwritten(self.path, error))?;
         }
         (self.length, self.hash) = (0, Hash::new(self.checksum, self.size));
         Ok(())
@@ -185,35 +203,23 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The two checksums that the hub names content by.
-enum Hash {
-    Sha256(Sha256),
-    /// Git's name of a blob: SHA-1 of a header with the size, and the content.
-    Git(Sha1),
-}
-
-impl Hash {
-    /// The hash that a checksum is of, as its length tells.
-    fn new(checksum: &str, size: u64) -> Self {
-        match checksum.len() {
-            64 => Self::Sha256(Sha256::new()),
-            _ => Self::Git(Sha1::new_with_prefix(format!("blob {size}\0"))),
+/// Opens a file of the cache that only programs like this one make: anything else of its name, a link above all, which would be followed to
+/// wherever it leads, is removed first.
+fn own(path: &Path, options: &OpenOptions) -> std::io::Result<File> {
+    let is_plain = |metadata: &Metadata| metadata.is_file() && metadata.nlink() == 1;
+    for _ in 0..TRIES {
+        if path.symlink_metadata().is_ok_and(|there| !is_plain(&there)) {
+            std::fs::remove_file(path)?;
+        }
+        let file = options.open(path)?;
+        // Another may have taken the name in between.
+        let opened = file.metadata()?;
+        let same = |there: Metadata| is_plain(&there) && (opened.dev(), opened.ino()) == (there.dev(), there.ino());
+        if path.symlink_metadata().is_ok_and(same) {
+            return Ok(file);
         }
     }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::Git(hash) => hash.update(bytes),
-        }
-    }
-
-    fn hexadecimal(self) -> String {
-        match self {
-            Self::Sha256(hash) => format!("{:x}", hash.finalize()),
-            Self::Git(hash) => format!("{:x}", hash.finalize()),
-        }
-    }
+    Err(std::io::Error::other("another program replaces it again and again"))
 }
 
 /// Waits until no other program, ours or Python's, downloads the same; the lock ends with the process, however that ends.
@@ -226,7 +232,7 @@ fn lock(path: &Path, name: &str) -> Result<File> {
         .because(error)
     };
     file::folder(path.parent().unwrap_or(path))?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(cannot)?;
+    let file = own(path, OpenOptions::new().write(true).create(true).truncate(false)).map_err(cannot)?;
     let mut waiting = Progress::new(&format!("another program downloads {name}; seconds waited:"), 0);
     loop {
         match file.try_lock() {
@@ -245,16 +251,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_of_sha256sum_and_git() {
-        let hash = |checksum: &str| {
-            let mut hash = Hash::new(checksum, 6);
-            hash.update(b"hel");
-            hash.update(b"lo\n");
-            hash.hexadecimal()
-        };
-        // printf 'hello\n' | sha256sum; printf 'hello\n' | git hash-object --stdin
-        assert_eq!(hash(&"0".repeat(64)), "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
-        assert_eq!(hash(&"0".repeat(40)), "ce013625030ba8dba906f756967f9e9ca394464a");
+    fn no_more_than_all_is_shown_however_often_it_is_downloaded() {
+        let mut meter = Meter::new("downloading", 5_000);
+        for _ in 0..5 {
+            meter.add(4_000, "");
+            meter.lose(4_000);
+        }
+        assert_eq!((meter.shown, meter.bytes), (4, 0));
+        // What an earlier process had downloaded was not counted, and comes again.
+        meter.add(9_000, "");
+        assert_eq!(meter.shown, 5);
+        // What is thrown away was not all counted.
+        meter.lose(20_000);
+        assert_eq!(meter.bytes, 0);
+    }
+
+    #[test]
+    fn a_planted_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, place) = (folder.path().join("victim"), folder.path().join("abc.ia2.incomplete"));
+        let open = || own(&place, OpenOptions::new().read(true).append(true).create(true));
+        std::fs::write(&victim, "mine").unwrap();
+        std::os::unix::fs::symlink(&victim, &place).unwrap();
+        open().unwrap().write_all(b"theirs").unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+        assert_eq!((place.is_symlink(), std::fs::read(&place).unwrap()), (false, b"theirs".to_vec()));
+        // One that leads to nothing makes nothing there.
+        std::fs::remove_file(&place).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("new"), &place).unwrap();
+        open().unwrap();
+        assert!(!folder.path().join("new").exists());
+        // Nor a second name of another file.
+        std::fs::remove_file(&place).unwrap();
+        std::fs::hard_link(&victim, &place).unwrap();
+        open().unwrap().write_all(b"theirs").unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+        // What is ours is kept.
+        open().unwrap().write_all(b"!").unwrap();
+        assert_eq!(std::fs::read(&place).unwrap(), b"theirs!");
     }
 
     #[test]

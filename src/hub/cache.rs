@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Name;
+use super::{Holding, Name, is_plain};
 use crate::file::{self, Holds};
 
 /// `HF_HUB_CACHE`, else `hub` in the folder of [`home`].
@@ -21,29 +21,43 @@ pub(super) fn home(variable: impl Fn(&str) -> Option<String>) -> PathBuf {
 /// What the cache holds of one model.
 pub(super) struct Cache {
     root: PathBuf,
-    #[cfg(feature = "hub")]
     locks: PathBuf,
 }
 
 impl Cache {
     pub(super) fn of(cache: &Path, name: &Name) -> Self {
         let folder = format!("models--{}", name.repository.replace('/', "--"));
-        Self {
-            root: cache.join(&folder),
-            #[cfg(feature = "hub")]
-            locks: cache.join(".locks").join(folder),
-        }
+        Self { root: cache.join(&folder), locks: cache.join(".locks").join(folder) }
+    }
+
+    /// The cache and the commit of a snapshot's folder; `None` for any other folder.
+    pub(super) fn of_snapshot(folder: &Path) -> Option<Self> {
+        super::origin(folder)?;
+        let root = folder.parent()?.parent()?;
+        Some(Self { root: root.to_owned(), locks: root.parent()?.join(".locks").join(root.file_name()?) })
+    }
+
+    /// Where downloaders wait for each other: the one place that Python's tools do not take for a part of a model.
+    pub(super) fn locks(&self) -> &Path {
+        &self.locks
+    }
+
+    /// The folder of contents under their checksums.
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
     }
 
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The snapshot of a revision that is a commit, or whose commit stands in `refs`.
-    pub(super) fn snapshot(&self, revision: &str) -> Option<PathBuf> {
+    /// The snapshot of a revision that is a commit, or whose commit stands in `refs`. What stands there is a name and no path: one would lead
+    /// out of the cache.
+    pub(super) fn snapshot(&self, revision: &str, holding: Holding) -> Option<PathBuf> {
         let commit = file::text(&self.root.join("refs").join(revision), Holds::Settings).unwrap_or_else(|_| revision.to_owned());
-        let snapshot = self.root.join("snapshots").join(commit.trim());
-        snapshot.join("config.json").exists().then_some(snapshot)
+        let commit = commit.trim();
+        let snapshot = self.root.join("snapshots").join(commit);
+        (commit.split('/').all(is_plain) && snapshot.join(holding.config()).exists()).then_some(snapshot)
     }
 }
 
@@ -60,7 +74,7 @@ mod write {
 
         /// A file's content under its checksum.
         pub(in crate::hub) fn blob(&self, checksum: &str) -> PathBuf {
-            self.root.join("blobs").join(checksum)
+            self.blobs().join(checksum)
         }
 
         /// Where the downloaders of a blob, Python's among them, wait for each other.
@@ -120,10 +134,18 @@ mod tests {
         std::fs::write(root.join("refs/main"), "abc\n")?;
         std::fs::write(root.join("snapshots/abc/config.json"), "{}")?;
         let hub = folder(|name| (name == "HF_HOME").then(|| home.path().to_string_lossy().into_owned()));
-        let find = |name: &str| Name::parse(name).and_then(|name| Cache::of(&hub, &name).snapshot(&name.revision));
+        let find = |name: &str| Name::parse(name).and_then(|name| Cache::of(&hub, &name).snapshot(&name.revision, Holding::Model));
         assert_eq!(find("org/name"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/name@abc"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/other"), None);
+        // A reference names a commit. One that is a path would take a model from anywhere on the disk.
+        let elsewhere = root.join("snapshots/abc");
+        for planted in [elsewhere.to_str().unwrap_or_default(), "../snapshots/abc", "abc/../abc", "./abc", "", "abc/"] {
+            std::fs::write(root.join("refs/main"), planted)?;
+            assert_eq!(find("org/name"), None, "{planted}");
+        }
+        let adapter = Name::parse("org/name@abc").and_then(|name| Cache::of(&hub, &name).snapshot(&name.revision, Holding::Adapter));
+        assert_eq!(adapter, None);
         Ok(())
     }
 

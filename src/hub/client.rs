@@ -1,5 +1,6 @@
 //! Requests to the hub: redirects without the token, failures that pass told from those that last.
 
+use std::io::Read;
 use std::time::Duration;
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RANGE};
@@ -8,14 +9,19 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::Name;
+use super::checksum::{is_checksum, is_hex};
+use super::pace::Paced;
 use super::refusal::{Failure, Patience, no_answer, refused};
 use super::settings::{Settings, Token};
 use crate::error::{Error, Result};
 
-/// The longest wait for a connection, and for the next bytes of an answer.
+/// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-const SILENCE: Duration = Duration::from_secs(30);
 const REDIRECTS: usize = 8;
+/// No file of a model is larger: 16 TiB.
+const LARGEST: u64 = 1 << 44;
+/// No list of a model's files is longer.
+const LISTING: u64 = 64 << 20;
 
 /// What is asked for, as messages name it.
 #[derive(Clone, Copy)]
@@ -43,6 +49,8 @@ pub(super) struct Client {
     pub(super) endpoint: String,
     origin: Origin,
     pub(super) token: Option<Token>,
+    /// The longest wait for the next bytes of an answer.
+    pub(super) patience: Duration,
 }
 
 impl Client {
@@ -56,12 +64,13 @@ impl Client {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE));
+            .timeout_recv_response(Some(settings.patience))
+            .timeout_per_read(Some(settings.patience));
         if origin.scheme == "https" {
             config = config.tls_config(TlsConfig::builder().root_certs(trusted()).build());
         }
-        Ok(Self { agent: config.build().new_agent(), endpoint: settings.endpoint, origin, token: settings.token })
+        let Settings { endpoint, token, patience, .. } = settings;
+        Ok(Self { agent: config.build().new_agent(), endpoint, origin, token, patience })
     }
 
     /// The commit that a revision means, and its files.
@@ -70,9 +79,11 @@ impl Client {
         let address = format!("{}/api/models/{}/revision/{}", self.endpoint, name.repository, name.revision.replace('/', "%2F"));
         let mut patience = Patience::default();
         let text = loop {
-            let text = self
-                .get(wanted, &address, 0)
-                .and_then(|(mut answer, _)| answer.body_mut().read_to_string().map_err(|error| no_answer(self, wanted, error)));
+            let text = self.get(wanted, &address, 0).and_then(|(answer, _)| {
+                let mut text = String::new();
+                let body = Paced::new(answer.into_body().into_reader(), self.patience);
+                body.take(LISTING).read_to_string(&mut text).map(|_| text).map_err(|error| no_answer(self, wanted, error.into()))
+            });
             match text {
                 Ok(text) => break text,
                 Err(failure) => patience.after(failure)?,
@@ -103,7 +114,11 @@ impl Client {
         let checksum = tag.trim_start_matches("W/").trim_matches('"').to_lowercase();
         let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str())).and_then(|size| size.parse().ok());
         match size {
-            Some(size) if is_hex(&checksum, 64) || is_hex(&checksum, 40) => Ok(Entry { checksum, size }),
+            Some(size) if size > LARGEST => Err(Error::file(format!(
+                "{} announces {size} bytes for `{file}` of `{name}`, more than any file of a model has: look at HF_ENDPOINT",
+                self.endpoint
+            ))),
+            Some(size) if is_checksum(&checksum) => Ok(Entry { checksum, size }),
             _ => Err(Error::file(format!(
                 "{} gives no checksum and size for `{file}` of `{name}`, as the hub does: look at HF_ENDPOINT",
                 self.endpoint
@@ -230,8 +245,4 @@ fn trusted() -> RootCerts {
 fn parse(address: &str) -> std::result::Result<Uri, Failure> {
     let uri = address.parse::<Uri>().ok().filter(|uri| Origin::of(uri).is_some());
     uri.ok_or_else(|| Failure::Lasting(Error::file("the hub redirects to something that is no address: look at HF_ENDPOINT")))
-}
-
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|letter| letter.is_ascii_digit() || (b'a'..=b'f').contains(&letter))
 }

@@ -6,19 +6,21 @@ use super::blob::{self, Meter};
 use super::cache::Cache;
 use super::client::{Client, Listing, Wanted};
 use super::settings::Settings;
-use super::{Name, is_plain, variable};
+use super::{Holding, Name, is_plain, variable};
 use crate::error::{Error, Result};
 use crate::file;
 
 const CONFIG: &str = "config.json";
 /// Not every model has these.
-const OPTIONAL: &[&str] = &["generation_config.json", "tokenizer.json"];
+const OPTIONAL: &[&str] =
+    &["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const ADAPTER: &str = "adapter_model.safetensors";
 
-/// A model's snapshot with all that is needed to open it.
-pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder)) {
+/// A snapshot with all that is needed to open it.
+pub(super) fn complete(name: &Name, holding: Holding, cache: &Cache, found: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder, holding)) {
         return Ok(folder.clone());
     }
     let settings = Settings::of(variable)?;
@@ -28,17 +30,48 @@ pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Re
             let place = cache.root().display();
             Error::file(format!(
                 "`{name}` is neither a folder here nor in the Hugging Face cache ({place}), and HF_HUB_OFFLINE forbids to download it: \
-                 unset it, or give the model's folder"
+                 unset it, or give the {holding}'s folder"
             ))
         });
     }
-    fetch(&Client::new(settings)?, name, cache).map_err(|error| error.context(format!("downloading `{name}`")))
+    let client = Client::new(settings)?;
+    let fetched = match holding {
+        Holding::Model => fetch(&client, name, cache),
+        Holding::Adapter => fetch_adapter(&client, name, cache),
+    };
+    fetched.map_err(|error| error.context(format!("downloading `{name}`")))
 }
 
-fn is_complete(cache: &Cache, folder: &Path) -> bool {
+fn is_complete(cache: &Cache, folder: &Path, holding: Holding) -> bool {
     let has = |name: &str| folder.join(name).exists();
+    if holding == Holding::Adapter {
+        return has(ADAPTER);
+    }
     let weights = has(WEIGHTS) || has(INDEX) && shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
     has(CONFIG) && weights && OPTIONAL.iter().all(|name| cache.knows(folder, name))
+}
+
+/// Settings and weights; the base model is another repository, which the caller has opened.
+fn fetch_adapter(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
+    let listing = client.listing(name)?;
+    let config = Holding::Adapter.config();
+    let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
+    if !lists(config) {
+        let what = if lists(CONFIG) { "it holds a model: open it with `Model::open`" } else { "choose another" };
+        return Err(Error::file(format!("it has no {config}, so it is no adapter of PEFT's: {what}")));
+    }
+    if !lists(ADAPTER) {
+        return Err(Error::file(match listing.files.iter().find(|file| file.ends_with(".bin")) {
+            Some(pickle) => format!(
+                "it has its weights only as `{pickle}`, a Python pickle, which can run code when it is read and is therefore not downloaded: \
+                 convert it in Python, where you trust it, with `PeftModel.from_pretrained(model, \"{name}\").save_pretrained(\"<folder>\")`"
+            ),
+            None => format!("it has no `{ADAPTER}`: choose an adapter with its weights"),
+        }));
+    }
+    all(client, name, &listing.commit, &[config, ADAPTER], cache)?;
+    cache.refer(&name.revision, &listing.commit)?;
+    Ok(cache.commit(&listing.commit))
 }
 
 fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
@@ -72,6 +105,9 @@ fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
 /// The file of a model's weights, or of their index; or why there is none that can be opened.
 fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static str> {
     let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
+    if !lists(CONFIG) && lists(Holding::Adapter.config()) {
+        return Err(Error::file("it holds an adapter, not a model: open its base model, then `Adapter::open(name, &model)`"));
+    }
     if !lists(CONFIG) {
         return Err(Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another")));
     }

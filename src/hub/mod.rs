@@ -5,20 +5,50 @@
 #[cfg(feature = "hub")]
 mod blob;
 mod cache;
+mod checksum;
 #[cfg(feature = "hub")]
 mod client;
 #[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "hub")]
+mod pace;
+#[cfg(feature = "hub")]
 mod refusal;
 #[cfg(feature = "hub")]
 mod settings;
+mod verify;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use cache::Cache;
+pub(crate) use verify::verify;
+
+/// What a repository is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// A model in the layout of the transformers library.
+    Model,
+    /// An adapter in PEFT's.
+    Adapter,
+}
+
+impl Holding {
+    /// The file without which it is none.
+    fn config(self) -> &'static str {
+        match self {
+            Self::Model => "config.json",
+            Self::Adapter => "adapter_config.json",
+        }
+    }
+}
+
+impl fmt::Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Model { "model" } else { "adapter" })
+    }
+}
 
 /// A model's name on the hub with its revision: `org/name`, which means its branch `main`, or `org/name@revision`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,20 +80,20 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && !word.starts_with('.') && word.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
 }
 
-/// The folder of a model's snapshot in the cache; with the feature `hub`, what it lacks is downloaded.
+/// The folder of a model's or adapter's snapshot in the cache; with the feature `hub`, what it lacks is downloaded.
 ///
 /// What the cache holds is taken as it is, without asking whether the hub has something newer: a program gives the same result tomorrow.
-pub(crate) fn folder(name: &Name) -> Result<PathBuf> {
+pub(crate) fn folder(name: &Name, holding: Holding) -> Result<PathBuf> {
     let cache = Cache::of(&cache::folder(variable), name);
-    let found = cache.snapshot(&name.revision);
+    let found = cache.snapshot(&name.revision, holding);
     #[cfg(feature = "hub")]
-    return download::complete(name, &cache, found);
+    return download::complete(name, holding, &cache, found);
     #[cfg(not(feature = "hub"))]
     found.ok_or_else(|| {
         crate::error::Error::file(format!(
             "`{name}` is neither a folder here nor in the Hugging Face cache ({}), and this build of the library cannot download: \
              build it with its feature `hub` (in a notebook's first cell `:dep ia2 = {{ path = {:?}, features = [\"hub\"] }}`), \
-             download the model in Python (`hf download {}`), or give its folder",
+             download the {holding} in Python (`hf download {}`), or give its folder",
             cache.root().display(),
             env!("CARGO_MANIFEST_DIR"),
             name.repository
@@ -82,7 +112,7 @@ pub(crate) fn origin(folder: &Path) -> Option<(String, String)> {
 /// The folder in this machine's cache of a model by its name on the hub and its commit; `None` where it is not there, or no such name.
 pub(crate) fn cached(name: &str, commit: Option<&str>) -> Option<PathBuf> {
     let name = Name::parse(name)?;
-    cache::Cache::of(&cache_folder(), &name).snapshot(commit.unwrap_or(&name.revision))
+    Cache::of(&cache_folder(), &name).snapshot(commit.unwrap_or(&name.revision), Holding::Model)
 }
 
 /// Where models of the hub are kept on this machine.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::cache;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
+
+const SILENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Settings {
     /// `HF_ENDPOINT`, else the hub itself; without a slash at its end.
@@ -13,6 +16,8 @@ pub(super) struct Settings {
     pub(super) token: Option<Token>,
     /// `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`): no connection is made.
     pub(super) offline: bool,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: the longest silence of the hub; 30 s unless said.
+    pub(super) patience: Duration,
 }
 
 impl Settings {
@@ -24,9 +29,15 @@ impl Settings {
             // Not shown: it may hold a password.
             return Err(Error::input("HF_ENDPOINT must be an address like `https://huggingface.co`, with neither a password nor a query"));
         }
+        let patience = variable("HF_HUB_DOWNLOAD_TIMEOUT").map_or(Ok(SILENCE), |text| {
+            let seconds = text.trim().parse::<u64>().ok().filter(|seconds| (1..=86_400).contains(seconds));
+            let wrong = || Error::input(format!("HF_HUB_DOWNLOAD_TIMEOUT is {text:?}: it must be whole seconds, 1 to 86400"));
+            seconds.map(Duration::from_secs).ok_or_else(wrong)
+        })?;
         let yes =
             |name: &str| variable(name).is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.trim().to_lowercase().as_str()));
-        Ok(Self { endpoint, token: Token::of(&variable)?, offline: yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE") })
+        let offline = yes("HF_HUB_OFFLINE") || yes("TRANSFORMERS_OFFLINE");
+        Ok(Self { endpoint, token: Token::of(&variable)?, offline, patience })
     }
 }
 
@@ -86,6 +97,11 @@ mod tests {
         assert_eq!(token(&[("HF_HOME", place)]), "Bearer hf_stored");
         assert_eq!(token(&[("HF_HOME", place), ("HF_TOKEN", " hf_given ")]), "Bearer hf_given");
         assert!(settings(&[("HF_HUB_OFFLINE", "True")]).unwrap().offline);
+        assert_eq!((plain.patience, settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", "90")]).unwrap().patience), (SILENCE, Duration::from_secs(90)));
+        for wrong in ["0", "-1", "soon", "1e9"] {
+            let error = settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", wrong)]).err().unwrap().to_string();
+            assert!(error.contains("HF_HUB_DOWNLOAD_TIMEOUT"), "{error}");
+        }
         assert_eq!(settings(&[("HF_ENDPOINT", "http://127.0.0.1:8/hub/")]).unwrap().endpoint, "http://127.0.0.1:8/hub");
     }
 

@@ -40,15 +40,16 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         let _inference = tch::no_grad_guard();
         let mut rows = encoded(model, prompts)?;
         let names = prompts.form().label_set();
-        let labels = if names.is_empty() { None } else { Some(LabelTokens::new(model.tokenizer()?, names)?) };
-        for row in &mut rows {
-            row.extend_from_slice(labels.as_ref().map_or(&[], LabelTokens::prefix));
+        let labels = if names.is_empty() { Vec::new() } else { LabelTokens::of(model.tokenizer()?, prompts)? };
+        for (row, labels) in rows.iter_mut().zip(&labels) {
+            model.check_ids(labels.ids()).map_err(|error| error.context("the labels"))?;
+            row.extend_from_slice(labels.prefix());
         }
         let layers = model.config().layers as usize;
         let counts = last_of(&rows, last)?;
-        let mut read = Read::new(model, labels.as_ref(), layers * counts.iter().sum::<usize>());
         // Where the rows of each prompt begin.
         let starts: Vec<usize> = counts.iter().scan(0, |next, count| Some(std::mem::replace(next, *next + layers * count))).collect();
+        let mut read = Read::new(model, &labels, &starts, layers * counts.iter().sum::<usize>());
         for (batch, examples) in rows.chunks(BATCH).enumerate() {
             let first = batch * BATCH;
             let mut hooks = Hooks::new();
@@ -70,7 +71,11 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
 
 /// Columns being filled in, one row per prompt, layer and position.
 struct Read<'a> {
-    labels: Option<&'a LabelTokens>,
+    /// Of each prompt; none for free answers.
+    labels: &'a [LabelTokens],
+    /// Where the rows of each prompt begin.
+    starts: &'a [usize],
+    /// The labels' tokens `[prompt, label]`.
     ids: Option<Tensor>,
     top: Vec<u32>,
     probability: Vec<f64>,
@@ -80,14 +85,12 @@ struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    fn new(model: &Model, labels: Option<&'a LabelTokens>, rows: usize) -> Self {
-        let ids = labels.map(|labels| {
-            let ids: Vec<i64> = labels.ids().iter().map(|&id| i64::from(id)).collect();
-            Tensor::from_slice(&ids).to_device(model.device())
-        });
-        let count = labels.map_or(0, |labels| labels.ids().len());
+    fn new(model: &Model, labels: &'a [LabelTokens], starts: &'a [usize], rows: usize) -> Self {
+        let ids: Vec<i64> = labels.iter().flat_map(|labels| labels.ids()).map(|&id| i64::from(id)).collect();
+        let count = labels.first().map_or(0, |labels| labels.ids().len());
+        let ids = (count > 0).then(|| Tensor::from_slice(&ids).view([-1, count as i64]).to_device(model.device()));
         let mass = vec![0.0; if count > 0 { rows } else { 0 }];
-        Self { labels, ids, top: vec![0; rows], probability: vec![0.0; rows], mass, among: vec![vec![0.0; rows]; count] }
+        Self { labels, starts, ids, top: vec![0; rows], probability: vec![0.0; rows], mass, among: vec![vec![0.0; rows]; count] }
     }
 
     /// Reads `stream [token, hidden]`, whose tokens have their rows at `places`.
@@ -106,8 +109,10 @@ impl<'a> Read<'a> {
                 (self.top[place], self.probability[place]) = (top[row] as u32, probability[row]);
             }
             let Some(ids) = &self.ids else { continue };
-            let mass = numbers(&all.index_select(1, ids).sum_dim_intlist([-1i64].as_slice(), false, Kind::Double))?;
-            let among: Vec<Vec<f64>> = Vec::try_from(logits.index_select(1, ids).softmax(-1, Kind::Double))?;
+            let prompts: Vec<i64> = places.iter().map(|place| self.starts.partition_point(|start| start <= place) as i64 - 1).collect();
+            let ids = ids.index_select(0, &Tensor::from_slice(&prompts).to_device(ids.device()));
+            let mass = numbers(&all.gather(1, &ids, false).sum_dim_intlist([-1i64].as_slice(), false, Kind::Double))?;
+            let among: Vec<Vec<f64>> = Vec::try_from(logits.gather(1, &ids, false).softmax(-1, Kind::Double))?;
             for (row, &place) in places.iter().enumerate() {
                 self.mass[place] = mass[row];
                 self.among.iter_mut().zip(&among[row]).for_each(|(column, &value)| column[place] = value);
@@ -138,7 +143,7 @@ impl<'a> Read<'a> {
             "top" => tokenizer.spellings(&self.top),
             "probability" => self.probability,
         )?;
-        if let Some(labels) = self.labels {
+        if let Some(labels) = self.labels.first() {
             frame.with_column(Column::new("label_mass".into(), self.mass))?;
             for (label, column) in labels.labels().iter().zip(self.among) {
                 frame.with_column(Column::new(format!("p_{label}").into(), column))?;

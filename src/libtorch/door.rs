@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::path::Path;
 use std::sync::Once;
 use tch::{Kind, Tensor};
 
@@ -16,26 +17,54 @@ thread_local! {
 
 /// Runs `f`, and turns a panic in it into an error that begins with `what`, the work that was being done, such as `"a forward pass"`.
 ///
-/// A panic of tch, whose plain methods unwrap, becomes a torch error with the first line of libtorch's message; any other panic is a bug of
-/// this library and becomes an internal error with its place in the source. Nothing is printed: while a thread is behind the door, its
+/// A panic of tch, whose plain methods unwrap, becomes a torch error with the first line of libtorch's message. A panic in the caller's own code
+/// becomes an input error with its place in the source, and any other is a bug of this library and becomes an internal one. Nothing is printed: while a thread is behind the door, its
 /// panics pass by the panic hook; other threads and later panics meet the hook as before. Whether gradients are recorded is put back as it
 /// was, because `tch::no_grad` does not do so when it is unwound. An `Err` of `f` is handed on unchanged. Doors may be nested.
 ///
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
-    silence_hook();
-    let gradients = gradients_recorded()?;
-    DEPTH.set(DEPTH.get() + 1);
-    let outcome = catch_unwind(AssertUnwindSafe(f));
-    DEPTH.set(DEPTH.get() - 1);
+    let outcome = guarded(f)?;
     if DEPTH.get() == 0 {
         crate::memory::give_back();
     }
-    outcome.unwrap_or_else(|payload| {
-        restore_gradients(gradients);
-        Err(explain(what, payload.as_ref(), PLACE.take()))
-    })
+    // What is compiled together with this library has a relative path, as a cell of a notebook has; dependencies have absolute ones.
+    outcome.unwrap_or_else(|panic| Err(explain(what, &panic, |place| !Path::new(place).is_absolute())))
+}
+
+/// Runs code that is not this library's while the library is at work: a hook, an objective. `whose` names it, such as "the hook at `lm_head`".
+///
+/// As a [`door`], but a panic that does not come from this library's own sources is the guest's, and becomes an input error that says so.
+pub(crate) fn guest<T>(whose: impl FnOnce() -> String, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
+}
+
+/// A panic: its text, and its place in a source.
+struct Panic {
+    text: String,
+    place: Option<String>,
+}
+
+/// Runs `f` with panics caught and not printed. Whether gradients are recorded is put back after one.
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
+    let gradients = gradients_recorded()?;
+    Ok(quietly(f).inspect_err(|_| restore_gradients(gradients)))
+}
+
+fn quietly<T>(f: impl FnOnce() -> T) -> std::result::Result<T, Panic> {
+    silence_hook();
+    DEPTH.set(DEPTH.get() + 1);
+    let outcome = catch_unwind(AssertUnwindSafe(f));
+    DEPTH.set(DEPTH.get() - 1);
+    outcome.map_err(|payload| Panic { text: said(payload.as_ref()).to_owned(), place: PLACE.take() })
+}
+
+/// Runs `f`, which hands a library of others what it may panic on, a damaged file above all; a panic becomes the first line it said.
+///
+/// Nothing is printed, as behind [`door`]; libtorch has no part in it.
+pub(crate) fn caught<T>(f: impl FnOnce() -> T) -> std::result::Result<T, String> {
+    quietly(f).map_err(|panic| panic.text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Puts a hook before the present one, once: it keeps quiet behind a door and hands every other panic on.
@@ -58,15 +87,27 @@ fn silence_hook() {
     });
 }
 
-fn explain(what: &str, payload: &(dyn Any + Send), place: Option<String>) -> Error {
+fn said(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("a panic without a message");
+    text.unwrap_or("a panic without a message")
+}
+
+/// The error for a panic; `theirs` says whether one from elsewhere than this library's sources is the caller's.
+fn explain(what: &str, Panic { text, place }: &Panic, theirs: impl Fn(&str) -> bool) -> Error {
     if let Some(message) = libtorch_message(text) {
         return Error::torch(format!("{what}: libtorch refused an operation: {message}"));
     }
-    let place = place.map_or(String::new(), |place| format!(" at {place}"));
     let line = text.lines().next().unwrap_or_default();
-    Error::internal(format!("{what}: {line}{place}"))
+    match place {
+        Some(place) if !is_own(place) && theirs(place) => Error::input(format!("{what}: a panic in code of your own, at {place}: {line}")),
+        Some(place) => Error::internal(format!("{what}: {line} at {place}")),
+        None => Error::internal(format!("{what}: {line}")),
+    }
+}
+
+/// Whether a place in a source, as the compiler spells it, is in this library's.
+fn is_own(place: &str) -> bool {
+    file!().strip_suffix("libtorch/door.rs").is_some_and(|sources| place.starts_with(sources))
 }
 
 /// The first line of libtorch's message, if this panic is tch's `unwrap` of its own error.
@@ -137,6 +178,12 @@ mod tests {
         assert!(error.is_internal());
         let text = error.to_string();
         assert!(text.starts_with("a sum: lost count at src/libtorch/door.rs:") && text.contains("this is a bug in ia2"), "{text}");
+        // The same in code that is not this library's, which here is nowhere: see `tests/bad_input.rs`.
+        let error = guest(|| "the hook at `a`".into(), || -> Result<()> { panic!("lost count") }).unwrap_err();
+        assert!(error.is_internal() && error.to_string().starts_with("the hook at `a`: lost count at src/libtorch/door.rs:"), "{error}");
+        let error = |place: &str| explain("a sum", &Panic { text: "oh\nno".into(), place: Some(place.into()) }, |_| true);
+        assert!(error("src/lib.rs:3").is_internal() && error("tests/a.rs:3").is_input() && error("/x/.cargo/polars/a.rs:1").is_input());
+        assert_eq!(error("tests/a.rs:3").to_string(), "a sum: a panic in code of your own, at tests/a.rs:3: oh");
         // An unwrap of another library's error is not libtorch's.
         let error = door("a parse", || Ok("x".parse::<i64>().unwrap())).unwrap_err();
         assert!(error.is_internal(), "{error}");

@@ -6,10 +6,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdio>
 #include <exception>
+#include <string>
 
 using at::Tensor;
 using torch::autograd::AutogradContext;
@@ -17,6 +19,13 @@ using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 namespace {
+
+// libtorch adds its own stack to the text of every error, forty lines of C++ that say nothing to whoever typed Rust. Done when the library is
+// loaded, for errors that never pass through this crate, too: a cell prints them as they are.
+const bool without_frames = [] {
+    c10::SetStackTraceFetcher([] { return std::string(); });
+    return true;
+}();
 
 // From this many rows on oneDNN's preparations are worth it.
 constexpr int64_t ONEDNN_ROWS = 4;

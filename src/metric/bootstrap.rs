@@ -6,7 +6,7 @@ use super::Metric;
 use super::read::named;
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
-use crate::random::{Random, quantile};
+use crate::random::{MOST_DRAWS, Random, quantile};
 
 /// A metric's value with its bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,11 +39,12 @@ impl Metric {
     /// One seed draws the same rows for every metric.
     ///
     /// # Errors
-    /// As the metric, on the frame or on a draw; fewer than 2 draws, or a level outside (0, 1).
+    /// As the metric, on the frame or on a draw; fewer than 2 draws or more than a million, or a level outside (0, 1).
     pub fn bootstrap(&self, frame: &DataFrame, draws: usize, level: f64, seed: u64) -> Result<Interval> {
-        if draws < 2 || !(level > 0.0 && level < 1.0) {
-            let given = format!("got {draws} and {level}");
-            return Err(Error::input(format!("an interval needs at least 2 draws and a level in (0, 1), such as 999 and 0.95; {given}")));
+        if !(2..=MOST_DRAWS).contains(&draws) || !(level > 0.0 && level < 1.0) {
+            return Err(Error::input(format!(
+                "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {draws} and {level}"
+            )));
         }
         let value = self.compute(frame)?;
         let read = frame.select(named(frame, self.columns))?;

@@ -8,6 +8,9 @@ use super::read::{Labels, confidence, correct};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
 
+/// The most bins.
+const MOST: usize = 10_000;
+
 /// How confidences in [0, 1] are put into bins. An ECE means little without it: name it beside the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binning {
@@ -71,7 +74,7 @@ impl fmt::Display for Binning {
 ///
 /// # Errors
 /// An input error when `correct` (boolean) or `confidence` (floating point) is missing, of another type, has nulls or values
-/// outside [0, 1], when there are no rows or no bins, or fewer rows than equal-mass bins; a numeric error on NaN.
+/// outside [0, 1], when there are no rows, no bins or more than 10,000, or fewer rows than equal-mass bins; a numeric error on NaN.
 pub fn ece(frame: &DataFrame, binning: Binning) -> Result<f64> {
     Ok(expected(&bin(scored(frame)?, binning)?))
 }
@@ -171,6 +174,9 @@ fn bin(mut rows: Vec<(f64, bool)>, binning: Binning) -> Result<Vec<Bin>> {
     let bins = binning.bins();
     if bins == 0 {
         return Err(Error::input("calibration needs at least one bin, 0 asked for"));
+    }
+    if bins > MOST {
+        return Err(Error::input(format!("calibration has {MOST} bins at most, {bins} asked for; 15 are usual")));
     }
     if let Binning::EqualWidth(_) = binning {
         return Ok(equal_width(&rows, bins));

@@ -1,13 +1,15 @@
-//! What `config.json` says of a model: every key used, ignored or refused by name.
+//! What `config.json` says of a model: every key used, passed over, refused by name, or listed as unknown.
 
+mod known;
 mod rope;
 #[cfg(test)]
 mod tests;
 
 use super::family::Family;
-use super::keys::Keys;
+use super::keys::{Keys, listed};
 use crate::error::{Error, Result};
 use crate::nn::rope::Rope;
+use polars::prelude::*;
 use std::fmt;
 use std::path::Path;
 use tch::Kind;
@@ -15,44 +17,8 @@ use tch::Kind;
 /// More layers than any model has; a wrong number must not become a list of a billion weights.
 const MOST_LAYERS: i64 = 4096;
 
-/// Bookkeeping of the one who wrote the file.
-const BOOKKEEPING: &[&str] = &["transformers_version", "_name_or_path", "_commit_hash", "torchscript"];
-
-/// What only training from scratch or dropout in training reads; adapters here bring their own settings.
-const TRAINING_ONLY: &[&str] = &["initializer_range", "attention_dropout"];
-
-/// How the Python library runs the model or shapes what it returns, not what is computed.
-#[rustfmt::skip]
-const EXECUTION: &[&str] = &[
-    "use_cache", "_attn_implementation", "_attn_implementation_autoset", "_flash_attn_2_enabled", "output_hidden_states", "output_attentions",
-    "return_dict", "use_return_dict", "chunk_size_feed_forward", "use_bfloat16", "tf_legacy_loss", "base_model_tp_plan", "tokenizer_class",
-    // Padding is masked out here, whichever token fills it.
-    "pad_token_id",
-];
-
-/// Settings of other heads (classification and the like) that older versions wrote into every file.
-const OTHER_HEADS: &[&str] = &["id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params", "prefix"];
-
-/// Generation defaults that older versions wrote into `config.json`. Here each call of a generation says what it wants.
-#[rustfmt::skip]
-const GENERATION: &[&str] = &[
-    "bad_words_ids", "begin_suppress_tokens", "decoder_start_token_id", "diversity_penalty", "do_sample", "early_stopping",
-    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id", "length_penalty",
-    "max_length", "max_new_tokens", "min_length", "min_p", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
-    "output_scores", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "sep_token_id", "suppress_tokens",
-    "temperature", "top_k", "top_p", "typical_p",
-];
-
-/// What more `generation_config.json` may hold, ignored for the same reason as [`GENERATION`].
-#[rustfmt::skip]
-const GENERATION_FILE: &[&str] = &[
-    "_from_model_config", "assistant_confidence_threshold", "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind",
-    "cache_config", "cache_implementation", "compile_config", "constraints", "continuous_batching_config", "disable_compile", "dola_layers",
-    "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff", "force_words_ids", "guidance_scale", "is_assistant", "low_memory",
-    "max_cache_len", "max_matching_ngram_size", "max_time", "min_new_tokens", "num_assistant_tokens", "num_assistant_tokens_schedule",
-    "output_logits", "penalty_alpha", "prefill_chunk_size", "prompt_lookup_num_tokens", "renormalize_logits", "sequence_bias",
-    "speculation_type", "stop_strings", "target_lookbehind", "token_healing", "top_h", "use_mtp", "watermarking_config",
-];
+/// The most of any other size.
+const MOST: i64 = i32::MAX as i64;
 
 /// A model's architecture, as read from `config.json` and `generation_config.json`.
 ///
@@ -98,18 +64,34 @@ pub struct Config {
     pub bos: Option<u32>,
     /// The tokens that end a response: `generation_config.json`'s, else `config.json`'s.
     pub eos: Vec<u32>,
+    /// The keys of the files that nobody here knows, and so nothing is done about, with their values in JSON: bookkeeping of the one who
+    /// wrote them, as a rule. Null, false and what is empty ask for nothing and are left out; [`Config::unknown`] is the frame of them.
+    pub unknown_keys: Vec<(String, String)>,
 }
 
 impl Config {
     /// Reads `config.json` and, when there, `generation_config.json` in a model's folder.
     ///
-    /// A file error names the file and the key: missing, of the wrong kind, out of range, refused or unknown; an unknown family is an
-    /// error that lists the known ones.
+    /// Keys that no family here knows are listed in [`Config::unknown`]; [`OpenOptions::strict`](super::OpenOptions::strict) refuses them. Of
+    /// `generation_config.json` only `bos_token_id` and `eos_token_id` are used, and no value in it is refused.
+    ///
+    /// # Errors
+    /// A file error names the file and the key: missing, of the wrong kind, out of range, or known to change what is computed; an unknown
+    /// family is an error that lists the known ones.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join("config.json");
         if !path.is_file() {
-            let what = if folder.is_dir() { "holds no `config.json`" } else { "is not a folder" };
+            let what = match folder.is_dir() {
+                true if folder.join("adapter_config.json").exists() => {
+                    return Err(Error::file(format!(
+                        "`{}` holds an adapter, not a model: open its base model, then `Adapter::open(folder, &model)`",
+                        folder.display()
+                    )));
+                }
+                true => "holds no `config.json`",
+                false => "is not a folder",
+            };
             return Err(Error::file(format!(
                 "`{}` {what}: a model is a folder with config.json, model.safetensors (or its shards and index) and tokenizer.json",
                 folder.display()
@@ -118,12 +100,42 @@ impl Config {
         let mut keys = Keys::open(&path)?;
         let family = Family::of(&mut keys)?;
         let mut config = (family.read)(&mut keys, family)?;
-        keys.finish()?;
+        known::settle(&mut keys)?;
+        config.unknown_keys = keys.rest();
         let path = folder.join("generation_config.json");
         if path.exists() {
-            config.read_generation(Keys::open(&path)?)?;
+            config.read_generation(Keys::open(&path)?);
         }
         Ok(config)
+    }
+
+    /// Refuses a file with keys that nobody here knows.
+    pub(super) fn demand_known(&self, folder: &Path) -> Result<()> {
+        match self.unknown_keys.is_empty() {
+            true => Ok(()),
+            false => Err(Error::file(format!(
+                "`{}`: {}; nothing here knows whether that changes what the model computes. Without `OpenOptions::strict` the model opens as if \
+                 it were not there",
+                folder.join("config.json").display(),
+                listed(&self.unknown_keys)
+            ))),
+        }
+    }
+
+    /// One row per unknown key of the files: `key` (`outer.inner` of an inner object, `generation_config.json: ..` of that file) and `value`
+    /// (in JSON, cut to 60 letters). No rows where every key is known.
+    ///
+    /// # Errors
+    /// When polars cannot build the frame.
+    pub fn unknown(&self) -> Result<DataFrame> {
+        let column = |of: fn(&(String, String)) -> &str| self.unknown_keys.iter().map(of).collect::<Vec<_>>();
+        Ok(df!("key" => column(|(key, _)| key), "value" => column(|(_, value)| value))?)
+    }
+
+    /// [`Config::unknown`] in one line, or nothing.
+    pub(super) fn unknown_line(&self) -> Option<String> {
+        let line = || format!("{}: passed over, see `model.config().unknown()?`", listed(&self.unknown_keys));
+        (!self.unknown_keys.is_empty()).then(line)
     }
 
     /// Reads the keys that all families share, with the biases and norms that only some have left off.
@@ -180,31 +192,35 @@ impl Config {
             kind: read_kind(keys)?,
             bos,
             eos,
+            unknown_keys: Vec::new(),
         };
-        keys.only("hidden_act", "silu", "another activation in the MLP")?;
-        refuse_what_changes_the_model(keys)?;
-        for ignored in [BOOKKEEPING, TRAINING_ONLY, EXECUTION, OTHER_HEADS, GENERATION] {
-            keys.ignore(ignored);
-        }
+        config.check_sizes(keys)?;
         Ok(config)
     }
 
-    fn read_generation(&mut self, mut keys: Keys) -> Result<()> {
-        let eos = keys.ids("eos_token_id", self.vocab_size)?;
+    /// Only the ends are read; an id that the model cannot give ends nothing, and is listed.
+    fn read_generation(&mut self, mut keys: Keys) {
+        let mut ids = |key: &str| {
+            let value = keys.value(key);
+            let given = value.as_ref().map_or(&[][..], |value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
+            let id = |value: &serde_json::Value| value.as_u64().filter(|&id| id < self.vocab_size as u64).and_then(|id| u32::try_from(id).ok());
+            let known: Vec<u32> = given.iter().filter_map(id).collect();
+            if known.len() < given.len() {
+                self.unknown_keys.push((format!("generation_config.json: {key}"), value.unwrap_or_default().to_string()));
+            }
+            known
+        };
+        let (bos, eos) = (ids("bos_token_id"), ids("eos_token_id"));
         if !eos.is_empty() {
             self.eos = eos;
         }
-        self.bos = keys.ids("bos_token_id", self.vocab_size)?.first().copied().or(self.bos);
-        for ignored in [BOOKKEEPING, EXECUTION, GENERATION, GENERATION_FILE] {
-            keys.ignore(ignored);
-        }
-        keys.finish()
+        self.bos = bos.first().copied().or(self.bos);
     }
 
     /// The name and shape of every weight, in the order the decoder walks them; names as Hugging Face's, matrices as `[out, in]`.
     pub fn weights(&self) -> Vec<(String, Vec<i64>)> {
         let (hidden, head_dim, inner) = (self.hidden_size, self.head_dim, self.intermediate_size);
-        let (query, key) = (self.heads * head_dim, self.kv_heads * head_dim);
+        let (query, key) = (self.heads.saturating_mul(head_dim), self.kv_heads.saturating_mul(head_dim));
         let mut list = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
         for layer in 0..self.layers {
             let mut linear = |name: &str, output: i64, input: i64, bias: bool| {
@@ -235,9 +251,28 @@ impl Config {
         list
     }
 
-    /// The number of parameters: the elements of all [`Config::weights`].
+    /// The number of parameters: the elements of all [`Config::weights`]; `i64::MAX` if they are more.
     pub fn parameters(&self) -> i64 {
-        self.weights().iter().map(|(_, shape)| shape.iter().product::<i64>()).sum()
+        let elements = |shape: &[i64]| shape.iter().fold(1i64, |product, &size| product.saturating_mul(size));
+        self.weights().iter().fold(0, |sum, (_, shape)| sum.saturating_add(elements(shape)))
+    }
+
+    /// Refuses sizes that no model has, whose products would exceed what can be counted.
+    fn check_sizes(&self, keys: &Keys) -> Result<()> {
+        let Self { vocab_size, hidden_size, intermediate_size, heads, kv_heads, head_dim, max_positions, .. } = *self;
+        let sizes = [
+            ("vocab_size", vocab_size),
+            ("hidden_size", hidden_size),
+            ("intermediate_size", intermediate_size),
+            ("num_attention_heads", heads),
+            ("num_key_value_heads", kv_heads),
+            ("head_dim", head_dim),
+            ("max_position_embeddings", max_positions),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size > MOST) {
+            Some((name, size)) => Err(keys.error(format!("`{name}` is {size}, but at most {MOST} is supported"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -276,17 +311,4 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
             Err(keys.error(format!("`{other}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are")))
         }
     }
-}
-
-fn refuse_what_changes_the_model(keys: &mut Keys) -> Result<()> {
-    keys.refuse("quantization_config", "quantised weights; take the model in float32, bfloat16 or float16")?;
-    keys.refuse("compression_config", "compressed weights; take the model in float32, bfloat16 or float16")?;
-    keys.refuse("auto_map", "code of the model's own, which is never run; take a checkpoint in the family's plain layout")?;
-    keys.refuse("pruned_heads", "heads cut out of the model")?;
-    keys.refuse("cross_attention_hidden_size", "attention to an encoder")?;
-    keys.only("is_encoder_decoder", false, "an encoder beside the decoder")?;
-    keys.only("add_cross_attention", false, "attention to an encoder")?;
-    keys.only("tie_encoder_decoder", false, "an encoder beside the decoder")?;
-    // Written as false for decoder-only models too: it marks the decoder half of an encoder-decoder pair.
-    keys.only("is_decoder", false, "the decoder half of an encoder-decoder pair")
 }

@@ -10,7 +10,7 @@ use super::decoder::Depth;
 use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::{door, guest};
 use crate::nn::{self, Hooks, KvCache, Pass};
 
 /// Logits of a plain forward.
@@ -143,7 +143,7 @@ impl Model {
             });
             let logits = self.logits_of(prompts, &mut hooks)?.values;
             drop(hooks);
-            let result = scalar(&logits);
+            let result = guest(|| "the scalar of the logits".into(), || Ok(scalar(&logits)))?;
             if result.numel() != 1 {
                 return Err(Error::input(format!(
                     "the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`",
@@ -185,6 +185,10 @@ impl Model {
         let Teaching { depth, narrow, training } = teaching;
         let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
         self.check(&rows, 0)?;
+        // The last one is not read, but its place among the logits is.
+        for (index, sample) in samples.iter().enumerate() {
+            self.check_ids(&sample.response).map_err(|error| error.context(format!("response {index}")))?;
+        }
         let batch = Batch::new(&rows, self.device());
         let starts: Vec<usize> = samples.iter().map(|sample| sample.prompt.len() - 1).collect();
         let counts: Vec<usize> = samples.iter().map(|sample| sample.response.len()).collect();

@@ -1,7 +1,13 @@
 //! Responses: cached, batched generation, and the first logits after many prompts.
 
+mod running;
+
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+
+use running::Running;
 
 use super::Model;
 use super::batch::{self, Batch};
@@ -10,14 +16,10 @@ use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::nn::{Hooks, KvCache, Pass};
-use crate::random::Random;
-use crate::tokenizer::Tokenizer;
+use crate::prompt::{AnswerForm, LabelTokens, Prompts};
 
 /// Prompts that share fewer tokens than this are cheaper without a prefix cache.
 const SHARED_PREFIX: usize = 16;
-
-/// Two best logits closer than this may swap between a batch and a single prompt; such places are counted.
-const CLOSE_CALL: f64 = 1e-4;
 
 /// How to generate. Defaults: greedy, no stop strings, prompts in batches of at most 32.
 #[derive(Clone, Debug)]
@@ -27,6 +29,10 @@ pub struct Generation {
     sampling: Option<Sampling>,
     batch: usize,
     ignore_eos: bool,
+    /// Whether the limit is a label task's own, which the longest label may exceed.
+    reach_labels: bool,
+    /// The labels of each prompt, where a response ends with its label.
+    labels: Option<Rc<[LabelTokens]>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +45,22 @@ struct Sampling {
 impl Generation {
     /// The likeliest token each time, at most `max_new_tokens` of them.
     pub fn greedy(max_new_tokens: usize) -> Self {
-        Self { max_new_tokens, stop: Vec::new(), sampling: None, batch: 32, ignore_eos: false }
+        Self { max_new_tokens, stop: Vec::new(), sampling: None, batch: 32, ignore_eos: false, reach_labels: false, labels: None }
+    }
+
+    /// Greedy, with the stop string and length limit of an answer form. Where it has labels of several tokens, [`Model::respond_as`] lets an answer
+    /// go on to the end of its label.
+    pub fn for_form(form: &AnswerForm) -> Self {
+        let settings = Self::for_targets(form);
+        match form.stop() {
+            Some(stop) => settings.stop(stop),
+            None => settings,
+        }
+    }
+
+    /// [`Generation::for_form`] without the stop string.
+    pub(crate) fn for_targets(form: &AnswerForm) -> Self {
+        Self { reach_labels: !form.label_set().is_empty(), ..Self::greedy(form.max_new_tokens()) }
     }
 
     /// Ends a response where `text` appears; the response's text ends before it, its tokens include it.
@@ -73,6 +94,11 @@ impl Generation {
         self.max_new_tokens
     }
 
+    /// Whether the response so far is a whole label or none at all, where it is to end with its label. `prompt` counts the prompts from 0.
+    fn is_answered(&self, prompt: usize, response: &[u32]) -> bool {
+        self.labels.as_ref().and_then(|labels| labels.get(prompt)).is_some_and(|labels| !labels.goes_on(response))
+    }
+
     fn check(&self) -> Result<()> {
         if self.max_new_tokens == 0 {
             return Err(Error::input("max_new_tokens is 0: ask for at least one token"));
@@ -100,7 +126,7 @@ pub enum Ending {
     Eos,
     /// A stop string appeared.
     Stop,
-    /// `max_new_tokens` was reached.
+    /// `max_new_tokens` was reached, or a label of several tokens is complete.
     Length,
 }
 
@@ -129,6 +155,20 @@ pub struct Generated {
 }
 
 impl Model {
+    /// The settings as they are for these prompts: with the length limit of a label task, each response may have all tokens of a label, and ends
+    /// with it or where it is none. A limit of 1 would cut labels with a common beginning (the space of ` 0` and ` 1`) before they differ.
+    pub(crate) fn reaching(&self, prompts: &Prompts, settings: &Generation) -> Result<Generation> {
+        if !settings.reach_labels || prompts.form().label_set().is_empty() {
+            return Ok(settings.clone());
+        }
+        let labels = LabelTokens::of(self.tokenizer()?, prompts)?;
+        let longest = labels.iter().map(LabelTokens::longest).max().unwrap_or(0);
+        if longest <= settings.max_new_tokens {
+            return Ok(settings.clone());
+        }
+        Ok(Generation { max_new_tokens: longest, labels: Some(labels.into()), ..settings.clone() })
+    }
+
     /// Responses to tokenised prompts, in their order.
     ///
     /// # Errors
@@ -199,7 +239,7 @@ impl Model {
     }
 
     /// The cache of what all prompts begin with: virtual tokens, and at most so many of the tokens they share, if they are worth it.
-    fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
+    pub(super) fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
         let shared = batch::shared_prefix(prompts).min(at_most);
         let virtual_tokens = self.prefix(None)?;
         if prompts.len() < 2 || shared < SHARED_PREFIX {
@@ -221,7 +261,7 @@ impl Model {
     }
 
     /// Reads the prompts; gives logits `[example, vocab]` after their last tokens and, if `room` new tokens are to follow, the cache.
-    fn prefill(
+    pub(super) fn prefill(
         &self,
         prompts: &[Vec<u32>],
         examples: &[usize],
@@ -263,173 +303,8 @@ impl Model {
     }
 }
 
-/// One batch of responses under way.
-struct Running {
-    examples: Vec<usize>,
-    responses: Vec<Vec<u32>>,
-    prompts: Vec<Vec<u32>>,
-    close_calls: Vec<usize>,
-    draws: Vec<Random>,
-    cache: Option<KvCache>,
-    /// `[example, vocab]` after the newest token of each example under way.
-    logits: Tensor,
-}
-
-impl Running {
-    fn start(
-        model: &Model,
-        prompts: &[Vec<u32>],
-        examples: Vec<usize>,
-        settings: &Generation,
-        prefix: Option<&KvCache>,
-        hooks: Option<&mut Hooks<'_>>,
-        narrow: bool,
-    ) -> Result<Self> {
-        let room = settings.max_new_tokens as i64 - 1;
-        let (logits, cache) = model.prefill(prompts, &examples, prefix, room, hooks, narrow)?;
-        let seed = settings.sampling.map_or(0, |sampling| sampling.seed);
-        Ok(Self {
-            responses: vec![Vec::new(); examples.len()],
-            prompts: examples.iter().map(|&example| prompts[example].clone()).collect(),
-            close_calls: vec![0; examples.len()],
-            draws: examples.iter().map(|&example| Random::new(seed, "sampling", example as u64)).collect(),
-            examples,
-            cache,
-            logits,
-        })
-    }
-
-    /// Chooses a token for each example; those that end move to `done` and leave the batch.
-    fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<Generated>]) -> Result<()> {
-        let logits = wide(&self.logits);
-        let chosen = match settings.sampling {
-            None => {
-                let (values, ids) = logits.topk(2.min(logits.size()[1]), -1, true, true);
-                let values: Vec<Vec<f64>> = Vec::try_from(values.to_kind(Kind::Double))?;
-                for (row, best) in values.iter().enumerate() {
-                    if !best[0].is_finite() {
-                        return Err(Error::numeric(format!(
-                            "prompt {} gave a logit of {}: the weights, an adapter or an editor is broken",
-                            self.examples[row], best[0]
-                        )));
-                    }
-                    self.close_calls[row] += usize::from(best.len() > 1 && best[0] - best[1] < CLOSE_CALL);
-                }
-                Vec::<i64>::try_from(ids.select(1, 0))?
-            }
-            Some(sampling) => self.draw(&logits, sampling)?,
-        };
-        let mut stay = Vec::new();
-        for (row, &id) in chosen.iter().enumerate() {
-            let id = id as u32;
-            self.responses[row].push(id);
-            let response = &self.responses[row];
-            let ending = if !settings.ignore_eos && model.config().eos.contains(&id) {
-                Some(Ending::Eos)
-            } else if stops(model, response, settings)? {
-                Some(Ending::Stop)
-            } else {
-                (response.len() == settings.max_new_tokens).then_some(Ending::Length)
-            };
-            match ending {
-                None => stay.push(row),
-                Some(ending) => done[self.examples[row]] = Some(self.finish(model, row, ending, settings)?),
-            }
-        }
-        if stay.len() < self.examples.len() {
-            let rows = Tensor::from_slice(&stay.iter().map(|&row| row as i64).collect::<Vec<_>>()).to_device(model.device());
-            if let Some(cache) = self.cache.as_mut().filter(|_| !stay.is_empty()) {
-                cache.select(&rows);
-            }
-            self.examples = stay.iter().map(|&row| self.examples[row]).collect();
-            self.responses = stay.iter().map(|&row| std::mem::take(&mut self.responses[row])).collect();
-            self.prompts = stay.iter().map(|&row| std::mem::take(&mut self.prompts[row])).collect();
-            self.close_calls = stay.iter().map(|&row| self.close_calls[row]).collect();
-            self.draws = stay.iter().map(|&row| self.draws[row].clone()).collect();
-        }
-        Ok(())
-    }
-
-    fn draw(&mut self, logits: &Tensor, Sampling { temperature, top_p, .. }: Sampling) -> Result<Vec<i64>> {
-        let (probabilities, ids) = (logits / temperature).softmax(-1, Kind::Double).sort(-1, true);
-        let probabilities: Vec<Vec<f64>> = Vec::try_from(probabilities)?;
-        let ids: Vec<Vec<i64>> = Vec::try_from(ids)?;
-        let mut chosen = Vec::with_capacity(ids.len());
-        for (row, probabilities) in probabilities.iter().enumerate() {
-            if !probabilities[0].is_finite() {
-                return Err(Error::numeric(format!(
-                    "prompt {} gave logits that are not finite: the weights, an adapter or an editor is broken",
-                    self.examples[row]
-                )));
-            }
-            // The likeliest tokens whose mass before them is under top_p: always at least one.
-            let mut mass = 0.0;
-            let mut nucleus = 0;
-            while nucleus < probabilities.len() && mass < top_p {
-                mass += probabilities[nucleus];
-                nucleus += 1;
-            }
-            let mut point = self.draws[row].unit() * mass;
-            let mut place = 0;
-            while place + 1 < nucleus && point >= probabilities[place] {
-                point -= probabilities[place];
-                place += 1;
-            }
-            chosen.push(ids[row][place]);
-        }
-        Ok(chosen)
-    }
-
-    fn finish(&mut self, model: &Model, row: usize, ending: Ending, settings: &Generation) -> Result<Generated> {
-        let response = std::mem::take(&mut self.responses[row]);
-        let mut text = match model.tokenizer() {
-            Ok(tokenizer) => continuation(tokenizer, &self.prompts[row], &response)?,
-            Err(_) => String::new(),
-        };
-        if let Some(end) = settings.stop.iter().filter_map(|stop| text.find(stop)).min() {
-            text.truncate(end);
-        }
-        let tokens = super::Sample { prompt: std::mem::take(&mut self.prompts[row]), response };
-        Ok(Generated { tokens, text, ending, close_calls: self.close_calls[row] })
-    }
-
-    /// Reads the newest tokens.
-    fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
-        let (Some(cache), false) = (&mut self.cache, self.examples.is_empty()) else { return Ok(()) };
-        let newest: Vec<[u32; 1]> = self.responses.iter().filter_map(|response| response.last().map(|&id| [id])).collect();
-        let positions: Vec<i64> = self.prompts.iter().zip(&self.responses).map(|(p, r)| (p.len() + r.len() - 1) as i64).collect();
-        let positions = Tensor::from_slice(&positions).to_device(model.device()).unsqueeze(1);
-        let batch = Batch::new(&newest, model.device());
-        cache.advance(&batch.real());
-        let mut pass = model.pass(positions, &self.examples);
-        pass.cache = Some(cache);
-        pass.hooks = hooks;
-        let hidden = model.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
-        self.logits = model.decoder().logits(&hidden, &mut pass)?.squeeze_dim(1);
-        Ok(())
-    }
-}
-
-/// The response as it reads after its prompt: some tokenizers drop the space in front of a text, which here is no front.
-fn continuation(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<String> {
-    let whole = tokenizer.decode(&[prompt, response].concat())?;
-    match whole.strip_prefix(&tokenizer.decode(prompt)?) {
-        Some(text) => Ok(text.to_string()),
-        None => tokenizer.decode(response),
-    }
-}
-
-/// True if a stop string appears; only the newest tokens can have completed it.
-fn stops(model: &Model, response: &[u32], settings: &Generation) -> Result<bool> {
-    let Some(longest) = settings.stop.iter().map(String::len).max() else { return Ok(false) };
-    let tail = &response[response.len().saturating_sub(longest + 4)..];
-    let text = model.tokenizer()?.decode(tail)?;
-    Ok(settings.stop.iter().any(|stop| text.contains(stop)))
-}
-
 /// Indices of the prompts in batches of similar length: little padding.
-fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
+pub(super) fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&index| prompts[index].len());
     order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()

@@ -1,7 +1,7 @@
 //! A JSON object whose every key must be accounted for.
 //!
-//! A checkpoint that says something this library does not understand must not be opened as if it had not said it. So a reader takes the
-//! keys it uses one by one, names those it ignores and the values it refuses, and [`Keys::finish`] refuses whatever is left.
+//! A reader takes the keys it uses one by one, names those it ignores and the values it refuses. What is left nobody here knows:
+//! [`Keys::rest`] gives it back to be shown, and [`Keys::finish`] refuses it.
 
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
@@ -24,8 +24,10 @@ impl Keys {
         let place = format!("`{}`", path.display());
         let text = file::text(path, Holds::Settings)
             .map_err(|error| Error::file(format!("{place} cannot be read: check that it exists and is UTF-8 text")).because(error))?;
-        let value = serde_json::from_str(&text)
-            .map_err(|error| Error::file(format!("{place} is not valid JSON: mend it or download it again")).because(error))?;
+        let value = serde_json::from_str(&text).map_err(|error| {
+            let what = file::mistaken(text.as_bytes(), "settings").unwrap_or_else(|| "is not valid JSON: correct it or download it again".into());
+            Error::file(format!("{place} {what}")).because(error)
+        })?;
         match value {
             Value::Object(left) => Ok(Self { place, left }),
             other => Err(Error::file(format!("{place} must hold a JSON object, but holds {}", kind(&other)))),
@@ -40,6 +42,11 @@ impl Keys {
     /// Takes a key; JSON's null counts as absent, as it does in transformers.
     fn take(&mut self, key: &str) -> Option<Value> {
         self.left.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes a key that false switches off, whatever else it may hold.
+    fn take_set(&mut self, key: &str) -> Option<Value> {
+        self.take(key).filter(|value| *value != Value::Bool(false))
     }
 
     fn wrong(&self, key: &str, value: &Value, expected: &str) -> Error {
@@ -121,17 +128,17 @@ impl Keys {
 
     /// An inner object, to be finished on its own.
     pub(crate) fn object(&mut self, key: &str) -> Result<Option<Keys>> {
-        match self.take(key) {
+        match self.take_set(key) {
             None => Ok(None),
             Some(Value::Object(left)) => Ok(Some(Self { place: format!("{}, `{key}`", self.place), left })),
             Some(value) => Err(self.wrong(key, &value, "an object")),
         }
     }
 
-    /// Refuses every value of `key` but `allowed` and absence; `why` says what the other values would ask for.
+    /// Refuses every value of `key` but `allowed`, false and absence; `why` says what the other values would ask for.
     pub(crate) fn only(&mut self, key: &str, allowed: impl Into<Value>, why: &str) -> Result<()> {
         let allowed = allowed.into();
-        match self.take(key) {
+        match self.take_set(key) {
             None => Ok(()),
             // 1 and 1.0 are one number to a configuration, but not to serde_json.
             Some(value) if value == allowed || (value.is_number() && value.as_f64() == allowed.as_f64()) => Ok(()),
@@ -139,9 +146,9 @@ impl Keys {
         }
     }
 
-    /// Refuses a key in whatever value, an empty object or list excepted.
+    /// Refuses a key in whatever value, false and an empty object or list excepted.
     pub(crate) fn refuse(&mut self, key: &str, why: &str) -> Result<()> {
-        match self.take(key) {
+        match self.take_set(key) {
             None => Ok(()),
             Some(Value::Object(map)) if map.is_empty() => Ok(()),
             Some(Value::Array(list)) if list.is_empty() => Ok(()),
@@ -167,20 +174,33 @@ impl Keys {
         self.error(format!("`{key}` is missing: take the file from the model's publisher again"))
     }
 
+    /// Puts the keys that nobody took from an inner object back, as `outer.inner`.
+    pub(crate) fn put_back(&mut self, outer: &str, inner: Keys) {
+        self.left.extend(inner.left.into_iter().map(|(key, value)| (format!("{outer}.{key}"), value)));
+    }
+
+    /// The keys that nobody took, with their values in JSON, cut to what one line holds; null, false and what is empty ask for nothing.
+    pub(crate) fn rest(mut self) -> Vec<(String, String)> {
+        self.ignore_unset();
+        self.left.iter().map(|(key, value)| (key.clone(), shorten(value))).collect()
+    }
+
     /// Refuses the keys that nobody took.
     pub(crate) fn finish(self) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = self.left.iter().take(8).map(|(key, value)| format!("`{key}` ({})", shorten(value))).collect();
-        let more = if self.left.len() > 8 { format!(" and {} more", self.left.len() - 8) } else { String::new() };
-        let plural = if self.left.len() == 1 { "unknown key" } else { "unknown keys" };
-        Err(self.error(format!(
-            "{plural} {}{more}: every key is used, ignored or refused by name, and nothing is known of this; \
-             if it does not change what the model computes, delete it from the file",
-            names.join(", ")
-        )))
+        let rest: Vec<(String, String)> = self.left.iter().map(|(key, value)| (key.clone(), shorten(value))).collect();
+        Err(self.error(format!("{}: nothing here knows it, and it may change what is computed", listed(&rest))))
     }
+}
+
+/// `unknown key ..` or `unknown keys .., ..`: the first ones with their values, and how many more there are.
+pub(crate) fn listed(rest: &[(String, String)]) -> String {
+    let names: Vec<String> = rest.iter().take(8).map(|(key, value)| format!("`{key}` ({value})")).collect();
+    let more = if rest.len() > 8 { format!(" and {} more", rest.len() - 8) } else { String::new() };
+    let plural = if rest.len() == 1 { "unknown key" } else { "unknown keys" };
+    format!("{plural} {}{more}", names.join(", "))
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -10,6 +10,9 @@ mod keys;
 mod resolve;
 mod respond;
 mod save;
+mod score;
+#[cfg(test)]
+mod sampling_tests;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -17,6 +20,7 @@ pub mod weights;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use polars::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 pub use config::Config;
@@ -26,9 +30,11 @@ pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
+pub use score::{Score, Scores};
 
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::hub;
 use crate::libtorch::{self, door};
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
@@ -53,11 +59,13 @@ struct Base {
     device: Device,
 }
 
-/// Where and in which kind a model is opened.
+/// Where and in which kind a model is opened, and what is demanded of its files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions {
     device: Option<Device>,
     kind: Option<Kind>,
+    strict: bool,
+    verify: bool,
 }
 
 impl OpenOptions {
@@ -78,30 +86,42 @@ impl OpenOptions {
         self
     }
 
+    /// Refuses a `config.json` with keys that nobody here knows, instead of listing them in [`Config::unknown`].
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Compares the files with the checksums that the hub published before they are read, as [`Model::verify`] does.
+    pub fn verify(mut self) -> Self {
+        self.verify = true;
+        self
+    }
+
     /// Opens a model as [`Model::open`] does.
     ///
     /// # Errors
-    /// As [`Model::open`].
+    /// As [`Model::open`]; with [`OpenOptions::strict`] an unknown key, with [`OpenOptions::verify`] what [`Model::verify`] refuses.
     pub fn open(self, name: impl AsRef<Path>) -> Result<Model> {
         let folder = resolve::folder(name.as_ref())?;
         door(&format!("opening {}", folder.display()), || self.open_folder(folder))
     }
 
     fn open_folder(self, folder: PathBuf) -> Result<Model> {
+        if self.verify {
+            hub::verify(&folder)?;
+        }
         let config = Config::open(&folder)?;
+        if self.strict {
+            config.demand_known(&folder)?;
+        }
         let device = match self.device {
             Some(device) => device,
             None => libtorch::best_device()?,
         };
         let tokenizer = if folder.join("tokenizer.json").exists() { Some(Tokenizer::open(&folder)?) } else { None };
-        if let Some(size) = tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > config.vocab_size) {
-            return Err(Error::input(format!(
-                "{}: the tokenizer knows {size} tokens, but the embedding has only {} rows: they do not belong together; use the model's own tokenizer.json",
-                folder.display(),
-                config.vocab_size
-            )));
-        }
         let mut weights = Weights::open(&folder, device, self.kind)?;
+        weights.check(&config.weights())?;
         let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
         weights.finish()?;
         Ok(Model { base: Rc::new(Base { folder, opened: true, config, decoder, tokenizer, device }), adapter: None })
@@ -119,10 +139,13 @@ impl Model {
     /// afterwards. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the proxy variables are honoured; pickled weights are refused.
     ///
     /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
+    /// One with more tokens than the embedding has rows is taken as it is: such a token is an error where it is used. What the model shows
+    /// of itself says so, and lists the keys of `config.json` that nobody here knows.
     ///
     /// # Errors
-    /// A missing or malformed file, an unknown family or config key, weights that are missing, unused, mis-shaped or not finite, a tokenizer
-    /// that exceeds the embedding: each named. For a name on the hub also what the hub or the network refuses, and what to do about it.
+    /// A missing or malformed file, an unknown family, a config key that is known to change what is computed, weights that are missing, unused,
+    /// mis-shaped, not finite, of different kinds or of another kind than their header says: each named. For a name on the hub also what the
+    /// hub or the network refuses, and what to do about it.
     pub fn open(name: impl AsRef<Path>) -> Result<Self> {
         OpenOptions::new().open(name)
     }
@@ -157,6 +180,28 @@ impl Model {
         &self.base.folder
     }
 
+    /// Compares the files of a model from the hub with the checksums that the hub published: SHA-256 of large files, git's SHA-1 of small ones.
+    ///
+    /// Opening looks at sizes only. This reads all bytes once and remembers what it has seen by size, time of change and inode, in the cache
+    /// beside the locks: a file that has not changed since is not read again. (A disk that loses a bit changes no time. To read all
+    /// again, remove `ia2-verified.json` there.)
+    ///
+    /// One row per file: `file`, `size` (bytes), `checksum` (as published; null for a file that is no link into the cache's `blobs`, of which
+    /// nothing is known), `read` (whether its bytes were read this time).
+    ///
+    /// # Errors
+    /// A file whose content is not what was published: it is named, with its place and what to do. A folder that is no snapshot in the hub's
+    /// cache, because there is nothing to compare it with.
+    pub fn verify(&self) -> Result<DataFrame> {
+        let files = hub::verify(self.folder())?;
+        Ok(df!(
+            "file" => files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
+            "size" => files.iter().map(|file| file.size).collect::<Vec<_>>(),
+            "checksum" => files.iter().map(|file| file.checksum.as_deref()).collect::<Vec<_>>(),
+            "read" => files.iter().map(|file| file.read).collect::<Vec<_>>(),
+        )?)
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> Device {
         self.base.device
@@ -180,6 +225,16 @@ impl Model {
         self.base.tokenizer.as_ref().ok_or_else(|| {
             Error::file(format!("{} has no tokenizer.json: put the model's own there, or work on token ids", self.base.folder.display()))
         })
+    }
+
+    /// The token that is taught at the end of a free answer, and ends it: the tokenizer's own ([`Tokenizer::eos`]), or else the first of
+    /// `generation_config.json` or `config.json`; `None` for a model that has none.
+    ///
+    /// Generation ends at every token that any of these files names.
+    pub fn eos(&self) -> Option<u32> {
+        let known = |id: &u32| i64::from(*id) < self.config().vocab_size;
+        let own = self.base.tokenizer.as_ref().and_then(Tokenizer::eos).filter(known);
+        own.or_else(|| self.config().eos.first().copied())
     }
 
     /// Every place where a hook can read or replace a value, in the order in which a forward reaches them.
@@ -257,9 +312,25 @@ impl Model {
     }
 
     pub(crate) fn check<R: AsRef<[u32]>>(&self, rows: &[R], extra: usize) -> Result<()> {
-        let config = self.config();
+        for (index, row) in rows.iter().enumerate() {
+            self.check_ids(row.as_ref()).map_err(|error| error.context(format!("prompt {index}")))?;
+        }
         let before = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
-        batch::check(rows, extra, before as usize, config.vocab_size as usize, config.max_positions as usize)
+        batch::check(rows, extra, before as usize, self.config().max_positions as usize)
+    }
+
+    /// Refuses token ids that have no row in the embedding and no place among the logits.
+    pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<()> {
+        let rows = self.config().vocab_size;
+        let Some(&id) = ids.iter().find(|&&id| i64::from(id) >= rows) else { return Ok(()) };
+        let token = self.base.tokenizer.as_ref().and_then(|tokenizer| tokenizer.token(id));
+        Err(Error::input(match token {
+            Some(token) => format!(
+                "the token {token:?} has the id {id}, but the model's embedding has {rows} rows: its tokenizer was given more tokens than the \
+                 model has learned; leave this token out, or take the model's own tokenizer.json"
+            ),
+            None => format!("token id {id} is not in the model's vocabulary, which ends at {}", rows - 1),
+        }))
     }
 }
 
@@ -296,7 +367,13 @@ impl Show for Model {
             }
         }
         // Lines of a width that notebook pages do not wrap.
-        let mut lines = vec![format!("{self:?}"), String::new(), "hook points:".into()];
+        let mut lines = vec![format!("{self:?}")];
+        lines.extend(self.config().unknown_line());
+        if let Some(tokens) = self.base.tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > self.config().vocab_size) {
+            let rows = self.config().vocab_size;
+            lines.push(format!("the tokenizer knows {tokens} tokens, the embedding has {rows} rows: one of the others is an error where it is used"));
+        }
+        lines.extend([String::new(), "hook points:".into()]);
         let mut line = String::new();
         for point in points {
             if line.len() + point.len() > 92 {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::hub::{self, Name};
+use crate::hub::{self, Holding, Name};
 
 /// The models that come with the library: `tiny-icl` means the same in every working folder.
 const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/models");
@@ -24,7 +24,7 @@ pub(super) fn folder(name: &Path) -> Result<PathBuf> {
             std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default()
         ))
     })?;
-    hub::folder(&on_hub)
+    hub::folder(&on_hub, Holding::Model)
 }
 
 #[cfg(test)]

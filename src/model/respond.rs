@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
-use crate::error::Result;
-use crate::prompt::{AnswerForm, Prompt, Prompts};
+use crate::error::{Error, Result};
+use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
+use crate::tokenizer::Chat;
 
 /// A prompt and what the model answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,17 @@ impl Responses {
         Ok(Self { form: self.form.clone(), rows })
     }
 
+    /// Where the form left open at which words responses end: without what the length limit left of a stop string that had begun.
+    pub(crate) fn without_begun_stop(mut self) -> Self {
+        let stop = if self.form.is_open() { self.prompts().stop() } else { None };
+        for row in self.rows.iter_mut().filter(|row| row.ending == Ending::Length) {
+            let Some(stop) = &stop else { break };
+            let begun = (SEPARATOR.len()..stop.len()).rev().filter_map(|end| stop.get(..end)).find(|begun| row.text.ends_with(begun));
+            row.text.truncate(row.text.len() - begun.map_or(0, str::len));
+        }
+        self
+    }
+
     /// `index`, `demonstrations` (count), `query`, `response`, `gold`, `correct`, `tokens`, `ending`, `close_calls`.
     ///
     /// # Errors
@@ -117,12 +129,14 @@ impl std::fmt::Debug for Responses {
 }
 
 impl Model {
-    /// Greedy responses to prompts: stop string and length limit are those of the prompts' answer form.
+    /// Greedy responses to prompts, which end where [`Prompts::stop`] says and at the length limit of their answer form.
+    ///
+    /// An answer to a label task goes on to the end of its label where labels have several tokens, and ends at the first token with which it is none.
     ///
     /// # Errors
     /// As [`Model::generate`]; the model has no tokenizer.
     pub fn respond(&self, prompts: &Prompts) -> Result<Responses> {
-        self.respond_as(prompts, &Generation::for_form(prompts.form()))
+        Ok(self.respond_as(prompts, &Generation::for_prompts(prompts))?.without_begun_stop())
     }
 
     /// [`Model::respond`] with settings of one's own.
@@ -130,7 +144,48 @@ impl Model {
     /// # Errors
     /// As [`Model::respond`].
     pub fn respond_as(&self, prompts: &Prompts, settings: &Generation) -> Result<Responses> {
-        Ok(Responses::new(prompts, self.generate(&self.encode(prompts)?, settings)?))
+        let rows = self.encode(prompts)?;
+        Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+    }
+
+    /// Responses to texts, in their order.
+    ///
+    /// ```
+    /// use ia2::prelude::*;
+    ///
+    /// let model = Model::open("tiny-icl")?;
+    /// let response = model.generate_text(&["Text:fine\nLabel:1\n\nText:bad\nLabel:"], &Generation::greedy(3).stop("\n"))?.remove(0);
+    /// println!("{}", response.text);
+    /// # assert!(!response.tokens.response.is_empty());
+    /// # Ok::<(), ia2::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::generate`]; the model has no tokenizer; a text is empty.
+    pub fn generate_text<S: AsRef<str>>(&self, texts: &[S], settings: &Generation) -> Result<Vec<Generated>> {
+        let tokenizer = self.tokenizer()?;
+        let rows = texts.iter().map(|text| tokenizer.encode(text.as_ref())).collect::<Result<Vec<_>>>()?;
+        self.generate(&rows, settings)
+    }
+
+    /// An instruct model's reply to a chat.
+    ///
+    /// ```no_run
+    /// use ia2::prelude::*;
+    /// use ia2::tokenizer::Chat;
+    ///
+    /// let model = Model::open("HuggingFaceTB/SmolLM2-135M-Instruct")?;
+    /// model.chat(&Chat::of([("user", "What is the capital of France?")]), &Generation::greedy(50))?
+    /// # ; Ok::<(), ia2::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::generate`] and [`Tokenizer::chat`](crate::tokenizer::Tokenizer::chat); the model has no tokenizer.
+    pub fn chat(&self, chat: &Chat, settings: &Generation) -> Result<Generated> {
+        let tokenizer = self.tokenizer()?;
+        // The template has written the special tokens.
+        let row = tokenizer.encode_plain(&tokenizer.chat(chat)?)?;
+        self.generate(&[row], settings)?.pop().ok_or_else(|| Error::internal("a chat got no reply"))
     }
 
     /// How long prompts are, before they are run: `index`, `demonstrations` (count), `tokens` (special tokens included), `left` (positions of
@@ -164,13 +219,9 @@ impl Model {
 }
 
 impl Generation {
-    /// Greedy, with the stop string and length limit of an answer form.
-    pub fn for_form(form: &AnswerForm) -> Self {
-        let settings = Self::greedy(form.max_new_tokens());
-        match form.stop() {
-            Some(stop) => settings.stop(stop),
-            None => settings,
-        }
+    /// Greedy, ending where [`Prompts::stop`] says and at the length limit of the prompts' answer form.
+    pub fn for_prompts(prompts: &Prompts) -> Self {
+        prompts.stop().into_iter().fold(Self::for_targets(prompts.form()), Self::stop)
     }
 }
 

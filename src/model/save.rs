@@ -113,9 +113,7 @@ impl Model {
         if same(folder) == same(own) {
             return Err(Error::input(format!("`{}` is where this model was opened from: choose another folder", folder.display())));
         }
-        // Each spelling that the file has; transformers 4 wrote `torch_dtype`.
-        let key = if config.get("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
-        config[key] = dtype.into();
+        set_kind(&mut config, dtype);
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
         let mut beside = Vec::new();
         for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
@@ -131,9 +129,33 @@ impl Model {
     }
 }
 
+/// Every spelling that the file has, so that none contradicts another: transformers 4 wrote `torch_dtype`, 5 writes `dtype`, and a file that
+/// both have written has both.
+fn set_kind(config: &mut Value, dtype: &str) {
+    let mut there: Vec<&str> = ["dtype", "torch_dtype"].into_iter().filter(|key| config.get(key).is_some()).collect();
+    if there.is_empty() {
+        there.push("dtype");
+    }
+    for key in there {
+        config[key] = dtype.into();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_spelling_of_the_kind_is_set() {
+        let set = |mut config: Value| {
+            set_kind(&mut config, "float16");
+            config
+        };
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(set(json("{}")), json(r#"{"dtype": "float16"}"#));
+        assert_eq!(set(json(r#"{"torch_dtype": "float32"}"#)), json(r#"{"torch_dtype": "float16"}"#));
+        assert_eq!(set(json(r#"{"dtype": null, "torch_dtype": "float32"}"#)), json(r#"{"dtype": "float16", "torch_dtype": "float16"}"#));
+    }
 
     #[test]
     fn what_is_not_replaced_is_shared() -> Result<()> {

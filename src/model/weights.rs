@@ -1,22 +1,22 @@
 //! The weights of a checkpoint: found, checked and loaded one tensor at a time.
 
 mod copy;
+mod index;
+mod kinds;
 #[cfg(test)]
 mod memory;
+mod names;
 mod shard;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Error, Result};
-use crate::file::{self, Holds};
+use names::{all, first};
 use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
-
-/// Names shown in one message; the rest is counted.
-const NAMED: usize = 8;
 
 /// An opened checkpoint: safetensors files, mapped, whose tensors are taken one by one by name.
 ///
@@ -38,7 +38,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens `model.safetensors` in `folder`, else the shards that `model.safetensors.index.json` lists, and reads the headers.
+    /// Opens `model.safetensors` in `folder`, else the shards that `model.safetensors.index.json` lists, else all of
+    /// `model-00001-of-0000N.safetensors` to `model-0000N-of-0000N.safetensors`, and reads the headers.
     ///
     /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`.
     ///
@@ -50,17 +51,7 @@ impl Weights {
             return Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")));
         }
         let folder = folder.as_ref();
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let (shards, left) = if single.exists() {
-            let shard = Shard::open(&single)?;
-            let left = shard.names().into_iter().map(|name| (name, 0)).collect();
-            (vec![shard], left)
-        } else if index.exists() {
-            open_index(folder, &index)?
-        } else {
-            return Err(nothing_to_open(folder));
-        };
+        let (shards, left) = index::open(folder)?;
         Ok(Self { folder: folder.to_owned(), shards, left, taken: BTreeSet::new(), device, kind })
     }
 
@@ -79,28 +70,39 @@ impl Weights {
         self.left.iter().map(|(name, &shard)| self.shards[shard].bytes(name)).sum()
     }
 
-    /// Compares names and shapes with the `expected` ones before anything is loaded.
+    /// Compares names, shapes and kinds with what the configuration asks for before anything is loaded.
     ///
-    /// A file error names the missing and the mis-shaped tensors; an unused tensor is left to [`Weights::finish`].
+    /// # Errors
+    /// A file error names *all* missing and all mis-shaped tensors (layers of which the same lacks are one entry, `model.layers.{0-3}.mlp`);
+    /// else the tensors that are of another kind than most, unless [`Weights::open`] was given one kind for all; else 16-bit weights whose
+    /// numbers make sense only as the other 16-bit kind than their header says. An unused tensor is left to [`Weights::finish`].
     pub fn check(&self, expected: &[(String, Vec<i64>)]) -> Result<()> {
-        let missing: Vec<String> =
-            expected.iter().filter(|(name, _)| !self.left.contains_key(name)).map(|(name, _)| format!("`{name}`")).collect();
-        if !missing.is_empty() {
-            return Err(self.missing(&missing));
+        let (mut missing, mut misshaped) = (Vec::new(), Vec::new());
+        for (name, shape) in expected {
+            match self.shape(name) {
+                None => missing.push(format!("`{name}`")),
+                Some(found) if found != *shape => misshaped.push(format!("`{name}` (needed {shape:?}, found {found:?})")),
+                Some(_) => {}
+            }
         }
-        let shaped = expected.iter().filter_map(|(name, shape)| {
-            let found = self.shape(name)?;
-            (found != *shape).then(|| format!("`{name}` (needed {shape:?}, found {found:?})"))
-        });
-        let shaped: Vec<String> = shaped.collect();
-        match shaped.is_empty() {
-            true => Ok(()),
-            false => Err(Error::file(format!(
-                "`{}`: config.json asks for other shapes than the weight files hold: {}; the two do not belong together",
-                self.folder.display(),
-                list(&shaped)
-            ))),
+        match (missing.is_empty(), misshaped.is_empty()) {
+            (true, true) => self.check_kinds(expected),
+            (true, false) => Err(Error::file(format!("`{}`: {}", self.folder.display(), self.misshaped(&misshaped)))),
+            (false, true) => Err(self.missing(&missing)),
+            (false, false) => Err(self.missing(&missing).context(self.misshaped(&misshaped))),
         }
+    }
+
+    fn misshaped(&self, names: &[String]) -> String {
+        format!("config.json asks for other shapes than the weight files hold: {}; the two do not belong together", all(names))
+    }
+
+    fn check_kinds(&self, expected: &[(String, Vec<i64>)]) -> Result<()> {
+        let places = || expected.iter().filter_map(|(name, _)| Some((name.as_str(), &self.shards[*self.left.get(name)?])));
+        if self.kind.is_none() {
+            kinds::demand_one(&self.folder, places())?;
+        }
+        kinds::demand_plausible(places())
     }
 
     /// Loads the tensor `name`, whose shape must be `shape`: contiguous, without gradient, on the device and in the kind of
@@ -115,7 +117,10 @@ impl Weights {
                 false => self.missing(&[format!("`{name}`")]),
             });
         };
-        self.check(&[(name.to_owned(), shape.to_owned())])?;
+        if let Some(found) = self.shape(name).filter(|found| found != shape) {
+            let misshaped = self.misshaped(&[format!("`{name}` (needed {shape:?}, found {found:?})")]);
+            return Err(Error::file(format!("`{}`: {misshaped}", self.folder.display())));
+        }
         let tensor = self.shards[at].load(name)?;
         let tensor = match self.kind {
             Some(kind) if kind != tensor.f_kind()? => {
@@ -160,7 +165,7 @@ impl Weights {
                 "`{}`: the model has no place for {} of the stored weights: {}; config.json and the weight files do not belong together",
                 self.folder.display(),
                 unused.len(),
-                list(&unused)
+                first(&unused)
             ))),
         }
     }
@@ -181,7 +186,7 @@ impl Weights {
         } else {
             "config.json and the weight files do not belong together, or the download is incomplete"
         };
-        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.folder.display(), names.len(), list(names)))
+        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.folder.display(), names.len(), all(names)))
     }
 }
 
@@ -194,91 +199,5 @@ impl fmt::Debug for Weights {
             self.left.len(),
             self.bytes() as f64 / f64::from(1 << 20)
         )
-    }
-}
-
-/// The shards, and for each tensor its shard's place in the list.
-type Indexed = (Vec<Shard>, BTreeMap<String, usize>);
-
-fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
-    let place = format!("`{}`", path.display());
-    let again = "download the index again";
-    let text = file::text(path, Holds::Vocabulary).map_err(|error| Error::file(format!("{place} cannot be read")).because(error))?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| Error::file(format!("{place} is not valid JSON: {again}")).because(error))?;
-    let map = json.get("weight_map").and_then(serde_json::Value::as_object).filter(|map| !map.is_empty());
-    let map = map.ok_or_else(|| Error::file(format!("{place} has no `weight_map` object that names tensors: {again}")))?;
-
-    let mut files: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (tensor, file) in map {
-        let file = file.as_str().ok_or_else(|| Error::file(format!("{place}: the file of `{tensor}` is not a string: {again}")))?;
-        // A shard lies beside its index: any other path would let a downloaded model read anywhere on the disk.
-        let mut parts = Path::new(file).components();
-        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
-            return Err(Error::file(format!(
-                "{place}: the file of `{tensor}` is `{file}`, but must be a plain file name in the same folder"
-            )));
-        }
-        files.entry(file).or_default().insert(tensor);
-    }
-    let absent: Vec<String> = files.keys().filter(|file| !folder.join(file).exists()).map(|file| format!("`{file}`")).collect();
-    if !absent.is_empty() {
-        return Err(Error::file(format!(
-            "`{}`: {} of the {} shards that the index lists are missing: {}; download them again",
-            folder.display(),
-            absent.len(),
-            files.len(),
-            list(&absent)
-        )));
-    }
-
-    let (mut shards, mut left) = (Vec::new(), BTreeMap::new());
-    for (file, tensors) in files {
-        let shard = Shard::open(&folder.join(file))?;
-        let held = shard.names();
-        let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
-        let differing = |message: &str, names: Vec<&&str>| {
-            let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-            Error::file(format!("{place} {message} `{file}`: {}; download both again", list(&names)))
-        };
-        let absent: Vec<&&str> = tensors.difference(&held).collect();
-        if !absent.is_empty() {
-            return Err(differing("lists tensors that are not in", absent));
-        }
-        let unlisted: Vec<&&str> = held.difference(&tensors).collect();
-        if !unlisted.is_empty() {
-            return Err(differing("does not list these tensors of", unlisted));
-        }
-        left.extend(tensors.into_iter().map(|tensor| (tensor.to_owned(), shards.len())));
-        shards.push(shard);
-    }
-    Ok((shards, left))
-}
-
-fn nothing_to_open(folder: &Path) -> Error {
-    let place = folder.display();
-    if !folder.is_dir() {
-        return Error::file(format!(
-            "`{place}` is not a folder: a model is a folder with config.json, model.safetensors and tokenizer.json"
-        ));
-    }
-    let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"];
-    match pickled.into_iter().find(|name| folder.join(name).exists()) {
-        Some(name) => Error::file(format!(
-            "`{place}` holds its weights only as `{name}`, a Python pickle, which can run code when it is read and is therefore not opened: \
-             convert it in Python with `AutoModelForCausalLM.from_pretrained(\"{place}\").save_pretrained(\"<new folder>\")`, \
-             or take a revision of the model with safetensors files"
-        )),
-        None => {
-            Error::file(format!("`{place}` holds neither `model.safetensors` nor `model.safetensors.index.json`: download the weights too"))
-        }
-    }
-}
-
-/// The first names, and how many more there are.
-fn list(names: &[String]) -> String {
-    match names.len() > NAMED {
-        true => format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED),
-        false => names.join(", "),
     }
 }

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use tch::Tensor;
 
+use crate::display::shortened;
 use crate::error::{Error, Result};
+use crate::libtorch::guest;
+
+/// Characters of a pattern in a message.
+const SHOWN: usize = 80;
 
 /// One firing of a hook: where it is and which examples and tokens the value holds.
 #[derive(Debug)]
@@ -141,12 +146,13 @@ impl<'a> Hooks<'a> {
     /// At the end of a call: a hook that was never reached, or an editor that never replaced a value, is an error.
     pub(crate) fn finish(&self) -> Result<()> {
         if let Some(tap) = self.taps.iter().find(|tap| !tap.called) {
-            return Err(Error::input(format!("`{}` was never reached: this call does not compute it for hooks to see", tap.pattern)));
+            let pattern = shortened(&tap.pattern, SHOWN);
+            return Err(Error::input(format!("`{pattern}` was never reached: this call does not compute it for hooks to see")));
         }
         match self.taps.iter().find(|tap| matches!(tap.action, Action::Edit(_)) && !tap.fired) {
             Some(tap) => Err(Error::input(format!(
                 "the editor at `{}` never replaced a value: it returned None each time it was called; check its condition",
-                tap.pattern
+                shortened(&tap.pattern, SHOWN)
             ))),
             None => Ok(()),
         }
@@ -174,9 +180,10 @@ impl Fire for Hooks<'_> {
             let tap = &mut self.taps[index];
             tap.called = true;
             match &mut tap.action {
-                Action::Observe(read) => read(point, &value)?,
+                Action::Observe(read) => guest(|| format!("the hook at `{}`", point.path), || read(point, &value))?,
                 Action::Edit(edit) => {
-                    let Some(replacement) = edit(point, &value)? else { continue };
+                    let edited = guest(|| format!("the editor at `{}`", point.path), || edit(point, &value))?;
+                    let Some(replacement) = edited else { continue };
                     if replacement.size() != value.size() || replacement.kind() != value.kind() {
                         return Err(Error::input(format!(
                             "editor at `{}` returned {:?} {:?}, the value there is {:?} {:?}: return the same shape and kind",
@@ -213,7 +220,10 @@ impl Selection {
     pub fn new(text: &str) -> Result<Self> {
         let patterns: Vec<String> = text.split(',').map(|part| part.trim().to_string()).collect();
         if patterns.iter().any(String::is_empty) {
-            return Err(Error::input(format!("`{text}` holds an empty pattern: write for example `model.layers.*.self_attn`")));
+            return Err(Error::input(format!(
+                "`{}` holds an empty pattern: write for example `model.layers.*.self_attn`",
+                shortened(text, SHOWN)
+            )));
         }
         Ok(Self(patterns))
     }
@@ -229,7 +239,8 @@ impl Selection {
             if !paths.iter().any(|path| matches(pattern.as_bytes(), path.as_bytes())) {
                 let shown: Vec<&str> = paths.iter().map(String::as_str).filter(|path| layer_of(path).unwrap_or(0) == 0).collect();
                 return Err(Error::input(format!(
-                    "`{pattern}` selects none of the {} paths; layer 0 and the rest are: {}",
+                    "`{}` selects none of the {} paths; layer 0 and the rest are: {}",
+                    shortened(pattern, SHOWN),
                     paths.len(),
                     shown.join(", ")
                 )));
@@ -239,15 +250,39 @@ impl Selection {
     }
 }
 
+/// Part by part between the dots, which no `*` takes. Within a part, what does not match sends the last `*` one letter further: an earlier one
+/// need not change, because whatever it would give up the last one can take. So the time is at most that of pattern times text, not 2 to the
+/// number of stars.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => {
-            let reach = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
-            (0..=reach).any(|taken| matches(rest, &text[taken..]))
+    let (mut parts, mut words) = (pattern.split(|&byte| byte == b'.'), text.split(|&byte| byte == b'.'));
+    loop {
+        match (parts.next(), words.next()) {
+            (None, None) => return true,
+            (Some(part), Some(word)) if part_matches(part, word) => {}
+            _ => return false,
         }
-        Some((first, rest)) => text.first() == Some(first) && matches(rest, &text[1..]),
     }
+}
+
+fn part_matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut place) = (0, 0);
+    // Behind the last `*`, and where the text that it has not taken begins.
+    let mut star: Option<(usize, usize)> = None;
+    while place < text.len() {
+        match (pattern.get(at), &mut star) {
+            (Some(b'*'), _) => {
+                at += 1;
+                star = Some((at, place));
+            }
+            (Some(byte), _) if *byte == text[place] => (at, place) = (at + 1, place + 1),
+            (_, Some((behind, taken))) => {
+                *taken += 1;
+                (at, place) = (*behind, *taken);
+            }
+            _ => return false,
+        }
+    }
+    pattern[at..].iter().all(|&byte| byte == b'*')
 }
 
 #[cfg(test)]
@@ -262,6 +297,48 @@ mod tests {
         assert!(!select.matches("model.layers.1.mlp"));
         assert!(Selection::new("*.layers.1*.mlp, lm_head")?.matches("model.layers.12.mlp"));
         assert!(Selection::new("a,,b").is_err());
+        Ok(())
+    }
+
+    /// The definition, which takes 2 to the number of stars.
+    fn by_trying_all(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => text.is_empty(),
+            Some((b'*', rest)) => {
+                let reach = text.iter().position(|&byte| byte == b'.').unwrap_or(text.len());
+                (0..=reach).any(|taken| by_trying_all(rest, &text[taken..]))
+            }
+            Some((first, rest)) => text.first() == Some(first) && by_trying_all(rest, &text[1..]),
+        }
+    }
+
+    #[test]
+    fn a_match_is_what_trying_all_finds() {
+        let mut random = crate::random::Random::new(7, "patterns", 0);
+        let mut draw = |letters: &[u8], most: usize| -> Vec<u8> {
+            let length = random.below(most + 1);
+            (0..length).map(|_| letters[random.below(letters.len())]).collect()
+        };
+        let mut matched = 0;
+        for _ in 0..20_000 {
+            let (pattern, text) = (draw(b"ab.**", 7), draw(b"aab.", 7));
+            let expected = by_trying_all(&pattern, &text);
+            matched += u32::from(expected);
+            assert_eq!(matches(&pattern, &text), expected, "{:?} {:?}", String::from_utf8(pattern), String::from_utf8(text));
+        }
+        assert!(matched > 1_000, "{matched}");
+    }
+
+    #[test]
+    fn many_stars_take_no_time() -> Result<()> {
+        let path = format!("model.layers.0.{}", "a".repeat(60));
+        for stars in ["*a".repeat(30), "*".repeat(1_000_000), "*a".repeat(1_000)] {
+            let select = Selection::new(&format!("model.layers.*.{stars}b"))?;
+            assert!(!select.matches(&path));
+            assert!(select.matches(&format!("{path}{}b", "a".repeat(1_000))));
+        }
+        let error = Selection::new(&"*".repeat(1_000_000))?.of(&["a.b".into()]).unwrap_err().to_string();
+        assert!(error.len() < 1_000 && error.contains("***"), "{}", error.len());
         Ok(())
     }
 

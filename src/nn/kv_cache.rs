@@ -124,6 +124,12 @@ impl KvCache {
         }
     }
 
+    /// A cache of these rows, each of them as often as it is named: several continuations of one prompt.
+    pub(crate) fn pick(&self, rows: &Tensor) -> Self {
+        let layers = self.layers.iter().map(|(keys, values)| (keys.index_select(0, rows), values.index_select(0, rows)));
+        Self { layers: layers.collect(), valid: self.valid.index_select(0, rows), ..*self }
+    }
+
     /// Keeps only these rows: finished examples leave the batch.
     pub(crate) fn select(&mut self, rows: &Tensor) {
         for (keys, values) in &mut self.layers {

@@ -133,10 +133,11 @@ impl<'a, 'h> Pass<'a, 'h> {
 
 /// Cosine and sine of `position x inverse frequency`, `[example, 1, token, head_dim]`, each frequency twice as rotary's halves need it.
 ///
-/// The angles are computed in f32 like the reference and then restored to the model's kind.
+/// Frequencies, angles and cosines are computed in f32 like the reference's and then brought to the model's kind; all in f64 for an f64 model,
+/// where the reference stays at f32.
 pub(crate) fn rotary(positions: &Tensor, rope: &Rope, head_dim: i64, kind: Kind) -> (Tensor, Tensor) {
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let frequencies = Tensor::from_slice(&rope.inverse_frequencies(head_dim)).to_kind(wide).to_device(positions.device());
+    let frequencies = Tensor::from_slice(&rope.frequencies(head_dim, wide)).to_kind(wide).to_device(positions.device());
     let angles = positions.to_kind(wide).unsqueeze(-1) * frequencies;
     let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
     (angles.cos().to_kind(kind), angles.sin().to_kind(kind))

@@ -1,10 +1,20 @@
 //! The rotary embedding's frequencies: which angle each pair of head dimensions turns by per position.
 //!
-//! Plain `f64` arithmetic without tensors. Sources: RoFormer (<https://arxiv.org/abs/2104.09864>), linear position interpolation
+//! Computed step by step as the reference does, because f32 rounds: at position 6,000 a frequency that differs in its last bit turns a pair by
+//! 4e-4 more or less. Sources: RoFormer (<https://arxiv.org/abs/2104.09864>), linear position interpolation
 //! (<https://arxiv.org/abs/2306.15595>), and Llama 3.1's scaling as in Hugging Face transformers 5.23, `modeling_rope_utils.py`.
 
-use crate::error::{Error, Result};
+use std::cell::Cell;
 use std::f64::consts::TAU;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+thread_local! {
+    /// The frequencies that were asked for last: a model asks for the same at every token.
+    static LAST: Cell<Option<(Rope, i64, Kind, Vec<f64>)>> = const { Cell::new(None) };
+}
 
 /// A rotary position embedding: position `p` turns the pair of dimensions `(i, i + head_dim / 2)` by the angle `p * f_i`,
 /// with `f_i` from [`Rope::inverse_frequencies`].
@@ -49,11 +59,26 @@ impl Rope {
 
     /// The angle in radians per position of each pair of dimensions: `head_dim / 2` values, falling from 1 at pair 0, where pair `i`
     /// has `f_i = theta^(-2 i / head_dim)` changed by [`Scaling`]. All are finite and positive when [`Rope::check`] is `Ok`.
+    ///
+    /// These are exact to f64. Models of other kinds turn by the f32 ones, rounded where transformers rounds them.
     pub fn inverse_frequencies(&self, head_dim: i64) -> Vec<f64> {
-        (0..head_dim / 2)
-            .map(|pair| self.theta.powf(-((2 * pair) as f64) / head_dim as f64))
-            .map(|frequency| self.scaling.apply(frequency))
-            .collect()
+        self.frequencies(head_dim, Kind::Double)
+    }
+
+    /// The same, computed in `kind`: f32 or f64.
+    pub(super) fn frequencies(&self, head_dim: i64, kind: Kind) -> Vec<f64> {
+        let known = LAST.take().filter(|(rope, size, own, _)| (rope, *size, *own) == (self, head_dim, kind));
+        let frequencies = known.map_or_else(
+            || {
+                let pairs = Tensor::arange_start_step(0, head_dim / 2 * 2, 2, (kind, Device::Cpu)) / head_dim as f64;
+                // libtorch's own power: another one differs in the last bit here and there.
+                let plain = Tensor::pow_scalar(self.theta, &pairs).reciprocal();
+                Vec::<f64>::try_from(self.scaling.apply(plain).to_kind(Kind::Double)).unwrap_or_default()
+            },
+            |(.., frequencies)| frequencies,
+        );
+        LAST.set(Some((*self, head_dim, kind, frequencies.clone())));
+        frequencies
     }
 
     /// An input error that names the number that is out of the range its field declares.
@@ -77,21 +102,19 @@ impl Rope {
 }
 
 impl Scaling {
-    fn apply(&self, frequency: f64) -> f64 {
+    /// In the kind of `frequencies`. Where the reference divides a number by a tensor, PyTorch takes the reciprocal times the number.
+    fn apply(&self, frequencies: Tensor) -> Tensor {
         match *self {
-            Scaling::None => frequency,
-            Scaling::Linear { factor } => frequency / factor,
+            Scaling::None => frequencies,
+            Scaling::Linear { factor } => frequencies / factor,
             Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_positions } => {
                 let context = original_max_positions as f64;
-                let wavelength = TAU / frequency;
-                if wavelength < context / high_freq_factor {
-                    frequency
-                } else if wavelength > context / low_freq_factor {
-                    frequency / factor
-                } else {
-                    let smooth = (context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
-                    (1.0 - smooth) * frequency / factor + smooth * frequency
-                }
+                let wavelengths = frequencies.reciprocal() * TAU;
+                let (short, long) = (wavelengths.lt(context / high_freq_factor), wavelengths.gt(context / low_freq_factor));
+                let smooth = (wavelengths.reciprocal() * context - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let between = (1.0 - &smooth) * &frequencies / factor + smooth * &frequencies;
+                let stretched = (&frequencies / factor).where_self(&long, &between);
+                frequencies.where_self(&short, &stretched)
             }
         }
     }
@@ -127,6 +150,33 @@ mod tests {
             7.31874934e-07, 4.85673127e-07, 3.22293289e-07, 2.1387423e-07, 1.41927202e-07, 9.41830649e-08,
         ];
         assert_close(Rope { theta: 5e5, scaling }, 64, &expected);
+    }
+
+    #[test]
+    fn frequencies_and_angles_are_those_of_the_reference_to_the_last_bit() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/rotary.safetensors");
+        let Ok(tensors) = Tensor::read_safetensors(path) else { return crate::skipped(&format!("`{path}` is not here")) };
+        let golden: std::collections::HashMap<String, Tensor> = tensors.into_iter().collect();
+        let llama3 = |factor| Scaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_positions: 8192 };
+        for (case, head_dim, theta, scaling) in [
+            ("llama3_32", 64, 5e5, llama3(32.0)),
+            ("llama3_8", 128, 5e5, llama3(8.0)),
+            ("qwen3", 128, 1e6, Scaling::None),
+            ("plain", 80, 1e4, Scaling::None),
+            ("linear", 64, 1e4, Scaling::Linear { factor: 3.0 }),
+        ] {
+            let rope = Rope { theta, scaling };
+            let of = |name: &str| &golden[&format!("{case}.{name}")];
+            let theirs = Vec::<f64>::try_from(of("frequencies").to_kind(Kind::Double)).unwrap();
+            assert_eq!(rope.frequencies(head_dim, Kind::Float), theirs, "{case}");
+            assert_ne!(rope.inverse_frequencies(head_dim), theirs, "{case}: f64 is finer");
+            let (cos, sin) = super::super::pass::rotary(&golden["positions"].unsqueeze(0), &rope, head_dim, Kind::Float);
+            for (name, ours) in [("cos", cos), ("sin", sin)] {
+                // Up to position 131,071; the last bit of the angle there is worth 8e-3.
+                let apart = (ours.get(0).get(0).narrow(-1, 0, head_dim / 2) - of(name)).abs().max().double_value(&[]);
+                assert!(apart < 1e-6, "{case} {name}: {apart:.1e}");
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,70 @@ use crate::error::Result;
 use crate::model::{Model, Sample};
 
 /// What training minimises.
+///
+/// # An objective of your own
+/// A type that says which samples it teaches, what it needs to see, and the loss of each example. This one is SFT on the gold answers with a
+/// price on certainty: `mean over tokens of -log p(gold token) + weight x sum_v p_v log p_v` (Pereyra et al. 2017, arXiv:1701.06548).
+/// What cannot be used is an [`Error`](crate::Error) of yours, with the words that whoever runs it shall read.
+///
+/// ```
+/// use ia2::objective::{Objective, Outputs, Part, Samples};
+/// use ia2::prelude::*;
+///
+/// #[derive(Debug)]
+/// struct Modest {
+///     weight: f64,
+/// }
+///
+/// impl Objective for Modest {
+///     fn name(&self) -> String {
+///         "modest SFT".into()
+///     }
+///
+///     // Each is a column of the history; the loss is the sum of weight x part.
+///     fn parts(&self) -> Vec<Part> {
+///         vec![Part { name: "sft".into(), weight: 1.0 }, Part { name: "negative_entropy".into(), weight: self.weight }]
+///     }
+///
+///     // Those of SFT: the gold answers of the train set, then of the dev set.
+///     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
+///         if !(0.0..=1.0).contains(&self.weight) {
+///             return Err(Error::input(format!("the weight {} is not in [0, 1]: choose a smaller one", self.weight)));
+///         }
+///         Sft::gold().samples(model, split)
+///     }
+///
+///     fn needs_logits(&self) -> bool {
+///         true
+///     }
+///
+///     // `[example]` for each part, in the order of `parts`; gradients flow through `outputs`.
+///     fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
+///         let logits = outputs.logits.as_ref().ok_or_else(|| Error::input("this objective needs logits"))?;
+///         let logs = logits.to_kind(Kind::Float).log_softmax(-1, Kind::Float);
+///         let negative_entropy = (logs.exp() * &logs).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
+///         let sft = Sft::gold().losses(examples, outputs)?.remove(0);
+///         Ok(vec![sft, outputs.per_example(&negative_entropy)])
+///     }
+///
+///     // A checkpoint of one weight does not go on under another.
+///     fn identity(&self) -> Vec<u8> {
+///         self.weight.to_le_bytes().to_vec()
+///     }
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let model = Model::open("tiny-icl")?;
+/// let split = Task::open("sentiment")?.test_at_most(16)?.few_shot(4, 0)?;
+/// let tuned = Training::new(Lora::rank(4), Modest { weight: 0.1 }).epochs(2).run(&model, &split)?;
+/// println!("{:?}", tuned.history()?);
+/// # assert!(tuned.history()?.get_column_names().iter().any(|name| name.contains("negative_entropy")));
+///
+/// let refused = Training::new(Lora::rank(4), Modest { weight: 7.0 }).run(&model, &split).unwrap_err();
+/// assert!(refused.is_input() && refused.to_string().contains("choose a smaller one"));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Objective: std::fmt::Debug {
     /// A short name for frames and messages.
     fn name(&self) -> String;

@@ -6,6 +6,7 @@ use super::Samples;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::{Model, Responses};
+use crate::prompt::LabelTokens;
 
 /// Given responses after the queries alone, checked to be of the split: the last are those to its dev queries in their order; those before are to
 /// its train queries in their order, once or several times over (several demonstration orders), or to other queries, each after
@@ -15,8 +16,29 @@ pub(super) fn taught(responses: &Responses, model: &Model, split: &Split) -> Res
     if let Some(row) = responses.rows().iter().find(|row| row.tokens.response.is_empty()) {
         return Err(Error::input(format!("the response to {:?} is empty: there is nothing to learn from it", row.prompt.example.query)));
     }
+    reach_labels(responses, model)?;
     let rows = responses.without_demonstrations(model)?.rows().iter().map(|row| row.tokens.clone()).collect();
     Ok(Samples { rows, train: responses.len() - split.dev.len() })
+}
+
+/// Refuses a response that is no more than what all labels begin with: it says nothing of its label.
+fn reach_labels(responses: &Responses, model: &Model) -> Result<()> {
+    let prompts = responses.prompts();
+    if prompts.form().label_set().is_empty() {
+        return Ok(());
+    }
+    let labels = LabelTokens::of(model.tokenizer()?, &prompts)?;
+    match responses.rows().iter().zip(&labels).find(|(row, labels)| labels.prefix().starts_with(&row.tokens.response)) {
+        None => Ok(()),
+        Some((row, labels)) => Err(Error::input(format!(
+            "the response to {:?} ends before the labels {} differ, after {} of {} tokens that all begin with: generate it with `Model::respond` or \
+             `Targets::of`, which go on to the label",
+            row.prompt.example.query,
+            labels.labels().join(", "),
+            row.tokens.response.len(),
+            labels.prefix().len()
+        ))),
+    }
 }
 
 fn check(responses: &Responses, split: &Split) -> Result<()> {

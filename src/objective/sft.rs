@@ -16,7 +16,10 @@ pub struct Sft {
 impl Sft {
     /// Teaches the gold answers of the split.
     ///
-    /// As in the authors' code an end-of-sequence token follows a gold of several tokens, none follows a single one.
+    /// A gold has the tokens that it has after its query ([`Tokenizer::encode_after`](crate::tokenizer::Tokenizer::encode_after)); where the two merge
+    /// over their border, those of a line that begins with it. Where answers may have several tokens
+    /// ([`AnswerForm::ends_with_eos`](crate::prompt::AnswerForm::ends_with_eos)) an end-of-sequence token ([`Model::eos`]) follows, as in the authors'
+    /// code; never after a label. A model that has no such token is taught none.
     pub fn gold() -> Self {
         Self { responses: None }
     }
@@ -58,14 +61,11 @@ pub(super) fn cross_entropy(outputs: &Outputs) -> Result<Tensor> {
 fn gold(model: &Model, split: &Split) -> Result<Samples> {
     let tokenizer = model.tokenizer()?;
     let mut rows = Vec::new();
+    let eos = split.train.form().ends_with_eos().then(|| model.eos()).flatten();
     for example in split.train.rows().iter().chain(split.dev.rows()) {
-        let mut response = tokenizer.encode_plain(&example.gold)?;
-        if response.is_empty() {
-            return Err(Error::input(format!("the gold answer {:?} has no tokens: there is nothing to learn from it", example.gold)));
-        }
-        if response.len() > 1 {
-            response.extend(model.config().eos.first());
-        }
+        let gold = tokenizer.encode_answer(&example.query, &example.gold);
+        let (mut response, _) = gold.map_err(|error| error.context(format_args!("the gold answer {:?}", example.gold)))?;
+        response.extend(eos);
         rows.push(Sample { prompt: tokenizer.encode(&example.query)?, response });
     }
     Ok(Samples { rows, train: split.train.len() })

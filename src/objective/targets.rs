@@ -11,7 +11,7 @@ use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::{Generation, Model, Responses};
-use crate::prompt::{Examples, Prompts};
+use crate::prompt::{Examples, LabelTokens, Prompts};
 
 /// What IA2, soft labels and SFT on ICL responses learn from: for the train set, then the dev set of a split, the base model's responses after
 /// demonstrations, its activations while it gave them and, where asked for, its distributions over the next token.
@@ -176,13 +176,14 @@ impl Collect<'_> {
         self
     }
 
-    /// At most so many response tokens; the limit of the answer form unless set.
+    /// At most so many response tokens; the limit of the answer form unless set, and for labels of several tokens those of the label. Fewer tokens
+    /// than tell the labels apart are refused when targets are collected.
     pub fn max_new_tokens(mut self, tokens: usize) -> Self {
         self.max_new_tokens = Some(tokens);
         self
     }
 
-    /// Ends responses at the stop string of the answer form, too, as evaluation does.
+    /// Ends responses where [`Prompts::stop`] says, too, as evaluation does.
     pub fn stopping(mut self) -> Self {
         self.stop = true;
         self
@@ -248,8 +249,14 @@ impl Collect<'_> {
 
     fn collection(&self) -> Result<Collection> {
         let prompts = self.prompts()?;
-        let mut settings = Generation::greedy(self.max_new_tokens.unwrap_or(prompts.form().max_new_tokens()));
-        if let Some(stop) = prompts.form().stop().filter(|_| self.stop) {
+        let mut settings = match self.max_new_tokens {
+            Some(tokens) => {
+                reaches_labels(&self.model, &prompts, tokens)?;
+                Generation::greedy(tokens)
+            }
+            None => Generation::for_targets(prompts.form()),
+        };
+        if let Some(stop) = prompts.stop().filter(|_| self.stop) {
             settings = settings.stop(stop);
         }
         if let Some(batch) = self.batch {
@@ -280,6 +287,21 @@ impl<'s> Collect<'s> {
         self.unlabelled = Some(queries);
         self
     }
+}
+
+/// Refuses responses that end before the labels differ: what is learned from them would be the same whatever the answer.
+fn reaches_labels(model: &Model, prompts: &Prompts, tokens: usize) -> Result<()> {
+    if prompts.form().label_set().is_empty() {
+        return Ok(());
+    }
+    let needed = LabelTokens::of(model.tokenizer()?, prompts)?.iter().map(|labels| labels.prefix().len() + 1).max().unwrap_or(0);
+    if tokens < needed {
+        return Err(Error::input(format!(
+            "responses of at most {tokens} tokens end before the labels {} differ: give them at least {needed}, or leave out `max_new_tokens`",
+            prompts.form().label_set().join(", ")
+        )));
+    }
+    Ok(())
 }
 
 impl Show for Targets {

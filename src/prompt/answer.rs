@@ -3,6 +3,8 @@
 mod boxed;
 mod number;
 mod paper;
+mod scan;
+mod spelling;
 
 use std::fmt;
 
@@ -26,8 +28,9 @@ enum Reading {
 /// | field | labels | free text |
 /// |---|---|---|
 /// | [`label_set`](Self::label_set) | at least two | none |
-/// | [`stop`](Self::stop) | blank line | blank line |
-/// | [`max_new_tokens`](Self::max_new_tokens) | 1 | 200 (the paper's limit for GSM8K) |
+/// | [`stop`](Self::stop) | blank line | none: a response ends where the next query would begin ([`Prompts::stop`](super::Prompts::stop)) |
+/// | [`max_new_tokens`](Self::max_new_tokens) | 1, or those of the longest label | 200 (the paper's limit for GSM8K) |
+/// | [`ends_with_eos`](Self::ends_with_eos) | no | yes, unless at most 1 token |
 /// | [`answer_after`](Self::answer_after) | none | none, or a marker such as `####` |
 ///
 /// Free text is read in one of four ways. Golds are read as responses are, and answers are compared as text, so each way gives equal
@@ -37,7 +40,7 @@ enum Reading {
 /// |---|---|---|
 /// | [`free`](Self::free) | the whole response | the same |
 /// | [`after`](Self::after) a marker | the rest of the line after the last marker | everything after the last marker; without one the whole response |
-/// | [`number`](Self::number) | the first number after the last `####`, else in the last `\boxed{}`, else after the last `answer is` or `answer:`, else the last number; with its sign, without thousands separators and superfluous zeros | the authors' ten patterns in their order, their last match, its first number; a minus is lost; without any the text |
+/// | [`number`](Self::number) | the number after the last `####` (or under a heading `#### Answer`), else in the last `\boxed{}`, else after the last `answer is` or `answer:`, else the last number: the first there, or what a calculation comes to (`8 - 3 = 5`). With its sign, without thousands separators and superfluous zeros; fractions as `3/4` in lowest terms, powers of ten written out, times as `7:30` | the authors' ten patterns in their order, their last match, its first number; a minus is lost; without any the text |
 /// | [`boxed`](Self::boxed) | the last whole `\boxed{}`, with nested braces, normalised as MATH publishes it in part (spaces, `\dfrac`, `\left`, units, plain numbers) | from the first `\boxed{` to its line's last `}`, without spaces, `\dfrac` as `\frac` |
 ///
 /// ```
@@ -54,6 +57,9 @@ pub struct AnswerForm {
     stop: Option<String>,
     max_new_tokens: usize,
     answer_after: Option<String>,
+    /// Whether no stop string was given or ruled out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
     #[serde(default)]
     reading: Reading,
     #[serde(default)]
@@ -61,20 +67,31 @@ pub struct AnswerForm {
 }
 
 impl AnswerForm {
-    /// Free text: no labels, stop at a blank line, at most 200 tokens, the whole response is the answer.
+    /// Free text: no labels, at most 200 tokens, the whole response is the answer. Answers may have several paragraphs, so no stop string cuts
+    /// them: a response ends with the end-of-sequence token, or where the next query would begin ([`Prompts::stop`](super::Prompts::stop)). The
+    /// authors evaluate with `.stopping_at(Some("\n\n"))`, as the paper's [benchmarks](crate::dataset::Benchmark) here do.
     pub fn free() -> Self {
-        let stop = Some(super::SEPARATOR.into());
-        Self { labels: Vec::new(), stop, max_new_tokens: 200, answer_after: None, reading: Reading::Text, compat: Compat::Corrected }
+        Self {
+            labels: Vec::new(),
+            stop: None,
+            max_new_tokens: 200,
+            answer_after: None,
+            open: true,
+            reading: Reading::Text,
+            compat: Compat::Corrected,
+        }
     }
 
-    /// One of `labels`, each one token: stop at a blank line, at most 1 token.
+    /// One of `labels`: stop at a blank line, at most 1 token. Where labels have several tokens, a model is let answer to the end of the longest
+    /// ([`Model::respond`](crate::model::Model::respond)).
     ///
     /// # Errors
-    /// An input error when there are fewer than two labels, or one is empty or there twice.
+    /// An input error when there are fewer than two labels, one is empty, or two are the same but for spaces around them: answers are compared
+    /// without these.
     pub fn labels<L: Into<String>>(labels: impl IntoIterator<Item = L>) -> Result<Self> {
         let labels: Vec<String> = labels.into_iter().map(Into::into).collect();
         check(&labels)?;
-        Ok(Self { labels, max_new_tokens: 1, ..Self::free() })
+        Ok(Self { labels, max_new_tokens: 1, stop: Some(super::SEPARATOR.into()), open: false, ..Self::free() })
     }
 
     /// The same form, where generation stops at `stop`, or only at the end of text or the length limit with `None`.
@@ -86,6 +103,7 @@ impl AnswerForm {
             return Err(Error::input("the stop string is empty: it would stop every response at once; say `None` for no stop string"));
         }
         self.stop = stop.map(Into::into);
+        self.open = false;
         Ok(self)
     }
 
@@ -134,14 +152,25 @@ impl AnswerForm {
         &self.labels
     }
 
-    /// The string at which generation stops, if any.
+    /// The string at which generation stops, if one was given; [`Prompts::stop`](super::Prompts::stop) says where responses end without one.
     pub fn stop(&self) -> Option<&str> {
         self.stop.as_deref()
+    }
+
+    /// Whether a stop string was neither given nor ruled out.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
     }
 
     /// The most tokens a response may have.
     pub fn max_new_tokens(&self) -> usize {
         self.max_new_tokens
+    }
+
+    /// Whether golds are taught with an end-of-sequence token after them: where an answer may have more than one token, so that the model learns
+    /// where it ends. Never after a label, where nothing further is read.
+    pub fn ends_with_eos(&self) -> bool {
+        self.labels.is_empty() && self.max_new_tokens > 1
     }
 
     /// The marker before the answer, if any.
@@ -200,11 +229,14 @@ fn check(labels: &[String]) -> Result<()> {
         return Err(Error::input(format!("a label task needs at least two labels, {} given", labels.len())));
     }
     for (place, label) in labels.iter().enumerate() {
-        if label.is_empty() {
+        if label.trim().is_empty() {
             return Err(Error::input(format!("label {place} is empty")));
         }
-        if labels[..place].contains(label) {
-            return Err(Error::input(format!("the label {label:?} is given twice")));
+        if let Some(other) = labels[..place].iter().find(|other| other.trim() == label.trim()) {
+            return Err(Error::input(match other == label {
+                true => format!("the label {label:?} is given twice"),
+                false => format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one"),
+            }));
         }
     }
     Ok(())
@@ -216,7 +248,13 @@ mod tests {
 
     #[test]
     fn labels_are_checked() {
-        for (labels, word) in [(vec!["0"], "at least two"), (vec!["0", ""], "empty"), (vec!["a", "b", "a"], "twice")] {
+        for (labels, word) in [
+            (vec!["0"], "at least two"),
+            (vec!["0", ""], "empty"),
+            (vec!["0", " "], "empty"),
+            (vec!["a", "b", "a"], "twice"),
+            (vec!["1", "0", " 1"], "nothing but spaces"),
+        ] {
             let error = AnswerForm::labels(labels).unwrap_err();
             assert!(error.is_input() && error.to_string().contains(word), "{error}");
         }
@@ -225,21 +263,34 @@ mod tests {
     }
 
     #[test]
+    fn free_answers_end_and_labels_do_not() {
+        assert!(AnswerForm::free().ends_with_eos() && AnswerForm::number().ends_with_eos());
+        assert!(!AnswerForm::free().at_most(1).unwrap().ends_with_eos());
+        assert!(!AnswerForm::labels([" 0", " 1"]).unwrap().at_most(5).unwrap().ends_with_eos());
+    }
+
+    #[test]
     fn an_answer_is_read_out_of_a_response() {
         let label = AnswerForm::labels(["0", "1"]).unwrap();
         assert_eq!(label.answer(" 1\n").as_deref(), Some("1"));
         assert_eq!(label.answer(""), None);
-        let marked = AnswerForm::free().after("####").unwrap();
+        let marked = AnswerForm::free().stopping_at(Some("\n\n")).unwrap().after("####").unwrap();
         assert_eq!(marked.answer("1 #### 2 so #### red fox\nmore").as_deref(), Some("red fox"));
         assert_eq!(marked.answer("#### 3\n\nText: #### 9").as_deref(), Some("3"), "what follows the stop string does not count");
         assert_eq!(marked.answer("####"), None);
         assert_eq!(marked.answer("3"), None);
         assert_eq!(AnswerForm::free().stopping_at(None).unwrap().answer("a\n\nb").as_deref(), Some("a\n\nb"));
+        // Answers of several paragraphs are whole unless asked otherwise.
+        let chat = "Let me think.\n\nShe has 8 and gives 3 away.\n\nThe answer is 5.";
+        assert_eq!(AnswerForm::free().answer(chat).as_deref(), Some(chat));
+        assert_eq!(AnswerForm::number().answer(chat).as_deref(), Some("5"));
+        assert_eq!(AnswerForm::boxed().answer("So\n\n\\boxed{5}").as_deref(), Some("5"));
+        assert_eq!(AnswerForm::number().stopping_at(Some("\n\n")).unwrap().answer(chat), None);
     }
 
     #[test]
     fn a_gold_is_read_past_the_stop_string_and_a_response_is_not() {
-        let boxed = AnswerForm::boxed();
+        let boxed = AnswerForm::boxed().stopping_at(Some("\n\n")).unwrap();
         let solution = "First.\n\nThen $\\boxed{\\frac12}$.";
         assert_eq!((boxed.gold(solution).as_deref(), boxed.answer(solution)), (Some("\\frac{1}{2}"), None));
         let number = AnswerForm::number();

@@ -4,14 +4,15 @@ use std::fmt;
 
 use polars::prelude::*;
 
+use super::{Prompt, Prompts};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 
 /// The one position and the tokens at which a task's labels are told apart.
 ///
-/// Each label is tokenised on its own, without special tokens, and its tokens follow the query's: the gold answer stands in
-/// training and in evaluation exactly as it is tokenised here (as in the authors' code). A label's probability is then read
-/// after the query *and* the labels' common first tokens ([`prefix`](Self::prefix)), at the first position where they differ:
+/// A label has the tokens that it has *after its query* ([`after`](Self::after)), as it stands in a demonstration: those of query and label
+/// together, less the query's. These are taught, and these are read, after the query *and* the labels' common first tokens
+/// ([`prefix`](Self::prefix)), at the first position where they differ:
 ///
 /// p(label k) = softmax(logits after query ++ prefix)\[ids\[k\]\]
 ///
@@ -20,16 +21,20 @@ use crate::tokenizer::Tokenizer;
 /// | `0`, `1` | `0` · `1` | none | `0`, `1` |
 /// | ` 0`, ` 1` | space, `0` · space, `1` | space | `0`, `1` |
 ///
-/// In the *text* of a demonstration, query and gold are tokenised together and may merge over their border (`Label:true` gives
-/// Qwen a token `:true`); [`merged`](Self::merged) tells for which labels that happens, since a model then sees
-/// demonstrations whose tokens differ from the answers it is asked for.
+/// Query and label may merge over their border: `Label:true` gives Qwen a token `:true`, and then no token begins where the label does. Such a
+/// label has the tokens of a line that begins with it, and [`merged`](Self::merged) names it, as the column `merged_label` of
+/// [`evaluate`](crate::evaluate::evaluate) does: the model has seen other tokens in its demonstrations than those it is asked for.
 ///
-/// ```no_run
-/// use ia2::{prompt::LabelTokens, tokenizer::Tokenizer};
+/// The authors tokenise every label alone. With the tokenizers of Llama-3 and Qwen and the labels of their tasks that gives the same tokens;
+/// SentencePiece vocabularies put a space before a text that stands alone, and the two differ.
 ///
-/// let tokenizer = Tokenizer::open("data/models/tiny-icl")?;
-/// let labels = LabelTokens::new(&tokenizer, &["0".to_string(), "1".to_string()])?;
+/// ```
+/// use ia2::{model::Model, prompt::LabelTokens};
+///
+/// let tokenizer = Model::open("tiny-icl")?.tokenizer()?.clone();
+/// let labels = LabelTokens::after(&tokenizer, &["0".to_string(), "1".to_string()], "Text:fine\nLabel:")?;
 /// println!("{:?}", labels.frame()?);
+/// # assert!(labels.prefix().is_empty() && labels.merged().is_empty());
 /// # Ok::<(), ia2::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -38,23 +43,26 @@ pub struct LabelTokens {
     tokens: Vec<Vec<u32>>,
     prefix: Vec<u32>,
     ids: Vec<u32>,
+    merged: Vec<String>,
 }
 
 impl LabelTokens {
-    /// Tokenises `labels` and finds where they differ.
+    /// The labels after `query`.
     ///
     /// # Errors
     /// An input error when there are fewer than two labels, one is empty, or two of them cannot be told apart at that one
     /// position: their tokens are equal, one's are the beginning of the other's (`1` and `10` cut into digits), or they go on
     /// alike where a third label already differs.
-    pub fn new(tokenizer: &Tokenizer, labels: &[String]) -> Result<Self> {
+    pub fn after(tokenizer: &Tokenizer, labels: &[String], query: &str) -> Result<Self> {
         if labels.len() < 2 {
             return Err(Error::input(format!("reading label probabilities needs at least two labels, {} given", labels.len())));
         }
-        let tokens = labels
-            .iter()
-            .map(|label| tokenizer.encode_plain(label).map_err(|error| error.context(format_args!("label {label:?}"))))
-            .collect::<Result<Vec<_>>>()?;
+        let (mut tokens, mut merged) = (Vec::with_capacity(labels.len()), Vec::new());
+        for label in labels {
+            let (own, is_merged) = tokenizer.encode_answer(query, label).map_err(|error| error.context(format_args!("label {label:?}")))?;
+            tokens.push(own);
+            merged.extend(is_merged.then(|| label.clone()));
+        }
         let shared = common(&tokens);
         let mut ids: Vec<u32> = Vec::with_capacity(labels.len());
         for (place, own) in tokens.iter().enumerate() {
@@ -68,7 +76,17 @@ impl LabelTokens {
             }
             ids.extend(own.get(shared));
         }
-        Ok(Self { labels: labels.to_vec(), prefix: tokens[0][..shared].to_vec(), tokens, ids })
+        Ok(Self { labels: labels.to_vec(), prefix: tokens[0][..shared].to_vec(), tokens, ids, merged })
+    }
+
+    /// The labels of the prompts after each prompt's query.
+    ///
+    /// # Errors
+    /// As [`after`](Self::after), naming the prompt.
+    pub fn of(tokenizer: &Tokenizer, prompts: &Prompts) -> Result<Vec<Self>> {
+        let labels = prompts.form().label_set();
+        let of = |prompt: &Prompt| Self::after(tokenizer, labels, &prompt.example.query);
+        prompts.iter().map(|prompt| of(prompt).map_err(|error| error.context(format_args!("prompt {}", prompt.index)))).collect()
     }
 
     /// The labels, in the order given.
@@ -96,24 +114,23 @@ impl LabelTokens {
         self.labels.iter().position(|own| own == label)
     }
 
-    /// The labels whose tokens change when they are tokenised together with the query before them.
-    ///
-    /// # Errors
-    /// An input error when `query` is empty.
-    pub fn merged(&self, tokenizer: &Tokenizer, query: &str) -> Result<Vec<String>> {
-        let alone = tokenizer.encode_plain(query)?;
-        let mut merged = Vec::new();
-        for (label, own) in self.labels.iter().zip(&self.tokens) {
-            let together = tokenizer.encode_plain(&format!("{query}{label}"))?;
-            if together.strip_prefix(alone.as_slice()) != Some(own) {
-                merged.push(label.clone());
-            }
-        }
-        Ok(merged)
+    /// The labels that merge with the query over their border, so that their tokens here are not those of query and label together.
+    pub fn merged(&self) -> &[String] {
+        &self.merged
+    }
+
+    /// The most tokens of a label.
+    pub(crate) fn longest(&self) -> usize {
+        self.tokens.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// True if a label begins with `tokens` and goes on after them.
+    pub(crate) fn goes_on(&self, tokens: &[u32]) -> bool {
+        self.tokens.iter().any(|own| own.len() > tokens.len() && own.starts_with(tokens))
     }
 
     /// One row per label: `label`, `id` (the distinguishing token's), `prefix` (number of tokens before it), `token` (number
-    /// of tokens of the whole label).
+    /// of tokens of the whole label), `merged`.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -123,6 +140,7 @@ impl LabelTokens {
             "id" => self.ids.as_slice(),
             "prefix" => vec![self.prefix.len() as u32; self.ids.len()],
             "token" => self.tokens.iter().map(|tokens| tokens.len() as u32).collect::<Vec<_>>(),
+            "merged" => self.labels.iter().map(|label| self.merged.contains(label)).collect::<Vec<_>>(),
         )?)
     }
 }
@@ -155,10 +173,15 @@ fn alike(tokenizer: &Tokenizer, first: (&String, &Vec<u32>), second: (&String, &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::tests::{of_bytes, of_merges, shared};
+    use crate::prompt::{AnswerForm, Example};
+    use crate::tokenizer::tests::{of_bytes, of_merges, of_pieces, shared};
+
+    fn after(tokenizer: &Tokenizer, labels: &[&str], query: &str) -> Result<LabelTokens> {
+        LabelTokens::after(tokenizer, &labels.iter().map(|label| label.to_string()).collect::<Vec<_>>(), query)
+    }
 
     fn new(tokenizer: &Tokenizer, labels: &[&str]) -> Result<LabelTokens> {
-        LabelTokens::new(tokenizer, &labels.iter().map(|label| label.to_string()).collect::<Vec<_>>())
+        after(tokenizer, labels, "")
     }
 
     #[test]
@@ -175,18 +198,47 @@ mod tests {
         let tokenizer = of_merges("01 ", &[]);
         let labels = new(&tokenizer, &[" 0", " 1"]).unwrap();
         assert_eq!((labels.prefix(), labels.ids(), labels.tokens(1)), ([2].as_slice(), [0, 1].as_slice(), Some([2, 1].as_slice())));
-        assert_eq!(labels.frame().unwrap().shape(), (2, 4));
+        assert_eq!((labels.longest(), labels.goes_on(&[2]), labels.goes_on(&[2, 0]), labels.goes_on(&[0])), (2, true, false, false));
+        assert_eq!(labels.frame().unwrap().shape(), (2, 5));
     }
 
     #[test]
     fn as_qwen_cuts_them() {
         let tokenizer = of_bytes(&[": t"]);
         let spelled = |ids: &[u32]| ids.iter().map(|&id| tokenizer.token(id).unwrap()).collect::<Vec<_>>();
-        let labels = new(&tokenizer, &[" 0", " 1"]).unwrap();
+        let labels = after(&tokenizer, &[" 0", " 1"], "Text:x\nLabel:").unwrap();
         assert_eq!((spelled(labels.prefix()), spelled(labels.ids())), (vec!["Ġ".to_string()], vec!["0".into(), "1".into()]));
-        assert!(labels.merged(&tokenizer, "Text:x\nLabel:").unwrap().is_empty());
-        let labels = new(&tokenizer, &["true", "false"]).unwrap();
-        assert_eq!(labels.merged(&tokenizer, "Text:x\nLabel:").unwrap(), ["true"]);
+        assert!(labels.merged().is_empty());
+        let labels = after(&tokenizer, &["true", "false"], "Text:x\nLabel:").unwrap();
+        assert_eq!(labels.merged(), ["true"]);
+        assert_eq!(spelled(labels.ids()), ["t", "f"], "what merges has its own tokens");
+        let merged = labels.frame().unwrap().column("merged").unwrap().bool().unwrap().iter().collect::<Vec<_>>();
+        assert_eq!(merged, [Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn as_sentencepiece_cuts_them() {
+        let tokenizer = of_pieces("Label:01 sadhppy\n", &["▁ s", "▁ h"]);
+        let spelled = |labels: &LabelTokens| (tokenizer.spellings(labels.prefix()).join("|"), tokenizer.spellings(labels.ids()).join("|"));
+        let read = |labels: &[&str]| spelled(&after(&tokenizer, labels, "Label:").unwrap());
+        assert_eq!(read(&["0", "1"]), (String::new(), "0|1".into()), "a label has no space but its own");
+        assert_eq!(read(&[" happy", " sad"]), (String::new(), "·h|·s".into()));
+        assert_eq!(read(&[" 0", " 1"]), ("·".into(), "0|1".into()));
+        // After a query that ends with a space, the space is the query's where it can be.
+        let labels = after(&tokenizer, &["0", "sad"], "Label: ").unwrap();
+        assert_eq!((labels.merged(), spelled(&labels).1.as_str()), (["sad".to_string()].as_slice(), "0|s"));
+    }
+
+    #[test]
+    fn each_prompt_has_the_tokens_of_its_query() {
+        let tokenizer = of_bytes(&[": t", "t r"]);
+        let prompt = |query: &str, index| Prompt { demonstrations: vec![], example: Example::new(query, "true"), index };
+        let form = AnswerForm::labels(["true", "false"]).unwrap();
+        let prompts = Prompts::new(vec![prompt("a:", 0), prompt("a\n", 1)]).with_form(form);
+        let labels = LabelTokens::of(&tokenizer, &prompts).unwrap();
+        assert_eq!(labels.iter().map(|labels| labels.merged().len()).collect::<Vec<_>>(), [1, 0]);
+        let error = LabelTokens::of(&tokenizer, &prompts.with_form(AnswerForm::labels(["1", "10"]).unwrap())).unwrap_err();
+        assert!(error.to_string().starts_with("prompt 0: the labels"), "{error}");
     }
 
     #[test]
@@ -215,21 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn merging_with_the_query_is_seen() {
-        let tokenizer = of_merges("q:tf", &[": t"]);
-        let labels = new(&tokenizer, &["t", "f"]).unwrap();
-        assert_eq!(labels.merged(&tokenizer, "q:").unwrap(), ["t"]);
-        assert_eq!(labels.merged(&tokenizer, "q").unwrap(), Vec::<String>::new());
-        assert_eq!(labels.ids(), [2, 3], "the labels' own tokens count, as in training");
-    }
-
-    #[test]
     fn a_real_tokenizer_that_puts_a_space_before_every_text() {
         let Some(folder) = shared("models/stories260K") else { return };
         let tokenizer = Tokenizer::open(folder).unwrap();
-        let labels = new(&tokenizer, &["0", "1"]).unwrap();
-        let tokens: Vec<_> = labels.prefix().iter().chain(labels.ids()).map(|&id| tokenizer.token(id).unwrap()).collect();
-        assert_eq!((labels.prefix().len(), labels.ids().len()), (1, 2), "{tokens:?}");
-        assert!(labels.ids()[0] != labels.ids()[1]);
+        let labels = after(&tokenizer, &["0", "1"], "Text: a day\nLabel:").unwrap();
+        assert_eq!((labels.prefix(), tokenizer.spellings(labels.ids()).join("|").as_str()), ([].as_slice(), "0|1"));
     }
 }

@@ -113,6 +113,30 @@ impl Prompts {
         &self.form
     }
 
+    /// Where responses to these prompts end besides at the end-of-sequence token: the form's [stop string](AnswerForm::stop). Of a form that
+    /// was given none, a blank line and the words with which each query begins (`\n\nQuestion:`), so that an answer may have paragraphs and
+    /// a model that goes on to the next question is stopped there; without such words a blank line after demonstrations, which show that answers
+    /// end so, and nothing for queries alone.
+    pub fn stop(&self) -> Option<String> {
+        if !self.form.is_open() {
+            return self.form.stop().map(Into::into);
+        }
+        match self.opening() {
+            Some(opening) => Some(format!("{SEPARATOR}{opening}")),
+            None => self.rows.iter().any(|prompt| !prompt.demonstrations.is_empty()).then(|| SEPARATOR.into()),
+        }
+    }
+
+    /// How all queries begin: up to the first sign or line break that ends a template's heading.
+    fn opening(&self) -> Option<&str> {
+        let mut queries = self.rows.iter().flat_map(|prompt| prompt.demonstrations.iter().chain([&prompt.example])).map(|row| row.query.as_str());
+        let first = queries.next()?;
+        let end = first.find([':', '：', ']', '>', '|', '\n'])?;
+        let sign = first[end..].chars().next().filter(|sign| *sign != '\n').map_or(0, char::len_utf8);
+        let opening = first[..end + sign].trim_end();
+        (opening.contains(char::is_alphabetic) && queries.all(|query| query.starts_with(opening))).then_some(opening)
+    }
+
     /// Number of prompts.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -244,6 +268,33 @@ mod tests {
         let other = first.clone().with_form(AnswerForm::labels(["0", "1"]).unwrap());
         assert!(first.followed_by(&other).unwrap_err().to_string().contains("different answers"));
         assert_eq!(first.take(1).len(), 1);
+    }
+
+    #[test]
+    fn responses_end_where_the_next_query_would_begin() {
+        let asked = |queries: &[&str], shown: usize| {
+            let row = |(index, query): (usize, &&str)| Prompt { example: Example::new(*query, "0"), ..prompt(shown, index) };
+            let row = |pair| {
+                let mut prompt: Prompt = row(pair);
+                prompt.demonstrations = vec![prompt.example.clone(); shown];
+                prompt
+            };
+            Prompts::new(queries.iter().enumerate().map(row).collect())
+        };
+        for (queries, shown, stop) in [
+            (["Question:a\nAnswer:", "Question:b\nAnswer:"], 0, Some("\n\nQuestion:")),
+            (["Question:a\nAnswer:", "Question:b\nAnswer:"], 2, Some("\n\nQuestion:")),
+            (["Translate.\nText:a", "Translate.\nText:b"], 1, Some("\n\nTranslate.")),
+            (["What is 2:3?", "Add 2 and 3"], 1, Some("\n\n")),
+            (["What is 2:3?", "Add 2 and 3"], 0, None),
+            (["> 1", "> 2"], 0, None),
+        ] {
+            assert_eq!(asked(&queries, shown).stop().as_deref(), stop, "{queries:?}, {shown}");
+        }
+        let form = |stop| AnswerForm::free().stopping_at(stop).unwrap();
+        let prompts = asked(&["Question:a", "Question:b"], 2);
+        assert_eq!(prompts.clone().with_form(form(Some("\n"))).stop().as_deref(), Some("\n"));
+        assert_eq!(prompts.with_form(form(None)).stop(), None);
     }
 
     #[test]

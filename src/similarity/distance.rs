@@ -61,7 +61,7 @@ pub fn mutual_neighbours(a: &Representation, b: &Representation, k: usize) -> Re
     if k == 0 {
         return Err(Error::input("mutual nearest neighbours: 0 neighbours asked for, give at least 1"));
     }
-    product(("mutual nearest neighbours", k), a, b, k + 2, |one| {
+    product(("mutual nearest neighbours", k), a, b, k.saturating_add(2), |one| {
         let others = one.distances()?.copy().fill_diagonal_(f64::INFINITY, false);
         let (_, order) = others.sort_stable(true, 1, false);
         let near = others.zeros_like().scatter_value(1, &order.narrow(1, 0, k as i64), 1.0);

@@ -6,7 +6,7 @@ use super::{Measure, Representation};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::random::{Random, quantile};
+use crate::random::{MOST_DRAWS, Random, quantile};
 
 /// What a measure reads when examples are matched at random.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,10 +58,10 @@ impl Show for Interval {
 /// and takes away only what they have to do with each other.
 ///
 /// # Errors
-/// As the measure; no permutations asked for.
+/// As the measure; no permutations asked for, or more than a million.
 pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, count: usize, seed: u64) -> Result<Null> {
-    if count == 0 {
-        return Err(Error::input("a permutation null needs at least one permutation; 999 is usual"));
+    if !(1..=MOST_DRAWS).contains(&count) {
+        return Err(Error::input(format!("a permutation null needs 1 to {MOST_DRAWS} permutations, {count} asked for; 999 is usual")));
     }
     let value = measure.compute(a, b)?;
     let mut random = Random::new(seed, "permutation null", 0);
@@ -82,11 +82,11 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
 /// that a measure's dependence on the number of examples (the biased ones, CCA) does not shift it, cut to the measure's range.
 ///
 /// # Errors
-/// As the measure on half of the examples; fewer than 2 draws, or a level outside (0, 1).
+/// As the measure on half of the examples; fewer than 2 draws or more than a million, or a level outside (0, 1).
 pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count: usize, level: f64, seed: u64) -> Result<Interval> {
-    if count < 2 || !(level > 0.0 && level < 1.0) {
+    if !(2..=MOST_DRAWS).contains(&count) || !(level > 0.0 && level < 1.0) {
         return Err(Error::input(format!(
-            "an interval needs at least 2 draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
+            "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
         )));
     }
     let value = measure.compute(a, b)?;

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::batches;
 use super::run::Loop;
 use crate::error::{Error, Result};
+use crate::libtorch::guest;
 use crate::model::Sample;
 use crate::nn::Hooks;
 use crate::objective::Outputs;
@@ -19,7 +20,7 @@ impl Loop<'_> {
         let objective = self.training.objective.as_ref();
         let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
         let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
-        let losses = objective.losses(examples, &outputs)?;
+        let losses = guest(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
         if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
             let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
             return Err(Error::input(format!(

@@ -53,6 +53,7 @@ use optimizer::Moments;
 pub use optimizer::Optimizer;
 pub use schedule::Schedule;
 use settings::Settings;
+pub(crate) use settings::{BATCH, CHECK_EVERY, EPOCHS, PATIENCE};
 pub use trained::Trained;
 pub(crate) use weights::digests as model_digests;
 
@@ -110,6 +111,16 @@ impl Stopped {
     /// Whether the run could go on.
     pub fn is_early(self) -> bool {
         matches!(self, Self::Budget | Self::StopFile)
+    }
+
+    /// In words.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Converged => "dev loss stopped improving",
+            Self::Epochs => "all epochs done",
+            Self::Budget => "budget used up",
+            Self::StopFile => "stopped by file",
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use polars::prelude::*;
 use super::Training;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::{door, guest};
 use crate::model::{Model, Sample};
 use crate::objective::{Objective, Samples};
 
@@ -24,7 +24,7 @@ impl Training {
 
 /// The objective's samples, checked.
 pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -> Result<Samples> {
-    let samples = objective.samples(model, split)?;
+    let samples = guest(|| format!("the objective {}", objective.name()), || objective.samples(model, split))?;
     for path in objective.hook_points() {
         // Values of other axes would be read at the wrong places, and in silence.
         model.width_at(path)?;
@@ -49,7 +49,8 @@ pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -
 pub(super) fn fit(samples: &Samples, model: &Model) -> Result<()> {
     for (place, row) in samples.rows.iter().enumerate() {
         let (set, place) = name(samples, place);
-        model.check(&[row.read()], 0).map_err(|error| error.context(format!("{set} sample {place}")))?;
+        let fits = model.check(&[row.read()], 0).and_then(|()| model.check_ids(&row.response));
+        fits.map_err(|error| error.context(format!("{set} sample {place}")))?;
     }
     Ok(())
 }

@@ -93,7 +93,11 @@ impl<'t> Loop<'t> {
         self.store()?;
         let begun = Instant::now();
         let (before, steps_before, total) = (self.state.seconds, self.state.step, self.total());
-        let title = format!("phase {}, {}", self.manifest.phase, self.manifest.objective.name);
+        // A first phase may stay the only one.
+        let title = match self.manifest.phase {
+            0 | 1 => format!("training, {}", self.manifest.objective.name),
+            phase => format!("phase {phase}, {}", self.manifest.objective.name),
+        };
         let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
         self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
         while self.state.stopped.is_none() {
@@ -114,7 +118,10 @@ impl<'t> Loop<'t> {
             let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
             progress.tick(1, &format!("loss {loss:.4}{dev}"));
         }
-        progress.finish();
+        match self.state.stopped {
+            Some(Stopped::Epochs) | None => progress.finish(),
+            Some(stopped) => progress.finish_early(stopped.reason()),
+        }
         // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
         if self.state.step > steps_before {
             hooks.finish()?;

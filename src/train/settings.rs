@@ -7,6 +7,12 @@ use super::{Optimizer, Schedule};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
 
+/// Defaults that others reckon with.
+pub(crate) const EPOCHS: u64 = 50;
+pub(crate) const BATCH: usize = 4;
+pub(crate) const CHECK_EVERY: u64 = 2;
+pub(crate) const PATIENCE: u64 = 5;
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
@@ -36,13 +42,13 @@ impl Default for Settings {
             schedule: Schedule::Constant,
             warm_up: 0,
             clip: None,
-            epochs: 50,
-            batch: 4,
+            epochs: EPOCHS,
+            batch: BATCH,
             accumulate: 1,
             by_length: false,
             tokens_per_forward: None,
-            check_every: 2,
-            patience: 5,
+            check_every: CHECK_EVERY,
+            patience: PATIENCE,
             seed: 0,
             keep_optimizer: false,
             compat: Compat::Corrected,

@@ -119,12 +119,7 @@ impl Trained {
     }
 
     fn heading(&self) -> String {
-        let ended = match self.stopped {
-            Stopped::Converged => "dev loss stopped improving",
-            Stopped::Epochs => "all epochs done",
-            Stopped::Budget => "budget used up",
-            Stopped::StopFile => "stopped by file",
-        };
+        let ended = self.stopped.reason();
         let best = match self.best() {
             Some(row) => format!("best {} at step {}", loss_text(row.dev_loss), row.step),
             None => "no dev check".into(),

@@ -24,7 +24,7 @@ pub struct Seen {
     pub token: Option<String>,
 }
 
-/// An answer; `sent` is how much of the body goes out before the connection is cut.
+/// An answer; `sent` is how much of the body goes out before the connection is cut, `drip` the pause after each byte of it.
 #[derive(Clone, Default)]
 pub struct Reply {
     pub status: u16,
@@ -32,6 +32,7 @@ pub struct Reply {
     pub body: Vec<u8>,
     pub sent: Option<usize>,
     pub pause: Duration,
+    pub drip: Option<Duration>,
 }
 
 impl Reply {
@@ -130,7 +131,12 @@ impl Inner {
         reply.headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
         stream.write_all(format!("{text}\r\n").as_bytes())?;
         if seen.method != "HEAD" {
-            stream.write_all(&reply.body[..reply.sent.unwrap_or(usize::MAX).min(reply.body.len())])?;
+            let body = &reply.body[..reply.sent.unwrap_or(usize::MAX).min(reply.body.len())];
+            let Some(drip) = reply.drip else { return stream.write_all(body) };
+            for byte in body.chunks(1) {
+                stream.write_all(byte)?;
+                std::thread::sleep(drip);
+            }
         }
         Ok(())
     }

@@ -39,6 +39,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 import golden_optimizers
+import golden_rotary
+import golden_sampling
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 VOCAB = 64
@@ -537,6 +539,8 @@ def write_all(root):
     for name in WITH_TRAINING:
         golden_adapters.write_steps(root, sys.modules[__name__], name, golden_objectives.rotary_in_float64)
     golden_optimizers.write(root, WITH_TRAINING, write_tensors, lambda name: open_training(root, name), losses)
+    golden_rotary.write(root / "rotary.safetensors", write_tensors)
+    golden_sampling.write(root / "sampling.json")
     write_calibration(root)
     golden_evidence.write(root)
     (root / "README.md").write_text(readme())

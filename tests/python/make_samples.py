@@ -1,6 +1,7 @@
-"""Writes tests/data/benchmarks: a few made-up rows of each benchmark, in each format that it is published in.
+"""Writes tests/data/benchmarks: a few made-up rows of each benchmark, in each format that it is published in; and tests/data/own: rows of
+one's own, as Python's writers leave them.
 
-    python tests/python/make_samples.py            # rewrites tests/data/benchmarks
+    python tests/python/make_samples.py            # rewrites both
     python tests/python/make_samples.py --check    # compares with what is there, writes nothing
 
 `<benchmark>/<layout>/` holds what a user's folder would hold: names, columns, types and encodings are those of the public files, the
@@ -20,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-HERE = Path(__file__).resolve().parents[1] / "data" / "benchmarks"
+DATA = Path(__file__).resolve().parents[1] / "data"
 TEXT, INT, BOOL = pa.string(), pa.int64(), pa.bool_()
 
 
@@ -221,6 +222,23 @@ def hmatha(root):
         parquet(shard(root / "mixed/data", part), [(name, TEXT) for name in names], other + whole)
 
 
+def own(root):
+    rows = [('a "fine" film', 1, 4.0, True), ("so, so", 0, 2.5, False), ("Käse?", 1, 3.5, True)]
+    names = ["sentence", "label", "stars", "good"]
+    objects = [dict(zip(names, row)) for row in rows]
+    write(root / "rows.jsonl", lines(objects))
+    write(root / "marked.jsonl", "\ufeff" + lines(objects).replace("\n", "\r\n"))
+    write(root / "array.json", json.dumps(objects, indent=2))
+    write(root / "lines.json", lines(objects))
+    text = io.StringIO()
+    csv.writer(text).writerows([names, *rows])
+    write(root / "rows.csv", "\ufeff" + text.getvalue())
+    write(root / "rows.tsv", "\t".join(names) + "\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    schema = pa.schema([("sentence", TEXT), ("label", INT), ("stars", pa.float32()), ("good", BOOL)])
+    for name, compression in [("zstd", "zstd"), ("gzip", "gzip"), ("plain", "none")]:
+        pq.write_table(pa.Table.from_pylist(objects, schema=schema), root / f"{name}.parquet", compression=compression)
+
+
 def main():
     check = "--check" in sys.argv
     with tempfile.TemporaryDirectory() as made:
@@ -228,14 +246,16 @@ def main():
         makers = {"SST2": sst2, "FinS": fins, "PoemS": poems, "STF": stf, "AGN": agn, "BBCN": bbcn, "SciQr": sciq, "QASCr": qascr}
         makers |= {"GSM8K": gsm8k, "GSM8Ks": gsm8ks, "HMathA": hmatha, "SciQ": sciq}
         for name, maker in makers.items():
-            maker(made / name)
+            maker(made / "benchmarks" / name)
+        own(made / "own")
         if not check:
-            shutil.rmtree(HERE, ignore_errors=True)
-            shutil.copytree(made, HERE)
+            for folder in made.iterdir():
+                shutil.rmtree(DATA / folder.name, ignore_errors=True)
+                shutil.copytree(folder, DATA / folder.name)
             return
         files = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
-        there = sorted(path.relative_to(HERE) for path in HERE.rglob("*") if path.is_file())
-        different = [path for path in files if path in there and not filecmp.cmp(made / path, HERE / path, shallow=False)]
+        there = sorted(path.relative_to(DATA) for path in DATA.rglob("*") if path.is_file() and path.parent != DATA)
+        different = [path for path in files if path in there and not filecmp.cmp(made / path, DATA / path, shallow=False)]
         if files != there or different:
             sys.exit(f"differ: {different}; only one side: {sorted(set(files) ^ set(there))}")
 

@@ -15,6 +15,7 @@ from jupyter_client.manager import start_new_kernel
 ROOT = Path(sys.argv[1]).resolve()
 START_TIMEOUT = 600
 CELL_TIMEOUT = 300
+ANSWER_TIMEOUT = 60  # of completion and inspection
 BUILD_TIMEOUT = 3000  # of a cell that may compile most of what the library is made of
 
 
@@ -28,9 +29,12 @@ class Result:
 
 
 class Kernel:
-    def __init__(self):
+    def __init__(self, configuration: str = ""):
+        """Starts one; `configuration` is the evcxr.toml of its folder, in place of ours."""
         # A folder without notebooks: the kernel must know the library wherever it is started.
         self.folder = tempfile.TemporaryDirectory()
+        if configuration:
+            (Path(self.folder.name) / "evcxr.toml").write_text(configuration)
         began = time.monotonic()
         self.manager, self.client = start_new_kernel(kernel_name="ia2", startup_timeout=START_TIMEOUT, cwd=self.folder.name)
         self.run("1 + 1", quiet=True)
@@ -68,6 +72,20 @@ class Kernel:
             assert not result.error, f"{code}\n{result.error}"
             assert not result.stderr, f"{code}\n{result.stderr}"
         return result
+
+    def complete(self, code: str) -> list[str]:
+        """What Tab offers at the `¦` in the code."""
+        reply = self.asked(self.client.complete, code)
+        return reply["matches"] if reply["status"] == "ok" else [f"no answer: {reply}"]
+
+    def inspect(self, code: str) -> str:
+        """What Shift-Tab tells of what is at the `¦` in the code."""
+        reply = self.asked(self.client.inspect, code)
+        return reply["data"]["text/plain"] if reply.get("found") else f"nothing: {reply}"
+
+    def asked(self, request, code: str) -> dict:
+        before, after = code.split("¦")
+        return request(before + after, len(before), reply=True, timeout=ANSWER_TIMEOUT)["content"]
 
     def child(self) -> int:
         """The process that runs the cells and holds the variables."""

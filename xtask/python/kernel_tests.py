@@ -9,14 +9,18 @@ Prints like cargo's tests. Times are measured by `cargo xtask bench kernel`.
 """
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
 import kernel_cells
+import kernel_cookbook
 import kernel_dependencies
 import kernel_display
+import kernel_editor
 import kernel_interruption
 import kernel_memory
 import notebooks
@@ -124,6 +128,36 @@ def two_kernels_do_not_meet(kernel):
         other.end()
 
 
+def a_kernel_without_its_library_is_refused(_kernel):
+    """The script that starts it, in a checkout where set-up has not ended: it says so and takes no build folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder) / "xtask/kernel"
+        here.mkdir(parents=True)
+        shutil.copy(ROOT / "xtask/kernel/start", here)
+        target = Path(folder) / ".ia2/notebook/1/ctx/target/x86_64-unknown-linux-gnu/debug"
+
+        def start():
+            done = subprocess.run([here / "start", "connection.json"], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stderr
+
+        def program():
+            place = Path(folder) / ".ia2/evcxr/bin/evcxr_jupyter"
+            place.parent.mkdir(parents=True)
+            place.write_text("#!/bin/sh\nexit 7\n")
+            place.chmod(0o755)
+
+        # Nothing at all; a library that is being compiled; a library, but no program.
+        for prepare in (lambda: None, lambda: target.mkdir(parents=True), lambda: (target / "libia2.so").write_text("")):
+            prepare()
+            status, said = start()
+            assert status == 1 and "not built for notebooks yet" in said and "cargo xtask setup" in said, (status, said)
+        program()
+        (target / "libia2.so").unlink()
+        assert start()[0] == 1 and not (Path(folder) / ".ia2/notebook/1/lock").exists()
+        (target / "libia2.so").write_text("")
+        assert start()[0] == 7, start()
+
+
 def the_kernel_builds_with_the_projects_lock(kernel):
     """The versions in the kernel's separate build are those that were tested."""
 
@@ -158,10 +192,13 @@ def main() -> int:
         an_error_carries_its_causes,
         *kernel_cells.TESTS,
         *kernel_display.TESTS,
+        *kernel_editor.TESTS,
+        *kernel_cookbook.TESTS,
         *kernel_memory.TESTS,
         *kernel_interruption.TESTS,
         a_second_copy_of_the_library_refuses,
         two_kernels_do_not_meet,
+        a_kernel_without_its_library_is_refused,
         the_kernel_builds_with_the_projects_lock,
         *kernel_dependencies.TESTS,
         outputs_are_compared_as_they_should,

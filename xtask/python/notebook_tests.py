@@ -112,6 +112,19 @@ def misspelt_settings_are_refused():
         assert "metadata `ia2`" in Run(notebook("1", **settings), (["1"], 1)).problem, settings
 
 
+def a_picture_has_to_show_itself():
+    def problems(**data):
+        cell = nbformat.v4.new_code_cell("figure")
+        cell.outputs = [nbformat.v4.new_output("execute_result", {kind.replace("_", "/"): text for kind, text in data.items()})]
+        return notebooks.problems_of(cell)
+
+    for text in ("Figure(Bar chart of accuracy)", "Some(Figure(Lines))", "Figures { figures: [Figure(a)] }", "(Table(2 rows x 3 columns), 1)"):
+        assert "not as itself" in problems(text_plain=text)[0], text
+    assert not problems(text_plain="[figure] Bar chart", text_html="<img>", image_png="aa")
+    assert not problems(text_plain="Figure(the name of a row)", text_html="<table>")
+    assert not problems(text_plain="Study(12 runs)")
+
+
 def times_are_reported():
     line = next(line for line in Run(notebook("1", "2"), (["1", "2"], 1.5)).printed.splitlines() if "median" in line)
     assert "some: 23.0 s" in line and "2 cells 3.0 s: median 1.50 s, 90 in 100 within 1.50 s" in line, line
@@ -125,6 +138,7 @@ def main() -> int:
         what_lies_beside_decides_whether_outputs_are_compared,
         writing_keeps_the_outputs_and_the_settings,
         misspelt_settings_are_refused,
+        a_picture_has_to_show_itself,
         times_are_reported,
     ]
     failed = 0

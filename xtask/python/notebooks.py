@@ -5,7 +5,7 @@
 Writes FOLDER/NAME.ipynb, NAME.html and NAME.txt (the last table shown by a cell tagged `result`).
 
 A notebook fails when a cell ends in an error, writes to standard error (a `?` that failed and a panic are nothing more than that to Jupyter),
-or never ends. With --compare it also fails when a cell shows something else than it did when it was committed:
+shows a picture or a table as Rust's `{:?}`, or never ends. With --compare it also fails when a cell shows something else than it did when it was committed:
 
 * text must be the same, frames of tables and spaces aside;
 * whole numbers must be the same, others must agree to three significant digits;
@@ -48,6 +48,8 @@ KEYS = {"twice", "beside"}
 UNIT = r"(?:ns|µs|us|ms|s|sec|seconds|min|h|(?:[a-z]+)/s|(?:s|ms)/[a-z]+)"
 TIME = re.compile(rf"(?<![\w.])\d[\d.,]*\s?{UNIT}(?![\w/])|(?<!\d)\d+:\d\d(?::\d\d)?(?!\d)")
 NUMBER = re.compile(r"(?<![A-Za-z_\d.])[-+−]?\d[\d_,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# A picture or a table as Rust's `{:?}` writes it, where evcxr did not find how it shows itself.
+UNSHOWN = re.compile(r"\b(?:Figure\(|Figures \{|Table\(\d+ rows)")
 FRAME = re.compile(r"[\s│┌┐└┘─┬┴├┤┼╞╡═╪┆╭╮╰╯]+")
 
 
@@ -112,6 +114,8 @@ def problems_of(cell) -> list[str]:
                 found.append("standard error: " + clip(output["text"], 2000))
             if "EVCXR_" in output["text"]:
                 found.append("a line was left without its end before a result was shown: " + clip(output["text"][-300:]))
+        elif set(output["data"]) == {"text/plain"} and UNSHOWN.search(output["data"]["text/plain"]):
+            found.append("a picture or table shows as Rust's `{:?}`, not as itself: " + clip(output["data"]["text/plain"]))
     return found
 
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::super::Card;
 use super::super::read::{Format, Reason, Record};
 use crate::error::Result;
-use crate::prompt::AnswerForm;
+use crate::prompt::{AnswerForm, SEPARATOR};
 use crate::random::Random;
 
 /// A part of a data set as its makers published it.
@@ -95,12 +95,14 @@ pub(super) enum Answers {
 impl Answers {
     /// The form; `before` stands before each label (a space in the printed form).
     pub(super) fn form(self, before: &str) -> Result<AnswerForm> {
-        match self {
-            Self::Labels(labels) => AnswerForm::labels(labels.iter().map(|label| format!("{before}{label}"))),
-            Self::Number { at_most } => AnswerForm::number().at_most(at_most),
-            Self::Boxed { at_most } => AnswerForm::boxed().at_most(at_most),
-            Self::Marked { at_most } => AnswerForm::free().after("####")?.at_most(at_most),
-        }
+        let (form, at_most) = match self {
+            Self::Labels(labels) => return AnswerForm::labels(labels.iter().map(|label| format!("{before}{label}"))),
+            Self::Number { at_most } => (AnswerForm::number(), at_most),
+            Self::Boxed { at_most } => (AnswerForm::boxed(), at_most),
+            Self::Marked { at_most } => (AnswerForm::free().after("####")?, at_most),
+        };
+        // As the authors evaluate.
+        form.stopping_at(Some(SEPARATOR))?.at_most(at_most)
     }
 }
 

@@ -1,12 +1,11 @@
 //! From located files to a task: every record made an example, left out with a reason, or refused.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Benchmark;
 use super::entry::{Layout, Made, Part};
 use crate::dataset::Task;
-use crate::dataset::count::{Count, Outcome, REPEATED};
+use crate::dataset::count::{Count, Outcome, Sieve};
 use crate::error::{Error, Result};
 use crate::prompt::{AnswerForm, Example, Examples, check};
 use crate::random::Random;
@@ -14,10 +13,10 @@ use crate::random::Random;
 impl Benchmark {
     pub(super) fn task(&self, layout: &Layout, learn: &[(Part, Vec<PathBuf>)], test: &[(Part, Vec<PathBuf>)]) -> Result<Task> {
         let form = self.form()?;
-        let mut reading = Reading { benchmark: self, layout, form: &form, seen: HashSet::new(), counts: Vec::new() };
+        let mut reading = Reading { benchmark: self, layout, form: &form, sieve: Sieve::default(), counts: Vec::new() };
         let learned = reading.rows(learn, "learn")?;
         let tested = reading.rows(test, "test")?;
-        let counts = reading.counts;
+        let (counts, disputes) = (reading.counts, reading.sieve.disputes);
         for (rows, parts, what) in [(&learned, learn, "learn from"), (&tested, test, "test on")] {
             if rows.is_empty() && !parts.is_empty() {
                 let files =
@@ -27,7 +26,7 @@ impl Benchmark {
         }
         let learned = Examples::new(self.name(), form.clone(), learned)?;
         let tested = Examples::new(self.name(), form, tested)?;
-        Ok(Task::counted(learned, tested, self.card(), counts))
+        Ok(Task::counted(learned, tested, self.card(), counts, disputes))
     }
 }
 
@@ -36,8 +35,8 @@ struct Reading<'a> {
     benchmark: &'a Benchmark,
     layout: &'a Layout,
     form: &'a AnswerForm,
-    /// Queries so far: of rows that ask the same the first is kept, over all parts.
-    seen: HashSet<String>,
+    /// Of rows that ask the same the first is kept, over all parts.
+    sieve: Sieve,
     counts: Vec<Count>,
 }
 
@@ -69,12 +68,11 @@ impl Reading<'_> {
                         return Err("the text is empty".into());
                     }
                     check(&example, self.form).map_err(|error| error.to_string())?;
-                    if !self.seen.insert(example.query.clone()) {
-                        count.add(Outcome::Dropped(REPEATED));
-                        return Ok(());
+                    let outcome = self.sieve.outcome(&example, self.form);
+                    count.add(outcome);
+                    if outcome == Outcome::Kept {
+                        rows.push(example);
                     }
-                    count.add(Outcome::Kept);
-                    rows.push(example);
                     Ok(())
                 })?;
             }

@@ -13,7 +13,8 @@ use crate::libtorch::door;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let file = file::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
-    let unreadable = || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy?)", path.display());
+    let unreadable =
+        || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
     // Some damaged files make the reader panic; nothing of ours runs behind this door.
     let records = door("reading parquet", || {
         let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
@@ -44,9 +45,12 @@ fn value(field: &Field) -> Value {
         Field::UShort(value) => (*value).into(),
         Field::UInt(value) => (*value).into(),
         Field::ULong(value) => (*value).into(),
-        Field::Float(value) => f64::from(*value).into(),
+        // By its shortest spelling: widened bit by bit, 0.1 would become 0.10000000149.
+        Field::Float(value) => value.to_string().parse().unwrap_or(f64::from(*value)).into(),
         Field::Double(value) => (*value).into(),
         Field::Str(text) => text.as_str().into(),
+        // Text that its writer did not declare as text.
+        Field::Bytes(bytes) if std::str::from_utf8(bytes.data()).is_ok() => String::from_utf8_lossy(bytes.data()).into(),
         Field::Group(row) => object(row),
         Field::ListInternal(list) => list.elements().iter().map(value).collect(),
         other => other.to_string().into(),

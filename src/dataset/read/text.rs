@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Each, Record, bytes, malformed};
+use super::{Each, Record, bytes, malformed, unmarked};
 use crate::error::{Error, Result};
 
 /// Lines of fields between tabs. Nothing is quoted: `"` is text.
@@ -13,6 +13,7 @@ pub(super) fn tsv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> 
         [] => lines.next().map(|(_, line)| line.split('\t').collect()).unwrap_or_default(),
         columns => columns.to_vec(),
     };
+    distinct(path, &named)?;
     for (number, line) in lines {
         let fields: Vec<&str> = line.split('\t').collect();
         if fields.len() != named.len() {
@@ -29,11 +30,17 @@ pub(super) fn csv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> 
     let text = utf8(path)?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let mut named: Vec<String> = columns.iter().map(ToString::to_string).collect();
-    for record in reader.records() {
-        let record = record.map_err(|error| Error::file(format!("`{}` is no comma-separated file", path.display())).because(error))?;
-        let line = record.position().map_or(0, csv::Position::line);
+    let (mut lines, mut record) = (LineNumbers { text: &text, byte: 0, line: 1 }, csv::StringRecord::new());
+    loop {
+        let start = reader.position().byte() as usize;
+        let more = reader.read_record(&mut record);
+        if !more.map_err(|error| Error::file(format!("`{}` is no comma-separated file", path.display())).because(error))? {
+            break;
+        }
+        let line = lines.of_record(start);
         if named.is_empty() {
-            named = record.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_lowercase()).collect();
+            named = record.iter().map(|name| name.trim().to_owned()).collect();
+            distinct(path, &named)?;
             continue;
         }
         if record.len() != named.len() {
@@ -44,6 +51,35 @@ pub(super) fn csv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> 
             .map_err(|reason| malformed(path, format_args!("line {line}"), reason))?;
     }
     Ok(())
+}
+
+/// Which line a record begins on. The csv crate's own count is one too small after a line that ends in CR LF: it stops between the two.
+struct LineNumbers<'a> {
+    text: &'a str,
+    byte: usize,
+    line: usize,
+}
+
+impl LineNumbers<'_> {
+    /// The line of the record that is read from `start` on, which may stand behind the end of the line before and behind empty lines.
+    fn of_record(&mut self, start: usize) -> usize {
+        let bytes = self.text.as_bytes();
+        let empty = bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let to = start + empty;
+        let ends = |&place: &usize| bytes[place] == b'\n' || (bytes[place] == b'\r' && bytes.get(place + 1) != Some(&b'\n'));
+        self.line += (self.byte..to).filter(ends).count();
+        self.byte = to;
+        self.line
+    }
+}
+
+/// A name that two columns share would stand for one of them, nobody knows which.
+fn distinct(path: &Path, names: &[impl AsRef<str>]) -> Result<()> {
+    let named = |place: usize| names[place].as_ref();
+    match (1..names.len()).find(|&place| !named(place).is_empty() && (0..place).any(|earlier| named(earlier) == named(place))) {
+        Some(place) => Err(malformed(path, "line 1", format_args!("two columns are called `{}`: rename one", named(place)))),
+        None => Ok(()),
+    }
 }
 
 /// `sentence@class` a line; the last `@` counts.
@@ -72,7 +108,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn utf8(path: &Path) -> Result<String> {
-    String::from_utf8(bytes(path)?).map_err(|error| {
+    String::from_utf8(unmarked(path)?).map_err(|error| {
         let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
         malformed(path, format_args!("line {line}"), "not UTF-8")
     })

@@ -10,8 +10,8 @@ const THETA: f64 = 10_000.0;
 pub(super) fn read(keys: &mut Keys) -> Result<Rope> {
     let outer = keys.number("rope_theta")?;
     keys.only("partial_rotary_factor", 1, "a rotation of only a part of each head")?;
-    let newer = keys.object("rope_parameters")?.map(read_scaling).transpose()?;
-    let older = keys.object("rope_scaling")?.map(read_scaling).transpose()?;
+    let newer = read_object(keys, "rope_parameters")?;
+    let older = read_object(keys, "rope_scaling")?;
     if let (Some(newer), Some(older)) = (newer, older)
         && newer.1 != older.1
     {
@@ -28,7 +28,19 @@ pub(super) fn read(keys: &mut Keys) -> Result<Rope> {
     Ok(rope)
 }
 
-fn read_scaling(mut keys: Keys) -> Result<(Option<f64>, Scaling)> {
+/// What changes the rotation in other types than those read here.
+const OTHER: &[&str] =
+    &["attention_factor", "beta_fast", "beta_slow", "long_factor", "short_factor", "mscale", "mscale_all_dim", "mrope_section"];
+
+fn read_object(outer: &mut Keys, key: &str) -> Result<Option<(Option<f64>, Scaling)>> {
+    let Some(mut keys) = outer.object(key)? else { return Ok(None) };
+    let read = read_scaling(&mut keys)?;
+    // What nobody here knows is listed with the rest of the file's.
+    outer.put_back(key, keys);
+    Ok(Some(read))
+}
+
+fn read_scaling(keys: &mut Keys) -> Result<(Option<f64>, Scaling)> {
     let theta = keys.number("rope_theta")?;
     keys.only("partial_rotary_factor", 1, "a rotation of only a part of each head")?;
     let older = keys.word("type")?;
@@ -44,6 +56,9 @@ fn read_scaling(mut keys: Keys) -> Result<(Option<f64>, Scaling)> {
         },
         other => return Err(keys.error(format!("the rotary type `{other}` is not supported; default, linear and llama3 are"))),
     };
-    keys.finish()?;
+    keys.only("factor", 1, "a factor without a rotary type that uses it")?;
+    for key in OTHER {
+        keys.refuse(key, "a setting of rotary types that are not supported")?;
+    }
     Ok((theta, scaling))
 }

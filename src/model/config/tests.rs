@@ -187,17 +187,57 @@ fn generation_config_has_the_last_word_on_the_ends() {
     assert_eq!((config.bos, config.eos), (Some(1), vec![2, 3]));
     let config = read(json!({"do_sample": false})).unwrap();
     assert_eq!((config.bos, config.eos), (Some(128000), vec![128001]));
-    let error = read(json!({"magic": 1})).unwrap_err().to_string();
-    assert!(error.contains("generation_config.json`: unknown key `magic` (1)"), "{error}");
-    assert!(read(json!({"eos_token_id": [2, 128256]})).unwrap_err().to_string().contains("`eos_token_id` must be a token id below"));
 }
 
 #[test]
-fn unknown_keys_families_and_architectures_are_refused_by_name() {
-    refused(&with(llama(), json!({"logit_scale": 0.1})), &["unknown key `logit_scale` (0.1)", "delete it from the file"]);
-    refused(&with(qwen3(), json!({"a": 1, "b": [1]})), &["unknown keys `a` (1), `b` ([1])"]);
-    // A key of one family is unknown to another.
-    refused(&with(qwen2(), json!({"mlp_bias": false})), &["unknown key `mlp_bias`"]);
+fn generation_config_refuses_nothing() {
+    let read = |generation: Value| Config::open(folder(&llama(), Some(&generation)).path()).unwrap();
+    // Vendors' keys, and what only other libraries read.
+    let config = read(json!({"magic": 1, "thinking": {"budget": 4}, "eos_token_id": [5]}));
+    assert_eq!((config.eos, config.unknown_keys), (vec![5], vec![]));
+    // An id that the model cannot give ends nothing; it is listed, and the others hold.
+    let config = read(json!({"eos_token_id": [2, 128256], "bos_token_id": -1}));
+    assert_eq!((config.bos, &config.eos[..]), (Some(128000), &[2][..]));
+    let listed = [("generation_config.json: bos_token_id", "-1"), ("generation_config.json: eos_token_id", "[2,128256]")];
+    assert_eq!(config.unknown_keys, listed.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    assert_eq!(read(json!({"eos_token_id": "</s>"})).eos, [128001]);
+    // A file that is cut short is damaged.
+    let folder = folder(&llama(), None);
+    std::fs::write(folder.path().join("generation_config.json"), "{\"eos_token_id\": [2").unwrap();
+    assert!(Config::open(folder.path()).unwrap_err().to_string().contains("generation_config.json` is not valid JSON"));
+}
+
+#[test]
+fn unknown_keys_are_listed_and_what_asks_for_nothing_is_not() {
+    // As mirrors, fine-tunes and older libraries write them (each opens in transformers).
+    let known = json!({"unk_token_id": 0, "unsloth_fixed": true, "unsloth_version": "2024.9", "model_name": "unsloth/llama-3",
+        "neftune_noise_alpha": 5, "max_sequence_length": 4096, "_name_or_path": "x", "clip_qkv": null, "alibi": false, "num_experts": 0,
+        "logit_scale": 1.0, "sliding_window": null, "quantization_config": {}, "layer_types": ["full_attention"], "vision_config": false});
+    for base in [llama(), qwen2(), qwen3(), newer("llama")] {
+        assert_eq!(open(&with(base, known.clone())).unwrap().unknown_keys, []);
+    }
+    let config = open(&with(qwen3(), json!({"tomorrow": 0.1, "b": [1], "off": false, "none": null, "empty": {}}))).unwrap();
+    assert_eq!(config.unknown_keys, [("b".to_owned(), "[1]".to_owned()), ("tomorrow".to_owned(), "0.1".to_owned())]);
+    assert_eq!(config, Config { unknown_keys: config.unknown_keys.clone(), ..open(&qwen3()).unwrap() });
+    let frame = config.unknown().unwrap();
+    assert_eq!((frame.shape(), frame.column("key").unwrap().str().unwrap().get(1)), ((2, 2), Some("tomorrow")));
+    assert_eq!(frame.column("value").unwrap().str().unwrap().get(1), Some("0.1"));
+    assert_eq!(open(&llama()).unwrap().unknown().unwrap().shape(), (0, 2));
+    // Of an inner object too; the rotation is what is known of it.
+    let scaling = json!({"rope_scaling": {"type": "linear", "factor": 2, "note": "x", "finetuned": false}});
+    let config = open(&with(llama(), scaling)).unwrap();
+    assert_eq!(config.unknown_keys, [("rope_scaling.note".to_owned(), "\"x\"".to_owned())]);
+    assert_eq!(config.rope.scaling, Scaling::Linear { factor: 2.0 });
+    // Whoever wants none asks for it.
+    let error = config.demand_known(Path::new("there")).unwrap_err().to_string();
+    for word in ["there/config.json", "unknown key `rope_scaling.note` (\"x\")", "OpenOptions::strict"] {
+        assert!(error.contains(word), "{word} is not in: {error}");
+    }
+    open(&llama()).unwrap().demand_known(Path::new("there")).unwrap();
+}
+
+#[test]
+fn unknown_families_and_architectures_are_refused_by_name() {
     let families = ["llama (LlamaForCausalLM)", "qwen2 (Qwen2ForCausalLM)", "qwen3 (Qwen3ForCausalLM)"];
     refused(&with(llama(), json!({"model_type": "gpt2"})), &[&["`gpt2` is unknown"][..], &families].concat());
     refused(&with(llama(), json!({"model_type": null})), &[&["`model_type` is missing"][..], &families].concat());
@@ -208,6 +248,7 @@ fn unknown_keys_families_and_architectures_are_refused_by_name() {
 fn what_would_change_the_model_is_refused_by_name() {
     for (base, key, value, why) in [
         (qwen2(), "use_sliding_window", json!(true), "sliding window"),
+        (qwen3(), "hidden_activation", json!("gelu_pytorch_tanh"), "activation"),
         (qwen3(), "layer_types", json!(["full_attention", "sliding_attention"]), "`sliding_attention`"),
         (qwen2(), "use_mrope", json!(true), "several dimensions"),
         (llama(), "pretraining_tp", json!(2), "slices"),
@@ -220,7 +261,17 @@ fn what_would_change_the_model_is_refused_by_name() {
         (llama(), "rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "`yarn` is not supported; default, linear and llama3 are"),
         (llama(), "rope_scaling", json!({"type": "dynamic", "factor": 4.0}), "`dynamic`"),
         (llama(), "rope_scaling", json!({"type": "linear"}), "`factor` is missing"),
-        (llama(), "rope_scaling", json!({"type": "linear", "factor": 2, "mscale": 1}), "unknown key `mscale`"),
+        (llama(), "rope_scaling", json!({"type": "linear", "factor": 2, "mscale": 1}), "`mscale` is 1, which is not supported"),
+        (llama(), "rope_scaling", json!({"type": "default", "mrope_section": [8]}), "`mrope_section`"),
+        (llama(), "rope_scaling", json!({"factor": 4.0}), "`factor` is 4.0"),
+        (llama(), "clip_qkv", json!(8), "a bound on scores"),
+        (llama(), "logit_scale", json!(0.1), "a factor on"),
+        (llama(), "num_experts", json!(8), "a mixture of experts"),
+        (llama(), "sliding_window", json!(4096), "a window"),
+        (llama(), "layer_types", json!(["sliding_attention"]), "`sliding_attention`"),
+        (llama(), "vision_config", json!({"depth": 2}), "images"),
+        (qwen2(), "rope_interleaved", json!(true), "neighbouring"),
+        (qwen2(), "embedding_multiplier", json!(12), "only 1"),
         (llama(), "rope_parameters", json!({"rope_type": "default"}), "disagree"),
         (llama(), "dtype", json!("float32"), "keep the true one"),
     ] {

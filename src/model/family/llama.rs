@@ -16,8 +16,5 @@ fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     config.mlp_bias = keys.flag("mlp_bias", false)?;
     // Sliced matrix products of the pre-training; they change the sums' rounding.
     keys.only("pretraining_tp", 1, "products in slices as in tensor-parallel pre-training")?;
-    // SmolLM writes these.
-    keys.only("rope_interleaved", false, "a rotation of neighbouring dimensions")?;
-    keys.ignore(&["is_llama_config", "transformers.js_config"]);
     Ok(config)
 }

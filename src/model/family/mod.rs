@@ -87,11 +87,6 @@ impl std::fmt::Display for Family {
 /// Qwen's keys for windowed attention: refused when they ask for a window, ignored when they only describe one that is off.
 fn no_sliding_window(keys: &mut Keys) -> Result<()> {
     keys.only("use_sliding_window", false, "attention over a sliding window")?;
-    if let Some(types) = keys.words("layer_types")?
-        && let Some(other) = types.iter().find(|&kind| kind != "full_attention")
-    {
-        return Err(keys.error(format!("`layer_types` holds `{other}`, which is not supported; only `full_attention` is")));
-    }
     // The window's length and first layer, which `use_sliding_window: false` makes void.
     keys.ignore(&["sliding_window", "max_window_layers"]);
     Ok(())

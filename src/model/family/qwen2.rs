@@ -11,7 +11,5 @@ fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, None)?;
     config.qkv_bias = true;
     no_sliding_window(keys)?;
-    // Some Qwen2.5 checkpoints carry the vision models' switch.
-    keys.only("use_mrope", false, "rotary positions in several dimensions")?;
     Ok(config)
 }

@@ -59,6 +59,29 @@ impl Shard {
         self.header.info(name).map(|info| info.shape.iter().map(|&size| size as i64).collect())
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kind that the header gives.
+    pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.header.info(name).map(|info| info.dtype)
+    }
+
+    /// Up to `most` numbers from the middle of a tensor of 16-bit numbers.
+    pub(super) fn sixteen_bits(&self, name: &str, most: usize) -> Result<Vec<u16>> {
+        let range = self.range(self.info(name)?);
+        let (count, first) = (range.len() / 2, range.start);
+        let taken = count.min(most);
+        let start = first + (count - taken) / 2 * 2;
+        self.check_length()?;
+        let piece = start..start + 2 * taken;
+        self.fetch(&piece)?;
+        let bits = self.map[piece.clone()].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        self.let_go(piece);
+        Ok(bits)
+    }
+
     pub(super) fn bytes(&self, name: &str) -> usize {
         self.header.info(name).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0)
     }
@@ -161,26 +184,18 @@ fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 /// Says what is wrong with a file whose header was refused, and what to do.
 fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     let (place, held) = (path.display(), bytes.len());
-    let what = if bytes.starts_with(b"version https://git-lfs") {
-        "is a pointer of Git LFS instead of the weights: run `git lfs pull` in its repository".to_owned()
-    } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-        "is a Python pickle under a safetensors name: save the model with `save_pretrained`".to_owned()
-    } else if bytes.starts_with(b"<") && !bytes.get(LENGTH..).is_some_and(|rest| rest.starts_with(b"{")) {
-        "is a web page instead of the weights: download it again".to_owned()
-    } else {
-        match (&error, promised(bytes)) {
-            (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) if promised > held => {
-                format!("is truncated: it holds {held} bytes, but its header promises {promised}; download it again")
-            }
-            (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) => {
-                format!("holds {held} bytes, but its header describes only {promised}: download it again")
-            }
-            (SafeTensorError::InvalidHeaderLength, _) if looks_cut(bytes) => {
-                format!("is truncated inside its header: it holds {held} bytes; download it again")
-            }
-            _ => "is not a valid safetensors file: download it again, or save the model with `save_pretrained`".to_owned(),
+    let what = file::mistaken(bytes, "weights").unwrap_or_else(|| match (&error, promised(bytes)) {
+        (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) if promised > held => {
+            format!("is truncated: it holds {held} bytes, but its header promises {promised}; download it again")
         }
-    };
+        (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) => {
+            format!("holds {held} bytes, but its header describes only {promised}: download it again")
+        }
+        (SafeTensorError::InvalidHeaderLength, _) if looks_cut(bytes) => {
+            format!("is truncated inside its header: it holds {held} bytes; download it again")
+        }
+        _ => "is not a valid safetensors file: download it again, or save the model with `save_pretrained`".to_owned(),
+    });
     Error::file(format!("`{place}` {what}")).because(error)
 }
 

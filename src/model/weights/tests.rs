@@ -116,10 +116,75 @@ fn missing_misshaped_and_unused_weights_are_named() {
 }
 
 #[test]
-fn many_names_are_cut_short() {
+fn every_missing_and_misshaped_weight_is_named() {
     let folder = folder(&pair());
-    let expected: Vec<(String, Vec<i64>)> = (0..20).map(|index| (format!("w{index:02}"), vec![1])).collect();
-    says(open(folder.path()).unwrap().check(&expected), &["20 of the weights", "`w07` and 12 more"]);
+    let mut expected: Vec<(String, Vec<i64>)> = (0..20).map(|index| (format!("w{index:02}"), vec![1])).collect();
+    let layers = (0..12).filter(|layer| *layer != 5).map(|layer| (format!("model.layers.{layer}.mlp.up_proj.weight"), vec![1]));
+    expected.extend(layers);
+    expected.extend([("a.weight".into(), vec![3, 2]), ("b.bias".into(), vec![2])]);
+    let layers = "31 of the weights are missing: `w00`, `w01`";
+    says(open(folder.path()).unwrap().check(&expected), &[layers, "`w19`, `model.layers.{0-4, 6-11}.mlp.up_proj.weight`", "`a.weight` (needed [3, 2]"]);
+}
+
+#[test]
+fn weights_of_several_kinds_need_one_kind_asked_for() {
+    let folder = folder(&pair());
+    let expected = [("a.weight".to_owned(), vec![2, 3]), ("b.bias".to_owned(), vec![2])];
+    let check = |kind| Weights::open(folder.path(), Device::Cpu, kind).unwrap().check(&expected);
+    says(check(None), &["of several kinds, stored as BF16 `b.bias`, the other 1 as F32", "OpenOptions::new().kind"]);
+    check(Some(Kind::Float)).unwrap();
+    // What the configuration does not ask for is not looked at.
+    open(folder.path()).unwrap().check(&expected[..1]).unwrap();
+}
+
+/// Makes the header of a file say another kind.
+fn relabelled(folder: &Path, from: &str, to: &str) {
+    let path = folder.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(bytes[8..end].to_vec()).unwrap();
+    let changed = header.replace(&format!("\"dtype\":\"{from}\""), &format!("\"dtype\":\"{to}\""));
+    assert_ne!(header, changed);
+    bytes.splice(..end, (changed.len() as u64).to_le_bytes().into_iter().chain(changed.into_bytes()));
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_header_that_mistakes_the_kind_is_found() {
+    // Real models (in shared), and random ones: true files pass, and the same bytes under the other kind do not.
+    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/models/tiny-icl");
+    let stories = crate::tokenizer::tests::shared("models/stories260K");
+    for source in [Some(golden("llama_bf16")), Some(golden("qwen3_f16")), Some(bundled), stories].into_iter().flatten() {
+        let config = crate::model::config::Config::open(&source).unwrap();
+        for (kind, said, other) in [(Kind::BFloat16, "BF16", "F16"), (Kind::Half, "F16", "BF16")] {
+            let mut weights = Weights::open(&source, Device::Cpu, Some(kind)).unwrap();
+            let tensors: Vec<(String, Tensor)> =
+                config.weights().into_iter().map(|(name, shape)| (name.clone(), weights.take(&name, &shape).unwrap())).collect();
+            let folder = tempfile::tempdir().unwrap();
+            Tensor::write_safetensors(&tensors, folder.path().join("model.safetensors")).unwrap();
+            open(folder.path()).unwrap().check(&config.weights()).unwrap();
+            relabelled(folder.path(), said, other);
+            let wrong = open(folder.path()).unwrap().check(&config.weights());
+            says(wrong, &[&format!("its header says {other}"), &format!("make sense only as {said}")]);
+        }
+    }
+    // Strange numbers that are what they say.
+    let plain = |values: Tensor, kind| {
+        let folder = tempfile::tempdir().unwrap();
+        Tensor::write_safetensors(&[("w", values.view([32, 32]).to_kind(kind))], folder.path().join("model.safetensors")).unwrap();
+        open(folder.path()).unwrap().check(&[("w".into(), vec![32, 32])]).unwrap();
+    };
+    let steps = Tensor::arange(1024, (Kind::Double, Device::Cpu));
+    for kind in [Kind::BFloat16, Kind::Half] {
+        plain(steps.zeros_like(), kind);
+        plain(steps.ones_like(), kind);
+        plain(steps.remainder(3) - 1.0, kind);
+        plain(steps.remainder(2) * 2.0 - 1.0, kind);
+        plain(&steps / 1024.0 - 0.5, kind);
+        plain((&steps / -64.0).exp2(), kind);
+        plain(steps.shallow_clone(), kind);
+    }
 }
 
 #[test]
@@ -234,6 +299,29 @@ fn shards_are_one_checkpoint() {
     assert_eq!(numbers(&weights.take("b.bias", &[2]).unwrap()), [0.5, -2.0]);
     assert_eq!(numbers(&weights.take("a.weight", &[2, 3]).unwrap()).len(), 6);
     weights.finish().unwrap();
+}
+
+#[test]
+fn numbered_shards_need_no_index() {
+    let names = |count: usize| (1..=count).map(move |number| format!("model-{number:05}-of-{count:05}.safetensors")).collect::<Vec<_>>();
+    let folder = |files: &[(&str, Vec<Row<'_>>)]| {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, rows)| write(&folder.path().join(name), rows));
+        folder
+    };
+    let (two, three, rows) = (names(2), names(3), pair());
+    let halves = || [rows[..1].to_vec(), rows[1..].to_vec()];
+    let [a, b] = halves();
+    let whole = folder(&[(&two[0], a.clone()), (&two[1], b.clone())]);
+    let mut weights = open(whole.path()).unwrap();
+    assert_eq!(weights.names(), ["a.weight", "b.bias"]);
+    assert_eq!(numbers(&weights.take("b.bias", &[2]).unwrap()), [0.5, -2.0]);
+    let lacking = folder(&[(&three[0], a.clone()), (&three[2], b.clone())]);
+    says(open(lacking.path()), &["no `model.safetensors.index.json`", "1 of its 3 shards are missing, number 2", "download the index"]);
+    says(open(folder(&[(&two[0], a.clone()), (&three[1], b.clone())]).path()), &["of different sets"]);
+    says(open(folder(&[(&two[0], a.clone()), (&two[1], rows.clone())]).path()), &["both `model-00001-of-00002", "hold a tensor `a.weight`"]);
+    says(open(folder(&[("model-1-of-2.safetensors", a.clone()), (&two[0], a.clone()), (&two[1], b)]).path()), &["more than one file"]);
+    says(open(folder(&[("weights.safetensors", a)]).path()), &["neither `model.safetensors` nor", "but `weights.safetensors`"]);
 }
 
 #[test]

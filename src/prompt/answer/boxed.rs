@@ -1,6 +1,7 @@
 //! `\boxed{...}`: the last one of a solution, and one spelling for equal answers.
 
-use super::number;
+use super::scan::{closings, whole};
+use super::spelling::{plain, vulgar};
 
 /// What opens a box; both occur in MATH.
 const OPENINGS: [&str; 2] = ["\\boxed", "\\fbox"];
@@ -8,19 +9,23 @@ const OPENINGS: [&str; 2] = ["\\boxed", "\\fbox"];
 /// The inside of the last whole box: braces may nest, escaped ones do not count, and a box without braces (`\boxed 2`) holds what follows
 /// up to white space or `$`. A box that is cut off by the end of the text is passed over.
 pub(super) fn last(text: &str) -> Option<&str> {
+    let closing = closings(text.as_bytes());
     let mut places: Vec<usize> = OPENINGS.iter().flat_map(|word| text.match_indices(word).map(|(place, _)| place + word.len())).collect();
     places.sort_unstable();
-    places.into_iter().rev().find_map(|place| inside(&text[place..]))
+    places.into_iter().rev().find_map(|place| inside(text, place, &closing))
 }
 
-fn inside(after: &str) -> Option<&str> {
-    let text = after.trim_start();
-    if text.starts_with('{') {
-        return braced(text).map(|(inside, _)| inside);
+fn inside<'a>(text: &'a str, place: usize, closing: &[usize]) -> Option<&'a str> {
+    let rest = text[place..].trim_start();
+    let start = text.len() - rest.len();
+    if rest.starts_with('{') {
+        return Some(closing[start]).filter(|end| *end != usize::MAX).map(|end| &text[start + 1..end]);
     }
-    let spaced = text.len() < after.len();
-    let end = text.find(|letter: char| letter.is_whitespace() || letter == '$').unwrap_or(text.len());
-    Some(&text[..end]).filter(|text| spaced && !text.is_empty())
+    if start == place {
+        return None;
+    }
+    let end = rest.find(|letter: char| letter.is_whitespace() || letter == '$').unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|inside| !inside.is_empty())
 }
 
 /// `{inside}rest` into its two parts, or `None` when the braces are not closed.
@@ -44,9 +49,16 @@ fn braced(text: &str) -> Option<(&str, &str)> {
 /// One spelling for what is equal at sight, after the normalisation published with MATH (Hendrycks et al. 2021): no spaces (`\!`, `\,`,
 /// `\ ` and `~` too), no `\left` and `\right`, no degree, dollar and percent signs, no unit in `\text{}` at the end, no final period;
 /// `\dfrac`, `\tfrac`, `\frac12` and `1/2` as `\frac{1}{2}`, `\sqrt2` as `\sqrt{2}`, `x=5` as `5`; and a plain number as
-/// [`number::canonical`] has it (`1,000`, `1{,}000` and `1000`; `0.50` and `.5`). Values are not computed: `0.5` is not `\frac{1}{2}`.
+/// [`whole`] has it (`1,000`, `1{,}000`, `1\,000` and `1000`; `0.50` and `.5`; full-width digits and `½` as others). Values are not computed: `0.5` is not `\frac{1}{2}`.
 pub(super) fn normal(answer: &str) -> String {
-    let mut text = without_unit(answer.trim()).to_owned();
+    let answer = plain(answer.trim());
+    let mut text = String::with_capacity(answer.len());
+    for letter in without_unit(&answer).chars() {
+        match vulgar(letter) {
+            Some((above, below)) => text += &format!("\\frac{{{above}}}{{{below}}}"),
+            None => text.push(letter),
+        }
+    }
     for gone in ["\\!", "\\,", "\\;", "\\:", "\\ ", "~", "^{\\circ}", "^\\circ", "\\$", "$", "\\%", "%"] {
         text = text.replace(gone, "");
     }
@@ -61,7 +73,7 @@ pub(super) fn normal(answer: &str) -> String {
         Some((name, value)) if name.chars().count() <= 2 && !value.contains('=') => value,
         _ => text,
     };
-    if let Some(value) = number::whole(text) {
+    if let Some(value) = whole(text) {
         return value;
     }
     if let Some(fraction) = slashed(text) {
@@ -101,27 +113,36 @@ fn slashed(text: &str) -> Option<String> {
     (integer(above) && integer(below)).then(|| format!("{sign}\\frac{{{above}}}{{{below}}}"))
 }
 
-/// Every argument of `\frac` and `\sqrt` in braces.
+/// Every argument of `\frac` and `\sqrt` in braces. Arguments within arguments are kept on a stack of our own: a model may nest thousands.
 fn bracketed(text: &str) -> String {
     let commands = [("\\frac", 2), ("\\sqrt", 1)];
+    let closing = closings(text.as_bytes());
     let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let Some((word, arguments)) = commands.iter().find(|(word, _)| rest.starts_with(word)) else {
-            kept.push(first);
-            rest = &rest[first.len_utf8()..];
-            continue;
-        };
-        kept.push_str(word);
-        rest = &rest[word.len()..];
-        for _ in 0..*arguments {
-            if let Some((inside, after)) = braced(rest) {
-                kept.push_str(&format!("{{{}}}", bracketed(inside)));
-                rest = after;
-            } else if let Some(single) = rest.chars().next().filter(|letter| letter.is_alphanumeric()) {
-                kept.push_str(&format!("{{{single}}}"));
-                rest = &rest[single.len_utf8()..];
+    // Where the arguments under way end, and how many more their commands take.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let (mut place, mut wanted) = (0, 0);
+    while let Some(first) = text[place..].chars().next() {
+        if wanted > 0 {
+            wanted -= 1;
+            if first == '{' && closing[place] != usize::MAX {
+                open.push((closing[place], wanted));
+                (place, wanted) = (place + 1, 0);
+                kept.push('{');
+            } else if first.is_alphanumeric() {
+                kept.extend(['{', first, '}']);
+                place += first.len_utf8();
+            } else {
+                wanted = 0;
             }
+        } else if let Some((_, more)) = open.pop_if(|(end, _)| *end == place) {
+            kept.push('}');
+            (place, wanted) = (place + 1, more);
+        } else if let Some((word, arguments)) = commands.iter().find(|(word, _)| text[place..].starts_with(word)) {
+            kept.push_str(word);
+            (place, wanted) = (place + word.len(), *arguments);
+        } else {
+            kept.push(first);
+            place += first.len_utf8();
         }
     }
     kept

@@ -1,180 +1,194 @@
-//! Numbers in text: where a response's number stands, and one spelling for equal numbers.
+//! Where a response's number stands.
 
 use super::boxed;
+use super::scan::{Number, numbers};
+use super::spelling::plain;
 
 /// What announces an answer in a sentence.
 const ANNOUNCED: [&str; 2] = ["answer is", "answer:"];
+/// What the form the tasks teach puts before the answer.
+const MARKER: &str = "####";
+/// Words of a heading under which an answer stands.
+const HEADINGS: [&str; 5] = ["answer", "result", "conclusion", "solution", "final"];
+/// Words that, with a number, make a heading of one of several parts.
+const PARTS: [&str; 10] = ["step", "part", "case", "phase", "stage", "method", "approach", "option", "problem", "question"];
+/// Words that end a calculation: what follows them is another thought.
+const THOUGHTS: [&str; 14] =
+    ["because", "since", "so", "and", "or", "but", "which", "that", "if", "when", "where", "thus", "for", "with"];
+/// Words that a calculation has between its numbers: units, `times`.
+const WORDS: usize = 3;
 
 /// The number a response answers, in its one spelling, or `None`. The first of these that is there decides:
 ///
-/// 1. the line after the last `####` (the form the tasks teach): its first number;
-/// 2. the last `\boxed{...}`: its first number;
-/// 3. the rest of the line after the last `answer is` or `answer:`, in any case: its first number;
+/// 1. the line after the last `####` (the form the tasks teach), or what stands under it where that line is a heading;
+/// 2. the last `\boxed{...}`;
+/// 3. the rest of the line after the last `answer is` or `answer:`, or the line below a heading `Answer`;
 /// 4. the last number of all.
+///
+/// Where the number is a part of a calculation (`8 - 3 = 5`), what the calculation comes to counts; of other numbers the first.
 pub(super) fn read(text: &str) -> Option<String> {
-    if let Some((_, rest)) = text.rsplit_once("####") {
-        return numbers(line(rest.trim_start())).into_iter().next();
-    }
-    if let Some(inside) = boxed::last(text) {
-        return numbers(inside).into_iter().next();
-    }
-    // ASCII only, so that byte offsets stay those of `text`.
-    let lower = text.to_ascii_lowercase();
-    let announced = ANNOUNCED.iter().filter_map(|words| lower.rfind(words).map(|place| place + words.len())).max();
-    let announced = announced.and_then(|place| numbers(line(text[place..].trim_start())).into_iter().next());
-    announced.or_else(|| numbers(text).pop())
-}
-
-fn line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-/// All numbers in order, each in its one spelling: see [`canonical`]. Digits that follow a letter (`x2`) are no number, and a minus
-/// is a sign unless something stands before it that it could be taken from (`10-5`).
-fn numbers(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    let mut found = Vec::new();
-    let mut place = 0;
-    while place < chars.len() {
-        let begins = chars[place].is_ascii_digit() || chars[place] == '.' && digit(&chars, place + 1);
-        if !begins {
-            place += 1;
+    let text = plain(text);
+    // From the last marker to the first; a section ends where the next begins.
+    let mut end = text.len();
+    for (place, marker) in text.rmatch_indices(MARKER) {
+        let section = text[place + marker.len()..end].trim_start();
+        end = place;
+        let (line, below) = section.split_once('\n').unwrap_or((section, ""));
+        if is_part(line) {
             continue;
         }
-        let end = end(&chars, place);
-        let wordy = place > 0 && (chars[place - 1].is_alphanumeric() || chars[place - 1] == '_');
-        if !wordy {
-            let digits: String = chars[place..end].iter().collect();
-            let mut value = canonical(&digits);
-            if negative(&chars[..place]) && value != "0" {
-                value.insert(0, '-');
+        if let Some(value) = answered(line, true) {
+            return Some(value);
+        }
+        if names_an_answer(line) {
+            return in_box(below).or_else(|| announced(below)).or_else(|| below.lines().find_map(|line| answered(line, false)));
+        }
+        // A line that says there is no answer, or the heading of what is none.
+        if below.trim().is_empty() {
+            return None;
+        }
+    }
+    if boxed::last(&text).is_some() {
+        return in_box(&text);
+    }
+    announced(&text).or_else(|| last(&text))
+}
+
+fn in_box(text: &str) -> Option<String> {
+    boxed::last(text).and_then(|inside| answered(inside, true))
+}
+
+/// `Step 2: multiply`, but not `2 steps`.
+fn is_part(line: &str) -> bool {
+    let line = line.trim_start_matches(['#', '*', '_', ' ']).to_ascii_lowercase();
+    PARTS.iter().any(|word| line.strip_prefix(word).is_some_and(|rest| rest.starts_with([' ', ':', '#'])))
+}
+
+fn names_an_answer(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    HEADINGS.iter().any(|word| line.contains(word))
+}
+
+/// A line with no word but those of a heading: `## Final answer`, `**Answer:**`.
+fn is_heading(line: &str) -> bool {
+    let words = line.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let (mut answer, mut other) = (false, false);
+    for word in words.map(str::to_ascii_lowercase) {
+        answer |= word == "answer";
+        other |= !["answer", "final", "the"].contains(&word.as_str());
+    }
+    answer && !other
+}
+
+/// What stands after the last announcement that a number follows.
+fn announced(text: &str) -> Option<String> {
+    // ASCII only, so that byte offsets stay those of `text`.
+    let lower = text.to_ascii_lowercase();
+    let mut places: Vec<usize> =
+        ANNOUNCED.iter().flat_map(|words| lower.match_indices(words).map(|(place, words)| place + words.len())).collect();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        start += line.len();
+        if is_heading(line) {
+            places.push(start);
+        }
+    }
+    places.sort_unstable();
+    places.dedup();
+    let mut end = text.len();
+    for place in places.into_iter().rev() {
+        let rest = &text[place..end];
+        end = place;
+        let (line, below) = rest.split_once('\n').unwrap_or((rest, ""));
+        let value = match line.contains(char::is_alphanumeric) {
+            true => answered(line, true),
+            // The number stands apart: `$$`, `\[` and the like may stand before it.
+            false => below.lines().find(|line| line.contains(char::is_alphanumeric)).and_then(|line| answered(line, false)),
+        };
+        if value.is_some() {
+            return value;
+        }
+    }
+    None
+}
+
+/// The last number of all; what the calculation it is part of comes to.
+fn last(text: &str) -> Option<String> {
+    let letters: Vec<char> = text.chars().collect();
+    let found = numbers(text, false);
+    let mut begin = found.len().checked_sub(1)?;
+    while begin > 0 && gap(&letters[found[begin - 1].end..found[begin].start]) != Gap::Apart {
+        begin -= 1;
+    }
+    let calculation = &found[begin..];
+    result(calculation, &letters).or(calculation.last()).map(|number| number.value.clone())
+}
+
+/// The number that a piece of text answers. `here`: nothing stands before it on its line, so that `- 5` is no item of a list.
+fn answered(text: &str, here: bool) -> Option<String> {
+    let text = if here { format!("({text}") } else { text.to_owned() };
+    let letters: Vec<char> = text.chars().collect();
+    let found = numbers(&text, true);
+    let joined = found.windows(2).take_while(|pair| gap(&letters[pair[0].end..pair[1].start]) != Gap::Apart).count();
+    let calculation = found.get(..=joined)?;
+    result(calculation, &letters).or(calculation.first()).map(|number| number.value.clone())
+}
+
+/// The last side of an equation that is one number.
+fn result<'a>(calculation: &'a [Number], letters: &[char]) -> Option<&'a Number> {
+    let equals = |place: usize| gap(&letters[calculation[place - 1].end..calculation[place].start]) == Gap::Equals;
+    let ends: Vec<usize> = (1..calculation.len()).filter(|place| equals(*place)).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let sides: Vec<(usize, usize)> = starts.zip(ends.iter().copied().chain([calculation.len()])).collect();
+    if sides.len() < 2 {
+        return None;
+    }
+    sides.iter().rev().find(|(from, to)| to - from == 1).map(|(from, _)| &calculation[*from])
+}
+
+/// What stands between two numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Gap {
+    Equals,
+    Operator,
+    Apart,
+}
+
+fn gap(letters: &[char]) -> Gap {
+    let (mut equals, mut operator, mut words, mut place) = (false, false, 0, 0);
+    while let Some(&letter) = letters.get(place) {
+        place += 1;
+        match letter {
+            '=' | '≈' | '≃' | '≅' => equals = true,
+            '+' | '-' | '*' | '/' | '×' | '·' | '÷' => operator = true,
+            '.' | ',' | ';' | ':' | '?' | '!' | '\n' => return Gap::Apart,
+            _ if letter.is_alphabetic() => {
+                let command = place > 1 && letters[place - 2] == '\\';
+                let start = place - 1;
+                while letters.get(place).is_some_and(|letter| letter.is_alphabetic()) {
+                    place += 1;
+                }
+                let word: String = letters[start..place].iter().collect::<String>().to_lowercase();
+                match word.as_str() {
+                    "equals" | "equal" | "approx" => equals = true,
+                    "times" | "plus" | "minus" | "divided" | "multiplied" | "cdot" | "div" | "x" => operator = true,
+                    word if THOUGHTS.contains(&word) => return Gap::Apart,
+                    _ if command => {}
+                    _ => words += 1,
+                }
+                if words > WORDS {
+                    return Gap::Apart;
+                }
             }
-            found.push(value);
-        }
-        place = end;
-    }
-    found
-}
-
-fn digit(chars: &[char], place: usize) -> bool {
-    chars.get(place).is_some_and(char::is_ascii_digit)
-}
-
-/// Where the number that begins at `place` ends: digits, thousands in groups of three, decimals, and `/` with a second number.
-fn end(chars: &[char], place: usize) -> usize {
-    let run = |mut at: usize| {
-        while digit(chars, at) {
-            at += 1;
-        }
-        at
-    };
-    let mut at = run(place);
-    if at - place <= 3 {
-        while chars.get(at) == Some(&',') && run(at + 1) == at + 4 {
-            at += 4;
+            _ => {}
         }
     }
-    if chars.get(at) == Some(&'.') && digit(chars, at + 1) {
-        at = run(at + 1);
+    match (equals, operator) {
+        (true, _) => Gap::Equals,
+        (false, true) => Gap::Operator,
+        (false, false) => Gap::Apart,
     }
-    if chars.get(at) == Some(&'/') && digit(chars, at + 1) {
-        at = run(at + 1);
-    }
-    at
-}
-
-/// True if a minus belongs to the number after `before`: `-5`, `-$5`, `$-5`, `(-5)`, `=-5`, but not `10-5` or `a-5`.
-fn negative(before: &[char]) -> bool {
-    let money = |letter: &&char| matches!(letter, '$' | '€' | '£');
-    let mut back = before.iter().rev().skip_while(money);
-    matches!(back.next(), Some('-' | '−'))
-        && back.find(|letter| !money(letter)).is_none_or(|letter| !letter.is_alphanumeric() && *letter != ')')
-}
-
-/// One spelling for equal numbers: no thousands separators, no leading zeros, no trailing zeros of decimals (`072`, `72.0` and `72`;
-/// `1,080` and `1080`; `.5` and `0.50`). As text, so that no digit is lost. A fraction keeps its bar (`3/4`): it is not its numerator.
-pub(super) fn canonical(digits: &str) -> String {
-    if let Some((above, below)) = digits.split_once('/') {
-        return format!("{}/{}", canonical(above), canonical(below));
-    }
-    let plain = digits.replace(',', "");
-    let (whole, decimals) = plain.split_once('.').unwrap_or((&plain, ""));
-    let (whole, decimals) = (whole.trim_start_matches('0'), decimals.trim_end_matches('0'));
-    let whole = if whole.is_empty() { "0" } else { whole };
-    if decimals.is_empty() { whole.into() } else { format!("{whole}.{decimals}") }
-}
-
-/// The one spelling of a text that is a number from end to end, or `None`.
-pub(super) fn whole(text: &str) -> Option<String> {
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
-    let chars: Vec<char> = digits.chars().collect();
-    let begins = digit(&chars, 0) || chars.first() == Some(&'.') && digit(&chars, 1);
-    (begins && !digits.contains('/') && end(&chars, 0) == chars.len())
-        .then(|| canonical(digits))
-        .map(|value| if value == "0" { value } else { format!("{sign}{value}") })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_numbers_have_one_spelling() {
-        for (text, value) in [
-            ("72", "72"),
-            ("72.0", "72"),
-            ("072", "72"),
-            ("72,000", "72000"),
-            ("1,080.50", "1080.5"),
-            (".5", "0.5"),
-            ("0.50", "0.5"),
-            ("-0", "0"),
-            ("-72", "-72"),
-            ("-$5", "-5"),
-            ("$-5", "-5"),
-            ("−5", "-5"),
-            ("(-5)", "-5"),
-            ("x=-5", "-5"),
-            ("3/4", "3/4"),
-            ("50%", "50"),
-            ("5kg", "5"),
-            ("18.", "18"),
-            ("12345678901234567890", "12345678901234567890"),
-        ] {
-            assert_eq!(numbers(text), [value], "{text}");
-        }
-        assert_eq!(numbers("10-5 = 5, 1, 2"), ["10", "5", "5", "1", "2"]);
-        assert_eq!(numbers("1,00 and 1,0000"), ["1", "0", "1", "0"], "no groups of three");
-        assert_eq!(numbers("12,345,67"), ["12345", "67"]);
-        assert!(numbers("H2O x_2").is_empty());
-    }
-
-    #[test]
-    fn the_first_place_that_is_there_decides() {
-        for (text, value) in [
-            ("48/2 = <<48/2=24>>24 clips.\n#### 72", Some("72")),
-            ("#### 1\nno, #### -1,080 dollars", Some("-1080")),
-            ("####\n72 apples", Some("72")),
-            ("\\boxed{5} and then #### 7", Some("7")),
-            ("so \\boxed{\\frac{1}{2}} or \\boxed{-12} of 30", Some("-12")),
-            ("The answer is $1,250. That is 3 more", Some("1250")),
-            ("ANSWER: 3 of 4", Some("3")),
-            ("3 apples and 4 pears make 7.", Some("7")),
-            ("#### none of the 3", Some("3")),
-            ("#### none", None),
-            ("no number", None),
-            ("", None),
-        ] {
-            assert_eq!(read(text).as_deref(), value, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_whole_number_is_nothing_else() {
-        assert_eq!(whole("1,000").as_deref(), Some("1000"));
-        assert_eq!(whole("-0.50").as_deref(), Some("-0.5"));
-        for text in ["", "-", "1,2", "(1,000)", "3/4", "x", "1.", "1e5"] {
-            assert_eq!(whole(text), None, "{text}");
-        }
-    }
-}
+mod tests;

@@ -49,9 +49,10 @@ pub(super) fn number(text: &str) -> String {
 
 /// `parse_answer_boxed`: from the first box that is closed on its line to that line's last `}`; spaces removed, `\dfrac` as `\frac`.
 pub(super) fn boxed(text: &str) -> Option<String> {
-    let inside = text.match_indices("\\boxed{").find_map(|(place, word)| {
-        let line = text[place + word.len()..].split('\n').next().unwrap_or_default();
-        line.rfind('}').map(|end| &line[..end])
+    // If nothing closes a line's first box, nothing closes its later ones.
+    let inside = text.split('\n').find_map(|line| {
+        let (_, rest) = line.split_once("\\boxed{")?;
+        rest.rfind('}').map(|end| &rest[..end])
     });
     inside.map(|inside| inside.replace(' ', "").replace("\\dfrac{", "\\frac{"))
 }
@@ -91,8 +92,9 @@ fn rest_of_line(text: &str, lower: &str, word: &str, gap: Gap) -> Option<String>
     while let Some(place) = lower[from..].find(word).map(|place| from + place + word.len()) {
         let rest = text[place..].trim_start();
         let start = text.len() - rest.len();
-        let line = rest.split('\n').next().unwrap_or_default();
-        if line.is_empty() || gap == Gap::Some && start == place {
+        // Without its gap before the line is read: a line may hold the word thousands of times.
+        let line = if gap == Gap::Some && start == place { "" } else { rest.split('\n').next().unwrap_or_default() };
+        if line.is_empty() {
             from = place;
             continue;
         }
@@ -111,8 +113,10 @@ fn before_unit(text: &str, lower: &str) -> Option<String> {
     let (mut from, mut last) = (0, None);
     while from < text.len() {
         let number = text.is_char_boundary(from).then(|| leading(&text[from..])).flatten();
+        // What begins within the same digits ends where they end.
+        let digits = text.as_bytes()[from..].iter().take_while(|byte| byte.is_ascii_digit() || **byte == b',').count();
         let number = number.filter(|number| UNITS.iter().any(|unit| lower[from + number.len()..].trim_start().starts_with(unit)));
-        from += number.as_ref().map_or(1, String::len);
+        from += number.as_ref().map_or(digits.max(1), String::len);
         last = number.or(last);
     }
     last
@@ -156,8 +160,16 @@ fn value(number: &str) -> Option<f64> {
     number.replace(',', "").parse().ok()
 }
 
+/// As Python's `str` spells a float, integers without their point: `5e-05` below 0.0001.
 fn spelled(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value:.0}") } else { value.to_string() }
+    if value.fract() == 0.0 {
+        return format!("{value:.0}");
+    }
+    let scientific = format!("{value:e}");
+    match scientific.split_once("e-") {
+        Some((digits, power)) if value.abs() < 1e-4 => format!("{digits}e-{power:0>2}"),
+        _ => value.to_string(),
+    }
 }
 
 fn is_answer(value: &f64) -> bool {
@@ -180,7 +192,8 @@ fn bordered(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut from = 0;
     while from < text.len() {
-        let Some(longest) = text.is_char_boundary(from).then(|| leading(&text[from..])).flatten().filter(|_| border(from)) else {
+        // First the border: a long run of digits would be read again from each of them.
+        let Some(longest) = (text.is_char_boundary(from) && border(from)).then(|| leading(&text[from..])).flatten() else {
             from += 1;
             continue;
         };

@@ -19,6 +19,8 @@ use crate::project::{self, Project};
 
 /// Kernels that can run at the same time.
 const FOLDERS: usize = 4;
+/// Processor time of building the library with all that it is made of.
+pub const PROCESSOR_MINUTES: f64 = 20.0;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const REMEDIES: &[(&str, &str)] = &[
     ("No space left", "free some disk space and run the command again"),
@@ -30,13 +32,12 @@ const REMEDIES: &[(&str, &str)] = &[
 ];
 
 pub fn make(project: &Project, parts: &mut Parts) -> Result {
-    kernelspec(project)?;
     evcxr_configuration(project)?;
     let first = folder(project, 1);
     let changed = workspace(project, &first)? || !is_built(project);
     let started = Instant::now();
     if changed {
-        parts.announce("the library, built ahead for notebooks");
+        parts.announce("the library, built ahead for notebooks", PROCESSOR_MINUTES);
         // evcxr looks at the packages of all platforms, at every start; they had better be here.
         let mut fetch = cargo_in(project, &first);
         command::logged(project, "notebook-fetch", fetch.arg("fetch"), REMEDIES)?;
@@ -48,7 +49,9 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
     for number in 2..=FOLDERS {
         copy_folder(project, &first, &folder(project, number))?;
     }
-    share_dependencies(project, &first)
+    share_dependencies(project, &first)?;
+    // Last: an editor that lists the kernel may start it, and then everything has to be there.
+    kernelspec(project)
 }
 
 pub fn is_built(project: &Project) -> bool {

@@ -44,7 +44,7 @@ pub fn make(project: &Project, cuda: bool, parts: &mut Parts) -> Result {
         return Ok(());
     }
     if let Some(torch) = active_environment(project, cuda) {
-        parts.announce("libtorch, from the active Python environment");
+        parts.announce("libtorch, from the active Python environment", 0.0);
         let started = Instant::now();
         assemble(project, &["link", &torch.to_string_lossy()])?;
         parts.done(started, &torch.to_string_lossy());
@@ -68,7 +68,7 @@ fn use_named(project: &Project, named: &Path, parts: &mut Parts) -> Result {
         return Ok(());
     }
     check_named(&folder)?;
-    parts.announce("libtorch, from LIBTORCH");
+    parts.announce("libtorch, from LIBTORCH", 0.0);
     let partial = project.made("libtorch.partial");
     project::remove(&partial)?;
     std::os::unix::fs::symlink(&folder, &partial).at(&partial)?;
@@ -129,7 +129,7 @@ fn active_environment(project: &Project, cuda: bool) -> Option<PathBuf> {
 }
 
 fn from_registry(project: &Project, parts: &mut Parts) -> Result {
-    parts.announce("libtorch 2.11 for the CPU, from the Python registry (530 MB)");
+    parts.announce("libtorch 2.11 for the CPU, from the Python registry (530 MB)", 0.0);
     let started = Instant::now();
     let wheels = project.made("download");
     let mut pip = command::new(project, project.python());
@@ -143,7 +143,7 @@ fn from_registry(project: &Project, parts: &mut Parts) -> Result {
 }
 
 fn from_registry_with_cuda(project: &Project, parts: &mut Parts) -> Result {
-    parts.announce("libtorch 2.11 with CUDA, from the Python registry (about 3 GB)");
+    parts.announce("libtorch 2.11 with CUDA, from the Python registry (about 3 GB)", 0.0);
     let started = Instant::now();
     let packages = project.made("torch");
     project::remove(&packages)?;

@@ -52,7 +52,7 @@ pub fn check_rust(project: &Project, parts: &mut Parts) -> Result {
     if command::output(command::new(project, "rustup").arg("--version")).is_none() {
         return Err(Failure::new("the source of Rust's standard library is missing, and there is no rustup to fetch it with", by_hand));
     }
-    parts.announce("rust-src, for the types of a notebook's variables");
+    parts.announce("rust-src, for the types of a notebook's variables", 0.0);
     let started = Instant::now();
     command::logged(project, "rust-src", command::new(project, "rustup").args(["component", "add", "rust-src"]), &[("", by_hand)])?;
     parts.done(started, "installed into your Rust toolchain");

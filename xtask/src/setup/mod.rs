@@ -1,5 +1,6 @@
 //! Set-up: each part is looked for, made if missing, and put in place in one move, so that an interruption costs only the part at work.
 
+mod changes;
 mod evcxr;
 mod kernel;
 mod libtorch;
@@ -14,6 +15,9 @@ use crate::failure::{At, Failure, Result};
 use crate::project::Project;
 
 pub use python::PIP_REMEDIES;
+
+/// What Python's packages and libtorch take, mostly waiting for the network.
+const PYTHON_MINUTES: f64 = 4.0;
 
 #[derive(Clone, Copy, Default)]
 pub struct Options {
@@ -54,17 +58,35 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub fn announce(&mut self, what: &str) {
+    /// Says what is made now, and how long that takes where it is more than a minute: `processor_minutes` of one core.
+    pub fn announce(&mut self, what: &str, processor_minutes: f64) {
         if self.said == 0 {
-            println!("set-up: the first time takes about ten minutes on two cores, and 1 GB to download");
+            let all = wall(evcxr::PROCESSOR_MINUTES + kernel::PROCESSOR_MINUTES + PYTHON_MINUTES);
+            println!("set-up: the first time takes {all} in all, and 1 GB to download");
         }
         self.said += 1;
-        println!("  {}. {what}", self.said);
+        match processor_minutes < 1.0 {
+            true => println!("  {}. {what}", self.said),
+            false => println!("  {}. {what}: {}", self.said, wall(processor_minutes)),
+        }
     }
 
     pub fn done(&self, started: Instant, what: &str) {
         println!("        {:>9}  {what}", command::time(started.elapsed()));
     }
+}
+
+/// `about 6 minutes on 2 cores`: how long so much processor time takes here.
+fn wall(processor_minutes: f64) -> String {
+    wall_on(processor_minutes, std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn wall_on(processor_minutes: f64, cores: usize) -> String {
+    // The largest crates of both builds are compiled one after the other, so more cores than these find nothing to do.
+    const USED: usize = 6;
+    let minutes = (processor_minutes / cores.min(USED) as f64).ceil();
+    let cores = if cores == 1 { "one core".to_owned() } else { format!("{cores} cores") };
+    format!("about {minutes} minutes on {cores}")
 }
 
 /// Two set-ups of one checkout must not meet.
@@ -84,5 +106,19 @@ fn lock(project: &Project) -> Result<File> {
             format!("{} cannot be locked: {error}", path.display()),
             "clone the project on a file system that has file locks (a local disk)",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announced_time_is_that_of_the_parts() {
+        assert_eq!(wall_on(11.0, 2), "about 6 minutes on 2 cores");
+        assert_eq!(wall_on(11.0, 1), "about 11 minutes on one core");
+        assert_eq!(wall_on(30.0, 64), "about 5 minutes on 64 cores");
+        let all = evcxr::PROCESSOR_MINUTES + kernel::PROCESSOR_MINUTES + PYTHON_MINUTES;
+        assert_eq!(wall_on(all, 2), "about 18 minutes on 2 cores");
     }
 }

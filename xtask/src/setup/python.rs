@@ -43,7 +43,7 @@ fn install(project: &Project, list: &str, parts: &mut Parts) -> Result {
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) && runs(project) {
         return Ok(());
     }
-    parts.announce(&format!("Python packages ({list}.txt)"));
+    parts.announce(&format!("Python packages ({list}.txt)"), 0.0);
     let started = Instant::now();
     if !runs(project) {
         create(project)?;
