@@ -21,7 +21,8 @@ pub fn of(reader: &Reader) -> Vec<(String, Vec<u8>)> {
     found.sort();
     found.extend(changed(reader));
     for (start, label, input) in made() {
-        if reader.name.starts_with(start) {
+        // Megabytes are for files.
+        if reader.name.starts_with(start) && (reader.file.is_some() || !label.ends_with("1,000,000")) {
             found.push((label.into(), input.into_bytes()));
         }
     }
@@ -45,7 +46,7 @@ fn changed(reader: &Reader) -> Vec<(String, Vec<u8>)> {
         }
         "checkpoint" => {
             replaced("a step by hand", "\\\"step\\\":2", "\\\"step\\\":7");
-            replaced("ended otherwise", "\\\"stopped\\\":\\\"Epochs\\\"", "\\\"stopped\\\":\\\"Budget\\\"");
+            replaced("ended otherwise", "\\\"stopped\\\":\\\"epochs\\\"", "\\\"stopped\\\":\\\"converged\\\"");
             replaced("whole numbers for fractions", "\"best\":{\"dtype\":\"F32\"", "\"best\":{\"dtype\":\"I32\"");
         }
         "capture" => replaced("another hook point", "model.layers.1.mlp", "model.layers.9.mlp"),

@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mutate::{Random, mutated};
@@ -141,13 +142,17 @@ fn slug(name: &str) -> String {
     name.replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.', "-").replace("--", "-")
 }
 
+/// True while an input is being opened: then a panic is a finding, otherwise a mistake of the test.
+static OPENING: AtomicBool = AtomicBool::new(false);
 /// Where the last panic came from.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 /// One input: what is wrong with how it went, if anything is, and its value if it opened.
 fn attempt(reader: &Reader, open: impl FnOnce() -> Outcome, valid: &[String]) -> (Option<(&'static str, String)>, Option<String>) {
     let began = Instant::now();
+    OPENING.store(true, Ordering::Relaxed);
     let outcome = catch_unwind(AssertUnwindSafe(|| open().map_err(|error| (error.is_internal(), error.is_torch(), error.to_string()))));
+    OPENING.store(false, Ordering::Relaxed);
     let lasted = began.elapsed();
     if lasted > PATIENCE {
         return (Some(("slow", format!("{lasted:?}"))), None);
@@ -181,7 +186,10 @@ fn child() {
     diary.at(job.from.0, u64::MAX, job.from.2);
     let workshop = Workshop::new(&folder.join("work"));
     let readers = workshop.readers();
-    std::panic::set_hook(Box::new(|info| *PLACE.lock().unwrap() = format!("{info}")));
+    std::panic::set_hook(Box::new(|info| match OPENING.load(Ordering::Relaxed) {
+        true => *PLACE.lock().unwrap() = format!("{info}"),
+        false => eprintln!("{info}"),
+    }));
     let chosen = |reader: &Reader| job.only.as_ref().is_none_or(|only| reader.name.contains(only));
     let weights: f64 = readers.iter().filter(|reader| chosen(reader)).map(|reader| reader.weight).sum();
     for (place, reader) in readers.iter().enumerate().filter(|(_, reader)| chosen(reader)) {
@@ -417,7 +425,8 @@ fn judge(work: Work, default_seconds: f64) {
     if open.is_empty() {
         return;
     }
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mutated");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/mutated/{work:?}"));
+    let _ = std::fs::remove_dir_all(&kept);
     std::fs::create_dir_all(&kept).unwrap();
     for entry in std::fs::read_dir(folder.path()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         std::fs::copy(entry.path(), kept.join(entry.file_name())).unwrap();

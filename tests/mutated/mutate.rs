@@ -305,9 +305,10 @@ fn safetensors(input: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     let header = input.get(8..8usize.checked_add(length)?)?;
     let mut data = input[8 + length..].to_vec();
     let mut header: Value = serde_json::from_slice(header).ok()?;
-    let names: Vec<String> = header.as_object()?.keys().filter(|key| *key != "__metadata__").cloned().collect();
-    let name = || names.first().map(|_| ());
-    name()?;
+    let tensors = header.as_object()?.iter().filter(|(key, entry)| *key != "__metadata__" && entry.is_object());
+    let names: Vec<String> = tensors.map(|(key, _)| key.clone()).collect();
+    // A change before this one may have left none.
+    names.first()?;
     let (one, other) = (names[random.below(names.len())].clone(), names[random.below(names.len())].clone());
     let mut written = None;
     match random.below(10) {
