@@ -1,12 +1,12 @@
 //! The study in the paper's shape: methods x N x runs, in and out of distribution, as frames in a folder.
 //!
 //! `cargo run --example study -- [--tasks sentiment] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
-//! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper]`
+//! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper] [--authors]`
 //!
 //! Killed or stopped, it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
 //! `asim.csv`, `overlap.csv`, `significance.csv`, `table.md` and the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With
 //! `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
-//! the paper's figures.
+//! the paper's figures. With `--authors` everything is done as the authors' code does it (`Compat::Paper`).
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -30,6 +30,7 @@ fn main() -> std::result::Result<(), Failure> {
             .betas(&list("--betas", "0.1,0.5,0.9")?),
     };
     let experiment = if option("--n").is_some() { experiment.sizes(&list("--n", "")?) } else { experiment };
+    let experiment = if flag("--authors") { experiment.compat(Compat::Paper) } else { experiment };
     let experiment = experiment.runs(option("--runs").unwrap_or("5".into()).parse()?);
     let experiment = experiment.test_at_most(option("--test").unwrap_or("500".into()).parse()?).folder(out.join("runs"));
     if flag("--plan") {

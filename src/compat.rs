@@ -11,7 +11,14 @@ use serde::{Deserialize, Serialize};
 /// | [`Ia2::compatible`](crate::objective::Ia2::compatible), [`SoftSft::compatible`](crate::objective::SoftSft::compatible) | response positions whatever the number of virtual tokens | not moved behind those of prompt tuning |
 /// | [`Binning::standard`](crate::metric::Binning::standard), [`as_reported`](crate::metric::as_reported) | equal-width bins, probabilities | equal-count bins, a softmax of probabilities |
 /// | [`AnswerForm::compat`](crate::prompt::AnswerForm::compat) | signs kept, braces matched | the first number of the first pattern, minus lost; up to the line's last brace |
-/// | [`Experiment::compat`](crate::experiment::Experiment::compat) | learning rate by dev loss | by accuracy on the test set |
+/// | [`Benchmark::compat`](crate::dataset::Benchmark::compat) | answers as above; BBCN: whole articles, tests from all parts | answers as above; BBCN: articles cut to 256 characters less the last word, tests from the hub's test part |
+/// | [`Choice`](crate::experiment::Choice) | learning rate by dev loss, in each run | one for all runs of a method and N, by the mean top-1 accuracy on the very test queries |
+/// | [`Demonstrations`](crate::experiment::Demonstrations) | ICL shows all N training examples, in one order | min(256, N - 1) others of the train part, drawn anew for each query |
+/// | [`Rollouts`](crate::experiment::Rollouts) | asim of both sides at the answers given under ICL | each side at its own answers, over the shorter length |
+/// | [`top_1_ece`](crate::metric::top_1_ece) | probability in the whole vocabulary | divided by that of the ten likeliest tokens |
+///
+/// [`Experiment::compat`](crate::experiment::Experiment::compat) makes all of these choices for a grid; each can be made alone. The authors' prompts,
+/// early stopping and targets are the default: where they differ from the paper's text, the code is meant.
 ///
 /// The default is what is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,7 +82,8 @@
 //! # Models from the Hugging Face hub
 //! [`Model::open("org/name")`](model::Model::open) finds a model in the cache of Python's `huggingface_hub`. With the cargo feature `hub`,
 //! off by default because it adds a TLS library to the build, it downloads into that cache what is missing. In a notebook, the first cell
-//! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`.
+//! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`. [`Adapter::open`](adapter::Adapter::open) takes such names, too,
+//! and [`Model::verify`](model::Model::verify) compares what the cache holds with the checksums that the hub published.
 //!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
@@ -100,7 +101,9 @@
 //!
 //! # Not supported
 //! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
-//! several devices for one model, training the base weights.
+//! several devices for one model, training the base weights; of PEFT's adapters DoRA, updates of the embedding and the output layer, whole
+//! modules saved beside the adapter, repeated layers. A key of `config.json` that is known to ask for something of this kind is refused by name;
+//! one that nobody here knows is listed ([`Config::unknown`](model::Config::unknown)).
 #![warn(missing_docs)]
 
 #[doc = include_str!("cookbook.md")]
@@ -152,7 +155,7 @@ pub mod prelude {
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::{evaluate, evaluate_with};
-    pub use crate::experiment::{Choice, Experiment, Method, Study};
+    pub use crate::experiment::{Choice, Demonstrations, Experiment, Method, Rollouts, Study};
     pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability};
     pub use crate::figure::{attention, bars, components, lines, matrix, reliability, scatter, token_table, violins};
     pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};

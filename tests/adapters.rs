@@ -572,14 +572,28 @@ fn what_peft_can_do_and_this_cannot_says_so() -> Result<()> {
     write("modules_to_save", lora, set("modules_to_save", serde_json::json!(["lm_head"])), &whole[..1]);
     write("modules_to_save_tied", lora, set("modules_to_save", serde_json::json!(["embed_tokens"])), &whole);
     write("layer_replication", lora, set("layer_replication", serde_json::json!([[0, 2], [1, 3]])), &[]);
-    write("tokens", lora, set("trainable_token_indices", serde_json::json!([3])), &[("model.embed_tokens.token_adapter.trainable_tokens_delta", [1, hidden])]);
+    write(
+        "tokens",
+        lora,
+        set("trainable_token_indices", serde_json::json!([3])),
+        &[("model.embed_tokens.token_adapter.trainable_tokens_delta", [1, hidden])],
+    );
     write("dora", lora, set("use_dora", true.into()), &[]);
     write("bias", lora, set("bias", "lora_only".into()), &[]);
     write("pickle", lora, none.clone(), &[]);
-    write("ia3_lm_head", "ia3", serde_json::json!({"target_modules": ["k_proj", "v_proj", "down_proj", "lm_head"]}), &[("lm_head.ia3_l", [vocab, 1])]);
+    write(
+        "ia3_lm_head",
+        "ia3",
+        serde_json::json!({"target_modules": ["k_proj", "v_proj", "down_proj", "lm_head"]}),
+        &[("lm_head.ia3_l", [vocab, 1])],
+    );
     // Weights that are simply not there, and keys that are of nothing known.
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(golden_folder("adapters/llama_grouped_tied/lora_all_sites/adapter_config.json"), folder.path().join("adapter_config.json")).unwrap();
+    std::fs::copy(
+        golden_folder("adapters/llama_grouped_tied/lora_all_sites/adapter_config.json"),
+        folder.path().join("adapter_config.json"),
+    )
+    .unwrap();
     refused(Adapter::open(folder.path(), &model), &["holds no adapter_model.safetensors", "download the weights"]);
     Ok(())
 }

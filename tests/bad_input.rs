@@ -114,7 +114,10 @@ fn spoilt_configurations() {
     open("[1]".into(), &["config.json", "must hold a JSON object"]);
     open(config("\"model_type\": \"llama\"", "\"model_type\": \"mamba\""), &["mamba", "unknown", "llama", "qwen3"]);
     open(config("LlamaForCausalLM", "LlamaForSequenceClassification"), &["LlamaForSequenceClassification", "LlamaForCausalLM"]);
-    open(config("\"mlp_bias\"", "\"clip_qkv\": 8, \"mlp_bias\""), &["config.json", "`clip_qkv` is 8, which is not supported", "a bound on scores"]);
+    open(
+        config("\"mlp_bias\"", "\"clip_qkv\": 8, \"mlp_bias\""),
+        &["config.json", "`clip_qkv` is 8, which is not supported", "a bound on scores"],
+    );
     open(config("\"hidden_size\": 24", "\"hidden_size\": -24"), &["hidden_size", "-24"]);
     open(config("\"hidden_size\": 24", "\"hidden_size\": \"big\""), &["hidden_size", "big"]);
     let folder = copied(NAME);
@@ -128,7 +131,8 @@ fn broken_tokenizers() {
 }
 
 /// As `git clone` without LFS leaves every large file.
-const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
+const POINTER: &str =
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 #[test]
 fn pointers_of_git_lfs_say_what_they_are() -> Result<()> {
@@ -206,9 +210,30 @@ fn unknown_keys_are_shown_and_strictness_refuses_them() -> Result<()> {
 }
 
 #[test]
+fn a_model_saved_in_another_kind_opens_again_however_its_kind_is_spelled() -> Result<()> {
+    let own = std::fs::read_to_string(golden_folder(NAME).join("config.json")).unwrap();
+    for spellings in [&["dtype"][..], &["torch_dtype"], &["dtype", "torch_dtype"], &[]] {
+        let mut config: serde_json::Value = serde_json::from_str(&own).unwrap();
+        let all = config.as_object_mut().unwrap();
+        all.retain(|key, _| !key.ends_with("dtype"));
+        all.extend(spellings.iter().map(|key| ((*key).to_owned(), "float32".into())));
+        let (folder, saved) = (spoilt("config.json", config.to_string()), tempfile::tempdir().unwrap());
+        for kind in [Kind::Half, Kind::BFloat16] {
+            OpenOptions::new().kind(kind).open(folder.path())?.save(saved.path())?;
+            let model = Model::open(saved.path())?;
+            assert_eq!((model.kind(), model.config().kind), (kind, kind), "{spellings:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn missing_weights_are_all_named() {
     let folder = spoilt("config.json", config("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 6"));
-    cannot_open(folder.path(), &["27 of the weights are missing", "model.layers.{3-5}.self_attn.q_proj", "model.layers.{3-5}.post_attention_layernorm"]);
+    cannot_open(
+        folder.path(),
+        &["27 of the weights are missing", "model.layers.{3-5}.self_attn.q_proj", "model.layers.{3-5}.post_attention_layernorm"],
+    );
 }
 
 #[test]
@@ -278,7 +303,10 @@ fn panics_of_ones_own_hooks_and_objectives() -> Result<()> {
     );
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     let mut hooks = Hooks::new();
-    hooks.observe("model.norm", |_, value| Ok(drop(value.f_matmul(value)?)));
+    hooks.observe("model.norm", |_, value| {
+        let _ = value.f_matmul(value)?;
+        Ok(())
+    });
     let error = model.forward_with(&[vec![1, 2]], &mut hooks).err().unwrap();
     assert!(error.is_torch() && error.to_string().lines().count() == 2 && !error.to_string().contains("Exception raised"), "{error}");
     // An objective of one's own.

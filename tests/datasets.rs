@@ -173,6 +173,8 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
     let task = open("QASCr").parts(&[Part::Train, Part::Test], &[])?.read(samples("QASCr/original"))?;
     assert_eq!(counts(&task), counted(&[("train", kept, 2), ("test", kept, 0), ("test", "no answer", 1)]));
     let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "c")])?, Card::default());
+    assert_eq!(counts(&task), counted(&[("", kept, 1), ("", "the query of an earlier row, with another gold", 1)]));
+    let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "b")])?, Card::default());
     assert_eq!(counts(&task), counted(&[("", kept, 1), ("", repeated, 1)]));
     Ok(())
 }
@@ -194,6 +196,36 @@ fn forms_are_the_papers() -> Result<()> {
     assert_eq!(pairs.each_ref().map(|(name, ood)| (*name, ood.as_str())), expected);
     let paper = open("GSM8K").compat(Compat::Paper).form()?;
     assert_eq!((form("GSM8K").answer("#### -5").as_deref(), paper.answer("#### -5").as_deref()), (Some("-5"), Some("5")));
+    Ok(())
+}
+
+#[test]
+fn bbc_news_as_the_authors_read_it_is_cut_and_tested_on_the_hubs_test_part() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let article = |topic: &str| format!("{topic} {}", "word ".repeat(60)).trim_end().to_string();
+    let lines = |topics: &[&str]| {
+        let line = |topic: &&str| serde_json::json!({"text": article(topic), "label_text": "sport"}).to_string() + "\n";
+        topics.iter().map(line).collect::<String>()
+    };
+    std::fs::write(folder.path().join("train.jsonl"), lines(&["ball", "bat"])).unwrap();
+    std::fs::write(folder.path().join("test.jsonl"), lines(&["net"])).unwrap();
+    let whole = open("BBCN").read(folder.path())?;
+    assert_eq!((whole.len(), whole.held_out().len()), (3, 0));
+    assert_eq!(whole.examples().rows()[0].query, format!("Text:{}\nLabel:", article("ball")));
+    let paper = open("BBCN").compat(Compat::Paper).read(folder.path())?;
+    assert_eq!((paper.len(), paper.held_out().len()), (2, 1));
+    // 256 characters of it go through the word that is left out.
+    let kept = format!("ball {}", "word ".repeat(50)).trim_end().to_string();
+    assert!(kept.len() <= 256 && article("ball")[..256].starts_with(&format!("{kept} ")));
+    assert_eq!(paper.examples().rows()[0].query, format!("Text:{kept}\nLabel:"));
+    assert!(paper.held_out().rows()[0].query.starts_with("Text:net word"));
+    // Parts that were chosen stay, and the way back leads back.
+    let chosen = open("BBCN").parts(&[Part::Train], &[])?.compat(Compat::Paper).read(folder.path())?;
+    assert_eq!((chosen.len(), chosen.held_out().len()), (2, 0));
+    assert_eq!(open("BBCN").compat(Compat::Paper).compat(Compat::Corrected).read(folder.path())?.examples(), whole.examples());
+    // The makers' folders have no test part.
+    let error = open("BBCN").compat(Compat::Paper).read(samples("BBCN/original")).unwrap_err().to_string();
+    assert!(error.contains("Only train is there"), "{error}");
     Ok(())
 }
 
@@ -330,6 +362,26 @@ fn a_damaged_parquet_file_is_an_error_and_no_panic() {
         }
     }
     assert!(errors > whole.len() / 11, "{errors} errors");
+}
+
+#[test]
+fn damaged_parquet_files_of_every_packing_are_errors_and_no_panics() {
+    for name in ["zstd.parquet", "gzip.parquet", "plain.parquet"] {
+        let whole = std::fs::read(own(name)).unwrap();
+        let folder = folder(name, &whole);
+        let (path, mut errors) = (folder.path().join(name), 0);
+        for place in (0..whole.len()).step_by(3) {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 0x55;
+            for damaged in [&flipped, &whole[..place]] {
+                std::fs::write(&path, damaged).unwrap();
+                let Err(error) = Task::open_with(&path, &Columns::named("sentence", "label")) else { continue };
+                assert!(error.is_file() && error.to_string().contains(name), "{name}, byte {place}: {error}");
+                errors += 1;
+            }
+        }
+        assert!(errors > whole.len() / 3, "{errors} errors");
+    }
 }
 
 #[test]

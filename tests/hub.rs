@@ -536,7 +536,8 @@ mod with_the_feature {
             assert!(frame.column("checksum").unwrap().null_count() == 0);
             files.iter().zip(read.iter()).map(|(file, read)| (file.unwrap().to_owned(), read.unwrap())).collect()
         };
-        let all = |yes: bool| ["config.json", "generation_config.json", WEIGHTS, "tokenizer.json"].map(|name| (name.to_owned(), yes)).to_vec();
+        let all =
+            |yes: bool| ["config.json", "generation_config.json", WEIGHTS, "tokenizer.json"].map(|name| (name.to_owned(), yes)).to_vec();
         assert_eq!(read(), all(true));
         assert_eq!(read(), all(false));
         assert_eq!(OpenOptions::new().verify().open(&snapshot).unwrap().bytes(), model.bytes());
@@ -555,7 +556,8 @@ mod with_the_feature {
                 assert!(text.contains(&format!("remove `{}`", blob.display())), "{text}");
             }
             fs::write(&blob, &content).unwrap();
-            let expected: Vec<_> = all(false).into_iter().map(|(file, _)| (file == name, file)).map(|(changed, file)| (file, changed)).collect();
+            let expected: Vec<_> =
+                all(false).into_iter().map(|(file, _)| (file == name, file)).map(|(changed, file)| (file, changed)).collect();
             assert_eq!(read(), expected);
         }
         // Time alone is set back: the inode's own time of change tells.

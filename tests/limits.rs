@@ -188,6 +188,44 @@ fn counts_of_measures() -> Result<()> {
 }
 
 #[test]
+fn ids_levels_and_weights() -> Result<()> {
+    let model = speaking(NAME);
+    for id in [64, 1 << 31, u32::MAX] {
+        refused(model.forward(&[vec![id]]), &["token id", "ends at 63"]);
+        let tokenizer = model.tokenizer()?;
+        assert!(tokenizer.token(id).is_none());
+        // Said or shown, but no panic.
+        let _ = (tokenizer.decode(&[id]), tokenizer.spelling(id), tokenizer.spellings(&[id]));
+    }
+    let (first, second) = ([0.5, 0.6, 0.9], [0.4, 0.8, 0.7]);
+    for level in [f64::NAN, 0.0, 1.0, -1.0, f64::INFINITY] {
+        refused(ia2::statistics::paired_t(&first, &second, level), &["level"]);
+        refused(ia2::statistics::mean_interval(&first, level), &["level"]);
+    }
+    for strange in [f64::NAN, f64::INFINITY, 1.7e308] {
+        let values = [strange, -strange, strange];
+        for result in [
+            ia2::statistics::paired_t(&values, &second, 0.9).map(drop),
+            ia2::statistics::mean_interval(&values, 0.9).map(drop),
+            ia2::statistics::wilcoxon(&values, &second).map(drop),
+            ia2::statistics::holm(&values).map(drop),
+        ] {
+            assert!(result.as_ref().map_or_else(|error| error.is_input() || error.is_numeric(), |()| strange.is_finite()), "{result:?}");
+        }
+    }
+    let split = task().few_shot(4, 0)?;
+    let targets = Targets::of(&model, &split).collect()?;
+    for many in MANY {
+        refused(targets.ia2().and_then(|ia2| ia2.layers([many])), &["layer"]);
+    }
+    for weight in [f64::NAN, f64::INFINITY, -1.0] {
+        refused(targets.ia2().and_then(|ia2| ia2.weights([weight, 1.0, 1.0])), &["weight"]);
+        refused(targets.ia2_sft(weight), &["beta"]);
+    }
+    Ok(())
+}
+
+#[test]
 fn counts_of_bins_and_draws() -> Result<()> {
     let frame = df!(
         "correct" => [true, false, true], "confidence" => [0.5, 0.25, 1.0], "gold" => ["a", "b", "a"],

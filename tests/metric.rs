@@ -5,7 +5,7 @@ mod common;
 use ia2::Result;
 use ia2::metric::{
     Binning, METRICS, Metric, accuracy, as_reported, classwise_ece, ece, fit_temperature, mce, mean_confidence, mean_entropy, mean_nll,
-    rmsce, with_temperature,
+    rmsce, top_1_ece, with_temperature,
 };
 use ia2::prelude::*;
 use serde_json::Value;
@@ -28,6 +28,9 @@ fn frame(case: &Value) -> DataFrame {
         "nll" => golds.iter().zip(&rows).map(|(&gold, row)| -row[gold].ln()).collect::<Vec<_>>(),
         "entropy" => rows.iter().map(|row| -row.iter().map(|p| p * p.ln()).sum::<f64>()).collect::<Vec<_>>(),
         "label_mass" => mass,
+        "top_1_correct" => serde_json::from_value::<Vec<bool>>(case["top_1"]["correct"].clone()).unwrap(),
+        "top_1_confidence" => serde_json::from_value::<Vec<f64>>(case["top_1"]["confidence"].clone()).unwrap(),
+        "top_10_mass" => serde_json::from_value::<Vec<f64>>(case["top_1"]["mass"].clone()).unwrap(),
     )
     .unwrap();
     for label in 0..rows[0].len() {
@@ -59,6 +62,7 @@ fn every_metric_gives_the_value_of_another_implementation() -> Result<()> {
                 "mce_equal_width" => mce(&frame, Binning::EqualWidth(bins))?,
                 "rmsce_equal_width" => rmsce(&frame, Binning::EqualWidth(bins))?,
                 "classwise_ece_equal_width" => classwise_ece(&frame, Binning::EqualWidth(bins))?,
+                "top_1_ece_equal_width" => top_1_ece(&frame, Binning::EqualWidth(bins), Compat::Corrected)?,
                 "adaptive_ece" => classwise_ece(&frame, Binning::EqualMass(bins))?,
                 other => panic!("{other}?"),
             };

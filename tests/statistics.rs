@@ -5,7 +5,7 @@ mod common;
 use common::refused;
 use ia2::Result;
 use ia2::prelude::*;
-use ia2::statistics::{cohen_dz, compare, holm, intervals, mean_interval, paired_t, rank_biserial, wilcoxon};
+use ia2::statistics::{averaged, cohen_dz, compare, holm, intervals, mean_interval, paired_t, rank_biserial, wilcoxon};
 use serde_json::Value;
 
 fn golden(file: &str) -> Value {
@@ -159,4 +159,30 @@ fn what_cannot_be_paired_is_refused() {
     refused(wilcoxon(&[0.1], &[0.1]), &["all differences are zero"]);
     refused(wilcoxon(&[], &[]), &["0 pairs"]);
     refused(holm(&[0.5, f64::NAN]), &["the one at 1 is NaN"]);
+}
+
+#[test]
+fn rows_of_one_run_are_averaged_before_they_are_tested() -> Result<()> {
+    // Two runs; the first was done at two N, tested twice each.
+    let frame = df!(
+        "method" => ["SFT", "IA2", "SFT", "IA2", "SFT", "IA2", "SFT", "IA2", "SFT", "IA2"],
+        "run" => [0, 0, 0, 0, 0, 0, 0, 0, 1, 1],
+        "n" => [4, 4, 4, 4, 8, 8, 8, 8, 4, 4],
+        "accuracy" => [0.5, 0.6, 0.5, 0.8, 0.6, 0.9, 0.8, 0.9, 0.4, 0.9],
+    )?;
+    let means = averaged(&frame, "method", &["run"], &["accuracy"])?;
+    assert_eq!(means.get_column_names(), ["method", "run", "rows", "accuracy"]);
+    let column = |name: &str| means.column(name).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().to_vec();
+    assert_eq!(column("rows"), [4.0, 4.0, 1.0, 1.0].map(Some));
+    for (mean, expected) in column("accuracy").into_iter().zip([0.6, 0.8, 0.4, 0.9]) {
+        assert!((mean.unwrap() - expected).abs() < 1e-12);
+    }
+    let tested = compare(&means, "method", &[("SFT", "IA2")], &["run"], &["accuracy"], 0.95)?;
+    assert_eq!(tested.column("pairs")?.u32()?.get(0), Some(2));
+    let by_hand = paired_t(&[0.6, 0.4], &[0.8, 0.9], 0.95)?;
+    assert!((tested.column("p_t")?.f64()?.get(0).unwrap() - by_hand.p).abs() < 1e-9);
+    refused(averaged(&frame, "method", &[], &["accuracy"]), &["names the run"]);
+    refused(averaged(&frame, "method", &["seed"], &["accuracy"]), &["no column `seed`"]);
+    refused(averaged(&frame.head(Some(0)), "method", &["run"], &["accuracy"]), &["one row"]);
+    Ok(())
 }

@@ -83,7 +83,9 @@ impl Settings {
         if chosen.is_empty()
             && let Some(outside) = ["lm_head", "model.embed_tokens"].into_iter().find(|path| target.matches(path))
         {
-            return Err(self.keys.error(format!("`target_modules` chooses `{outside}`: an update of the output layer or the embedding is not supported")));
+            return Err(self
+                .keys
+                .error(format!("`target_modules` chooses `{outside}`: an update of the output layer or the embedding is not supported")));
         }
         match chosen.is_empty() {
             true => Err(self.keys.error("`target_modules` chooses no linear module of this model: a wrong base model?")),

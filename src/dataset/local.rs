@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::prompt::{AnswerForm, Examples, check};
 
 /// A path to a file.
-pub(super) const PATHS: Source = Source { what: || "paths".into(), names: || Ok(Vec::new()), open: open_path };
+pub(super) const PATHS: Source = Source { what: || "paths".into(), names: || Ok(Vec::new()), open: |path, _| open_path(path) };
 
 /// The names in the folder of tasks.
 pub(super) const FOLDER: Source =
-    Source { what: || format!("in `{}`", folder().display()), names: || names_in(&folder()), open: |name| open_in(&folder(), name) };
+    Source { what: || format!("in `{}`", folder().display()), names: || names_in(&folder()), open: |name, _| open_in(&folder(), name) };
 
 /// Where tasks are looked up by name.
 pub(super) fn folder() -> PathBuf {

@@ -29,10 +29,12 @@ use polars::prelude::*;
 pub use benchmark::{Benchmark, Part};
 pub use card::Card;
 pub use columns::Columns;
+pub(crate) use split::SHOWN_AT_MOST;
 pub use split::Split;
 
 use count::{Count, Dispute, Outcome, Sieve};
 
+use crate::compat::Compat;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 #[cfg(test)]
@@ -46,7 +48,7 @@ struct Source {
     /// The names it knows.
     names: fn() -> Result<Vec<String>>,
     /// The task of a name, or `None` when the name is not its own.
-    open: fn(&str) -> Result<Option<Task>>,
+    open: fn(&str, Compat) -> Result<Option<Task>>,
 }
 
 /// Every source, asked in this order.
@@ -84,9 +86,13 @@ impl Task {
     /// that is malformed, lacks `query` or `gold`, has an empty one, or a gold that is not among the card's labels; a file error that
     /// says what is looked for and where to get it for a benchmark whose files are not there.
     pub fn open(name: impl AsRef<str>) -> Result<Self> {
-        let name = name.as_ref();
+        Self::open_as(name.as_ref(), Compat::Corrected)
+    }
+
+    /// [`open`](Self::open), a benchmark with [`Benchmark::compat`].
+    pub(crate) fn open_as(name: &str, compat: Compat) -> Result<Self> {
         for source in SOURCES {
-            if let Some(task) = (source.open)(name)? {
+            if let Some(task) = (source.open)(name, compat)? {
                 return Ok(task);
             }
         }
@@ -182,7 +188,7 @@ impl Task {
         let mut tasks = Vec::new();
         for source in SOURCES {
             for name in (source.names)()? {
-                tasks.extend((source.open)(&name)?);
+                tasks.extend((source.open)(&name, Compat::Corrected)?);
             }
         }
         table(&tasks)

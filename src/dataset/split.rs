@@ -14,6 +14,8 @@ use crate::random::Random;
 
 /// The largest development set, as in the authors' code.
 const DEV_AT_MOST: usize = 48;
+/// The most demonstrations before a query, as in the authors' code.
+pub(crate) const SHOWN_AT_MOST: usize = 256;
 
 /// The most draws of demonstrations for each example.
 const MOST_ORDERS: usize = 1_000;
@@ -226,6 +228,13 @@ impl Task {
         }
         let order = Random::new(run, "split", 0).order(tested.len());
         Ok(tested.pick(end(&order, count)))
+    }
+
+    /// The rows to learn from that a split of this task neither learns from nor tests on.
+    pub(crate) fn others(&self, split: &Split) -> Examples {
+        let sets = [&split.train, &split.dev, &split.test];
+        let used: HashSet<&str> = sets.into_iter().flat_map(|set| set.rows()).map(|row| row.query.as_str()).collect();
+        self.examples().pick((0..self.len()).filter(|&row| !used.contains(self.examples().rows()[row].query.as_str())))
     }
 
     /// All rows in the run's order, and the size of the dev set.

@@ -2,15 +2,17 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 
 use polars::prelude::DataFrame;
 
+use super::protocol::{self, Rollouts};
 use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::activations::{Activations, Capture, capture};
 use crate::adapter::Adapter;
-use crate::dataset::Split;
+use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::metric::METRICS;
@@ -25,6 +27,8 @@ pub(super) struct Cell<'e> {
     experiment: &'e Experiment,
     pub model: &'e Model,
     pub split: Split,
+    /// Whose rows demonstrations are drawn from, where these are not the train set's.
+    pool: Option<Rc<Task>>,
     /// The task's own, then those out of distribution.
     pub tests: Vec<Test>,
     pub runs: Vec<Run>,
@@ -40,8 +44,9 @@ pub(super) struct Test {
 }
 
 impl Test {
-    pub fn new(task: &str, queries: Examples, compared: usize) -> Result<Self> {
-        Ok(Self { task: task.into(), digest: record::digest(&(task, &queries, compared))?, queries, compared })
+    /// `ways`: what decides the numbers besides, where it is not as it is by default.
+    pub fn new(task: &str, queries: Examples, compared: usize, ways: &impl serde::Serialize) -> Result<Self> {
+        Ok(Self { task: task.into(), digest: record::digest(&(task, &queries, compared, ways))?, queries, compared })
     }
 
     pub fn len(&self) -> usize {
@@ -71,8 +76,14 @@ struct Shown {
 }
 
 impl<'e> Cell<'e> {
-    pub fn new(experiment: &'e Experiment, model: &'e Model, split: Split, tests: Vec<Test>, runs: Vec<Run>) -> Self {
-        Self { experiment, model, split, tests, runs }
+    pub fn new(
+        experiment: &'e Experiment,
+        model: &'e Model,
+        (split, pool): (Split, Option<Rc<Task>>),
+        tests: Vec<Test>,
+        runs: Vec<Run>,
+    ) -> Self {
+        Self { experiment, model, split, pool, tests, runs }
     }
 
     pub fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
@@ -195,7 +206,7 @@ impl<'e> Cell<'e> {
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
         // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
-        let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, shown)).map(Ok).or_else(excused)? {
+        let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, test, shown)).map(Ok).or_else(excused)? {
             Ok(asim) => (asim, None),
             Err(message) => (Vec::new(), Some(format!("no asim: {message}"))),
         };
@@ -203,8 +214,15 @@ impl<'e> Cell<'e> {
     }
 
     /// By layer.
-    fn asim(&self, model: &Model, icl: bool, shown: &Shown) -> Result<Vec<(Option<u32>, f64)>> {
-        let own = if icl { None } else { Some(capture(model, &shown.taught, SELF_ATTENTION)?) };
+    fn asim(&self, model: &Model, icl: bool, test: &Test, shown: &Shown) -> Result<Vec<(Option<u32>, f64)>> {
+        let own = match self.experiment.rollouts {
+            _ if icl => None,
+            Rollouts::Icl => Some(capture(model, &shown.taught, SELF_ATTENTION)?),
+            Rollouts::Own => {
+                let prompts = test.queries.take(test.compared()).zero_shot()?;
+                Some(Capture::at(SELF_ATTENTION).while_responding(model, &prompts)?.1)
+            }
+        };
         let frame = shown.inside.asim(own.as_ref().unwrap_or(&shown.inside))?;
         let layers = frame.column("layer")?.u32()?.iter().zip(frame.column("asim")?.f64()?.iter());
         layers.map(|(layer, asim)| Ok((layer, asim.ok_or_else(|| Error::internal("asim is null"))?))).collect()
@@ -217,7 +235,7 @@ impl<'e> Cell<'e> {
     }
 
     fn show(&self, test: &Test) -> Result<Shown> {
-        let prompts = test.queries.with_demonstrations(&self.split.train, self.split.run)?;
+        let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_deref())?;
         let (responses, inside) = Capture::at(SELF_ATTENTION).while_responding(self.model, &prompts.take(test.compared))?;
         Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
     }

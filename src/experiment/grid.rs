@@ -1,8 +1,10 @@
 //! Every cell of the grid, and every run of a cell.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::cell::{Cell, Test};
+use super::protocol::Rollouts;
 use super::record::{self, FORMAT, ModelId, Run, TrainingId};
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
@@ -44,8 +46,9 @@ impl Experiment {
                         match task.few_shot(n, run) {
                             Ok(split) => {
                                 let runs = self.runs_of(&of(record::digest(&(&split.train, &split.dev))?));
-                                let tests = self.tests(&split, others)?;
-                                cells.push(Cell::new(self, model, split, tests, runs));
+                                let pool = self.demonstrations.pool(task);
+                                let tests = self.tests(&split, pool.as_deref(), others)?;
+                                cells.push(Cell::new(self, model, (split, pool), tests, runs));
                             }
                             Err(error) if error.is_input() => {
                                 refused.extend(self.runs_of(&of(String::new())).into_iter().map(|run| (model, run, error.to_string())));
@@ -74,10 +77,12 @@ impl Experiment {
     }
 
     /// The task's own queries, then those out of distribution.
-    fn tests(&self, split: &Split, others: &[Task]) -> Result<Vec<Test>> {
-        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most)?];
+    fn tests(&self, split: &Split, pool: Option<&Task>, others: &[Task]) -> Result<Vec<Test>> {
+        // What is drawn from is no part of a run's own digest.
+        let ways = (pool.map(|task| record::digest(&task.others(split))).transpose()?, self.rollouts == Rollouts::Own);
+        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most, &ways)?];
         for other in others {
-            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most)?);
+            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most, &ways)?);
         }
         Ok(tests)
     }
@@ -107,12 +112,12 @@ impl Experiment {
     }
 
     /// Each task with those it is tested on out of distribution.
-    fn opened(&self) -> Result<Vec<(Task, Vec<Task>)>> {
+    fn opened(&self) -> Result<Vec<(Rc<Task>, Vec<Task>)>> {
         let mut others: HashMap<String, Task> = HashMap::new();
         let mut tasks = Vec::new();
         for wanted in &self.tasks {
             let task = match wanted {
-                Wanted::Named(name) => Task::open(name)?,
+                Wanted::Named(name) => Task::open_as(name, self.compat)?,
                 Wanted::Open(task) => (**task).clone(),
             };
             let task = task.test_at_most(self.test_at_most)?;
@@ -121,7 +126,7 @@ impl Experiment {
             for name in named {
                 if !others.contains_key(name) {
                     let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
-                    let opened = Task::open(name);
+                    let opened = Task::open_as(name, self.compat);
                     others.insert(
                         name.clone(),
                         opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
@@ -129,7 +134,7 @@ impl Experiment {
                 }
                 tested.extend(others.get(name).cloned());
             }
-            tasks.push((task, tested));
+            tasks.push((Rc::new(task), tested));
         }
         Ok(tasks)
     }

@@ -32,11 +32,11 @@
 //! # What is compared
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
-//! does. Only chosen rows enter [`Study::runs`], the tables and figures of it,
+//! does, one for all runs. Only chosen rows enter [`Study::runs`], the tables and figures of it,
 //! [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
 //!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
-//! without demonstrations, both at the responses given under ICL.
+//! without demonstrations, both at the responses given under ICL ([`Rollouts`] says otherwise).
 
 mod cell;
 mod choose;
@@ -45,6 +45,7 @@ mod method;
 mod overlap;
 mod paper;
 mod plan;
+mod protocol;
 mod record;
 mod run;
 mod show;
@@ -57,6 +58,7 @@ use std::rc::Rc;
 pub use choose::Choice;
 pub use method::Method;
 pub use plan::Plan;
+pub use protocol::{Demonstrations, Rollouts};
 pub use study::Study;
 
 use crate::activations::Keep;
@@ -81,6 +83,7 @@ use crate::train::{EPOCHS, PATIENCE};
 /// | [`epochs`](Self::epochs), [`patience`](Self::patience) | 50, 5 |
 /// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
 /// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
+/// | [`demonstrations`](Self::demonstrations), [`rollouts`](Self::rollouts) | [`Demonstrations::Same`], [`Rollouts::Icl`] |
 /// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
 #[derive(Clone, Debug)]
 pub struct Experiment {
@@ -100,6 +103,8 @@ pub struct Experiment {
     distributions: Keep,
     compat: Compat,
     choice: Choice,
+    demonstrations: Demonstrations,
+    rollouts: Rollouts,
     retry_failed: bool,
     folder: Option<PathBuf>,
     /// Made by the first run without a folder, so that a second one goes on from it.
@@ -133,6 +138,8 @@ impl Experiment {
             distributions: Keep::All,
             compat: Compat::Corrected,
             choice: Choice::DevLoss,
+            demonstrations: Demonstrations::Same,
+            rollouts: Rollouts::Icl,
             retry_failed: false,
             folder: None,
             temporary: std::cell::OnceCell::new(),
@@ -236,11 +243,27 @@ impl Experiment {
         self
     }
 
-    /// [`Compat::Paper`] trains as [`Training::compat`](crate::train::Training::compat) says and chooses by [`Choice::TestAccuracy`], as the
-    /// authors' code does.
+    /// What ICL is shown before each test query.
+    pub fn demonstrations(mut self, demonstrations: Demonstrations) -> Self {
+        self.demonstrations = demonstrations;
+        self
+    }
+
+    /// At which answers asim compares.
+    pub fn rollouts(mut self, rollouts: Rollouts) -> Self {
+        self.rollouts = rollouts;
+        self
+    }
+
+    /// [`Compat::Paper`] does as the authors' code: trains as [`Training::compat`](crate::train::Training::compat) says, reads the benchmarks that
+    /// are named as [`Benchmark::compat`](crate::dataset::Benchmark::compat) says, and sets [`Choice::TestAccuracy`],
+    /// [`Demonstrations::PerQuery`] and [`Rollouts::Own`]. Each of these three can be set otherwise afterwards.
     pub fn compat(mut self, compat: Compat) -> Self {
         self.compat = compat;
-        self.choice = if compat == Compat::Paper { Choice::TestAccuracy } else { Choice::DevLoss };
+        (self.choice, self.demonstrations, self.rollouts) = match compat {
+            Compat::Paper => (Choice::TestAccuracy, Demonstrations::PerQuery, Rollouts::Own),
+            Compat::Corrected => (Choice::DevLoss, Demonstrations::Same, Rollouts::Icl),
+        };
         self
     }
 

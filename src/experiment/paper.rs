@@ -38,7 +38,8 @@ impl Experiment {
     /// sets that are; N of 2, 4, 8, ... 128; 5 runs; LoRA of rank 8 on q, k, o; learning rates 1e-4, 3e-4, 1e-3; all methods but SFT on ICL and
     /// SFT → IA2; beta of 0.001, 0.01, 0.05, 0.5 for models of the Llama family and 0.1, 0.5, 0.7, 0.9 for others.
     ///
-    /// [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
+    /// This is the paper's text. [`compat`](Self::compat) with [`Compat::Paper`](crate::compat::Compat::Paper) makes it the authors' code, rates chosen on the test set
+    /// included. [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
     /// [`Study::beside_paper`] sets the results beside the paper's.
     pub fn paper(model: &Model) -> Self {
         let llama = model.config().family.model_type() == "llama";
@@ -58,9 +59,19 @@ impl Experiment {
 }
 
 impl Study {
-    /// The paper's headline table with ours beside it, where there is any: `task`, `evaluated_on`, `n`, `method`, `paper_accuracy` (fraction),
-    /// `paper_ece` (null for answers of many tokens), `model`, `runs`, `accuracy`, `accuracy_std`, `ece_paper_15` (cut as the authors' code
-    /// cuts it), `ece_equal_width_15` and `source` (of the paper's figures: one model, N = 4).
+    /// The paper's headline table with ours beside it, where there is any:
+    ///
+    /// | column | |
+    /// |---|---|
+    /// | `task`, `evaluated_on`, `n`, `method`, `model`, `runs` | what was learned and tested, by which model, in how many runs |
+    /// | `paper_accuracy`, `paper_ece` | the paper's: the likeliest token of the whole vocabulary where there are labels; a fraction; no ECE for answers of many tokens |
+    /// | `top_1_accuracy`, `top_1_accuracy_std`, `top_1_ece_paper_15` | ours of the same kind; null for free answers |
+    /// | `accuracy`, `accuracy_std` | ours of the answer: among the labels, or read from free text |
+    /// | `ece_paper_15`, `ece_equal_width_15` | of the probabilities among the labels |
+    /// | `difference`, `ece_difference` | ours less the paper's, like with like: of top-1 where there are labels, of the answers read where there are none |
+    /// | `source` | of the paper's figures: one model, N = 4 |
+    ///
+    /// The paper's learning rates are chosen by [`Choice::TestAccuracy`](super::Choice::TestAccuracy); [`Experiment::compat`] makes a grid that is like theirs in this, too.
     ///
     /// One row per figure of the paper and model of this study; a single one with nulls where this study has no such runs.
     ///
@@ -97,6 +108,12 @@ impl Study {
             }
         }
         let mean = |name: &str| lines.iter().map(|line| spread(&line.6, name).0).collect::<Vec<_>>();
+        let std = |name: &str| lines.iter().map(|line| spread(&line.6, name).1).collect::<Vec<_>>();
+        let alike = mean("top_1_accuracy").into_iter().zip(mean("accuracy")).zip(&lines);
+        // Where the paper has no ECE, answers are free.
+        let alike = alike.map(|((top_1, read), line)| if line.4.is_some() { top_1 } else { read });
+        let differences: Vec<Option<f64>> = alike.zip(&lines).map(|(ours, line)| ours.map(|ours| ours - line.3)).collect();
+        let ece = mean("top_1_ece_paper_15").into_iter().zip(&lines).map(|(ours, line)| Some(ours? - line.4?)).collect::<Vec<_>>();
         Ok(df!(
             "task" => lines.iter().map(|line| line.0).collect::<Vec<_>>(),
             "evaluated_on" => lines.iter().map(|line| line.1).collect::<Vec<_>>(),
@@ -106,10 +123,15 @@ impl Study {
             "paper_ece" => lines.iter().map(|line| line.4).collect::<Vec<_>>(),
             "model" => lines.iter().map(|line| line.5).collect::<Vec<_>>(),
             "runs" => lines.iter().map(|line| line.6.len() as u32).collect::<Vec<_>>(),
+            "top_1_accuracy" => mean("top_1_accuracy"),
+            "top_1_accuracy_std" => std("top_1_accuracy"),
+            "top_1_ece_paper_15" => mean("top_1_ece_paper_15"),
             "accuracy" => mean("accuracy"),
-            "accuracy_std" => lines.iter().map(|line| spread(&line.6, "accuracy").1).collect::<Vec<_>>(),
+            "accuracy_std" => std("accuracy"),
             "ece_paper_15" => mean("ece_paper_15"),
             "ece_equal_width_15" => mean("ece_equal_width_15"),
+            "difference" => differences,
+            "ece_difference" => ece,
             "source" => vec![SOURCE; lines.len()],
         )?)
     }

@@ -8,8 +8,9 @@ use polars::prelude::*;
 
 use super::cell::{Cell, excused};
 use super::record::Run;
-use super::{Experiment, Method};
+use super::{Demonstrations, Experiment, Method};
 use crate::adapter::Adapter;
+use crate::dataset::SHOWN_AT_MOST;
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::evaluate::evaluate;
@@ -30,7 +31,7 @@ const HISTORY_BYTES: u64 = 24 << 10;
 /// What an experiment will take: a dry run.
 ///
 /// Times are extrapolated from 8 steps of SFT and 16 queries, timed on this machine for each model and task just now, and are upper bounds
-/// in one respect: every training is counted with all its epochs, while most stop early. Evaluation under ICL counts the demonstrations once.
+/// in one respect: every training is counted with all its epochs, while most stop early. Evaluation under ICL counts demonstrations once where all queries share them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     rows: Vec<Line>,
@@ -118,8 +119,13 @@ impl Experiment {
         let compared: usize = cell.tests.iter().map(|test| test.compared()).sum();
         // Each run is asked everything, and compared at the answers of the first queries.
         let mut other = missing.len() as f64 * (asked + compared) as f64 * time.query;
+        // Demonstrations that all queries share are read once.
+        let shown = match self.demonstrations {
+            Demonstrations::Same => n,
+            Demonstrations::PerQuery => n.saturating_sub(1).min(SHOWN_AT_MOST) * asked,
+        };
         if missing.iter().any(|run| run.method == Method::Icl) {
-            other += n as f64 * time.query;
+            other += shown as f64 * time.query;
         }
         if missing.iter().any(|run| run.method.needs_targets()) {
             // Each of n + dev prompts has n - 1 demonstrations and a query.

@@ -14,7 +14,7 @@ use crate::file;
 use crate::model::Model;
 
 /// Changes whenever the same settings would give other results.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Everything that decides a run's course.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::grid::Grid;
+use super::protocol;
 use super::record::{self, Record};
 use super::study::{Entry, Home};
 use super::{Experiment, Study};
@@ -64,7 +65,7 @@ impl Experiment {
             let record = Record::new(model, run, Some(message.clone()));
             entries.push(Entry { key: run.key()?, record, tests: vec![(run.task.clone(), String::new())], model: (*model).clone() });
         }
-        Ok(Study::new(home, entries, self.choice))
+        Ok(Study::new(home, entries, self.choice, protocol::notes(self)))
     }
 
     fn home(&self) -> Result<Home> {

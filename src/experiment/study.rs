@@ -19,6 +19,8 @@ pub struct Study {
     home: Home,
     entries: Vec<Entry>,
     choice: Choice,
+    /// What was not done as it is by default.
+    notes: Vec<&'static str>,
 }
 
 /// Where results and adapters lie.
@@ -98,8 +100,8 @@ impl<'a> Row<'a> {
 }
 
 impl Study {
-    pub(super) fn new(home: Home, entries: Vec<Entry>, choice: Choice) -> Self {
-        Self { home, entries, choice }
+    pub(super) fn new(home: Home, entries: Vec<Entry>, choice: Choice, notes: Vec<&'static str>) -> Self {
+        Self { home, entries, choice, notes }
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -198,7 +200,8 @@ impl Study {
     fn heading(&self) -> Result<String> {
         let failed = self.rows()?.iter().filter(|row| row.failed().is_some()).count();
         let failed = if failed > 0 { format!(", {failed} rows failed (column `failed` of `.frame()`)") } else { String::new() };
-        Ok(format!("Study({} runs{failed}); means over runs:", self.entries.len()))
+        let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
+        Ok(format!("Study({} runs{failed}{notes}); means over runs:", self.entries.len()))
     }
 }
 

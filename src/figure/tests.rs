@@ -41,6 +41,26 @@ fn no_kind_panics_on_odd_frames() {
 }
 
 #[test]
+fn labels_of_any_length_are_drawn() {
+    // The square of this length would take minutes for each label.
+    let tail = "x y".repeat(100_000);
+    for kind in FIGURES {
+        let mut frame = (kind.sample)().unwrap();
+        let texts: Vec<String> =
+            frame.columns().iter().filter(|column| column.dtype().is_string()).map(|column| column.name().to_string()).collect();
+        for name in texts {
+            let longer =
+                frame.column(&name).unwrap().str().unwrap().iter().map(|text| text.map(|text| format!("{text}{tail}"))).collect::<Vec<_>>();
+            frame.with_column(Column::new(name.as_str().into(), longer)).unwrap();
+        }
+        // What asks for names of its own says so.
+        if let Ok(figure) = (kind.draw)(&frame) {
+            assert!(figure.svg().starts_with("<svg"), "{}", kind.name);
+        }
+    }
+}
+
+#[test]
 fn the_alt_text_tells_axes_groups_and_what_was_left_out() {
     let frame = df!("layer" => [0i64, 1, 0, 1, 1], "asim_mean" => [0.25, 0.75, -0.5, -0.1, f64::NAN], "method" => ["ICL", "ICL", "SFT", "SFT", "SFT"]).unwrap();
     let figure = lines(&frame, "layer", "asim_mean", "method").unwrap();

@@ -248,5 +248,9 @@ mod tests {
         assert_eq!(wrapped("", 10.0, most, 2), Vec::<String>::new());
         assert_eq!(fitted("four words", 10.0, most), "four words");
         assert_eq!(fitted("word", 10.0, 1.0), "w");
+        // The square of this length would take an hour.
+        let long = "x".repeat(1_000_000);
+        assert!(fitted(&long, 10.0, most).ends_with("x…"));
+        assert!(wrapped(&format!("{long} {long}"), 10.0, most, 2).iter().all(|line| width(line, 10.0, false) <= most));
     }
 }

@@ -36,7 +36,9 @@ mod tests {
         assert!(of(b"\n <!DOCTYPE html>").contains("a web page instead of the weights"));
         assert!(of(b"PK\x03\x04adapter_model/data.pkl").contains("a Python pickle"));
         assert!(of(b"\x80\x02}q\x00.").contains("a Python pickle"));
-        for plain in [&b"{\"a\": 1}"[..], b"", b"version 2", b"\x10\0\0\0\0\0\0\0{}", b"\x80\x02\0\0\0\0\0\0{\"a\"", b"<\0\0\0\0\0\0\0{\"a\""] {
+        for plain in
+            [&b"{\"a\": 1}"[..], b"", b"version 2", b"\x10\0\0\0\0\0\0\0{}", b"\x80\x02\0\0\0\0\0\0{\"a\"", b"<\0\0\0\0\0\0\0{\"a\""]
+        {
             assert_eq!(mistaken(plain, "weights"), None);
         }
     }

@@ -90,8 +90,11 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 fn one(cache: &Cache, folder: &Path, name: String, seen: &mut BTreeMap<String, Mark>) -> Result<Verified> {
     let place = folder.join(&name);
     let gone = |error| {
-        Error::file(format!("`{name}` in `{}` leads to nothing: open the model again with the feature `hub`, or in Python", folder.display()))
-            .because(error)
+        Error::file(format!(
+            "`{name}` in `{}` leads to nothing: open the model again with the feature `hub`, or in Python",
+            folder.display()
+        ))
+        .because(error)
     };
     let checksum = blob(cache, &place);
     let metadata = place.metadata().map_err(gone)?;

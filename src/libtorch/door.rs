@@ -1,12 +1,12 @@
 //! The door between plain tensor code, which panics when libtorch refuses, and callers, who get an `Err`.
 
+use super::operations;
 use crate::error::{Error, Result};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
-use tch::{Kind, Tensor};
 
 thread_local! {
     /// How many doors this thread stands in.
@@ -25,7 +25,7 @@ thread_local! {
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
-    let outcome = guarded(f)?;
+    let outcome = guarded(f);
     if DEPTH.get() == 0 {
         crate::memory::give_back();
     }
@@ -37,7 +37,7 @@ pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 ///
 /// As a [`door`], but a panic that does not come from this library's own sources is the guest's, and becomes an input error that says so.
 pub(crate) fn guest<T>(whose: impl FnOnce() -> String, f: impl FnOnce() -> Result<T>) -> Result<T> {
-    guarded(f)?.unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
+    guarded(f).unwrap_or_else(|panic| Err(explain(&whose(), &panic, |_| true)))
 }
 
 /// A panic: its text, and its place in a source.
@@ -47,9 +47,9 @@ struct Panic {
 }
 
 /// Runs `f` with panics caught and not printed. Whether gradients are recorded is put back after one.
-fn guarded<T>(f: impl FnOnce() -> Result<T>) -> Result<Result<Result<T>, Panic>> {
-    let gradients = gradients_recorded()?;
-    Ok(quietly(f).inspect_err(|_| restore_gradients(gradients)))
+fn guarded<T>(f: impl FnOnce() -> Result<T>) -> std::result::Result<Result<T>, Panic> {
+    let recorded = operations::gradients();
+    quietly(f).inspect_err(|_| operations::set_gradients(recorded))
 }
 
 fn quietly<T>(f: impl FnOnce() -> T) -> std::result::Result<T, Panic> {
@@ -132,25 +132,10 @@ fn libtorch_message(panic: &str) -> Option<String> {
     Some(line)
 }
 
-/// libtorch keeps for each thread whether gradients are recorded, and tch has no way to ask: so see what an operation does.
-fn gradients_recorded() -> Result<bool> {
-    let leaf = Tensor::f_zeros([1], (Kind::Float, tch::Device::Cpu))?.f_set_requires_grad(true)?;
-    Ok(leaf.f_neg()?.requires_grad())
-}
-
-fn restore_gradients(recorded: bool) {
-    // tch can only switch within a scope. A guard turns recording off and puts back what it found; so one that is never dropped turns it
-    // off for good, and one made where recording is on turns it on for good when it is dropped outside.
-    match recorded {
-        true => drop(tch::with_grad(tch::no_grad_guard)),
-        false => std::mem::forget(tch::no_grad_guard()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
+    use tch::{Device, Kind, Tensor};
 
     fn zeros(shape: &[i64]) -> Tensor {
         Tensor::zeros(shape, (Kind::Float, Device::Cpu))
@@ -191,19 +176,19 @@ mod tests {
 
     #[test]
     fn doors_nest_and_gradients_are_put_back() {
-        assert!(gradients_recorded().unwrap());
+        assert!(operations::gradients());
         let outer = door("outer", || {
             let inner = door("inner", || -> Result<()> { tch::no_grad(|| panic!("inside")) });
             assert!(inner.unwrap_err().is_internal());
-            assert!(gradients_recorded().unwrap());
+            assert!(operations::gradients());
             tch::no_grad(|| {
                 let inner = door("inner", || -> Result<()> { tch::with_grad(|| panic!("inside")) });
-                assert!(inner.is_err() && !gradients_recorded().unwrap());
+                assert!(inner.is_err() && !operations::gradients());
             });
             Ok(())
         });
         outer.unwrap();
-        assert!(gradients_recorded().unwrap());
+        assert!(operations::gradients());
         assert_eq!(DEPTH.get(), 0);
     }
 

@@ -150,6 +150,10 @@ void* ia2_swiglu(const Tensor* gate, const Tensor* up, char* error) {
     return owned(error, [&] { return SwiGlu::apply(*gate, *up); });
 }
 
+bool ia2_gradients() { return at::GradMode::is_enabled(); }
+
+void ia2_set_gradients(bool recorded) { at::GradMode::set_enabled(recorded); }
+
 void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
     return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
 }

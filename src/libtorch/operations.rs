@@ -17,6 +17,8 @@ unsafe extern "C" {
     fn ia2_rms_norm(input: *const c_void, weight: *const c_void, epsilon: f64, error: *mut c_char) -> *mut c_void;
     fn ia2_swiglu(gate: *const c_void, up: *const c_void, error: *mut c_char) -> *mut c_void;
     fn ia2_rotate(input: *const c_void, cos: *const c_void, sin: *const c_void, error: *mut c_char) -> *mut c_void;
+    safe fn ia2_gradients() -> bool;
+    safe fn ia2_set_gradients(recorded: bool);
 }
 
 /// `input weight^T + bias`, whose backward pass keeps neither input nor output, weight and bias being constants.
@@ -47,6 +49,19 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 pub(crate) fn rotate(input: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     // SAFETY: see `call`.
     call(|error| unsafe { ia2_rotate(handle(input), handle(cos), handle(sin), error) })
+}
+
+/// Whether this thread records what gradients need; tch can only switch it within a scope.
+// Never inlined, as the next one: a door is generic and may be compiled in a notebook's cell, from where C symbols cannot be reached.
+#[inline(never)]
+pub(crate) fn gradients() -> bool {
+    ia2_gradients()
+}
+
+/// Records what gradients need from now on, or no longer.
+#[inline(never)]
+pub(crate) fn set_gradients(recorded: bool) {
+    ia2_set_gradients(recorded);
 }
 
 fn handle(tensor: &Tensor) -> *const c_void {

@@ -41,7 +41,7 @@ impl Metric {
     /// # Errors
     /// As the metric, on the frame or on a draw; fewer than 2 draws or more than a million, or a level outside (0, 1).
     pub fn bootstrap(&self, frame: &DataFrame, draws: usize, level: f64, seed: u64) -> Result<Interval> {
-        if !(2..=MOST_DRAWS).contains(&draws) || !(level > 0.0 && level < 1.0) {
+        if !((2..=MOST_DRAWS).contains(&draws) && level > 0.0 && level < 1.0) {
             return Err(Error::input(format!(
                 "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {draws} and {level}"
             )));

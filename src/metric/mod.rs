@@ -33,11 +33,12 @@ pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
 pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use labels::{brier, label_set_accuracy, top_k};
-pub use paper::{as_reported, top_1_as_reported};
+pub use paper::{as_reported, top_1_accuracy, top_1_as_reported, top_1_ece};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
 
 use read::PROBABILITIES;
 
+use crate::compat::Compat;
 use crate::error::{Error, Result};
 
 /// Which values of a metric are better.
@@ -122,6 +123,15 @@ pub const METRICS: &[Metric] = &[
         compute: label_set_accuracy,
     },
     Metric {
+        name: "top_1_accuracy",
+        unit: "fraction",
+        direction: Direction::Higher,
+        range: (0.0, 1.0),
+        columns: &["top_1_correct"],
+        what: "share of examples whose likeliest token of the whole vocabulary is the gold (the paper's accuracy where there are labels)",
+        compute: top_1_accuracy,
+    },
+    Metric {
         name: "top_2_accuracy",
         unit: "fraction",
         direction: Direction::Higher,
@@ -192,6 +202,24 @@ pub const METRICS: &[Metric] = &[
         columns: &["correct", "confidence"],
         what: "expected calibration error over 15 bins as the authors' code cuts them",
         compute: |frame| ece(frame, Binning::Paper(15)),
+    },
+    Metric {
+        name: "top_1_ece_equal_width_15",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["top_1_correct", "top_1_confidence"],
+        what: "expected calibration error of the likeliest token of the whole vocabulary, 15 bins of equal width",
+        compute: |frame| top_1_ece(frame, Binning::EqualWidth(15), Compat::Corrected),
+    },
+    Metric {
+        name: "top_1_ece_paper_15",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["top_1_correct", "top_1_confidence", "top_10_mass"],
+        what: "the same as the paper reports it: confidence divided by that of the ten likeliest tokens, 15 bins as the authors' code cuts them",
+        compute: |frame| top_1_ece(frame, Binning::Paper(15), Compat::Paper),
     },
     Metric {
         name: "mce_equal_width_15",

@@ -41,12 +41,45 @@ pub fn as_reported(frame: &DataFrame, compat: Compat) -> Result<DataFrame> {
 /// An input error when `top_1_correct`, `top_1_confidence` or `top_10_mass` is missing, of another type, has nulls or values outside [0, 1].
 pub fn top_1_as_reported(frame: &DataFrame) -> Result<DataFrame> {
     // The mass is a sum of rounded probabilities.
-    let (top, mass) = (numbers(frame, "top_1_confidence", (0.0, 1.0))?, numbers(frame, "top_10_mass", (f64::MIN_POSITIVE, 1.0 + 1e-6))?);
-    let confidence: Vec<f64> = top.iter().zip(mass).map(|(top, mass)| (top / mass).min(1.0)).collect();
+    let mass = numbers(frame, "top_10_mass", (f64::MIN_POSITIVE, 1.0 + 1e-6))?;
+    top_1(frame, |row| mass[row])
+}
+
+/// `correct` and `confidence` of the likeliest token of all, the latter divided by a number of its row.
+fn top_1(frame: &DataFrame, mass: impl Fn(usize) -> f64) -> Result<DataFrame> {
+    let top = numbers(frame, "top_1_confidence", (0.0, 1.0))?;
+    let confidence: Vec<f64> = top.iter().enumerate().map(|(row, top)| (top / mass(row)).min(1.0)).collect();
     let mut changed = frame.clone();
     changed.with_column(column(frame, "top_1_correct")?.clone().with_name("correct".into()))?;
     changed.with_column(Column::new("confidence".into(), confidence))?;
     Ok(changed)
+}
+
+/// Share of rows whose likeliest token of the whole vocabulary is the gold (`top_1_correct`), in [0, 1]; higher is better. What the paper's
+/// tables print for tasks with labels; [`accuracy`](super::accuracy) there chooses among the labels alone.
+///
+/// # Errors
+/// An input error when the column is missing, not boolean, has nulls, or there are no rows.
+pub fn top_1_accuracy(frame: &DataFrame) -> Result<f64> {
+    super::accuracy(&frame_of(frame, "top_1_correct")?)
+}
+
+fn frame_of(frame: &DataFrame, correct: &str) -> Result<DataFrame> {
+    Ok(column(frame, correct)?.clone().with_name("correct".into()).into_frame())
+}
+
+/// Expected calibration error of the likeliest token of the whole vocabulary, in [0, 1]; lower is better: of `top_1_correct` at the
+/// confidence `top_1_confidence`. Under [`Compat::Paper`] the confidence is divided by `top_10_mass`, as the authors' is, who renormalise over the
+/// ten likeliest tokens; theirs are [`Binning::Paper`](super::Binning::Paper) bins.
+///
+/// # Errors
+/// As [`ece`](super::ece) of these columns.
+pub fn top_1_ece(frame: &DataFrame, binning: super::Binning, compat: Compat) -> Result<f64> {
+    let frame = match compat {
+        Compat::Corrected => top_1(frame, |_| 1.0)?,
+        Compat::Paper => top_1_as_reported(frame)?,
+    };
+    super::ece(&frame, binning)
 }
 
 fn softmax(row: &[f64], mass: f64) -> Vec<f64> {
@@ -69,6 +102,10 @@ mod tests {
         let frame = top_1_as_reported(&frame.unwrap()).unwrap();
         assert_eq!(accuracy(&frame).unwrap(), 0.5);
         assert!(ece(&frame, Binning::Paper(1)).unwrap() < 1e-12, "both are 0.5 sure, and one is right");
+        assert_eq!(top_1_accuracy(&frame).unwrap(), 0.5);
+        assert!(top_1_ece(&frame, Binning::Paper(1), Compat::Paper).unwrap() < 1e-12);
+        // |1/2 - (0.4 + 0.3) / 2|
+        assert!((top_1_ece(&frame, Binning::EqualWidth(1), Compat::Corrected).unwrap() - 0.15).abs() < 1e-12);
         let error = top_1_as_reported(&frame.drop("top_10_mass").unwrap()).unwrap_err().to_string();
         assert!(error.contains("no column `top_10_mass`"), "{error}");
     }

@@ -15,6 +15,9 @@ fn frame(rows: &[([f64; 3], usize)]) -> DataFrame {
         "nll" => rows.iter().map(|(row, gold)| -row[*gold].ln()).collect::<Vec<_>>(),
         "entropy" => rows.iter().map(|(row, _)| -row.iter().map(|p| if *p > 0.0 { p * p.ln() } else { 0.0 }).sum::<f64>()).collect::<Vec<_>>(),
         "label_mass" => vec![0.8; rows.len()],
+        "top_1_correct" => rows.iter().map(|(row, gold)| best(row) == *gold).collect::<Vec<_>>(),
+        "top_1_confidence" => rows.iter().map(|(row, _)| row[best(row)]).collect::<Vec<_>>(),
+        "top_10_mass" => rows.iter().map(|(row, _)| 0.9 + 0.1 * row[best(row)]).collect::<Vec<_>>(),
         "p_a" => of(0),
         "p_b" => of(1),
         "p_c" => of(2),
@@ -142,7 +145,7 @@ fn bootstrap_draws_repeat_with_their_seed() {
     // The standard error of a share: sqrt(2/3 * 1/3 / 30) = 0.086.
     assert!((one.std - (2.0f64 / 270.0).sqrt()).abs() < 0.01, "{one:?}");
     for (draws, level) in [(1, 0.95), (100, 1.0)] {
-        assert!(metric.bootstrap(&sample(), draws, level, 0).unwrap_err().to_string().contains("at least 2 draws"));
+        assert!(metric.bootstrap(&sample(), draws, level, 0).unwrap_err().to_string().contains("2 to 1000000 draws"));
     }
 }
 

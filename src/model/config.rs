@@ -203,7 +203,8 @@ impl Config {
         let mut ids = |key: &str| {
             let value = keys.value(key);
             let given = value.as_ref().map_or(&[][..], |value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
-            let id = |value: &serde_json::Value| value.as_u64().filter(|&id| id < self.vocab_size as u64).and_then(|id| u32::try_from(id).ok());
+            let id =
+                |value: &serde_json::Value| value.as_u64().filter(|&id| id < self.vocab_size as u64).and_then(|id| u32::try_from(id).ok());
             let known: Vec<u32> = given.iter().filter_map(id).collect();
             if known.len() < given.len() {
                 self.unknown_keys.push((format!("generation_config.json: {key}"), value.unwrap_or_default().to_string()));

@@ -9,10 +9,10 @@ mod generate;
 mod keys;
 mod resolve;
 mod respond;
-mod save;
-mod score;
 #[cfg(test)]
 mod sampling_tests;
+mod save;
+mod score;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -369,9 +369,12 @@ impl Show for Model {
         // Lines of a width that notebook pages do not wrap.
         let mut lines = vec![format!("{self:?}")];
         lines.extend(self.config().unknown_line());
-        if let Some(tokens) = self.base.tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > self.config().vocab_size) {
+        if let Some(tokens) = self.base.tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > self.config().vocab_size)
+        {
             let rows = self.config().vocab_size;
-            lines.push(format!("the tokenizer knows {tokens} tokens, the embedding has {rows} rows: one of the others is an error where it is used"));
+            lines.push(format!(
+                "the tokenizer knows {tokens} tokens, the embedding has {rows} rows: one of the others is an error where it is used"
+            ));
         }
         lines.extend([String::new(), "hook points:".into()]);
         let mut line = String::new();

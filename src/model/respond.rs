@@ -236,3 +236,43 @@ impl Show for Response {
         Bundle::text(format!("{}{}", self.prompt.text(), self.text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Task;
+
+    #[test]
+    fn open_answers_end_where_the_next_question_begins() {
+        let model = Model::open("tiny-icl").unwrap();
+        let split = Task::open("answer").unwrap().few_shot(4, 0).unwrap();
+        let asked = |form: AnswerForm| split.test.with_demonstrations(&split.train, 0).unwrap().take(6).with_form(form);
+        let open = AnswerForm::free().after("####").unwrap();
+        let prompts = asked(open.clone().at_most(40).unwrap());
+        assert_eq!(prompts.stop().as_deref(), Some("\n\nQuestion:"));
+        let responses = model.respond(&prompts).unwrap();
+        let stopped = model.respond(&asked(split.test.form().clone())).unwrap();
+        for (row, short) in responses.rows().iter().zip(stopped.rows()) {
+            assert_ne!(row.ending, Ending::Length);
+            assert_eq!(row.text.trim(), short.text.trim());
+        }
+        // Where the limit comes first, what had begun of the next question is no answer.
+        for tokens in 1..20 {
+            let responses = model.respond(&asked(open.clone().at_most(tokens).unwrap())).unwrap();
+            let cut = responses.rows().iter().filter(|row| row.ending == Ending::Length);
+            assert!(cut.clone().all(|row| !row.text.contains("\n\n")), "{tokens}: {:?}", cut.map(|row| &row.text).collect::<Vec<_>>());
+        }
+        let row = |text: &str, ending| Response { text: text.into(), ending, ..responses.rows()[0].clone() };
+        for (text, ending, kept) in [
+            ("red fox\n\nQues", Ending::Length, "red fox"),
+            ("red fox\n\n", Ending::Length, "red fox"),
+            ("red\n\nfox", Ending::Length, "red\n\nfox"),
+            ("red fox\n\nQues", Ending::Eos, "red fox\n\nQues"),
+        ] {
+            let responses = Responses::from_rows(open.clone(), vec![row(text, ending)]);
+            assert_eq!(responses.without_begun_stop().rows()[0].text, kept);
+        }
+        let told = Responses::from_rows(split.test.form().clone(), vec![row("red fox\n\nQues", Ending::Length)]);
+        assert_eq!(told.without_begun_stop().rows()[0].text, "red fox\n\nQues", "a form with a stop string of its own");
+    }
+}

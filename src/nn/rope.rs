@@ -11,9 +11,12 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
+/// For which embedding, head size and kind, and the frequencies.
+type Known = (Rope, i64, Kind, Vec<f64>);
+
 thread_local! {
-    /// The frequencies that were asked for last: a model asks for the same at every token.
-    static LAST: Cell<Option<(Rope, i64, Kind, Vec<f64>)>> = const { Cell::new(None) };
+    /// What was asked for last: a model asks for the same at every token.
+    static LAST: Cell<Option<Known>> = const { Cell::new(None) };
 }
 
 /// A rotary position embedding: position `p` turns the pair of dimensions `(i, i + head_dim / 2)` by the angle `p * f_i`,

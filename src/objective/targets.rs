@@ -6,7 +6,7 @@ use tch::{Device, Kind};
 
 use super::{Ia2, Ia2Sft, Sft, SoftSft};
 use crate::activations::{Activations, Capture, Collected, Collection, CollectionPlan, Distributions, Keep};
-use crate::dataset::Split;
+use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
@@ -63,7 +63,7 @@ impl Targets {
         Collect {
             model: model.clone(),
             split,
-            demonstrations: 256,
+            demonstrations: SHOWN_AT_MOST,
             orders: 1,
             unlabelled: None,
             pattern: Some("model.layers.*.self_attn".into()),

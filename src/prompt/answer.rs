@@ -1,6 +1,7 @@
 //! What an answer looks like, where a response ends, and how the answer is read out of it.
 
 mod boxed;
+mod forms;
 mod number;
 mod paper;
 mod scan;
@@ -319,6 +320,12 @@ mod tests {
             assert_eq!(paper::number(&text), number, "number of {text:?}");
             assert_eq!(paper::boxed(&text), boxed, "box of {text:?}");
             assert_eq!(paper::after(&text, "####"), after, "{text:?}");
+        }
+        // As Python's `str` spells floats.
+        for (text, value) in
+            [("0.00005", "5e-05"), ("0.0001", "0.0001"), ("0.000123", "0.000123"), ("0.0000001", "1e-07"), ("0.00000000015", "1.5e-10")]
+        {
+            assert_eq!(paper::number(&format!("#### {text}")), value);
         }
     }
 

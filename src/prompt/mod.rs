@@ -129,7 +129,8 @@ impl Prompts {
 
     /// How all queries begin: up to the first sign or line break that ends a template's heading.
     fn opening(&self) -> Option<&str> {
-        let mut queries = self.rows.iter().flat_map(|prompt| prompt.demonstrations.iter().chain([&prompt.example])).map(|row| row.query.as_str());
+        let mut queries =
+            self.rows.iter().flat_map(|prompt| prompt.demonstrations.iter().chain([&prompt.example])).map(|row| row.query.as_str());
         let first = queries.next()?;
         let end = first.find([':', '：', ']', '>', '|', '\n'])?;
         let sign = first[end..].chars().next().filter(|sign| *sign != '\n').map_or(0, char::len_utf8);

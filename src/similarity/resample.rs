@@ -84,7 +84,7 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
 /// # Errors
 /// As the measure on half of the examples; fewer than 2 draws or more than a million, or a level outside (0, 1).
 pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count: usize, level: f64, seed: u64) -> Result<Interval> {
-    if !(2..=MOST_DRAWS).contains(&count) || !(level > 0.0 && level < 1.0) {
+    if !((2..=MOST_DRAWS).contains(&count) && level > 0.0 && level < 1.0) {
         return Err(Error::input(format!(
             "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
         )));

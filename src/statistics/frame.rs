@@ -7,10 +7,45 @@ use polars::prelude::*;
 use super::{cohen_dz, holm, mean, mean_interval, paired_t, rank_biserial, wilcoxon};
 use crate::error::{Error, Result};
 
+/// One row per method and run: the mean of each value over the rows that share `by` (the method) and `keys` (what names an independent run),
+/// in the order they first occur. Columns: those of `by` and `keys` as text, `rows` (how many were averaged), and `values`.
+///
+/// What depends on the same draw of data (other N of the same seed, other tests of the same training) is to be averaged before it is
+/// tested: see the [module](self). The methods' rows should be matched first: a mean over other rows is of another thing.
+///
+/// # Errors
+/// A column that is not there; a value that is null, not a number or not finite; no rows.
+pub fn averaged(frame: &DataFrame, by: &str, keys: &[&str], values: &[&str]) -> Result<DataFrame> {
+    if keys.is_empty() || values.is_empty() || frame.height() == 0 {
+        return Err(Error::input("averages need at least one column that names the run, one of values, and one row"));
+    }
+    let names: Vec<&str> = std::iter::once(by).chain(keys.iter().copied()).collect();
+    let numbers = values.iter().map(|value| numbers(frame, value)).collect::<Result<Vec<_>>>()?;
+    let rows = texts(frame, &names)?;
+    let mut places: HashMap<&[String], usize> = HashMap::new();
+    let mut groups: Vec<(&[String], Vec<usize>)> = Vec::new();
+    for (row, name) in rows.iter().enumerate() {
+        let place = *places.entry(name).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push((name, Vec::new()));
+        }
+        groups[place].1.push(row);
+    }
+    let named = |place: usize| groups.iter().map(|(name, _)| name[place].as_str()).collect::<Vec<_>>();
+    let mut columns: Vec<Column> = names.iter().enumerate().map(|(place, name)| Column::new((*name).into(), named(place))).collect();
+    columns.push(Column::new("rows".into(), groups.iter().map(|(_, rows)| rows.len() as u32).collect::<Vec<_>>()));
+    for (value, numbers) in values.iter().zip(&numbers) {
+        let of = |rows: &Vec<usize>| mean(&rows.iter().map(|&row| numbers[row]).collect::<Vec<_>>());
+        columns.push(Column::new((*value).into(), groups.iter().map(|(_, rows)| of(rows)).collect::<Vec<_>>()));
+    }
+    Ok(DataFrame::new(groups.len(), columns)?)
+}
+
 /// Paired comparisons of methods: one row per pair of methods and value column.
 ///
 /// `frame` has one row per run and method. `by` is the column that names the method; `pairs` are (first, second); `keys` are the columns that
-/// together name a run, by which rows of the two methods are matched; `values` are the columns compared.
+/// together name a run, by which rows of the two methods are matched; `values` are the columns compared. Runs are taken to be independent
+/// of each other: where rows share a draw of data, make one of each run by [`averaged`] first.
 ///
 /// Columns: `first`, `second`, `value` (the column's name), `pairs`, `mean_first`, `mean_second`, `difference` (second less first), `lower`,
 /// `upper` (t interval of the difference at `level`), `t`, `p_t`, `d_z`, `w` (lesser rank sum), `p_wilcoxon`, `exact` (was it counted out),

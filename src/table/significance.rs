@@ -68,13 +68,17 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
     });
     let head = |column: &&Column| column.name().replace('_', " ");
     let last = ["statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
+    let mut notes = vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")];
+    if long.column("averaged").is_ok() {
+        notes.push("a pair is a run: the mean of its differences over models, tasks, N and adapters (`averaged`: of all runs)".into());
+    }
     let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(head)).chain(last);
     Ok(Table {
         caption: None,
         headings: vec![heads.collect()],
         keys: named.len() + 1,
         rows: rows.collect::<Result<_>>()?,
-        notes: vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")],
+        notes,
         frame: long,
     })
 }
@@ -96,6 +100,8 @@ fn long(frame: &DataFrame) -> Result<DataFrame> {
         for name in ["first", "second", "value", "pairs", "difference", "lower", "upper"] {
             columns.push(column(frame, name)?.clone());
         }
+        // Of a study: how many differences the pairs are means of.
+        columns.extend(frame.column("averaged").ok().cloned());
         columns.push(Column::new("test".into(), vec![test; frame.height()]));
         for (name, from) in [("statistic", statistic), ("p", p), ("p_holm", p_holm), ("effect", effect)] {
             columns.push(column(frame, from)?.clone().with_name(name.into()));

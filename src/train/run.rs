@@ -93,11 +93,7 @@ impl<'t> Loop<'t> {
         self.store()?;
         let begun = Instant::now();
         let (before, steps_before, total) = (self.state.seconds, self.state.step, self.total());
-        // A first phase may stay the only one.
-        let title = match self.manifest.phase {
-            0 | 1 => format!("training, {}", self.manifest.objective.name),
-            phase => format!("phase {phase}, {}", self.manifest.objective.name),
-        };
+        let title = title(self.manifest.phase, &self.manifest.objective.name);
         let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
         self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
         while self.state.stopped.is_none() {
@@ -276,5 +272,21 @@ impl<'t> Loop<'t> {
 impl Training {
     fn earlier(&self) -> Option<&Earlier> {
         self.start.as_ref().and_then(|start| start.earlier.as_ref())
+    }
+}
+
+/// What progress is called. A first phase may stay the only one, so it is none yet.
+fn title(phase: u64, objective: &str) -> String {
+    match phase {
+        0 | 1 => format!("training, {objective}"),
+        _ => format!("phase {phase}, {objective}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_training_is_a_phase_once_there_are_two() {
+        assert_eq!([1, 2].map(|phase| super::title(phase, "SFT")), ["training, SFT", "phase 2, SFT"]);
     }
 }

@@ -228,6 +228,11 @@ def metric():
             entropy=scipy.stats.entropy(p, axis=1).mean(),
             ece_paper_15=paper_ece(confidence, correct),
         )
+        # The likeliest token of all: the likeliest label, but for every fifth row, where it is none of them.
+        top_1 = dict(correct=correct & (np.arange(n) % 5 > 0), confidence=np.round(confidence * mass, 6), mass=np.round((1 + confidence * mass) / 2, 6))
+        assert np.all(np.abs(top_1["confidence"] * 15 - np.round(top_1["confidence"] * 15)) > 1e-9), "on an edge"
+        values["top_1_accuracy"] = sklearn.metrics.accuracy_score(np.ones(n), top_1["correct"])
+        values["top_1_ece_paper_15"] = paper_ece(top_1["confidence"] / top_1["mass"], top_1["correct"])
         if labels > 2:
             values["top_2_accuracy"] = sklearn.metrics.top_k_accuracy_score(gold, p, k=2, labels=range(labels))
         binned = {}
@@ -239,6 +244,8 @@ def metric():
             if n % bins == 0:
                 binned[f"ece_equal_mass_{bins}"] = quantile_ece(confidence, correct, bins)
                 binned[f"adaptive_ece_{bins}"] = np.mean([quantile_ece(p[:, k], gold == k, bins) for k in range(labels)])
+        binned["top_1_ece_equal_width_15"] = tm.binary_calibration_error(
+            torch.tensor(top_1["confidence"]), torch.tensor(top_1["correct"]).long(), n_bins=15, norm="l1")
         best = scipy.optimize.minimize_scalar(nll_at, bracket=(0.5, 2), args=(p, gold), tol=1e-12)
         soft = scipy.special.softmax(p * mass[:, None], axis=1)
         reported = dict(ece=paper_ece(soft.max(1), correct), confidence=soft.max(1).mean(),
@@ -247,7 +254,7 @@ def metric():
                                       confidence_level=0.9, rng=np.random.default_rng(0))
         bootstrap = dict(lower=drawn.confidence_interval.low, upper=drawn.confidence_interval.high, std=drawn.standard_error)
         floats = lambda numbers: {name: float(value) for name, value in numbers.items()}
-        cases.append(dict(p=p.tolist(), gold=gold.tolist(), label_mass=mass.tolist(), values=floats(values), binned=floats(binned),
+        cases.append(dict(p=p.tolist(), gold=gold.tolist(), label_mass=mass.tolist(), top_1={name: of.tolist() for name, of in top_1.items()}, values=floats(values), binned=floats(binned),
                           temperature=float(best.x), nll_at_temperature=float(best.fun), reported=floats(reported), bootstrap=floats(bootstrap)))
     return {"metric/labels.json": cases}
 

@@ -78,6 +78,35 @@ def values_show_themselves(kernel):
     assert others == [(width, height), (width, 2 * height), (2 * width, height), (width, 4 * height)], sizes
 
 
+def what_moves_shows_itself(kernel):
+    """A last expression that moves variables, of this cell and of earlier ones, by name, in a call and in a macro: not as Rust's `{:?}`."""
+    ready(kernel)
+    kernel.run("let moved_fig = shown_fig.clone();\nlet moved_frame = shown_frame.clone();\nlet moved = (shown_fig.clone(), shown_fig.clone());", quiet=True)
+    kernel.run("struct Moved(DataFrame);\nfn first(frame: DataFrame) -> DataFrame { frame.head(Some(1)) }", quiet=True)
+    cells = {
+        "Some(moved_fig)": FIGURE,
+        "first(moved_frame)": TABLE,
+        "Figures::column([moved.0, moved.1])": FIGURE,
+        "let values = vec![1i64, 2];\ndf!(\"a\" => values)?": TABLE,
+        "let a = shown_fig.clone();\nlet b = shown_fig.clone();\nFigures::row([a, b])": FIGURE,
+        "let n = vec![1];\nlet p = shown_frame.clone();\n(n, p)": TABLE,
+        'let (who, right) = (vec!["a", "b"], vec![0.5, 0.7]);\nbars(&df!("who" => who, "right" => right)?, "who", "right", "who")?': FIGURE,
+        "let frame = Some(shown_frame.clone());\nframe": TABLE,
+    }
+    wrong = []
+    for cell, forms in cells.items():
+        result = kernel.run(cell)
+        if result.error or result.stderr or set(result.shown) != forms:
+            wrong.append((cell, result.error, result.stderr, result.shown.get("text/plain", "")[:200]))
+    assert not wrong, "\n".join(map(str, wrong))
+    # What has no other form keeps `{:?}`, moved or not; what was moved is gone, and what was not is there.
+    kernel.run("#[derive(Debug)]\nstruct Plain(Vec<i64>);\nlet plain = Plain(vec![1]);\nlet vector = vec![2i64];", quiet=True)
+    assert kernel.run("Plain(vector)", quiet=True).shown["text/plain"] == "Plain([2])"
+    assert kernel.run("Some(&plain)", quiet=True).shown["text/plain"] == "Some(Plain([1]))"
+    assert "cannot find value `vector`" in kernel.run("vector", fails=True).error
+    assert kernel.run('println!("{}", plain.0.len());', quiet=True).stdout == "1\n"
+
+
 def what_failed_is_no_result(kernel):
     """A `Result` with an error says so on standard error, as `?` does; one that holds nothing shows nothing."""
     ready(kernel)
@@ -150,4 +179,4 @@ def long_work_says_how_far_it_is(kernel):
     assert re.search(r"done|100 ?%", lines[-1][1]), lines[-1]
 
 
-TESTS = [values_show_themselves, what_failed_is_no_result, what_is_shown_is_capped, lines_are_whole, long_work_says_how_far_it_is]
+TESTS = [values_show_themselves, what_moves_shows_itself, what_failed_is_no_result, what_is_shown_is_capped, lines_are_whole, long_work_says_how_far_it_is]

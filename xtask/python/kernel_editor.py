@@ -107,11 +107,10 @@ def an_editor_is_answered_without_the_prelude(_kernel):
 def what_is_private_is_not_offered(kernel):
     """A cell cannot name another crate's private fields."""
     kernel.run(READY, quiet=True)
-    private = {"config", "tokenizer", "weights", "decoder", "inner"}
-    offered = {match.split("(")[0] for match in kernel.complete("asked_model.¦")}
-    assert "respond" in offered, offered
-    for name in offered & private:
-        assert not kernel.run(f"let _ = &asked_model.{name};").error, f"`{name}` is offered, and is private"
+    offered = kernel.complete("asked_model.¦")
+    # A model has public methods and no public field; a method is offered with its parentheses.
+    assert any(match.startswith("respond(") for match in offered), offered
+    assert all("(" in match for match in offered), [match for match in offered if "(" not in match]
 
 
 TESTS = [an_editor_is_answered, an_editor_is_answered_without_the_prelude, what_is_private_is_not_offered]

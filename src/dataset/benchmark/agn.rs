@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &["BBCN"],
     learn: &[Part::Train],
     test: &[Part::Test],
+    authors: None,
     layouts: &[
         Layout {
             what: "the original files",

@@ -57,7 +57,17 @@ pub(super) struct Entry {
     /// The parts that few-shot sets are drawn from, and those tested on; without the latter, tests are drawn from the rest of the former.
     pub(super) learn: &'static [Part],
     pub(super) test: &'static [Part],
+    /// Where the authors' code reads other rows or texts than the paper says, beside their answers' parsers.
+    pub(super) authors: Option<Authors>,
     pub(super) layouts: &'static [Layout],
+}
+
+/// What the authors' code makes of a benchmark, for [`Compat::Paper`](crate::compat::Compat::Paper).
+pub(super) struct Authors {
+    pub(super) learn: &'static [Part],
+    pub(super) test: &'static [Part],
+    /// What is left of a text.
+    pub(super) text: fn(&str) -> &str,
 }
 
 /// The forms of a query. Markers: `<X>`, `<choices>`.

@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &["SST2", "PoemS"],
     learn: &[Part::Train],
     test: &[],
+    authors: None,
     layouts: &[
         Layout {
             what: "the original file",

@@ -19,6 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &["GSM8Ks"],
     learn: &[Part::Train],
     test: &[Part::Test],
+    authors: None,
     layouts: &[
         Layout {
             what: "the original files",

@@ -19,6 +19,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &[],
     learn: &[Part::Test],
     test: &[],
+    authors: None,
     layouts: &[
         Layout {
             what: "the original file",

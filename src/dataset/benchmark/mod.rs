@@ -15,13 +15,14 @@
 //! | FinS, GSM8Ks | all (one part) | the rest of it |
 //! | STF | train and dev together | the rest of them |
 //! | PoemS (only tested on) | train: its positive and negative rows are the paper's 288 | the rest of it |
-//! | BBCN (only tested on) | all | the rest of it |
+//! | BBCN (only tested on) | all; train with [`Compat::Paper`] | the rest of it; test with [`Compat::Paper`] |
 //!
 //! The authors first cut the pools to 2,000 rows to learn from and 500 to test on; here the whole parts are drawn from, 500 tests a run.
 //!
 //! # Which texts
 //! The texts are the files', byte for byte: SST-2's space at the end, AG News' backslashes in place of line breaks, GSM8K's `<<48/2=24>>`.
-//! News are title, space, description. Only the articles of BBC News, which have blank lines, become one line.
+//! News are title, space, description. Only the articles of BBC News, which have blank lines, become one line; with [`Compat::Paper`] they are
+//! cut to 256 characters less the last word.
 
 mod agn;
 mod bbcn;
@@ -76,7 +77,7 @@ pub(super) const INSTALLED: Source = Source {
     names: || {
         Ok(Benchmark::all().iter().filter(|benchmark| benchmark.is_installed()).map(|benchmark| benchmark.name().to_owned()).collect())
     },
-    open: |name| Benchmark::named(name).ok().map(|benchmark| benchmark.open()).transpose(),
+    open: |name, compat| Benchmark::named(name).ok().map(|benchmark| benchmark.compat(compat).open()).transpose(),
 };
 
 /// The words for choices, in order: one token each in the paper's tokenizers.
@@ -215,9 +216,24 @@ impl Benchmark {
         Self { printed: true, ..self }
     }
 
-    /// Reads answers as the authors' code does, or as they should be: see [`AnswerForm`].
+    /// Reads answers as the authors' code does, or as they should be: see [`AnswerForm`]. Of BBCN, [`Compat::Paper`] also cuts the articles
+    /// and tests on the test part, unless [`parts`](Self::parts) chose others before.
     pub fn compat(self, compat: Compat) -> Self {
-        Self { compat, ..self }
+        let parts = |compat| match (&self.entry.authors, compat) {
+            (Some(authors), Compat::Paper) => (authors.learn.to_vec(), authors.test.to_vec()),
+            _ => (self.entry.learn.to_vec(), self.entry.test.to_vec()),
+        };
+        let untouched = (self.learn.clone(), self.test.clone()) == parts(self.compat);
+        let (learn, test) = if untouched { parts(compat) } else { (self.learn, self.test) };
+        Self { compat, learn, test, ..self }
+    }
+
+    /// What is left of a text.
+    fn kept<'t>(&self, text: &'t str) -> &'t str {
+        match &self.entry.authors {
+            Some(authors) if self.compat == Compat::Paper => (authors.text)(text),
+            _ => text,
+        }
     }
 
     /// Reads it from its folder in the data folder (`IA2_DATA`, or the library's own `data/tasks`); the folder's name is in

@@ -62,7 +62,7 @@ impl Reading<'_> {
                             return Ok(());
                         }
                     };
-                    let query = self.benchmark.entry.query(&question, &choices, self.benchmark.printed);
+                    let query = self.benchmark.entry.query(self.benchmark.kept(&question), &choices, self.benchmark.printed);
                     let example = Example { query, gold: format!("{}{gold}", self.benchmark.gap()) };
                     if question.trim().is_empty() {
                         return Err("the text is empty".into());

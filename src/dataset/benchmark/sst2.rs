@@ -20,6 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &["FinS", "PoemS"],
     learn: &[Part::Train],
     test: &[Part::Dev],
+    authors: None,
     layouts: &[
         Layout {
             what: "GLUE's files",

@@ -18,6 +18,7 @@ pub(super) const ENTRY: Entry = Entry {
     ood: &[],
     learn: &[Part::Train, Part::Dev],
     test: &[],
+    authors: None,
     layouts: &[
         Layout {
             what: "the project's files",

@@ -95,13 +95,13 @@ fn number(name: &str) -> Option<(usize, usize)> {
 }
 
 /// The names of all shards of a folder without an index; none where no file is called like one.
-pub(crate) fn numbered(folder: &Path) -> Result<Vec<String>> {
+fn numbered(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut there: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| number(name).is_some()).collect();
+    let mut there: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| number(name).is_some()).collect();
     there.sort_unstable();
-    whole(&there).map_err(|lack| {
-        Error::file(format!("`{}` has no `{INDEX}`, and {lack}: download the index and all shards", folder.display()))
-    })?;
+    whole(&there)
+        .map_err(|lack| Error::file(format!("`{}` has no `{INDEX}`, and {lack}: download the index and all shards", folder.display())))?;
     Ok(there)
 }
 
@@ -112,7 +112,8 @@ fn whole(there: &[String]) -> std::result::Result<(), String> {
     if numbers.iter().any(|(_, other)| *other != count) || count > 99_999 {
         return Err(format!("its shards are of different sets: {}", first(there)));
     }
-    let lacking: Vec<String> = (1..=count).filter(|wanted| !numbers.iter().any(|(number, _)| number == wanted)).map(|number| number.to_string()).collect();
+    let lacking: Vec<String> =
+        (1..=count).filter(|wanted| !numbers.iter().any(|(number, _)| number == wanted)).map(|number| number.to_string()).collect();
     match lacking.is_empty() {
         true if numbers.len() == count => Ok(()),
         true => Err(format!("there is more than one file for some of its {count} shards: {}", first(there))),
@@ -154,10 +155,15 @@ fn nothing_to_open(folder: &Path) -> Error {
         )),
         None => {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let mut others: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.ends_with(".safetensors")).collect();
+            let mut others: Vec<String> =
+                entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.ends_with(".safetensors")).collect();
             others.sort_unstable();
             let others = others.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
-            let others = if others.is_empty() { String::new() } else { format!(" (but {}, which is not what transformers calls a model's weights)", first(&others)) };
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!(" (but {}, which is not what transformers calls a model's weights)", first(&others))
+            };
             Error::file(format!("`{place}` holds neither `{SINGLE}` nor `{INDEX}`{others}: download the weights too"))
         }
     }

@@ -41,6 +41,9 @@ pub(super) fn demand_one<'a>(folder: &Path, places: impl Iterator<Item = (&'a st
 /// bf16's lowest: what was one power of two apart is eight, and the numbers fall from about 1 to below 1e-20. The other way round eight
 /// become one, and all numbers lie close together between 1/4 and 4. Most of the matrices must look so, and look like weights as the
 /// other kind.
+///
+/// Measured on the 211 matrices of SmolLM2-135M, [`spread`] as it is and as the other kind: 2.9 to 4.5 and 0.3 to 0.5 for bf16, 2.9 to 4.5
+/// and 22.9 to 35.6 for f16.
 pub(super) fn demand_plausible<'a>(places: impl Iterator<Item = (&'a str, &'a Shard)>) -> Result<()> {
     let sixteen = |(name, shard): &(&str, &Shard)| matches!(shard.dtype(name), Some(Dtype::BF16 | Dtype::F16));
     let matrix = |(name, shard): &(&str, &Shard)| shard.shape(name).is_some_and(|shape| shape.len() == 2);
@@ -54,7 +57,7 @@ pub(super) fn demand_plausible<'a>(places: impl Iterator<Item = (&'a str, &'a Sh
         judged += 1;
         let odd = match is_bf16 {
             true => as_bf16 >= 14.0 && as_f16 <= 8.0,
-            false => as_f16 <= 1.0 && (1.5..=10.0).contains(&as_bf16) && bits.iter().all(|&bits| (0.2..=4.0).contains(&f16(bits).abs()) || bits << 1 == 0),
+            false => as_f16 <= 1.0 && (1.5..=10.0).contains(&as_bf16) && is_near_one(&bits),
         };
         if odd {
             found += 1;
@@ -69,6 +72,12 @@ pub(super) fn demand_plausible<'a>(places: impl Iterator<Item = (&'a str, &'a Sh
         ))),
         _ => Ok(()),
     }
+}
+
+/// True if 19 of 20 numbers, zeros left out, lie between 1/5 and 4 as f16: where bf16's from 1e-7 to 2 would.
+fn is_near_one(bits: &[u16]) -> bool {
+    let near = |bits: &&u16| **bits << 1 == 0 || (0.2..=4.0).contains(&f16(**bits).abs());
+    20 * bits.iter().filter(near).count() >= 19 * bits.len()
 }
 
 /// Powers of two between the lower quarter and the largest hundredth of the numbers, zeros left out; `None` where there are too few.

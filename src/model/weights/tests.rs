@@ -123,7 +123,10 @@ fn every_missing_and_misshaped_weight_is_named() {
     expected.extend(layers);
     expected.extend([("a.weight".into(), vec![3, 2]), ("b.bias".into(), vec![2])]);
     let layers = "31 of the weights are missing: `w00`, `w01`";
-    says(open(folder.path()).unwrap().check(&expected), &[layers, "`w19`, `model.layers.{0-4, 6-11}.mlp.up_proj.weight`", "`a.weight` (needed [3, 2]"]);
+    says(
+        open(folder.path()).unwrap().check(&expected),
+        &[layers, "`w19`, `model.layers.{0-4, 6-11}.mlp.up_proj.weight`", "`a.weight` (needed [3, 2]"],
+    );
 }
 
 #[test]
@@ -319,7 +322,10 @@ fn numbered_shards_need_no_index() {
     let lacking = folder(&[(&three[0], a.clone()), (&three[2], b.clone())]);
     says(open(lacking.path()), &["no `model.safetensors.index.json`", "1 of its 3 shards are missing, number 2", "download the index"]);
     says(open(folder(&[(&two[0], a.clone()), (&three[1], b.clone())]).path()), &["of different sets"]);
-    says(open(folder(&[(&two[0], a.clone()), (&two[1], rows.clone())]).path()), &["both `model-00001-of-00002", "hold a tensor `a.weight`"]);
+    says(
+        open(folder(&[(&two[0], a.clone()), (&two[1], rows.clone())]).path()),
+        &["both `model-00001-of-00002", "hold a tensor `a.weight`"],
+    );
     says(open(folder(&[("model-1-of-2.safetensors", a.clone()), (&two[0], a.clone()), (&two[1], b)]).path()), &["more than one file"]);
     says(open(folder(&[("weights.safetensors", a)]).path()), &["neither `model.safetensors` nor", "but `weights.safetensors`"]);
 }

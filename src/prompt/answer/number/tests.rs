@@ -1,5 +1,5 @@
-use super::super::{boxed, paper};
 use super::super::scan::whole;
+use super::super::{boxed, paper};
 use super::*;
 
 fn all(text: &str) -> Vec<String> {
@@ -124,7 +124,21 @@ fn equal_numbers_have_one_spelling() {
     assert_eq!(all("1,200 300"), ["1200", "300"], "one kind of separator");
     assert_eq!(all("2020 100"), ["2020", "100"]);
     // Not what their digits alone say.
-    for text in ["H2O x_2", "x^2", "x^{10}", "\\sqrt{3}", "3\\sqrt{2}", "2\\sqrt[3]{5}", "2\\pi", "5π", "√9", "\\frac{x}{2}", "\\frac{\\sqrt3}{2}", "2^x", ""] {
+    for text in [
+        "H2O x_2",
+        "x^2",
+        "x^{10}",
+        "\\sqrt{3}",
+        "3\\sqrt{2}",
+        "2\\sqrt[3]{5}",
+        "2\\pi",
+        "5π",
+        "√9",
+        "\\frac{x}{2}",
+        "\\frac{\\sqrt3}{2}",
+        "2^x",
+        "",
+    ] {
         assert!(all(text).is_empty(), "{text}: {:?}", all(text));
     }
 }
@@ -205,8 +219,43 @@ fn a_whole_number_is_nothing_else() {
 /// What a model that repeats itself may answer.
 fn repeated(count: usize) -> Vec<String> {
     let pieces = [
-        "\\frac{", "\\boxed{", "\\boxed", "\\boxed ", "\\fbox{1", "{", "}", "\\sqrt{", "\\frac{1}{", "\\text{", "1", "1,", "1,000,", "1 ", "1/", "1:", "1^{",
-        "2 = ", "$", "-", "- ", "\\", "####", "#### ", "#### Answer\n", "#### Step 1\n", "answer is ", "answer", "answer: x ", "Answer\n", "½", "^", "1e", "1.", " ", "\n", "x1",
+        "\\frac{",
+        "\\boxed{",
+        "\\boxed",
+        "\\boxed ",
+        "\\fbox{1",
+        "{",
+        "}",
+        "\\sqrt{",
+        "\\frac{1}{",
+        "\\text{",
+        "1",
+        "1,",
+        "1,000,",
+        "1 ",
+        "1/",
+        "1:",
+        "1^{",
+        "2 = ",
+        "$",
+        "-",
+        "- ",
+        "\\",
+        "####",
+        "#### ",
+        "#### Answer\n",
+        "#### Step 1\n",
+        "answer is ",
+        "answer",
+        "answer: x ",
+        "Answer\n",
+        "½",
+        "^",
+        "1e",
+        "1.",
+        " ",
+        "\n",
+        "x1",
     ];
     let single = pieces.iter().map(|piece| piece.repeat(count));
     let nested = [("\\frac{", "}{2}"), ("\\sqrt{", "}"), ("\\boxed{", "}"), ("{", "}")];
