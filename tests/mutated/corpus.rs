@@ -47,7 +47,7 @@ fn changed(reader: &Reader) -> Vec<(String, Vec<u8>)> {
         "checkpoint" => {
             replaced("a step by hand", "\\\"step\\\":2", "\\\"step\\\":7");
             replaced("ended otherwise", "\\\"stopped\\\":\\\"epochs\\\"", "\\\"stopped\\\":\\\"converged\\\"");
-            replaced("whole numbers for fractions", "\"best\":{\"dtype\":\"F32\"", "\"best\":{\"dtype\":\"I32\"");
+            replaced("whole numbers for fractions", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
         }
         "capture" => replaced("another hook point", "model.layers.1.mlp", "model.layers.9.mlp"),
         "adapter_config.json, lora" => replaced("twice as strong", "\"lora_alpha\": ", "\"lora_alpha\": 1"),

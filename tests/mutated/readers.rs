@@ -35,6 +35,8 @@ pub struct Reader {
     pub file: Option<PathBuf>,
     /// What this library wrote: a changed value must be refused.
     pub ours: bool,
+    /// What is in every such file of ours: one that lacks it is taken for a file of others, who write none.
+    pub mark: Option<&'static str>,
     /// True for a file that nobody reads as yet.
     pub unread: bool,
     /// Opens what lies there, or the text, and tells its value: equal texts for equal values.
@@ -66,6 +68,11 @@ impl Reader {
         self
     }
 
+    fn marked(mut self, mark: &'static str) -> Self {
+        self.mark = Some(mark);
+        self
+    }
+
     fn unread(mut self) -> Self {
         self.unread = true;
         self
@@ -90,12 +97,12 @@ impl Reader {
 fn of_file(name: impl Into<String>, shape: Shape, file: impl Into<PathBuf>, open: impl Fn() -> Outcome + 'static) -> Reader {
     let file = file.into();
     let inputs = vec![std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))];
-    Reader { name: name.into(), shape, inputs, others: Vec::new(), file: Some(file), ours: false, unread: false, open: Box::new(move |_| open()), weight: 1.0 }
+    Reader { name: name.into(), shape, inputs, others: Vec::new(), file: Some(file), ours: false, mark: None, unread: false, open: Box::new(move |_| open()), weight: 1.0 }
 }
 
 fn of_text(name: &str, pieces: &'static [&'static str], inputs: &[&str], open: impl Fn(&str) -> Outcome + 'static) -> Reader {
     let inputs = inputs.iter().map(|input| input.as_bytes().to_vec()).collect();
-    Reader { name: name.into(), shape: Shape::Text(pieces), inputs, others: Vec::new(), file: None, ours: false, unread: false, open: Box::new(open), weight: 1.0 }
+    Reader { name: name.into(), shape: Shape::Text(pieces), inputs, others: Vec::new(), file: None, ours: false, mark: None, unread: false, open: Box::new(open), weight: 1.0 }
 }
 
 /// What the readers' files stand in.
@@ -231,12 +238,17 @@ impl Workshop {
                     Adapter::open(&folder, &model)?.save(&again)?;
                     Ok(format!("{} {}", text(&again.join("adapter_config.json")), tensors(&again.join("adapter_model.safetensors"))))
                 });
-                readers.push(of_file(format!("{file}, {kind}"), shape, place, open).ours());
+                let reader = of_file(format!("{file}, {kind}"), shape, place, open).ours();
+                // PEFT's own files have no checksum.
+                readers.push(if shape == Shape::Safetensors { reader.marked("ia2_checksum") } else { reader });
             }
         }
         // As Python's PEFT may write them, by patterns; others' files may say anything that can be read.
         let folder = self.place("peft");
         Adapter::new(&self.model, Lora::rank(2).sites("q_proj, v_proj"), 5).unwrap().save(&folder).unwrap();
+        // Written by others, they have no checksum.
+        let weights = folder.join("adapter_model.safetensors");
+        Tensor::write_safetensors(&Tensor::read_safetensors(&weights).unwrap(), &weights).unwrap();
         let config = json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 8, "target_modules": ".*\\.(q|v)_proj", "bias": "none",
             "rank_pattern": {"layers.1.*q_proj": 2}, "alpha_pattern": {".*v_proj": 3.5}, "exclude_modules": "lm_head", "layers_to_transform": null,
