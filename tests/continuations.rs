@@ -323,9 +323,10 @@ fn free_answers_are_taught_with_the_tokenizers_end_and_labels_without() -> Resul
 #[test]
 fn a_free_answer_of_one_token_learns_to_end() -> Result<()> {
     let model = Model::open("tiny-icl")?;
-    let rows = (0..24).map(|row| Example::new(format!("Question:is it {row}\nAnswer:"), if row % 2 == 0 { "7" } else { "3" })).collect();
+    let query = |row: usize| format!("Question:{} {row}\nAnswer:", ["good", "bad"][row % 2]);
+    let rows = (0..24).map(|row| Example::new(query(row), ["7", "3"][row % 2])).collect();
     let split = Task::of(Examples::new("digits", AnswerForm::free().at_most(12)?, rows)?, Card::default()).few_shot(8, 0)?;
-    let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).epochs(60).patience(1000).run(&model, &split)?;
+    let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(1e-2).epochs(60).patience(1000).run(&model, &split)?;
     let frame = evaluate(tuned.model(), &split.train.zero_shot()?)?;
     let said: Vec<_> = frame.column("response")?.str()?.iter().map(|text| text.unwrap().to_owned()).collect();
     assert!(said.iter().all(|text| ["7", "3"].contains(&text.as_str())), "{said:?}");
