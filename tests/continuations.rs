@@ -181,7 +181,9 @@ fn labels_after_their_query_in_pieces() -> Result<()> {
     let piece = |text: &str| i64::from(tokenizer.id(text).unwrap());
     for (labels, read) in [(["0", "1"], ["0", "1"]), ([" 0", " 1"], ["▁0", "▁1"]), (["at", "in a"], ["a", "in"])] {
         let prompts = Prompts::new(rows()).with_form(AnswerForm::labels(labels)?);
-        let gold = Prompts::new(rows().into_iter().map(|row: Prompt| Prompt { example: Example::new(row.example.query, labels[0]), ..row }).collect());
+        let gold = Prompts::new(
+            rows().into_iter().map(|row: Prompt| Prompt { example: Example::new(row.example.query, labels[0]), ..row }).collect(),
+        );
         let prompts = gold.with_form(prompts.form().clone());
         let frame = evaluate(&model, &prompts)?;
         let lens = logit_lens(&model, &prompts, 1)?;
@@ -391,10 +393,12 @@ fn text_in_text_out() -> Result<()> {
 fn labels_that_differ_in_spaces_alone_are_not_one() -> Result<()> {
     refused(AnswerForm::labels(["1", " 1"]), &["\"1\"", "\" 1\"", "spaces"]);
     // A form of older files may have them.
-    let form: AnswerForm = serde_json::from_value(json!({"labels": ["t3", " t3", "t4"], "stop": null, "max_new_tokens": 1, "answer_after": null})).unwrap();
+    let form: AnswerForm =
+        serde_json::from_value(json!({"labels": ["t3", " t3", "t4"], "stop": null, "max_new_tokens": 1, "answer_after": null})).unwrap();
     let folder = with_pieces();
     let model = Model::open(folder.path())?;
-    let form: AnswerForm = serde_json::from_value(json!({"labels": ["a", " a"], "stop": form.stop(), "max_new_tokens": 1, "answer_after": null})).unwrap();
+    let form: AnswerForm =
+        serde_json::from_value(json!({"labels": ["a", " a"], "stop": form.stop(), "max_new_tokens": 1, "answer_after": null})).unwrap();
     let prompts = Prompts::new(vec![prompt("", "day:", "a", 0), prompt("", "day:", " a", 1)]).with_form(form);
     let frame = evaluate(&model, &prompts)?;
     let golds: Vec<_> = frame.column("gold")?.str()?.iter().map(Option::unwrap).collect();

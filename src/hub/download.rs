@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::file;
 
 const CONFIG: &str = "config.json";
-/// Not every model has these.
+/// Not every model has these. A snapshot is complete once it is known of the first three; Python leaves no note of the others' absence.
 const OPTIONAL: &[&str] =
     &["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+const KNOWN: usize = 3;
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -39,7 +40,7 @@ pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Re
 fn is_complete(cache: &Cache, folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).exists();
     let weights = has(WEIGHTS) || has(INDEX) && shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
-    has(CONFIG) && weights && OPTIONAL.iter().all(|name| cache.knows(folder, name))
+    has(CONFIG) && weights && OPTIONAL[..KNOWN].iter().all(|name| cache.knows(folder, name))
 }
 
 fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {

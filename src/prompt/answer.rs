@@ -215,7 +215,9 @@ fn check(labels: &[String]) -> Result<()> {
         if let Some(other) = labels[..place].iter().find(|other| other.trim() == label.trim()) {
             return Err(Error::input(match other == label {
                 true => format!("the label {label:?} is given twice"),
-                false => format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one"),
+                false => {
+                    format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one")
+                }
             }));
         }
     }
