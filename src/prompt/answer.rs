@@ -137,6 +137,12 @@ impl AnswerForm {
         &self.labels
     }
 
+    /// The place of the label that a gold is: as it is written, or else but for spaces around it.
+    pub(crate) fn label_of(&self, gold: &str) -> Option<usize> {
+        let exact = self.labels.iter().position(|label| label == gold);
+        exact.or_else(|| self.labels.iter().position(|label| label.trim() == gold.trim()))
+    }
+
     /// The string at which generation stops, if any.
     pub fn stop(&self) -> Option<&str> {
         self.stop.as_deref()
