@@ -27,9 +27,11 @@
 //! | | |
 //! |---|---|
 //! | [`Model`](model::Model) | a decoder with its tokenizer: `open`, `respond`, `generate`, `chat`, `score`, `forward`, `hook_points`, `with(&adapter)` |
+//! | [`Tokenizer`](tokenizer::Tokenizer), [`Chat`](tokenizer::Chat) | text to ids and back, an answer as it follows its query; messages as an instruct model's template writes them |
 //! | [`Task`](dataset::Task), [`Split`](dataset::Split) | a data set with its card; a seeded few-shot draw of train, dev and test [`Examples`](prompt::Examples) |
 //! | [`Benchmark`](dataset::Benchmark) | one of the paper's twelve, read from its public files into a `Task` |
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
+//! | [`Scores`](model::Scores) | how likely given continuations of prompts are, per answer and per token |
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
