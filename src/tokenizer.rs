@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polars::prelude::*;
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -59,6 +60,12 @@ impl Tokenizer {
         let decoder = serde_json::to_string(&parts.get_decoder()).map_err(|error| Error::internal("reading a decoder").because(error))?;
         let bytes = decoder.contains("\"ByteLevel\"").then(byte_letters);
         Ok(Self(Arc::new(Inner { parts, vocab_size, file, bytes })))
+    }
+
+    /// SHA-256 of all its settings and its vocabulary.
+    pub(crate) fn digest(&self) -> Result<String> {
+        let text = self.0.parts.to_string(false).map_err(|error| Error::internal("writing a tokenizer").because(error))?;
+        Ok(format!("{:x}", Sha256::digest(text)))
     }
 
     /// The ids of `text` with the special tokens that the tokenizer puts around a text (such as a leading BOS).

@@ -8,7 +8,6 @@ use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::train;
 
 /// A grid with its splits drawn.
 pub(super) struct Grid<'e> {
@@ -172,10 +171,5 @@ fn model_id(model: &Model) -> Result<ModelId> {
             "an experiment starts from a model without an adapter: give `model.base()`, or merge the adapter and save it",
         ));
     }
-    match train::model_digests(model.folder())? {
-        (Some(config), Some(weights)) => Ok(ModelId { kind: format!("{:?}", model.kind()), config, weights }),
-        _ => Err(Error::input(
-            "runs are known by the files of their model, and this one has none (any more): save it and open it from there",
-        )),
-    }
+    Ok(ModelId { kind: format!("{:?}", model.kind()), identity: model.identity()?.clone() })
 }

@@ -6,6 +6,7 @@ mod decoder;
 pub mod family;
 mod forward;
 mod generate;
+mod identity;
 mod keys;
 mod resolve;
 mod respond;
@@ -14,6 +15,7 @@ mod save;
 mod virtual_tests;
 pub mod weights;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -24,11 +26,13 @@ pub use decoder::{Decoder, Depth};
 pub(crate) use forward::Teaching;
 pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
+pub(crate) use identity::Identity;
 pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
 
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::libtorch::{self, door};
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
@@ -45,8 +49,10 @@ pub struct Model {
 
 struct Base {
     folder: PathBuf,
-    /// Whether the weights are those of the folder's files.
-    opened: bool,
+    /// The files that the weights are those of; none for a model made in memory.
+    sources: Vec<identity::Source>,
+    /// Once it was asked for.
+    identity: OnceCell<Identity>,
     config: Config,
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
@@ -58,6 +64,7 @@ struct Base {
 pub struct OpenOptions {
     device: Option<Device>,
     kind: Option<Kind>,
+    as_it_is: bool,
 }
 
 impl OpenOptions {
@@ -78,6 +85,12 @@ impl OpenOptions {
         self
     }
 
+    /// Opens what [`Model::save`] wrote without asking whether it was changed since: a `config.json` that was edited, a damaged file.
+    pub fn as_it_is(mut self) -> Self {
+        self.as_it_is = true;
+        self
+    }
+
     /// Opens a model as [`Model::open`] does.
     ///
     /// # Errors
@@ -88,6 +101,7 @@ impl OpenOptions {
     }
 
     fn open_folder(self, folder: PathBuf) -> Result<Model> {
+        let _lock = file::Lock::shared(&folder)?;
         let config = Config::open(&folder)?;
         let device = match self.device {
             Some(device) => device,
@@ -102,9 +116,13 @@ impl OpenOptions {
             )));
         }
         let mut weights = Weights::open(&folder, device, self.kind)?;
+        if !self.as_it_is {
+            weights.check_saved()?;
+        }
+        let sources = weights.sources()?;
         let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
         weights.finish()?;
-        Ok(Model { base: Rc::new(Base { folder, opened: true, config, decoder, tokenizer, device }), adapter: None })
+        Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None })
     }
 }
 
@@ -118,7 +136,8 @@ impl Model {
     /// continued where a connection broke, checked against the hub's checksum (SHA-256, or git's for small files), and readable by Python
     /// afterwards. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the proxy variables are honoured; pickled weights are refused.
     ///
-    /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
+    /// What [`Model::save`] wrote is opened only as it was saved: its checksum is compared, for which a large file is read once more, the first
+    /// time (see [`OpenOptions::as_it_is`]). On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
     ///
     /// # Errors
     /// A missing or malformed file, an unknown family or config key, weights that are missing, unused, mis-shaped or not finite, a tokenizer
@@ -129,7 +148,18 @@ impl Model {
 
     /// A model around a decoder of the caller's making, e.g. one with fresh weights to be trained.
     pub fn from_parts(config: Config, decoder: Decoder, tokenizer: Option<Tokenizer>, device: Device) -> Self {
-        Self { base: Rc::new(Base { folder: PathBuf::new(), opened: false, config, decoder, tokenizer, device }), adapter: None }
+        Self {
+            base: Rc::new(Base {
+                folder: PathBuf::new(),
+                sources: Vec::new(),
+                identity: OnceCell::new(),
+                config,
+                decoder,
+                tokenizer,
+                device,
+            }),
+            adapter: None,
+        }
     }
 
     /// The same weights with an adapter on them; an adapter already there is replaced.
