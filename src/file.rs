@@ -14,7 +14,7 @@ use tch::Tensor;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-pub(crate) use seal::{BLANK, CHECKSUM, From, broken, holds, json, read_json};
+pub(crate) use seal::{CHECKSUM, From, broken, holds, json, read_json};
 pub(crate) use tensors::{Head, LENGTH, kind, read_tensors};
 
 /// Makes a folder and those above it.
@@ -120,30 +120,13 @@ fn prepared(path: &Path, content: &Content<'_>) -> Result<Prepared> {
     let mut file = partial(parent).map_err(|error| cannot_write(path, error))?;
     let whole = match content {
         Content::Bytes(bytes) => file.write_all(bytes),
-        Content::Tensors(tensors, metadata) => {
-            let views = tensors.iter().map(|(name, tensor)| Ok((name, tensors::Stored::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
-            let mut metadata = metadata.clone();
-            metadata.insert(CHECKSUM.into(), BLANK.into());
-            let serialized = safetensors::serialize_to_file(views, Some(metadata), file.path());
-            serialized.map_err(io_error).and_then(|()| {
-                let mut header = [0; LENGTH];
-                std::os::unix::fs::FileExt::read_exact_at(file.as_file(), &mut header, 0)?;
-                seal::stamp(file.as_file(), LENGTH + u64::from_le_bytes(header) as usize)
-            })
-        }
+        Content::Tensors(tensors, metadata) => tensors::Layout::new(tensors, metadata)?.write(file.as_file_mut()),
     };
     let whole = whole.and_then(|()| file.as_file().sync_all());
     // Temporary files are private; these are made to be shared, as any file a program writes.
     let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
     whole.map_err(|error| cannot_write(path, error))?;
     Ok(Prepared { path: path.to_path_buf(), file })
-}
-
-fn io_error(error: safetensors::SafeTensorError) -> std::io::Error {
-    match error {
-        safetensors::SafeTensorError::IoError(error) => error,
-        other => std::io::Error::other(other),
-    }
 }
 
 fn cannot_write(path: &Path, error: std::io::Error) -> Error {
@@ -273,5 +256,58 @@ mod tests {
         assert_eq!(names(folder.path()), expected);
         under_way.persist(folder.path().join("b")).unwrap();
         assert_eq!(read_text(&folder.path().join("b")).unwrap(), "half");
+    }
+
+    #[test]
+    fn many_who_write_into_one_folder_leave_each_other_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = |name: usize| {
+            let path = folder.path().join(format!("{name}.json"));
+            (0..150).try_for_each(|round| write(&path, format!("{name} {round}").as_bytes()))
+        };
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..6).map(|name| scope.spawn(move || writer(name).map_err(|error| error.to_string()))).collect();
+            for writer in writers {
+                assert_eq!(writer.join().unwrap(), Ok(()));
+            }
+        });
+        assert_eq!(names(folder.path()).len(), 6);
+    }
+
+    #[test]
+    fn the_files_of_one_thing_are_those_of_one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |writer: i64| {
+            let tensors = [("t".to_string(), Tensor::from_slice(&[writer]))];
+            let text = writer.to_string();
+            replace(
+                folder.path(),
+                ("t.safetensors", &tensors, HashMap::new()),
+                &[("late.txt", text.as_bytes()), ("first.txt", text.as_bytes())],
+                &["old.txt"],
+            )
+        };
+        fs::write(folder.path().join("old.txt"), "of what was there before").unwrap();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|writer| scope.spawn(move || (0..60).try_for_each(|_| save(writer)).map_err(|error| error.to_string())))
+                .collect();
+            for _ in 0..200 {
+                let _lock = Lock::shared(folder.path()).unwrap();
+                let Ok(text) = fs::read_to_string(folder.path().join("first.txt")) else { continue };
+                let read = read_tensors(&folder.path().join("t.safetensors"), "").unwrap();
+                for name in ["first.txt", "late.txt"] {
+                    check_companion(&read.texts, &folder.path().join(name), text.as_bytes(), "").unwrap();
+                }
+                assert_eq!(i64::try_from(&read.tensors["t"]).unwrap().to_string(), text);
+            }
+            for writer in writers {
+                assert_eq!(writer.join().unwrap(), Ok(()));
+            }
+        });
+        assert_eq!(names(folder.path()), ["first.txt", "late.txt", "t.safetensors"]);
+        let read = read_tensors(&folder.path().join("t.safetensors"), "").unwrap();
+        let other = check_companion(&read.texts, &folder.path().join("first.txt"), b"9", "save again").unwrap_err();
+        assert!(other.to_string().contains("first.txt") && other.to_string().contains("save again"), "{other}");
     }
 }

@@ -44,11 +44,13 @@ impl Source {
     fn read(&self, start: u64, bytes: u64) -> Result<Vec<u8>> {
         let mut read = vec![0; bytes as usize];
         self.file.read_exact_at(&mut read, start).map_err(|error| self.spoilt().because(error))?;
-        let meta = self.file.metadata().map_err(|error| self.spoilt().because(error))?;
-        if (meta.size(), (meta.mtime(), meta.mtime_nsec())) != (self.size, self.changed) {
-            return Err(self.spoilt());
-        }
         Ok(read)
+    }
+
+    /// Whether nobody has written into the file since it was opened.
+    fn is_as_opened(&self) -> bool {
+        let now = self.file.metadata().map(|meta| (meta.size(), (meta.mtime(), meta.mtime_nsec())));
+        now.is_ok_and(|now| now == (self.size, self.changed))
     }
 
     fn spoilt(&self) -> Error {
@@ -113,27 +115,27 @@ impl Stored {
         }
     }
 
-    /// One example, read from the file; the first time all of it is read and compared with its digest.
+    /// One example, read from the file. The first time, and whenever somebody has written into the file meanwhile, all of it is read and compared
+    /// with its digest.
     pub fn get(&self, row: i64) -> Result<Tensor> {
         let size = &self.size[1..];
         let bytes = size.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64;
         let start = self.start + row as u64 * bytes;
         let missing = || Error::internal(format!("no example {row} in {:?}", self.size));
         let compared = self.compared.get(row as usize).ok_or_else(missing)?;
-        let part = |place: i64| (place as u64 * (bytes / size[0] as u64), bytes / size[0] as u64);
         let inner = self.size();
-        if let Some(place) = self.place.filter(|_| compared.load(Ordering::Relaxed)) {
-            let (from, length) = part(place);
-            return Ok(Tensor::f_from_data_size(&self.source.read(start + from, length)?, &inner[1..], self.kind)?);
+        let (from, length) = self.place.map_or((0, bytes), |place| (place as u64 * (bytes / size[0] as u64), bytes / size[0] as u64));
+        if compared.load(Ordering::Relaxed) {
+            let read = self.source.read(start + from, length)?;
+            if self.source.is_as_opened() {
+                return Ok(Tensor::f_from_data_size(&read, &inner[1..], self.kind)?);
+            }
         }
         let read = self.source.read(start, bytes)?;
-        if !compared.load(Ordering::Relaxed) {
-            if digest(self.kind, size, &read) != self.digests[row as usize] {
-                return Err(self.source.spoilt());
-            }
-            compared.store(true, Ordering::Relaxed);
+        if digest(self.kind, size, &read) != self.digests[row as usize] {
+            return Err(self.source.spoilt());
         }
-        let (from, length) = self.place.map_or((0, bytes), part);
+        compared.store(true, Ordering::Relaxed);
         Ok(Tensor::f_from_data_size(&read[from as usize..(from + length) as usize], &inner[1..], self.kind)?)
     }
 }

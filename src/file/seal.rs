@@ -59,12 +59,10 @@ impl Read for From<'_> {
     }
 }
 
-/// Writes the checksum into a file that was written with a blank one in its first `head` bytes.
-pub(super) fn stamp(file: &File, head: usize) -> std::io::Result<()> {
-    let mut text = vec![0; head];
-    file.read_exact_at(&mut text, 0)?;
-    let place = place(&text).ok_or_else(|| std::io::Error::other("there is no place for the checksum"))?;
-    file.write_all_at(checksum(&text, place, From(file, head as u64))?.as_bytes(), place as u64)
+/// Writes the checksum into a file that begins with `head`, where it is blank.
+pub(super) fn stamp(file: &File, head: &[u8], checksum: &str) -> std::io::Result<()> {
+    let place = place(head).ok_or_else(|| std::io::Error::other("there is no place for the checksum"))?;
+    file.write_all_at(checksum.as_bytes(), place as u64)
 }
 
 /// Whether the checksum in the first `head` bytes is that of the file; `None` if there is none.

@@ -1,12 +1,12 @@
 //! Safetensors files: written from tensors, read with their text metadata.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use super::seal;
@@ -74,39 +74,54 @@ pub(crate) fn kind(dtype: Dtype) -> Option<Kind> {
     }
 }
 
-/// A tensor as safetensors wants it.
-pub(super) struct Stored<'t> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    tensor: &'t Tensor,
+fn dtype(name: &str, kind: Kind) -> Result<Dtype> {
+    match kind {
+        Kind::Float => Ok(Dtype::F32),
+        Kind::Double => Ok(Dtype::F64),
+        Kind::Half => Ok(Dtype::F16),
+        Kind::BFloat16 => Ok(Dtype::BF16),
+        Kind::Int64 => Ok(Dtype::I64),
+        other => Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
+    }
 }
 
-impl<'t> Stored<'t> {
-    pub fn new(name: &str, tensor: &'t Tensor) -> Result<Self> {
-        let dtype = match tensor.kind() {
-            Kind::Float => Dtype::F32,
-            Kind::Double => Dtype::F64,
-            Kind::Half => Dtype::F16,
-            Kind::BFloat16 => Dtype::BF16,
-            Kind::Int64 => Dtype::I64,
-            other => return Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
+/// A file to be written: the same tensors and texts give the same bytes, which the format's own library leaves to chance.
+pub(super) struct Layout<'t> {
+    head: Vec<u8>,
+    tensors: Vec<&'t Tensor>,
+}
+
+impl<'t> Layout<'t> {
+    pub fn new(tensors: &'t [(String, Tensor)], texts: &HashMap<String, String>) -> Result<Self> {
+        let typed = tensors.iter().map(|(name, tensor)| Ok((dtype(name, tensor.kind())?, name, tensor)));
+        let mut typed = typed.collect::<Result<Vec<_>>>()?;
+        // Larger elements first, so that each tensor begins at a multiple of its element, as the format's own library has it.
+        typed.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+        let mut texts: BTreeMap<&str, &str> = texts.iter().map(|(key, text)| (key.as_str(), text.as_str())).collect();
+        texts.insert(seal::CHECKSUM, seal::BLANK);
+        let mut header = serde_json::Map::from_iter([("__metadata__".to_string(), serde_json::json!(texts))]);
+        let mut end = 0;
+        for (dtype, name, tensor) in &typed {
+            let start = end;
+            end += tensor.numel() * tensor.kind().elt_size_in_bytes();
+            header.insert((*name).clone(), serde_json::json!({"dtype": dtype, "shape": tensor.size(), "data_offsets": [start, end]}));
+        }
+        let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(LENGTH), b' ');
+        let head = [(header.len() as u64).to_le_bytes().as_slice(), &header].concat();
+        Ok(Self { head, tensors: typed.into_iter().map(|(_, _, tensor)| tensor).collect() })
+    }
+
+    /// Writes it with its checksum, one tensor in memory at a time.
+    pub fn write(&self, file: &mut File) -> std::io::Result<()> {
+        let mut digest = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            digest.update(bytes);
+            file.write_all(bytes)
         };
-        Ok(Self { dtype, shape: tensor.size().iter().map(|&axis| axis as usize).collect(), tensor })
-    }
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        super::content(self.tensor).into()
-    }
-    fn data_len(&self) -> usize {
-        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
+        put(&self.head)?;
+        self.tensors.iter().try_for_each(|tensor| put(&super::content(tensor)))?;
+        seal::stamp(file, &self.head, &format!("{:x}", digest.finalize()))
     }
 }
 
@@ -145,4 +160,45 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
         tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
     }
     Ok(Tensors { tensors, texts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_any_changed_bit_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let kinds = [Kind::Half, Kind::Int64, Kind::Float, Kind::BFloat16, Kind::Double];
+        let tensors: Vec<(String, Tensor)> = kinds
+            .iter()
+            .enumerate()
+            .map(|(place, kind)| {
+                (format!("t{place}"), (Tensor::arange(6, (Kind::Float, tch::Device::Cpu)) - place as i64).view([2, 3]).to_kind(*kind))
+            })
+            .collect();
+        let texts = HashMap::from([("format".to_string(), "pt".to_string()), ("note".to_string(), "\"quoted\" \n".to_string())]);
+        let write = || crate::file::write_safetensors(&path, &tensors, texts.clone()).unwrap();
+        write();
+        let whole = std::fs::read(&path).unwrap();
+        write();
+        assert!(whole == std::fs::read(&path).unwrap(), "the same content gives other bytes");
+        let read = read_tensors(&path, "").unwrap();
+        for (name, tensor) in &tensors {
+            assert_eq!((read.tensors[name].kind(), &read.tensors[name]), (tensor.kind(), tensor));
+        }
+        assert_eq!(read.texts["note"], texts["note"]);
+        // As the format's own readers see it.
+        let theirs: HashMap<String, Tensor> = Tensor::read_safetensors(&path).unwrap().into_iter().collect();
+        assert_eq!(theirs["t1"], tensors[1].1);
+        for place in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << (place % 8);
+            std::fs::write(&path, bytes).unwrap();
+            // A file without its checksum's name is another program's: who wants ours alone says so.
+            let error = read_tensors(&path, "remedy").and_then(|read| read.demand_checksum(&path, "remedy")).unwrap_err();
+            assert!(error.is_file() && error.to_string().contains("remedy"), "{place}: {error}");
+        }
+    }
 }
