@@ -14,8 +14,8 @@ use tch::Tensor;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
-pub(crate) use seal::{CHECKSUM, From, broken, holds, json, read_json};
-pub(crate) use tensors::{Head, LENGTH, kind, read_tensors};
+pub(crate) use seal::{From, broken, holds, json, read_json};
+pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
@@ -89,8 +89,10 @@ pub(crate) fn check_companion(texts: &HashMap<String, String>, path: &Path, byte
     let Some(digests) = texts.get(COMPANIONS) else { return Ok(()) };
     let digests: Option<HashMap<String, String>> = serde_json::from_str(digests).ok();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match digests.as_ref().and_then(|digests| digests.get(name.as_ref())) {
-        Some(digest) if *digest == format!("{:x}", Sha256::digest(bytes)) => Ok(()),
+    // What was put beside it later is nobody's claim.
+    let saved = digests.map(|digests| digests.get(name.as_ref()).is_none_or(|digest| *digest == format!("{:x}", Sha256::digest(bytes))));
+    match saved {
+        Some(true) => Ok(()),
         _ => Err(Error::file(format!(
             "{} is not the file that was saved with the weights beside it: it was edited or damaged, or belongs to another; {remedy}",
             path.display()

@@ -260,6 +260,14 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// A test that failed leaves nobody behind who saves for ever.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A moment that no clock of ours decides.
 fn moment(at_most: Duration) -> Duration {
     let nanoseconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
@@ -358,14 +366,14 @@ fn a_reader_beside_a_writer_finds_the_one_thing_or_the_other() -> Result<()> {
         thing.save(&folder.path().join("place"), 0)?;
         let writer = Writer::start(folder.path(), name);
         let mut found = [0, 0];
-        for opening in 0..openings / names.len() {
+        for opening in 0..openings.div_ceil(names.len()) {
             let here = thing.open(&folder.path().join("place")).map_err(|error| error.to_string());
             let which = expected.iter().position(|one| here.as_ref() == Ok(one));
             found[which.unwrap_or_else(|| panic!("{name}, opening {opening}: a mixture: {here:?}"))] += 1;
             std::thread::sleep(moment(Duration::from_millis(3)));
         }
         writer.kill(name);
-        println!("{name}: {} openings beside a writer: {found:?} of the one and the other, 0 mixtures", openings / names.len());
+        println!("{name}: {} openings beside a writer: {found:?} of the one and the other, 0 mixtures", openings.div_ceil(names.len()));
     }
     Ok(())
 }

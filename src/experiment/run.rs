@@ -1,11 +1,11 @@
 //! Doing what is missing of a grid.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::grid::Grid;
-use super::record::{self, Record};
+use super::record::Record;
 use super::study::{Entry, Home};
 use super::{Experiment, Study};
 use crate::error::{Error, Result};
@@ -102,15 +102,10 @@ fn lost(folder: &Path, what: &str) -> Error {
 }
 
 impl Home {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
             Self::Temporary(folder) => folder.path(),
         }
-    }
-
-    /// Where the adapter of a run lies.
-    pub(super) fn adapter(&self, key: &str) -> PathBuf {
-        record::adapter(self.path(), key)
     }
 }

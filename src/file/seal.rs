@@ -24,7 +24,7 @@ const PIECE: usize = 1 << 20;
 fn place(text: &[u8]) -> Option<usize> {
     let key = [b"\"", CHECKSUM.as_bytes(), b"\""].concat();
     // Inside of a string the quotes would be escaped.
-    let after = text.windows(key.len()).position(|window| window == key)? + key.len();
+    let after = memchr::memmem::find(text, &key)? + key.len();
     let blank = |byte: &u8| byte.is_ascii_whitespace();
     let colon = after + text.get(after..)?.iter().position(|byte| !blank(byte))?;
     let quote = colon + 1 + text.get(colon + 1..)?.iter().position(|byte| !blank(byte))?;

@@ -138,6 +138,11 @@ impl Tensors {
     }
 }
 
+/// Whether this library wrote a file with such metadata: then it has a checksum.
+pub(crate) fn is_ours(texts: &HashMap<String, String>) -> bool {
+    texts.contains_key(seal::CHECKSUM) || texts.contains_key(super::COMPANIONS)
+}
+
 /// All tensors by name, and the text metadata. A checksum of ours is compared; `remedy` is for the message.
 pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     let malformed =
@@ -147,7 +152,7 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     let texts = metadata.metadata().clone().unwrap_or_default();
     let (head, rest) = bytes.split_at(LENGTH + header);
     let sealed = seal::holds(head, rest).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
-    if sealed == Some(false) || sealed.is_none() && texts.contains_key(seal::CHECKSUM) {
+    if sealed == Some(false) || sealed.is_none() && is_ours(&texts) {
         return Err(seal::broken(path, remedy));
     }
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;

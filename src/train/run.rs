@@ -194,6 +194,9 @@ impl<'t> Loop<'t> {
         losses.push(self.adapter.parameters().flat().norm());
         let mut numbers = numbers(&losses)?;
         let adapter_norm = numbers.pop().unwrap_or(f64::NAN);
+        if !adapter_norm.is_finite() {
+            return Err(self.broken("norm of the adapter", adapter_norm, &dev));
+        }
         let mut parts = self.sum_of_finite("dev", &numbers, &forwards)?;
         parts.iter_mut().for_each(|part| *part /= dev.len() as f64);
         let dev_loss = self.weighted(&parts);
@@ -241,6 +244,11 @@ impl<'t> Loop<'t> {
 
     fn store(&self) -> Result<()> {
         if let Some(path) = &self.training.checkpoint {
+            // Nobody is sent back to a file that cannot be gone on from.
+            let norm = self.adapter.parameters().flat().norm().double_value(&[]);
+            if !norm.is_finite() {
+                return Err(self.broken("norm of the adapter", norm, &[]));
+            }
             checkpoint::store(self, path)?;
             self.stored.set(self.state.step);
         }

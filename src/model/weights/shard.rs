@@ -46,7 +46,7 @@ impl Shard {
 
     /// See [`Weights::check_saved`](super::Weights::check_saved).
     pub(super) fn check_saved(&self, folder: &Path) -> Result<()> {
-        let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| texts.contains_key(file::CHECKSUM)) else { return Ok(()) };
+        let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| file::is_ours(texts)) else { return Ok(()) };
         identity::check_seal(&self.path, &self.file, &self.head.bytes)?;
         for path in BESIDE.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
             let bytes = std::fs::read(path).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
