@@ -1,23 +1,25 @@
-//! Files: read with errors that name them, written whole or not at all.
+//! Files: read with errors that name them, written whole or not at all, and changed ones told from those that were saved.
 
 mod mistaken;
 mod read;
+mod seal;
+mod tensors;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, TryLockError};
-use std::io::Write;
-use std::path::Path;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+use tch::Tensor;
 use tempfile::NamedTempFile;
-
-use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, View};
-use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
+pub(crate) use seal::{From, broken, holds, json, read_json};
+pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
@@ -32,7 +34,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 pub(crate) enum Content<'c> {
     /// These bytes.
     Bytes(&'c [u8]),
-    /// Tensors and text metadata as a safetensors file, one tensor in memory at a time.
+    /// Tensors and text metadata as a safetensors file with its checksum, one tensor in memory at a time.
     Tensors(&'c [(String, Tensor)], HashMap<String, String>),
 }
 
@@ -44,43 +46,131 @@ const SUFFIX: &str = ".partial";
 ///
 /// What a killed process left of its own writes into the folder is removed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_together(&[(path, Content::Bytes(bytes))])
+    prepared(path, &Content::Bytes(bytes))?.take_its_place()
 }
 
-/// Writes several files that belong together: none takes its name before all are on the disk.
-pub(crate) fn write_together(files: &[(impl AsRef<Path>, Content<'_>)]) -> Result<()> {
-    let mut written = Vec::with_capacity(files.len());
-    for (path, content) in files {
-        let path = path.as_ref();
-        // What a rename would refuse only after an earlier one has been done.
-        if path.is_dir() {
-            return Err(Error::file(format!("cannot write {}: a folder has that name; choose another", path.display())));
+/// Tensors and text metadata as one safetensors file with its checksum.
+pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
+    prepared(path, &Content::Tensors(tensors, metadata))?.take_its_place()
+}
+
+/// The metadata's key of the digests of the other files in a [`replace`].
+const COMPANIONS: &str = "ia2_files";
+
+/// Writes the files of one thing, by their names in `folder`: the tensors, which hold digests of the others, and the others, of which the
+/// last is the one that every reader asks for first. `stale` are files of what was there before that must not stay beside it.
+///
+/// None takes its place before all are on the disk. Then, while no other process of this library reads or writes there, the old others go,
+/// and the new files come, the last of them last. Whenever the process is killed, whoever looks finds the old thing whole, the new one whole, or
+/// one that lacks the file which is asked for first: never halves of two.
+pub(crate) fn replace(
+    folder: &Path,
+    (name, tensors, mut metadata): (&str, &[(String, Tensor)], HashMap<String, String>),
+    others: &[(&str, &[u8])],
+    stale: &[&str],
+) -> Result<()> {
+    let digests: std::collections::BTreeMap<&str, String> =
+        others.iter().map(|(name, bytes)| (*name, format!("{:x}", Sha256::digest(bytes)))).collect();
+    let digests = serde_json::to_string(&digests).map_err(|error| Error::internal("writing JSON").because(error))?;
+    metadata.insert(COMPANIONS.into(), digests);
+    let mut written = vec![prepared(&folder.join(name), &Content::Tensors(tensors, metadata))?];
+    for (name, bytes) in others {
+        written.push(prepared(&folder.join(name), &Content::Bytes(bytes))?);
+    }
+    let _lock = Lock::exclusive(folder)?;
+    for name in others.iter().rev().map(|(name, _)| name).chain(stale) {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::unwritten(&path, error)),
+            _ => {}
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        remove_leftovers(parent);
-        let mut file = partial(parent).map_err(|error| Error::unwritten(path, error))?;
-        let whole = match content {
-            Content::Bytes(bytes) => file.write_all(bytes),
-            Content::Tensors(tensors, metadata) => {
-                let views = tensors.iter().map(|(name, tensor)| Ok((name, Stored::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
-                safetensors::serialize_to_file(views, Some(metadata.clone()), file.path()).map_err(|error| match error {
-                    // What the system says decides what can be done.
-                    SafeTensorError::IoError(error) => error,
-                    other => std::io::Error::other(other),
-                })
+    }
+    written.into_iter().try_for_each(Prepared::take_its_place)
+}
+
+/// Refuses a file beside tensors that [`replace`] wrote if it is not the one that was saved with them. `texts` is the tensors' metadata.
+pub(crate) fn check_companion(texts: &HashMap<String, String>, path: &Path, bytes: &[u8], remedy: &str) -> Result<()> {
+    let Some(digests) = texts.get(COMPANIONS) else { return Ok(()) };
+    let digests: Option<HashMap<String, String>> = serde_json::from_str(digests).ok();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // What was put beside it later is nobody's claim.
+    let saved = digests.map(|digests| digests.get(name.as_ref()).is_none_or(|digest| *digest == format!("{:x}", Sha256::digest(bytes))));
+    match saved {
+        Some(true) => Ok(()),
+        _ => Err(Error::file(format!(
+            "{} is not the file that was saved with the weights beside it: it was edited or damaged, or belongs to another; {remedy}",
+            path.display()
+        ))),
+    }
+}
+
+/// A file that is whole and on the disk, but not in its place yet.
+struct Prepared {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Prepared {
+    fn take_its_place(self) -> Result<()> {
+        self.file.persist(&self.path).map(drop).map_err(|error| Error::unwritten(&self.path, error.error))
+    }
+}
+
+fn prepared(path: &Path, content: &Content<'_>) -> Result<Prepared> {
+    // What a rename would refuse only after an earlier one has been done.
+    if path.is_dir() {
+        return Err(Error::file(format!("cannot write {}: a folder has that name; choose another", path.display())));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    remove_leftovers(parent);
+    let mut file = partial(parent).map_err(|error| Error::unwritten(path, error))?;
+    let whole = match content {
+        Content::Bytes(bytes) => file.write_all(bytes),
+        Content::Tensors(tensors, metadata) => tensors::Layout::new(tensors, metadata)?.write(file.as_file_mut()),
+    };
+    let whole = whole.and_then(|()| file.as_file().sync_all());
+    // Temporary files are private; these are made to be shared, as any file a program writes.
+    let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
+    whole.map_err(|error| Error::unwritten(path, error))?;
+    Ok(Prepared { path: path.to_path_buf(), file })
+}
+
+/// A folder that others of this library leave alone meanwhile: those who change the files of one thing, and those who read them. The lock ends
+/// with the process, however that ends. Where the disk knows no locks, there is none.
+pub(crate) struct Lock(#[allow(dead_code, reason = "held until it is dropped")] Option<File>);
+
+impl Lock {
+    /// How long others are waited for: far longer than the largest model takes to be read.
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    /// For reading: many may.
+    pub(crate) fn shared(folder: &Path) -> Result<Self> {
+        Self::wait(folder, File::try_lock_shared)
+    }
+
+    /// For writing: one may, when nobody reads.
+    fn exclusive(folder: &Path) -> Result<Self> {
+        Self::wait(folder, File::try_lock)
+    }
+
+    fn wait(folder: &Path, lock: fn(&File) -> std::result::Result<(), TryLockError>) -> Result<Self> {
+        let Ok(file) = File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }) else { return Ok(Self(None)) };
+        let began = Instant::now();
+        loop {
+            match lock(&file) {
+                Ok(()) => return Ok(Self(Some(file))),
+                Err(TryLockError::WouldBlock) if began.elapsed() < Self::PATIENCE => std::thread::sleep(Duration::from_millis(2)),
+                Err(TryLockError::WouldBlock) => {
+                    let seconds = Self::PATIENCE.as_secs();
+                    return Err(Error::file(format!(
+                        "another process has held the folder {} for {seconds} s, reading or saving there: end it, or choose another folder",
+                        folder.display()
+                    )));
+                }
+                Err(TryLockError::Error(_)) => return Ok(Self(None)),
             }
-        };
-        let whole = whole.and_then(|()| file.as_file().sync_all());
-        // Temporary files are private; these are made to be shared, as any file a program writes.
-        #[cfg(unix)]
-        let whole = whole.and_then(|()| file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)));
-        whole.map_err(|error| Error::unwritten(path, error))?;
-        written.push((path, file));
+        }
     }
-    for (path, file) in written {
-        file.persist(path).map_err(|error| Error::unwritten(path, error.error))?;
-    }
-    Ok(())
 }
 
 /// A new file that is locked as long as this process writes it: the lock ends with the process, however that ends.
@@ -99,7 +189,10 @@ fn partial(folder: &Path) -> std::io::Result<NamedTempFile> {
 fn remove_leftovers(folder: &Path) {
     let named = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name().to_str().is_some_and(named)) {
-        if open(&entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Locked until it is gone: whoever has just made it, and not locked it yet, sees one or the other and makes another.
+        if let Ok(file) = open(&entry.path())
+            && file.try_lock().is_ok()
+        {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -113,75 +206,13 @@ pub(crate) fn content(tensor: &Tensor) -> Vec<u8> {
     data
 }
 
-/// Tensors and text metadata as one safetensors file.
-pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
-    write_together(&[(path, Content::Tensors(tensors, metadata))])
-}
-
-/// A tensor as safetensors wants it.
-struct Stored<'t> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    tensor: &'t Tensor,
-}
-
-impl<'t> Stored<'t> {
-    fn new(name: &str, tensor: &'t Tensor) -> Result<Self> {
-        let dtype = match tensor.kind() {
-            Kind::Float => Dtype::F32,
-            Kind::Double => Dtype::F64,
-            Kind::Half => Dtype::F16,
-            Kind::BFloat16 => Dtype::BF16,
-            Kind::Int64 => Dtype::I64,
-            other => return Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
-        };
-        Ok(Self { dtype, shape: tensor.size().iter().map(|&axis| axis as usize).collect(), tensor })
+/// SHA-256 of tensors' bytes, one after the other.
+pub(crate) fn digest(tensors: &[&Tensor]) -> String {
+    let mut digest = Sha256::new();
+    for tensor in tensors {
+        digest.update(content(tensor));
     }
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        content(self.tensor).into()
-    }
-    fn data_len(&self) -> usize {
-        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
-    }
-}
-
-/// All tensors of a safetensors file by name.
-pub(crate) fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>> {
-    Ok(read_with_metadata(path)?.0)
-}
-
-/// All tensors by name, and the text metadata.
-pub(crate) fn read_with_metadata(path: &Path) -> Result<(HashMap<String, Tensor>, HashMap<String, String>)> {
-    let bytes = bytes(path, Holds::Tensors).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
-    let malformed = |error| {
-        let what = mistaken(&bytes, "numbers").unwrap_or_else(|| "is no readable safetensors file (truncated?)".into());
-        Error::file(format!("{} {what}", path.display())).because(error)
-    };
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            Dtype::I64 => Kind::Int64,
-            other => return Err(Error::file(format!("{}: `{name}` has the unsupported type {other:?}", path.display()))),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
-        tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
-    }
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    format!("{:x}", digest.finalize())
 }
 
 #[cfg(test)]
@@ -203,8 +234,7 @@ mod tests {
         assert_eq!((read_text(&path).unwrap().as_str(), names(folder.path())), ("two", vec!["a.json".to_string()]));
         // An error leaves the old file, and nothing else.
         let strange = [("t".to_string(), Tensor::from_slice(&[true]))];
-        write_together(&[(&path, Content::Bytes(b"three")), (&folder.path().join("b"), Content::Tensors(&strange, HashMap::new()))])
-            .unwrap_err();
+        replace(folder.path(), ("b", &strange, HashMap::new()), &[("a.json", b"three")], &[]).unwrap_err();
         assert_eq!((read_text(&path).unwrap().as_str(), names(folder.path())), ("two", vec!["a.json".to_string()]));
     }
 
@@ -224,5 +254,58 @@ mod tests {
         assert_eq!(names(folder.path()), expected);
         under_way.persist(folder.path().join("b")).unwrap();
         assert_eq!(read_text(&folder.path().join("b")).unwrap(), "half");
+    }
+
+    #[test]
+    fn many_who_write_into_one_folder_leave_each_other_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = |name: usize| {
+            let path = folder.path().join(format!("{name}.json"));
+            (0..150).try_for_each(|round| write(&path, format!("{name} {round}").as_bytes()))
+        };
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..6).map(|name| scope.spawn(move || writer(name).map_err(|error| error.to_string()))).collect();
+            for writer in writers {
+                assert_eq!(writer.join().unwrap(), Ok(()));
+            }
+        });
+        assert_eq!(names(folder.path()).len(), 6);
+    }
+
+    #[test]
+    fn the_files_of_one_thing_are_those_of_one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |writer: i64| {
+            let tensors = [("t".to_string(), Tensor::from_slice(&[writer]))];
+            let text = writer.to_string();
+            replace(
+                folder.path(),
+                ("t.safetensors", &tensors, HashMap::new()),
+                &[("late.txt", text.as_bytes()), ("first.txt", text.as_bytes())],
+                &["old.txt"],
+            )
+        };
+        fs::write(folder.path().join("old.txt"), "of what was there before").unwrap();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|writer| scope.spawn(move || (0..60).try_for_each(|_| save(writer)).map_err(|error| error.to_string())))
+                .collect();
+            for _ in 0..200 {
+                let _lock = Lock::shared(folder.path()).unwrap();
+                let Ok(text) = fs::read_to_string(folder.path().join("first.txt")) else { continue };
+                let read = read_tensors(&folder.path().join("t.safetensors"), "").unwrap();
+                for name in ["first.txt", "late.txt"] {
+                    check_companion(&read.texts, &folder.path().join(name), text.as_bytes(), "").unwrap();
+                }
+                assert_eq!(i64::try_from(&read.tensors["t"]).unwrap().to_string(), text);
+            }
+            for writer in writers {
+                assert_eq!(writer.join().unwrap(), Ok(()));
+            }
+        });
+        assert_eq!(names(folder.path()), ["first.txt", "late.txt", "t.safetensors"]);
+        let read = read_tensors(&folder.path().join("t.safetensors"), "").unwrap();
+        let other = check_companion(&read.texts, &folder.path().join("first.txt"), b"9", "save again").unwrap_err();
+        assert!(other.to_string().contains("first.txt") && other.to_string().contains("save again"), "{other}");
     }
 }

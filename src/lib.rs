@@ -88,6 +88,29 @@
 //! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`. [`Adapter::open`](adapter::Adapter::open) takes such names, too,
 //! and [`Model::verify`](model::Model::verify) compares what the cache holds with the checksums that the hub published.
 //!
+//! # What is kept on disk
+//! What opens is what was saved, or an error says so. Every file is written beside its place, brought to the disk, and renamed: whoever looks, and
+//! whenever a process is killed, finds the old one or the new one. The files of one thing are replaced while no other process of this library
+//! reads or writes there, the one that every reader asks for first removed first and coming last: nobody finds halves of two (a program that compares
+//! nothing and opens one file before and the other after such a moment excepted). A checksum is SHA-256 over all bytes of its file.
+//!
+//! | what | files | checksum | also refused |
+//! |---|---|---|---|
+//! | [`Adapter::save`](adapter::Adapter::save) | PEFT's two | over the weights, which hold a digest of the settings | NaN, other kinds or shapes, another family |
+//! | [`Trained::save`](train::Trained::save) | the same, `ia2_manifest.json`, `ia2_history.csv` | the same, and the manifest's own | parameters that are not the manifest's, another base model than the manifest's ([`open_as_it_is`](adapter::Adapter::open_as_it_is) allows it) |
+//! | [`Model::save`](model::Model::save) | `config.json`, `model.safetensors`, the tokenizer's | over the weights, which hold digests of the others | ([`OpenOptions::as_it_is`](model::OpenOptions::as_it_is) allows what was edited) |
+//! | [`Training::checkpoint`](train::Training::checkpoint) | one | yes | another run, NaN, other kinds or shapes, a state that no run comes to |
+//! | [`Manifest::save`](train::Manifest::save) | one, with its format | yes | another format |
+//! | [`Activations::save`](activations::Activations::save) | one | yes | lengths, hook points, kinds that do not agree |
+//! | [`Collect::shards`](objective::Collect::shards) | one for each part | of the header, and of each example, compared when it is first read | another collection or model, parts that do not hold the same |
+//! | [`Experiment::folder`](experiment::Experiment::folder) | one record for each run, with its format; its adapter as above | yes | another run's record, numbers out of their range, another adapter; without its adapter a run is done again |
+//! | figures, tables | one | no | |
+//!
+//! Files of Hugging Face and PEFT have no such checksum and open as they are. Of a model all bytes count, in manifests, checkpoints, shards and records:
+//! its files are read once more for that, at the speed of SHA-256 (measured: 0.5 s for 1 GB), when a training or an experiment first asks, and what came out is
+//! remembered by path, inode, size and times of change (files from 64 MiB on in `ia2/digests` of the user's cache folder). Nothing that others may
+//! write is mapped into memory: a file that is cut short while it is read is an error.
+//!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
 //!   golden files from the reference implementation beside the others in `tests/golden`.

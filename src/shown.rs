@@ -54,6 +54,7 @@ show_as_text! { "{:?}":
     crate::model::weights::Weights,
     crate::nn::Attention,
     crate::nn::AttentionShape,
+    crate::nn::Draws,
     crate::nn::KvCache,
     crate::nn::Linear,
     crate::nn::Mlp,

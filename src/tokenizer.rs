@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polars::prelude::*;
+use sha2::{Digest, Sha256};
 
 pub use chat::Chat;
 
@@ -80,6 +81,12 @@ impl Tokenizer {
             let remedy = "it is damaged, or asks for what the `tokenizers` library cannot do: fetch it again";
             Error::file(format!("the tokenizer of `{}` broke off: {remedy}", self.0.file.display())).because(why)
         })
+    }
+
+    /// SHA-256 of all its settings and its vocabulary.
+    pub(crate) fn digest(&self) -> Result<String> {
+        let text = self.0.parts.to_string(false).map_err(|error| Error::internal("writing a tokenizer").because(error))?;
+        Ok(format!("{:x}", Sha256::digest(text)))
     }
 
     /// The ids of `text` with the special tokens that the tokenizer puts around a text (such as a leading BOS).

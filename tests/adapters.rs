@@ -813,3 +813,88 @@ fn the_base_model_is_named_so_that_python_finds_it_from_anywhere() -> Result<()>
     assert_eq!(written(Path::new("data/models/tiny-icl"))?, serde_json::json!([bundled.canonicalize().unwrap(), null]));
     Ok(())
 }
+
+#[test]
+fn an_adapter_opens_as_it_was_saved_and_on_its_own_base() -> Result<()> {
+    let homes = [common::with_words("llama_grouped_tied"), common::with_words("llama_grouped_tied")];
+    let model = Model::open(homes[0].path())?;
+    let trained = |seed: u64| Training::new(Lora::rank(2), Sft::gold()).epochs(1).seed(seed).run(&model, &split_of_words()?);
+    let (one, two) = (trained(0)?, trained(1)?);
+    let root = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| root.path().join(name));
+    one.save(&first)?;
+    two.save(&second)?;
+    let weights = first.join("adapter_model.safetensors");
+    let copy = |name: &str| std::fs::copy(second.join(name), first.join(name)).unwrap();
+    // The file of another in the place of one of the four.
+    copy("ia2_manifest.json");
+    refused(Adapter::open(&first, &model), &["ia2_manifest.json", "other parameters", "open_as_it_is"]);
+    Adapter::open_as_it_is(&first, &model)?;
+    one.save(&first)?;
+    copy("adapter_model.safetensors");
+    refused(Adapter::open(&first, &model), &["ia2_manifest.json", "other parameters"]);
+    // Edited settings, a flipped bit.
+    one.save(&first)?;
+    let config = first.join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\"lora_alpha\": 8"));
+    std::fs::write(&config, text.replace("\"lora_alpha\": 8", "\"lora_alpha\": 9")).unwrap();
+    refused(Adapter::open(&first, &model), &["adapter_config.json", "edited or damaged", "open_as_it_is"]);
+    assert!(Adapter::open_as_it_is(&first, &model)?.config().name().contains("alpha=9"));
+    one.save(&first)?;
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    for result in [Adapter::open(&first, &model), Adapter::open_as_it_is(&first, &model)] {
+        refused(result, &["adapter_model.safetensors", "checksum"]);
+    }
+    // What an earlier training left beside it goes with a new adapter.
+    two.adapter().save(&first)?;
+    let names: Vec<_> = common::listing(&first).into_iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
+    Adapter::open(&first, &model)?;
+    // Another base: the same shapes, one number of its weights is another.
+    one.save(&first)?;
+    let file = homes[1].path().join("model.safetensors");
+    let tensors = read(&file)?;
+    let _ = tensors[0].1.view([-1]).narrow(0, 0, 1).g_add_scalar_(0.5);
+    Tensor::write_safetensors(&tensors, &file)?;
+    let other = Model::open(homes[1].path())?;
+    refused(Adapter::open(&first, &other), &["another base model", homes[0].path().to_str().unwrap(), "open_as_it_is"]);
+    Adapter::open_as_it_is(&first, &other)?;
+    // The same in another kind, or copied elsewhere, is its own.
+    Adapter::open(&first, &OpenOptions::new().kind(Kind::Double).open(homes[0].path())?)?;
+    let copied = common::with_words("llama_grouped_tied");
+    Adapter::open(&first, &Model::open(copied.path())?)?;
+    Ok(())
+}
+
+#[test]
+fn a_model_opens_as_it_was_saved() -> Result<()> {
+    let home = common::with_words("llama_grouped_tied");
+    let model = Model::open(home.path())?;
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name);
+    std::fs::write(file("merges.txt"), "of another tokenizer").unwrap();
+    model.save(place.path())?;
+    assert!(!file("merges.txt").exists());
+    Model::open(place.path())?;
+    for (name, from, to) in [("config.json", "\"rms_norm_eps\": 1e-", "\"rms_norm_eps\": 2e-"), ("tokenizer.json", "\"t9\"", "\"t_\"")] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        assert!(text.contains(from), "{name}: {text}");
+        std::fs::write(file(name), text.replace(from, to)).unwrap();
+        refused(Model::open(place.path()), &[name, "edited or damaged", "as_it_is"]);
+        OpenOptions::new().as_it_is().open(place.path())?;
+        std::fs::write(file(name), text).unwrap();
+    }
+    let whole = std::fs::read(file("model.safetensors")).unwrap();
+    for place_in_file in [whole.len() - 1, whole.len() / 2, 200] {
+        let mut bytes = whole.clone();
+        bytes[place_in_file] ^= 1;
+        std::fs::write(file("model.safetensors"), bytes).unwrap();
+        refused(Model::open(place.path()), &["model.safetensors"]);
+    }
+    std::fs::write(file("model.safetensors"), &whole).unwrap();
+    Model::open(place.path()).map(drop)
+}

@@ -1,6 +1,8 @@
 //! Grids of runs: what is shared, chosen, resumed, failed and averaged.
 #![cfg(unix)]
 
+mod common;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -444,6 +446,59 @@ fn the_authors_protocol_is_what_its_parts_give_by_hand() -> Result<()> {
     let all = format!("{:?}", Experiment::new(&model).compat(Compat::Paper));
     assert!(["TestAccuracy", "PerQuery", "Own"].iter().all(|way| all.contains(way)), "{all}");
     Ok(())
+}
+
+#[test]
+fn what_is_not_what_was_recorded_is_refused_or_done_again() -> Result<()> {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let grid = || small(&model).methods(&[Method::Sft, Method::Ia2ThenSft]).learning_rates(&[1e-3]).runs(1).folder(folder.path());
+    let expected = grid().run()?.frame()?;
+    let keys = texts(&expected, "key");
+    // Without its adapter a training is not done.
+    std::fs::remove_dir_all(folder.path().join(&keys[0])).unwrap();
+    assert_eq!(grid().so_far()?.frame()?.height(), expected.height() - 1);
+    assert_eq!(grid().plan()?.missing(), 1);
+    assert!(timeless(&grid().run()?.frame()?).equals_missing(&timeless(&expected)));
+    assert!(folder.path().join(&keys[0]).join("adapter_config.json").exists());
+    // A record of another run, or with another number; an adapter of another.
+    let record = |place: usize| folder.path().join(format!("{}.json", keys[place]));
+    let text = std::fs::read_to_string(record(0)).unwrap();
+    std::fs::copy(record(1), record(0)).unwrap();
+    common::refused(grid().run(), &[&keys[0], "another run", "remove it"]);
+    let accuracy = &text[text.find("\"accuracy\": ").unwrap()..];
+    let accuracy = &accuracy[..accuracy.find(',').unwrap()];
+    std::fs::write(record(0), text.replacen(accuracy, "\"accuracy\": 17.5", 1)).unwrap();
+    common::refused(grid().run(), &[&keys[0], "changed or damaged", "remove it"]);
+    std::fs::write(record(0), &text).unwrap();
+    for name in ["adapter_config.json", "adapter_model.safetensors", "ia2_manifest.json"] {
+        std::fs::copy(folder.path().join(&keys[2]).join(name), folder.path().join(&keys[1]).join(name)).unwrap();
+    }
+    common::refused(grid().tested_on("sentiment", &["sentiment_film"]).run(), &[&keys[1], "not the one that the record", "remove both"]);
+    Ok(())
+}
+
+#[test]
+fn a_grid_whose_folder_goes_while_it_runs_says_so() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("grid");
+    let running = small(&model).methods(&[Method::Icl, Method::Sft]).sizes(&[2, 4]).runs(2).folder(&place);
+    let remover = std::thread::spawn({
+        let place = place.clone();
+        move || {
+            let records = || std::fs::read_dir(&place).is_ok_and(|entries| entries.flatten().any(|entry| entry.path().is_file()));
+            while !records() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::fs::remove_dir_all(&place).unwrap_or_default();
+        }
+    });
+    let error = running.run().unwrap_err();
+    remover.join().unwrap();
+    assert!(error.is_file(), "{error}");
+    // It is done again as if nothing had been.
+    assert_eq!(running.run().unwrap().frame().unwrap().height(), 2 * 2 * 2);
 }
 
 /// Set in a child: the folder it works in. Without it the child's test does nothing.

@@ -76,8 +76,11 @@ fn steps_in(file: &Path) -> u64 {
     state["step"].as_u64().unwrap()
 }
 
+/// The numbers; the header holds a digest of the settings, which name the folder of each child's model.
 fn weights(folder: &Path) -> Vec<u8> {
-    std::fs::read(folder.join("adapter/adapter_model.safetensors")).unwrap()
+    let bytes = std::fs::read(folder.join("adapter/adapter_model.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + header..].to_vec()
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn errors_are_returned_not_panicked() {
 const OPENS_FILES: &[(&str, &str)] = &[
     ("file/read.rs", "it is the one"),
     ("hub/blob.rs", "opens to write what is downloaded"),
-    ("activations/shards.rs", "libtorch maps by its name what was opened as a regular file before"),
+    ("file.rs", "opens folders, to lock them"),
     ("libtorch/copies.rs", "the kernel's /proc, below the room of files"),
     ("libtorch/operations.rs", "the kernel's /proc, below the room of files"),
 ];

@@ -235,6 +235,33 @@ fn a_folder_of_targets_belongs_to_one_model_with_its_adapter() -> Result<()> {
 }
 
 #[test]
+fn one_number_of_the_weights_makes_another_model() -> Result<()> {
+    let (home, split) = (common::with_words("llama_grouped_tied"), split());
+    let places = tempfile::tempdir().unwrap();
+    let [shards, checkpoint] = ["shards", "run.safetensors"].map(|name| places.path().join(name));
+    let targets = |model: &Model| Targets::of(model, &split).max_new_tokens(1).shards(&shards).free_bytes(1).collect();
+    let train = |model: &Model| Training::new(Lora::rank(2), Sft::gold()).epochs(1).checkpoint(&checkpoint).run(model, &split);
+    let before = Model::open(home.path())?;
+    targets(&before)?;
+    train(&before)?;
+    // The same folder, configuration and length; one number of one layer is another.
+    let file = home.path().join("model.safetensors");
+    let mut tensors = common::read(&file)?;
+    let changed = tensors.iter_mut().find(|(name, _)| name.ends_with("1.self_attn.v_proj.weight")).unwrap();
+    let _ = changed.1.view([-1]).narrow(0, 7, 1).g_add_scalar_(1e-3);
+    Tensor::write_safetensors(&tensors, &file)?;
+    let after = Model::open(home.path())?;
+    refused(targets(&after), &["another collection"]);
+    refused(train(&after), &["run.safetensors", "another run"]);
+    // The one that was opened before is what it was, and the same wherever it lies.
+    targets(&before)?;
+    train(&before)?;
+    let copy = common::with_words("llama_grouped_tied");
+    targets(&Model::open(copy.path())?)?;
+    train(&Model::open(copy.path())?).map(drop)
+}
+
+#[test]
 fn several_orders_are_several_examples_and_dev_comes_last() -> Result<()> {
     let (model, split) = (model(), split());
     let collect = Targets::of(&model, &split).orders(3);

@@ -465,7 +465,7 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     refused(Training::repeat(first, Ia2::toward(&other)).run(&model, &split), &["the objective's data"]);
     refused(Training::repeat(first, Sft::gold()).run(&model, &split), &["the objective (IA2 then, SFT now)"]);
     refused(repeat().learning_rate(0.5).run(&model, &split), &["the settings"]);
-    refused(repeat().run(&Model::open(folders[0].path())?, &split), &["the model's config.json", "the model's weights"]);
+    refused(repeat().run(&Model::open(folders[0].path())?, &split), &["the model's configuration", "the model's weights"]);
     let double = OpenOptions::new().kind(Kind::Double).open(folders[1].path())?;
     refused(repeat().run(&double, &split), &["the model's kind (Float then, Double now)"]);
     refused(Training::repeat(&manifest, Sft::gold()).run(&model, &split), &["came after 1 others", "after"]);
@@ -478,8 +478,18 @@ fn a_manifest_repeats_its_run_to_the_same_bits() -> Result<()> {
     refused(Training::repeat(gold.manifest(), Sft::gold()).run(&model, &swapped), &["the samples"]);
     refused(Training::new(Lora::rank(2), Sft::gold()).after(&gold)?.run(&model, &split), &["r=2", "r=4"]);
 
-    std::fs::write(folder.path().join("broken.json"), "{}").unwrap();
-    refused(Manifest::open(folder.path().join("broken.json")), &["broken.json", "no manifest"]);
+    let path = folder.path().join("broken.json");
+    let text = manifest.json()?;
+    let (one, other) = ("\"seed\": 5", "\"seed\": 6");
+    assert!(text.contains(one));
+    for (broken, word) in
+        [("{}", "not a manifest"), (&text.replacen(one, other, 1), "changed or damaged"), (&text[..900], "not a manifest")]
+    {
+        std::fs::write(&path, broken).unwrap();
+        refused(Manifest::open(&path), &["broken.json", word]);
+    }
+    std::fs::write(&path, text.replacen("\"format\": 2", "\"format\": 1", 1)).unwrap();
+    refused(Manifest::open(&path), &["format 1", "reads 2"]);
     refused(Manifest::open(Path::new("/nowhere/at/all.json")), &["/nowhere/at/all.json"]);
     Ok(())
 }
@@ -536,4 +546,33 @@ fn dropout_is_seeded_and_every_adapter_trains() -> Result<()> {
         assert_eq!(floats(&again, "dev_loss")?, dev);
     }
     Ok(())
+}
+
+/// A training with dropout on this thread, in a model of its own.
+fn with_dropout(seed: u64) -> Vec<Vec<f64>> {
+    let run = || -> Result<Vec<Vec<f64>>> {
+        let model = model(CHECKPOINTS[0], Kind::Float)?;
+        let training = Training::new(Lora::rank(4).dropout(0.3), Noted::new(ten())).batch(2).epochs(4).seed(seed);
+        let trained = training.run(&model, &some_split()?)?;
+        let mut weights: Vec<_> = weights(&trained)?.into_iter().collect();
+        weights.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(weights.iter().map(|(_, values)| Vec::try_from(values.reshape([-1]).to_kind(Kind::Double)).unwrap()).collect())
+    };
+    run().unwrap()
+}
+
+#[test]
+fn trainings_side_by_side_draw_what_each_draws_alone() {
+    let alone = [1, 2].map(|seed| std::thread::spawn(move || with_dropout(seed)).join().unwrap());
+    assert_ne!(alone[0], alone[1]);
+    for _ in 0..3 {
+        let both = [1, 2].map(|seed| std::thread::spawn(move || with_dropout(seed)));
+        // Somebody else who draws from the process's generator; not beside a test that draws from it, too.
+        let _alone = GENERATOR.lock();
+        for _ in 0..2000 {
+            let _ = Tensor::rand([16], (Kind::Float, Device::Cpu));
+        }
+        let both = both.map(|thread| thread.join().unwrap());
+        assert!(both == alone, "beside another training other numbers are dropped");
+    }
 }

@@ -156,7 +156,7 @@ impl Capture {
                 hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));
                 hooks.bind(model.hook_points())?;
                 let narrow = self.positions == Positions::Response;
-                model.teach(&chosen, Teaching { depth: Depth::Hooks, narrow, training: false }, Some(&mut hooks))?;
+                model.teach(&chosen, Teaching { depth: Depth::Hooks, narrow, draws: None }, Some(&mut hooks))?;
             }
             store.finish(self.positions, responses.clone())
         })

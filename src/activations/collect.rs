@@ -32,7 +32,7 @@ pub(crate) struct Collected {
 pub enum Place {
     /// In the memory of a device.
     Memory(Device),
-    /// In so many files of a folder, mapped: memory holds what is read.
+    /// In so many files of a folder: memory holds what is read.
     Shards(PathBuf, usize),
 }
 
@@ -211,16 +211,14 @@ impl Collection {
         shards::join(parts)
     }
 
-    /// A digest of all that decides what is collected. Weights that lie in files count by their folder and configuration: reading them all
-    /// would take longer than many a collection.
+    /// A digest of all that decides what is collected.
     fn identity(&self) -> Result<String> {
         let mut digest = Sha256::new();
         let model = &self.model;
         let prompts = serde_json::to_string(&self.prompts).map_err(|error| Error::internal("writing prompts").because(error))?;
         let capture = self.capture.as_ref().map(|capture| (&capture.pattern, capture.positions, capture.kind));
         for text in [
-            model.folder().display().to_string(),
-            format!("{:?} {:?} {:?}", model.config(), model.kind(), model.unsaved()),
+            format!("{:?} {:?} {:?}", model.identity()?, model.kind(), model.adapter_digest()),
             format!("{:?} {capture:?} {:?}", self.settings, self.keep),
             prompts,
         ] {

@@ -10,7 +10,7 @@ use super::{Activations, Capture, Collected, Collection, Keep, Place, shards};
 use crate::dataset::Task;
 use crate::error::Result;
 use crate::model::{Ending, Generation, Model, OpenOptions, Response, Responses, Sample};
-use crate::nn::Adapt;
+use crate::nn::{Adapt, Draws};
 use crate::prompt::{AnswerForm, Example, Prompt};
 
 /// Counts the forwards that pass by the first layer, and can break off one.
@@ -21,7 +21,7 @@ struct Counting {
 }
 
 impl Adapt for Counting {
-    fn linear(&self, site: &str, input: &Tensor, _training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn linear(&self, site: &str, input: &Tensor, _draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if site == "model.layers.0.mlp.down_proj" {
             self.forwards.set(self.forwards.get() + 1);
             assert!(self.forwards.get() <= self.at_most, "interrupted");
@@ -76,26 +76,14 @@ fn an_interrupted_collection_goes_on_and_computes_nothing_twice() -> Result<()> 
     Ok(())
 }
 
-/// Bytes of the files in `folder` that this process holds in memory.
-fn resident(folder: &Path) -> u64 {
-    let (maps, folder) = (std::fs::read_to_string("/proc/self/smaps").unwrap(), folder.to_str().unwrap());
-    let (mut ours, mut sum, mut mapped) = (false, 0, 0);
-    for line in maps.lines() {
-        // The line that opens a mapping begins with its addresses and ends with its file.
-        let opens = line.split(' ').next().is_some_and(|word| word.contains('-') && !word.ends_with(':'));
-        if opens {
-            ours = line.contains(folder);
-            mapped += usize::from(ours);
-        } else if let Some(size) = line.strip_prefix("Rss:").filter(|_| ours) {
-            sum += size.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10;
-        }
-    }
-    assert!(mapped > 0, "{folder} is not mapped");
-    sum
+/// Bytes that this thread has read from files.
+fn read() -> u64 {
+    let counters = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    counters.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
 #[test]
-fn memory_holds_of_a_mapped_file_what_is_read() -> Result<()> {
+fn of_a_file_is_read_what_is_asked_for_and_nothing_that_was_changed() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     // 64 examples of 512 KiB.
     let response = |index| Response {
@@ -112,12 +100,80 @@ fn memory_holds_of_a_mapped_file_what_is_read() -> Result<()> {
         let activations = Some(Activations::new(values, points, responses.clone())?);
         shards::write(folder.path(), (0, 1), "any", &Collected { responses, activations, distributions: None })?;
     }
-    let mapped = Activations::open(folder.path())?;
-    assert_eq!(mapped.bytes(), 32 << 20);
-    assert!(resident(folder.path()) < 1 << 20, "opening reads the values");
-    assert_eq!(mapped.example(9)?.mean(Kind::Double).double_value(&[]), 9.0);
-    let read = resident(folder.path());
-    assert!((512 << 10..4 << 20).contains(&read), "reading one example holds {read} bytes");
-    assert_eq!(mapped.values()?.mean(Kind::Double).double_value(&[]), 31.5);
+    let before = read();
+    let stored = Activations::open(folder.path())?;
+    assert_eq!((stored.bytes(), stored.on_disk()), (32 << 20, true));
+    assert!(read() - before < 1 << 18, "opening reads the values: {}", read() - before);
+    let before = read();
+    assert_eq!(stored.example(9)?.mean(Kind::Double).double_value(&[]), 9.0);
+    let one = read() - before;
+    assert!((512 << 10..600 << 10).contains(&one), "one example takes {one} bytes");
+    // Compared once, a layer of it is read by itself.
+    let before = read();
+    assert_eq!(stored.rows.at(3)?.get(9, 16)?.mean(Kind::Double).double_value(&[]), 9.0);
+    let layer = read() - before;
+    assert!((8 << 10..64 << 10).contains(&layer), "one layer takes {layer} bytes");
+    assert_eq!(stored.values()?.mean(Kind::Double).double_value(&[]), 31.5);
+    // In the example that is asked for one bit is another; or the file is cut short while it is open.
+    let path = shards::path(folder.path(), 0, 1);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut changed = bytes.clone();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    std::fs::write(&path, &changed).unwrap();
+    let spoilt = Activations::open(folder.path())?;
+    assert_eq!(spoilt.example(62)?.mean(Kind::Double).double_value(&[]), 62.0);
+    assert_eq!(stored.example(5)?.mean(Kind::Double).double_value(&[]), 5.0);
+    for (which, result) in [spoilt.example(63), spoilt.values(), stored.example(63)].into_iter().enumerate() {
+        let text = result.expect_err(&format!("result {which}")).to_string();
+        assert!(text.contains("shard-00001") && text.contains("changed, cut short or damaged") && text.contains("delete it"), "{text}");
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let open = Activations::open(folder.path())?;
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+    // What is left is what was saved; the rest is an error, and no signal.
+    assert_eq!(open.example(0)?.mean(Kind::Double).double_value(&[]), 0.0);
+    for example in [5, 63] {
+        let error = open.example(example).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("cut short"), "{error}");
+    }
     Ok(())
+}
+
+/// The manifest of a shard after `change`, with a checksum that is right; the file as it was.
+fn rewritten(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let before = std::fs::read(path).unwrap();
+    let file = crate::file::read_tensors(path, "").unwrap();
+    let mut texts = file.texts;
+    let mut manifest: serde_json::Value = serde_json::from_str(&texts["ia2_shard"]).unwrap();
+    change(&mut manifest);
+    manifest.as_object_mut().unwrap().remove("ia2_checksum");
+    texts.insert("ia2_shard".into(), crate::file::json(&manifest).unwrap());
+    crate::file::write_safetensors(path, &file.tensors.into_iter().collect::<Vec<_>>(), texts).unwrap();
+    before
+}
+
+#[test]
+fn parts_of_one_collection_hold_the_same() -> Result<()> {
+    let model = OpenOptions::new().kind(Kind::Float).device(Device::Cpu).open("tiny-icl")?;
+    let folder = tempfile::tempdir().unwrap();
+    run(&model, folder.path(), usize::MAX).0?;
+    let path = shards::path(folder.path(), 1, 4);
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(Change, &str); 5] = [
+        (|manifest| manifest["hook_points"][0] = "model.layers.0.mlp".into(), "the same hook points"),
+        (|manifest| manifest["vocab"] = 7.into(), "the same hook points"),
+        (|manifest| manifest["positions"] = "Prompt".into(), "where its manifest says"),
+        (|manifest| drop(manifest["digests"].as_object_mut().unwrap().remove("ids")), "of `ids`"),
+        (|manifest| drop(manifest["responses"]["rows"].as_array_mut().unwrap().pop()), "where its manifest says"),
+    ];
+    for (change, words) in changes {
+        let before = rewritten(&path, change);
+        for result in [run(&model, folder.path(), 0).0.map(drop), Activations::open(folder.path()).map(drop)] {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        std::fs::write(&path, before).unwrap();
+    }
+    run(&model, folder.path(), 0).0.map(drop)
 }

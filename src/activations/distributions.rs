@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::bytes;
 use super::rows::Rows;
+use super::stored::Stored;
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
@@ -102,7 +103,7 @@ impl Distributions {
         })
     }
 
-    pub(super) fn of_pieces(probabilities: Vec<Tensor>, ids: Vec<Tensor>, vocab: i64, responses: Responses, identity: &str) -> Self {
+    pub(super) fn of_pieces(probabilities: Vec<Stored>, ids: Vec<Stored>, vocab: i64, responses: Responses, identity: &str) -> Self {
         let ids = (!ids.is_empty()).then(|| Rows::pieces(ids, TOKEN, identity.into()));
         Self { probabilities: Rows::pieces(probabilities, TOKEN, identity.into()), ids, vocab, responses }
     }
@@ -154,7 +155,7 @@ impl Distributions {
         self.probabilities.bytes() + self.ids.as_ref().map_or(0, Rows::bytes)
     }
 
-    /// True if they lie in mapped files.
+    /// True if they lie in files, of which memory holds what is read.
     pub fn on_disk(&self) -> bool {
         self.probabilities.on_disk()
     }

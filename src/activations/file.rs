@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
 
 use super::rows::Rows;
 use super::{Activations, Positions, TOKEN, shards};
@@ -25,8 +26,35 @@ struct Manifest {
     responses: Responses,
 }
 
+/// What to do about a file that is not what was saved.
+const REMEDY: &str = "capture the activations again";
+
+impl Manifest {
+    /// What the values must keep.
+    fn check(&self, values: &Tensor) -> std::result::Result<(), String> {
+        let size = values.size();
+        let spans = self.responses.rows().iter().map(|row| (row.tokens.prompt.len(), row.tokens.response.len()));
+        if spans.clone().any(|(prompt, response)| prompt == 0 || response == 0) {
+            return Err("a response without tokens".into());
+        }
+        let lengths: Vec<usize> = spans.map(|(prompt, response)| self.positions.span(prompt, response).1).collect();
+        let expected = [lengths.len(), self.hook_points.len(), lengths.iter().copied().max().unwrap_or(0)].map(|axis| axis as i64);
+        if self.lengths != lengths || size.len() != 4 || size[..3] != expected {
+            return Err(format!("lengths, responses and values {size:?} do not agree"));
+        }
+        let named = self.hook_points.iter().enumerate().all(|(place, path)| !path.is_empty() && !self.hook_points[..place].contains(path));
+        if !named {
+            return Err("hook points that are named twice or not at all".into());
+        }
+        match values.kind() {
+            Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half => Ok(()),
+            other => Err(format!("values of kind {other:?}, which are no activations")),
+        }
+    }
+}
+
 impl Activations {
-    /// Writes the values and, as the file's metadata, what they are.
+    /// Writes the values and, as the file's metadata, what they are and a checksum over all of it.
     ///
     /// # Errors
     /// The file cannot be written; values in several files on disk do not fit into memory together.
@@ -45,10 +73,11 @@ impl Activations {
         })
     }
 
-    /// Reads what [`Activations::save`] wrote, or maps the shards in a folder that targets were collected into.
+    /// Reads what [`Activations::save`] wrote, or opens the shards in a folder that targets were collected into, of which memory then holds what
+    /// is read.
     ///
     /// # Errors
-    /// A file is missing, truncated or holds something else.
+    /// A file is missing, truncated, changed since it was written, or holds something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         door("opening activations", || {
@@ -56,19 +85,13 @@ impl Activations {
                 let none = || Error::file(format!("the shards in {} hold no activations", path.display()));
                 return shards::open_folder(path)?.activations.ok_or_else(none);
             }
-            let (mut tensors, metadata) = file::read_with_metadata(path)?;
+            let mut stored = file::read_tensors(path, REMEDY)?;
             let foreign = || Error::file(format!("{} holds no activations of this library", path.display()));
-            let text = metadata.get(MANIFEST).ok_or_else(foreign)?;
+            let text = stored.texts.get(MANIFEST).ok_or_else(foreign)?;
+            stored.demand_checksum(path, REMEDY)?;
             let manifest: Manifest = serde_json::from_str(text).map_err(|error| foreign().because(error))?;
-            let values = tensors.remove(VALUES).ok_or_else(foreign)?;
-            let size = values.size();
-            if size.len() != 4 || size[0] as usize != manifest.lengths.len() || size[1] as usize != manifest.hook_points.len() {
-                return Err(Error::file(format!("{}: values {size:?} and manifest do not agree", path.display())));
-            }
-            let whole = manifest.responses.len() == manifest.lengths.len();
-            if !whole || manifest.lengths.iter().any(|&length| length as i64 > size[2]) {
-                return Err(Error::file(format!("{}: lengths, responses and values {size:?} do not agree", path.display())));
-            }
+            let values = stored.tensors.remove(VALUES).ok_or_else(foreign)?;
+            manifest.check(&values).map_err(|what| Error::file(format!("{}: {what}: {REMEDY}", path.display())))?;
             let Manifest { hook_points, lengths, positions, responses, .. } = manifest;
             Ok(Self { rows: Rows::whole(values, TOKEN), hook_points, lengths, positions, responses })
         })

@@ -12,6 +12,7 @@ mod memory;
 mod rows;
 mod shards;
 mod store;
+mod stored;
 
 use polars::prelude::*;
 use tch::{Kind, Tensor};
@@ -58,7 +59,7 @@ impl Activations {
         Ok(Self { rows: Rows::whole(values, TOKEN), hook_points, lengths, positions: Positions::Response, responses })
     }
 
-    /// `[example, layer, token, hidden]`: shared where they lie in memory, a copy of all of them where they lie in several files
+    /// `[example, layer, token, hidden]`: shared where they lie in memory, a copy of all of them where they lie in files
     /// ([`Activations::example`] reads one).
     ///
     /// # Errors
@@ -77,7 +78,7 @@ impl Activations {
         self.rows.size()[3]
     }
 
-    /// True if the values lie in mapped files.
+    /// True if the values lie in files, of which memory holds what is read.
     pub fn on_disk(&self) -> bool {
         self.rows.on_disk()
     }
@@ -139,7 +140,9 @@ impl Activations {
             let tokens: usize = self.lengths.iter().sum();
             let (mut mean, mut std, mut norm) = (Vec::new(), Vec::new(), Vec::new());
             for point in 0..size[1] {
-                let real = (0..self.examples()).map(|example| Ok(self.example(example)?.get(point))).collect::<Result<Vec<_>>>()?;
+                let layer = self.rows.at(point)?;
+                let real =
+                    self.lengths.iter().enumerate().map(|(example, &length)| layer.get(example, length)).collect::<Result<Vec<_>>>()?;
                 let real = Tensor::cat(&real, 0).to_kind(Kind::Float);
                 mean.push(real.mean(None).double_value(&[]));
                 std.push(real.std(false).double_value(&[]));

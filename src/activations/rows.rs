@@ -1,29 +1,59 @@
 //! One tensor per example, kept together: in one piece in memory, or in several that lie in files.
 
 use sha2::{Digest, Sha256};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
+use super::stored::Stored;
 use crate::error::{Error, Result};
 use crate::file;
 
-/// Tensors whose first axis is *example*; every other axis but *token* has one size. Pieces of a file are mapped: memory holds what is read.
+/// Tensors whose first axis is *example*; every other axis but *token* has one size. Pieces stay in their files: memory holds what is read.
 #[derive(Debug)]
 pub(super) struct Rows {
-    pieces: Vec<Tensor>,
+    pieces: Vec<Piece>,
     /// Which axis of a piece is *token*.
     token: i64,
-    /// What stands for the content in a digest, where reading all of it would undo the mapping: that of the collection it comes from.
+    /// What stands for the content in a digest, where reading all of it would take long: that of the collection it comes from.
     identity: Option<String>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Memory(Tensor),
+    File(Stored),
+}
+
+impl Piece {
+    fn size(&self) -> Vec<i64> {
+        match self {
+            Self::Memory(values) => values.size(),
+            Self::File(stored) => stored.size(),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Memory(values) => values.kind(),
+            Self::File(stored) => stored.kind(),
+        }
+    }
+
+    fn get(&self, row: i64) -> Result<Tensor> {
+        match self {
+            Self::Memory(values) => Ok(values.f_get(row)?),
+            Self::File(stored) => stored.get(row),
+        }
+    }
 }
 
 impl Rows {
     pub fn whole(values: Tensor, token: i64) -> Self {
-        Self { pieces: vec![values], token, identity: None }
+        Self { pieces: vec![Piece::Memory(values)], token, identity: None }
     }
 
     /// The pieces of one collection; at least one.
-    pub fn pieces(pieces: Vec<Tensor>, token: i64, identity: String) -> Self {
-        Self { pieces, token, identity: Some(identity) }
+    pub fn pieces(pieces: Vec<Stored>, token: i64, identity: String) -> Self {
+        Self { pieces: pieces.into_iter().map(Piece::File).collect(), token, identity: Some(identity) }
     }
 
     pub fn examples(&self) -> usize {
@@ -46,43 +76,50 @@ impl Rows {
         self.pieces.iter().map(|piece| super::bytes(&piece.size(), piece.kind())).sum()
     }
 
-    /// True if the pieces lie in mapped files.
+    /// True if the pieces lie in files.
     pub fn on_disk(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// One example with its first `length` tokens, without the axis *example*; shares memory.
+    /// One example with its first `length` tokens, without the axis *example*; shares memory where it lies there.
     pub fn get(&self, index: usize, length: usize) -> Result<Tensor> {
         let mut row = index as i64;
         for piece in &self.pieces {
             let here = piece.size()[0];
             if row < here {
-                return Ok(piece.f_get(row)?.f_narrow(self.token - 1, 0, length as i64)?);
+                return Ok(piece.get(row)?.f_narrow(self.token - 1, 0, length as i64)?);
             }
             row -= here;
         }
         Err(Error::input(format!("example {index} does not exist: there are {}", self.examples())))
     }
 
-    /// All in one tensor: shared where there is one piece, else a copy of them all, padded with zeros.
+    /// All in one tensor: shared where there is one piece in memory, else a copy of them all, padded with zeros.
     pub fn gather(&self) -> Result<Tensor> {
-        if let [whole] = self.pieces.as_slice() {
+        if let [Piece::Memory(whole)] = self.pieces.as_slice() {
             return Ok(whole.shallow_clone());
         }
-        let all = Tensor::f_zeros(self.size(), (self.kind(), self.pieces[0].device()))?;
-        let mut row = 0;
+        let all = Tensor::f_zeros(self.size(), (self.kind(), Device::Cpu))?;
+        let mut place = 0;
         for piece in &self.pieces {
             let size = piece.size();
-            all.f_narrow(0, row, size[0])?.f_narrow(self.token, 0, size[self.token as usize])?.f_copy_(piece)?;
-            row += size[0];
+            for row in 0..size[0] {
+                all.f_get(place)?.f_narrow(self.token - 1, 0, size[self.token as usize])?.f_copy_(&piece.get(row)?)?;
+                place += 1;
+            }
         }
         Ok(all)
     }
 
     /// One place of the axis behind *example*, which then is gone: a layer of activations.
     pub fn at(&self, place: i64) -> Result<Self> {
-        let pieces = self.pieces.iter().map(|piece| Ok(piece.f_select(1, place)?)).collect::<Result<_>>()?;
-        Ok(Self { pieces, token: self.token - 1, identity: self.identity.clone() })
+        let at = |piece: &Piece| {
+            Ok(match piece {
+                Piece::Memory(values) => Piece::Memory(values.f_select(1, place)?),
+                Piece::File(stored) => Piece::File(stored.at(place)?),
+            })
+        };
+        Ok(Self { pieces: self.pieces.iter().map(at).collect::<Result<_>>()?, token: self.token - 1, identity: self.identity.clone() })
     }
 
     /// A digest of the content, or of the collection that made it.
@@ -91,7 +128,8 @@ impl Rows {
             return identity.clone();
         }
         let mut digest = Sha256::new();
-        for piece in &self.pieces {
+        let in_memory = self.pieces.iter().filter_map(|piece| if let Piece::Memory(values) = piece { Some(values) } else { None });
+        for piece in in_memory {
             digest.update(format!("{:?} {:?}", piece.kind(), piece.size()));
             // One example at a time: a copy of all of it may not fit beside it.
             for row in 0..piece.size()[0] {
@@ -102,6 +140,10 @@ impl Rows {
     }
 
     pub fn shared(&self) -> Self {
-        Self { pieces: self.pieces.iter().map(Tensor::shallow_clone).collect(), token: self.token, identity: self.identity.clone() }
+        let share = |piece: &Piece| match piece {
+            Piece::Memory(values) => Piece::Memory(values.shallow_clone()),
+            Piece::File(stored) => Piece::File(stored.clone()),
+        };
+        Self { pieces: self.pieces.iter().map(share).collect(), token: self.token, identity: self.identity.clone() }
     }
 }

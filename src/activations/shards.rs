@@ -1,28 +1,24 @@
 //! A collection on disk: safetensors files, each whole with its responses, of which memory holds what is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use memmap2::Mmap;
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::Kind;
 
 use super::collect::Collected;
 use super::rows::Rows;
+use super::stored::{Source, Stored, digests};
 use super::{Activations, Distributions, Positions, TOKEN};
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, Head};
 use crate::model::Responses;
 
 const MANIFEST: &str = "ia2_shard";
 const VALUES: &str = "values";
 const PROBABILITIES: &str = "probabilities";
 const IDS: &str = "ids";
-/// The header's length in bytes stands in the first eight.
-const LENGTH: usize = 8;
-
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     ia2: String,
@@ -34,14 +30,16 @@ struct Manifest {
     positions: Positions,
     vocab: i64,
     responses: Responses,
+    /// Of each tensor's examples, by the tensors' names: each is compared when it is first read, not all of the file when it is opened.
+    digests: BTreeMap<String, Vec<String>>,
 }
 
 /// One opened file.
 pub(super) struct Shard {
     manifest: Manifest,
-    values: Option<Tensor>,
-    probabilities: Option<Tensor>,
-    ids: Option<Tensor>,
+    values: Option<Stored>,
+    probabilities: Option<Stored>,
+    ids: Option<Stored>,
 }
 
 pub(super) fn path(folder: &Path, shard: usize, shards: usize) -> PathBuf {
@@ -78,48 +76,39 @@ pub(super) fn write(folder: &Path, (shard, shards): (usize, usize), identity: &s
         vocab = distributions.vocab();
     }
     let (ia2, identity, responses) = (env!("CARGO_PKG_VERSION").into(), identity.into(), part.responses.clone());
-    let manifest = Manifest { ia2, identity, shard, shards, hook_points, positions, vocab, responses };
-    let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
+    let digests = tensors.iter().map(|(name, tensor)| (name.clone(), digests(tensor))).collect();
+    let manifest = Manifest { ia2, identity, shard, shards, hook_points, positions, vocab, responses, digests };
+    let text = file::json(&manifest)?;
     file::write_safetensors(&path(folder, shard, shards), &tensors, HashMap::from([(MANIFEST.into(), text)]))
 }
 
-/// Opens one file, and reads its header alone.
+/// Opens one file, and reads its header alone, which holds a checksum of its own.
 pub(super) fn open(path: &Path) -> Result<Shard> {
     let shown = path.display();
     let damaged = |what: String| Error::file(format!("{shown} {what}: delete it, and its part of the collection will be computed again"));
-    let file = file::open(path).map_err(|error| Error::file(format!("cannot read {shown}")).because(error))?;
-    // SAFETY: the map is read-only and ends with this function; files of a collection are replaced by renaming, never cut short in place.
-    let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::file(format!("cannot map {shown} into memory")).because(error))?;
-    let (header, metadata) =
-        SafeTensors::read_metadata(&map).map_err(|error| damaged("is no whole safetensors file (truncated?)".into()).because(error))?;
-    let text = metadata.metadata().as_ref().and_then(|texts| texts.get(MANIFEST));
-    let text = text.ok_or_else(|| Error::file(format!("{shown} is no part of a collection of this library: choose another folder")))?;
+    let source = Arc::new(Source::open(path)?);
+    let head = Head::read(source.file(), source.size()).map_err(|error| Error::file(format!("cannot read {shown}")).because(error))?;
+    let head = head.map_err(|(_, error)| damaged("is no whole safetensors file (truncated?)".into()).because(error))?;
+    let foreign = || Error::file(format!("{shown} is no part of a collection of this library: choose another folder"));
+    let text = head.text(MANIFEST).ok_or_else(foreign)?;
     let manifest: Manifest = serde_json::from_str(text).map_err(|error| damaged("has a malformed manifest".into()).because(error))?;
-    let name = path.to_str().ok_or_else(|| Error::file(format!("{shown}: its name is not Unicode, which mapping it needs")))?;
-    // Pages are read when they are touched, and let go when memory is short.
-    let bytes = Tensor::f_from_file(name, false, map.len() as i64, (Kind::Uint8, Device::Cpu))?;
-    let take = |tensor: &str| view(&bytes, LENGTH + header, &metadata, tensor).map_err(|error| error.context(&shown));
-    let shard = Shard { values: take(VALUES)?, probabilities: take(PROBABILITIES)?, ids: take(IDS)?, manifest };
+    if !matches!(file::holds(text.as_bytes(), std::io::empty()), Ok(Some(true))) {
+        return Err(damaged("has a manifest that was changed or damaged after it was written".into()));
+    }
+    let take = |name: &str| match (head.metadata.info(name), manifest.digests.get(name)) {
+        (None, None) => Ok(None),
+        (Some(info), Some(digests)) => {
+            let size = info.shape.iter().map(|&axis| axis as i64).collect();
+            let kind = file::kind(info.dtype);
+            let stored = kind.and_then(|kind| Stored::new(&source, (head.bytes.len() + info.data_offsets.0) as u64, size, kind, digests));
+            stored.map(Some).ok_or_else(|| damaged(format!("holds `{name}` of another type or size than its manifest says")))
+        }
+        _ => Err(damaged(format!("does not hold what its manifest says of `{name}`"))),
+    };
+    let (values, probabilities, ids) = (take(VALUES)?, take(PROBABILITIES)?, take(IDS)?);
+    let shard = Shard { values, probabilities, ids, manifest };
     shard.check().map_err(damaged)?;
     Ok(shard)
-}
-
-/// A tensor in the file's memory.
-fn view(bytes: &Tensor, start: usize, metadata: &Metadata, name: &str) -> Result<Option<Tensor>> {
-    let Some(info) = metadata.info(name) else { return Ok(None) };
-    let kind = match info.dtype {
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::I64 => Kind::Int64,
-        other => return Err(Error::file(format!("`{name}` has the unsupported type {other:?}"))),
-    };
-    let (from, to) = info.data_offsets;
-    let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
-    // Headers end at a multiple of 8 bytes and larger elements come first, so every tensor begins at a multiple of its element.
-    let data = bytes.f_narrow(0, (start + from) as i64, (to - from) as i64)?;
-    Ok(Some(data.f_view_dtype(kind)?.f_view(shape.as_slice())?))
 }
 
 impl Shard {
@@ -146,11 +135,16 @@ impl Shard {
         if let Some(probabilities) = &self.probabilities {
             let tokens = longest(|_, (_, response)| response);
             let size = probabilities.size();
-            let ids = self.ids.as_ref().map(Tensor::size);
+            let ids = self.ids.as_ref().map(Stored::size);
             let whole = ids.map_or(size.last() == Some(vocab), |ids| ids == size);
             if size.len() != 3 || size[..2] != [rows, tokens] || !whole {
                 return Err(format!("holds probabilities {size:?} where its manifest says {rows} examples, {tokens} tokens"));
             }
+        }
+        let floats = |stored: &Stored| matches!(stored.kind(), Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half);
+        let kinds = [&self.values, &self.probabilities].into_iter().flatten().all(floats);
+        if !kinds || self.ids.as_ref().is_some_and(|ids| ids.kind() != Kind::Int64) {
+            return Err("holds tensors of other kinds than a collection's".into());
         }
         Ok(())
     }
@@ -168,6 +162,20 @@ pub(super) fn join(parts: Vec<Shard>) -> Result<Collected> {
     let Manifest { identity, hook_points, positions, vocab, .. } = &first.manifest;
     let (identity, hook_points, positions, vocab) = (identity.clone(), hook_points.clone(), *positions, *vocab);
     let form = first.manifest.responses.form().clone();
+    let shape = |part: &Shard| {
+        let inner = |stored: &Option<Stored>| stored.as_ref().map(|stored| (stored.kind(), stored.size().last().copied()));
+        (inner(&part.values), inner(&part.probabilities), inner(&part.ids))
+    };
+    let alike = |part: &Shard| {
+        let manifest = &part.manifest;
+        (&manifest.hook_points, manifest.positions, manifest.vocab) == (&hook_points, positions, vocab)
+            && manifest.responses.form() == &form
+    };
+    if parts.iter().any(|part| !alike(part) || shape(part) != shape(first)) {
+        return Err(Error::file(
+            "the files of a collection do not hold the same hook points, positions, widths or kinds: delete the folder and collect again",
+        ));
+    }
     let (mut rows, mut values, mut probabilities, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let count = parts.len();
     for part in parts {

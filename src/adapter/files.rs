@@ -7,16 +7,19 @@ use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use super::peft::{self, Settings};
+use super::provenance::{self, HISTORY, MANIFEST};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
 use crate::error::{Error, Result};
-use crate::file::{self, Content, Holds};
+use crate::file::{self, Holds};
 use crate::hub::{self, Holding, Name};
 use crate::model::{Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// What to do about files that are not what was saved.
+const REMEDY: &str = "save the adapter again, or take it from where it came from (`Adapter::open_as_it_is` opens it all the same)";
 
-/// Writes the two files, and `others` by their names: none takes its place before all are on the disk.
+/// Writes the two files, and `others` by their names: none takes its place before all are on the disk, and no reader finds halves of two.
 pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -> Result<()> {
     let (base, revision) = base_model(Path::new(&adapter.base.folder));
     let mut config = json!({
@@ -31,21 +34,28 @@ pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -
         adapter.parameters.entries().iter().map(|(name, tensor)| (peft::key(name), tensor.detach())).collect();
     let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
     file::folder(folder)?;
-    let weights = Content::Tensors(&tensors, HashMap::from([("format".into(), "pt".into())]));
-    let mut files = vec![(folder.join(WEIGHTS), weights), (folder.join(CONFIG), Content::Bytes(text.as_bytes()))];
-    files.extend(others.iter().map(|(name, bytes)| (folder.join(name), Content::Bytes(bytes))));
-    file::write_together(&files)
+    let mut files = others.to_vec();
+    // Last: every reader asks for it first.
+    files.push((CONFIG, text.as_bytes()));
+    // What an earlier training left tells of other parameters.
+    file::replace(folder, (WEIGHTS, &tensors, HashMap::from([("format".into(), "pt".into())])), &files, &[MANIFEST, HISTORY])
 }
 
-/// A folder as it is, else a name on the hub.
-pub(super) fn open(name: &Path, model: &Model) -> Result<Adapter> {
+/// Whether a folder holds an adapter's files, whatever is in them.
+pub(super) fn are_there(folder: &Path) -> bool {
+    [CONFIG, WEIGHTS].iter().all(|name| folder.join(name).is_file())
+}
+
+/// A folder as it is, else a name on the hub; unless it is wanted `as_it_is`, only as it was saved and for the model that it was trained on.
+pub(super) fn open(name: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> {
     match Name::parse(&name.to_string_lossy()).filter(|_| !name.exists()) {
-        Some(name) => open_folder(&hub::folder(&name, Holding::Adapter)?, model),
-        None => open_folder(name, model),
+        Some(name) => open_folder(&hub::folder(&name, Holding::Adapter)?, model, as_it_is),
+        None => open_folder(name, model, as_it_is),
     }
 }
 
-fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
+fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> {
+    let _lock = file::Lock::shared(folder)?;
     let path = folder.join(CONFIG);
     if !path.exists() {
         return Err(nothing_to_open(folder));
@@ -53,10 +63,16 @@ fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
     if !folder.join(WEIGHTS).exists() {
         return Err(no_weights(folder));
     }
-    let config = settings(Keys::open(&path)?, folder, model)?;
-    let mut there = file::read_safetensors(&folder.join(WEIGHTS))?;
+    let keys = Keys::open(&path)?;
+    let stored = file::read_tensors(&folder.join(WEIGHTS), REMEDY)?;
+    if !as_it_is {
+        file::check_companion(&stored.texts, &path, file::read_text(&path)?.as_bytes(), REMEDY)?;
+    }
+    let config = settings(keys, folder, model)?;
+    let mut there = stored.tensors;
     let (mut tensors, mut missing, mut misshaped) = (Vec::new(), Vec::new(), Vec::new());
     let kind = super::method::wide(model.kind());
+    let mut as_stored = Vec::new();
     for (name, shape) in config.method().layout(model)? {
         match there.remove(&peft::key(&name)) {
             None => missing.push(peft::key(&name)),
@@ -64,7 +80,10 @@ fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
             Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {
                 return Err(Error::file(format!("{WEIGHTS}: `{name}` holds {:?}, not floats", tensor.kind())));
             }
-            Some(tensor) => tensors.push((name, tensor.to_kind(kind))),
+            Some(tensor) => {
+                tensors.push((name, tensor.to_kind(kind)));
+                as_stored.push(tensor);
+            }
         }
     }
     let mut unexpected: Vec<String> = there.into_keys().collect();
@@ -90,6 +109,9 @@ fn open_folder(folder: &Path, model: &Model) -> Result<Adapter> {
     }
     if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.isfinite().logical_not().any().int64_value(&[]) != 0) {
         return Err(Error::numeric(format!("{}: `{name}` holds NaN or infinity", folder.join(WEIGHTS).display())));
+    }
+    if !as_it_is {
+        provenance::check(folder, &as_stored, model)?;
     }
     Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base: Base::of(model) })
 }

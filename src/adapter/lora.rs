@@ -14,7 +14,7 @@ use super::{Adapter, AdapterConfig, Base, Parameters};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
-use crate::nn::Adapt;
+use crate::nn::{Adapt, Draws};
 use crate::random::Random;
 
 /// `y = W x + s B A x` at each site, `A [rank, in]`, `B [out, rank]`, `s = alpha / rank` (Hu et al. 2021, arXiv:2106.09685, eq. 3) or,
@@ -311,7 +311,7 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn linear(&self, site: &str, input: &Tensor, draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         let Some(LowRank { a, b, scale }) = self.updates.get(site) else { return base(input) };
         let mut size = input.size();
         let inputs = size.pop().unwrap_or(0);
@@ -321,7 +321,10 @@ impl Adapt for Updates {
         let mut output = base(&rows)?;
         let kind = output.kind();
         // Kept for the backward pass: the input, which the sites of a layer share, and the thin product.
-        let seen = if training && self.dropout > 0.0 { rows.dropout(self.dropout, true) } else { rows };
+        let seen = match draws.filter(|_| self.dropout > 0.0) {
+            Some(draws) => draws.dropout(site, &rows, self.dropout)?,
+            None => rows,
+        };
         let thin = seen.linear::<Tensor>(&a.to_kind(kind), None);
         let thin = if *scale == 1.0 { thin } else { thin * *scale };
         let _ = output.addmm_(&thin, &b.to_kind(kind).tr());

@@ -28,7 +28,7 @@ pub(super) trait Method: std::fmt::Debug {
     /// What changes a forward of a model with this `config`, reading the parameters where they lie.
     fn attach(&self, parameters: &Parameters, config: &Config) -> Result<Rc<dyn Adapt>>;
 
-    /// Whether training with it draws from libtorch's generator.
+    /// Whether training with it draws random numbers.
     fn draws(&self) -> bool {
         false
     }

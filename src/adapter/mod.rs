@@ -20,6 +20,7 @@ mod parameters;
 mod peft;
 mod prefix;
 mod prompt;
+mod provenance;
 mod sites;
 mod start;
 
@@ -35,6 +36,7 @@ pub use merge::Merged;
 pub(crate) use parameters::Parameters;
 pub use prefix::PrefixTuning;
 pub use prompt::PromptTuning;
+pub(crate) use provenance::{FORMAT, HISTORY, MANIFEST};
 pub use start::Start;
 
 use crate::display::{Bundle, Show, headed};
@@ -104,7 +106,7 @@ impl AdapterConfig {
         self.method().name()
     }
 
-    /// Whether training with it draws from libtorch's generator, as dropout does.
+    /// Whether training with it draws random numbers, as dropout does.
     pub(crate) fn draws(&self) -> bool {
         self.method().draws()
     }
@@ -219,10 +221,14 @@ impl Adapter {
         })
     }
 
-    /// Writes PEFT's `adapter_config.json` and `adapter_model.safetensors` into `folder`; what was there is replaced only when all is written.
+    /// Writes PEFT's `adapter_config.json` and `adapter_model.safetensors` into `folder`. What was there is replaced only when all is written, with
+    /// the manifest and history of the training that made it, and in such an order that nobody ever finds the weights of one adapter beside the
+    /// settings of another: a reader beside the writer waits for it, and a save that is killed in the moment of replacing leaves a folder
+    /// without `adapter_config.json`. The weights hold a checksum over their file, and a digest of the settings, which [`open`](Self::open)
+    /// compares; PEFT passes over both.
     ///
     /// # Errors
-    /// The folder cannot be made or written.
+    /// The folder cannot be made or written; another process keeps it locked.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         self.save_with(folder.as_ref(), &[])
     }
@@ -235,11 +241,34 @@ impl Adapter {
     /// Reads an adapter that this library or Python's PEFT wrote, for `model`: a folder, or a name on the Hugging Face hub like `org/name`
     /// (`org/name@revision`), found or downloaded as [`Model::open`] does. Stored F32, F16 or BF16, the parameters are held in f32.
     ///
+    /// What this library wrote is opened only as it was saved. Where the manifest of its training lies beside it, its parameters must be those that
+    /// the training came to, and `model` the one that it was trained on.
+    ///
     /// # Errors
-    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, another base model: each named. Not
-    /// supported are DoRA, updates of the embedding and the output layer, whole modules saved beside the adapter, repeated layers, and pickles.
+    /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, files that were changed since they
+    /// were saved or do not belong together, another base model: each named. Not supported are DoRA, updates of the embedding and the output
+    /// layer, whole modules saved beside the adapter, repeated layers, and pickles.
     pub fn open(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
-        door("opening an adapter", || files::open(name.as_ref(), model))
+        door("opening an adapter", || files::open(name.as_ref(), model, false))
+    }
+
+    /// [`open`](Self::open) without asking whether the settings were edited since they were saved, whose parameters the manifest tells of, and which
+    /// base model the adapter was trained on: its family and shapes must fit `model`, and damaged weights are refused all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for these.
+    pub fn open_as_it_is(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
+        door("opening an adapter", || files::open(name.as_ref(), model, true))
+    }
+
+    /// Whether a folder holds an adapter's files, whatever is in them.
+    pub(crate) fn is_in(folder: &Path) -> bool {
+        files::are_there(folder)
+    }
+
+    /// SHA-256 of the parameters, as a manifest and a record have it.
+    pub(crate) fn digest(&self) -> String {
+        crate::file::digest(&[self.parameters.flat()])
     }
 
     /// Refuses a model that the parameters do not fit.

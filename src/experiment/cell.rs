@@ -115,7 +115,7 @@ impl<'e> Cell<'e> {
         let mut record = earlier.clone().unwrap_or_else(|| Record::new(self.model, run, None));
         let model = match (&run.training, earlier) {
             (None, _) => self.model.clone(),
-            (Some(_), Some(_)) => self.model.with(&Adapter::open(record::adapter(folder, &run.key()?), self.model)?)?,
+            (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared).or_else(excused)? {
                 Ok((trained, seconds)) => {
                     // Before the record: a record says that its adapter is there.
@@ -125,6 +125,7 @@ impl<'e> Cell<'e> {
                         dev_cross_entropy: if run.method.has_beta() { dev_part(&trained.history()?, "dev_sft")? } else { None },
                         steps: trained.steps(),
                         seconds,
+                        parameters: trained.adapter().digest(),
                     });
                     trained.model().clone()
                 }
@@ -165,7 +166,7 @@ impl<'e> Cell<'e> {
                     Some(Record { failed: Some(message), .. }) => {
                         return Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name())));
                     }
-                    Some(_) => Some(Adapter::open(record::adapter(folder, &earlier.key()?), self.model)?),
+                    Some(record) => Some(record.open_adapter(folder, self.model)?),
                 }
             }
         };

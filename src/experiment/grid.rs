@@ -10,7 +10,6 @@ use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::train;
 
 /// The most splits of one experiment.
 const MOST_SPLITS: u64 = 100_000;
@@ -188,10 +187,5 @@ fn model_id(model: &Model) -> Result<ModelId> {
             "an experiment starts from a model without an adapter: give `model.base()`, or merge the adapter and save it",
         ));
     }
-    match train::model_digests(model.folder())? {
-        (Some(config), Some(weights)) => Ok(ModelId { kind: format!("{:?}", model.kind()), config, weights }),
-        _ => Err(Error::input(
-            "runs are known by the files of their model, and this one has none (any more): save it and open it from there",
-        )),
-    }
+    Ok(ModelId { kind: format!("{:?}", model.kind()), identity: model.identity()?.clone() })
 }

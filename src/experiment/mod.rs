@@ -25,8 +25,8 @@
 //! # What is done once
 //! The model is opened by the caller. For each task, N and run there is one split, one collection of targets for all methods, rates and betas,
 //! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, beside its adapter in PEFT's files,
-//! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model's files as a training's manifest names them, the rows of
-//! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there is not done again, so
+//! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model as a training's manifest knows it (all bytes of its weights), the rows of
+//! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
 //! an experiment that was killed, or is asked for more, does what is missing.
 //!
 //! # What is compared

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Method;
-use crate::adapter::AdapterConfig;
+use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
 use crate::file;
-use crate::model::Model;
+use crate::metric::METRICS;
+use crate::model::{Identity, Model};
 
 /// Changes whenever the same settings would give other results.
 pub(super) const FORMAT: u32 = 2;
@@ -47,8 +48,8 @@ pub(super) struct TrainingId {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ModelId {
     pub kind: String,
-    pub config: String,
-    pub weights: String,
+    #[serde(flatten)]
+    pub identity: Identity,
 }
 
 /// A run that has ended.
@@ -72,6 +73,8 @@ pub(super) struct TrainedRecord {
     pub dev_cross_entropy: Option<f64>,
     pub steps: u64,
     pub seconds: f64,
+    /// A digest of what it came to: the adapter beside the record holds these.
+    pub parameters: String,
 }
 
 /// How a run did on one set of queries.
@@ -108,21 +111,63 @@ impl Record {
         Self { model: name(model), run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
     }
 
-    /// The record of `run` in `folder`, if it was made.
+    /// The record of `run` in `folder`, if it was made and what it tells of is there.
     pub fn open(folder: &Path, run: &Run) -> Result<Option<Self>> {
-        let path = path(folder, &run.key()?);
+        const REMEDY: &str = "remove it, and the run is done again";
+        let key = run.key()?;
+        let path = path(folder, &key);
         if !path.exists() {
             return Ok(None);
         }
-        let malformed =
-            |error| Error::file(format!("{} is no record of a run: remove it, and it is made again", path.display())).because(error);
-        serde_json::from_str(&file::read_text(&path)?).map_err(malformed).map(Some)
+        let record: Self = file::read_json(&path, "the record of a run", REMEDY)?;
+        if record.run != *run {
+            return Err(Error::file(format!("{} is the record of another run than its name says: {REMEDY}", path.display())));
+        }
+        record.check().map_err(|what| Error::file(format!("{} holds {what}: {REMEDY}", path.display())))?;
+        // Without its adapter a training is as good as not done.
+        Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
+    }
+
+    /// What could not be so in the record of a run.
+    fn check(&self) -> Result<(), String> {
+        if self.trained.is_some() != (self.run.training.is_some() && self.failed.is_none()) {
+            return Err("a training that the run has not, or lacks the one that it has".into());
+        }
+        if let Some(trained) = &self.trained
+            && !(trained.seconds >= 0.0
+                && trained.dev_loss.is_none_or(f64::is_finite)
+                && trained.dev_cross_entropy.is_none_or(f64::is_finite))
+        {
+            return Err("losses or seconds that no training has".into());
+        }
+        for (name, value) in self.evaluated.values().flat_map(|evaluated| &evaluated.metrics) {
+            let range = METRICS.iter().find(|metric| metric.name == name).map_or((f64::NEG_INFINITY, f64::INFINITY), |metric| metric.range);
+            if !(value.is_finite() && (range.0..=range.1).contains(value)) {
+                return Err(format!("{value} for `{name}`, which lies from {} to {}", range.0, range.1));
+            }
+        }
+        match self.evaluated.values().flat_map(|evaluated| &evaluated.asim).find(|(_, asim)| !(-1.0 - 1e-6..=1.0 + 1e-6).contains(asim)) {
+            Some((_, asim)) => Err(format!("an asim of {asim}")),
+            None => Ok(()),
+        }
     }
 
     /// Writes it whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let json = serde_json::to_vec_pretty(self).map_err(|error| Error::internal("writing JSON").because(error))?;
-        file::write(&path(folder, &self.run.key()?), &json)
+        file::write(&path(folder, &self.run.key()?), file::json(self)?.as_bytes())
+    }
+
+    /// The adapter that the run came to.
+    pub fn open_adapter(&self, folder: &Path, model: &Model) -> Result<Adapter> {
+        let place = adapter(folder, &self.run.key()?);
+        let opened = Adapter::open(&place, model)?;
+        match &self.trained {
+            Some(trained) if trained.parameters == opened.digest() => Ok(opened),
+            _ => Err(Error::file(format!(
+                "the adapter in {} is not the one that the record beside it tells of: remove both, and the run is done again",
+                place.display()
+            ))),
+        }
     }
 }
 
@@ -139,4 +184,56 @@ pub(super) fn adapter(folder: &Path, key: &str) -> PathBuf {
 pub(super) fn name(model: &Model) -> String {
     let folder = model.folder();
     folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: usize) -> Run {
+        let identity = Identity { config: "c".into(), weights: "w".into(), tokenizer: None };
+        let model = ModelId { kind: "Float".into(), identity };
+        Run { format: FORMAT, model, task: "t".into(), rows: "r".into(), n, run: 0, method: Method::Icl, training: None }
+    }
+
+    #[test]
+    fn a_record_is_that_of_the_run_that_asks_and_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let evaluated = |accuracy: f64, asim: f64| {
+            let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
+            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
+            BTreeMap::from([("d".to_string(), evaluated)])
+        };
+        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, failed: None, evaluated: evaluated(0.5, 0.25) };
+        let [one, other] = [record(2), record(4)];
+        one.save(folder.path()).unwrap();
+        other.save(folder.path()).unwrap();
+        assert_eq!(Record::open(folder.path(), &one.run).unwrap(), Some(one.clone()));
+        assert_eq!(Record::open(folder.path(), &run(8)).unwrap(), None);
+        let place = |record: &Record| path(folder.path(), &record.run.key().unwrap());
+        let refused = |words: &str| {
+            let error = Record::open(folder.path(), &one.run).unwrap_err();
+            assert!(error.is_file() && error.to_string().contains(words) && error.to_string().contains("remove it"), "{words}: {error}");
+        };
+        let text = std::fs::read_to_string(place(&one)).unwrap();
+        for (from, to) in [("0.5", "17.5"), ("0.5", "0.6"), ("0.25", "null"), ("\"n\": 2", "\"n\": 3"), ("ia2_checksum", "ia2_checksun")] {
+            assert!(text.contains(from));
+            std::fs::write(place(&one), text.replacen(from, to, 1)).unwrap();
+            refused("");
+        }
+        std::fs::copy(place(&other), place(&one)).unwrap();
+        refused("another run");
+        // With a checksum that is right, too.
+        for (evaluated, words) in [
+            (evaluated(17.5, 0.0), "17.5 for `accuracy`"),
+            (evaluated(-0.1, 0.0), "-0.1 for `accuracy`"),
+            (evaluated(0.5, 1.5), "an asim of 1.5"),
+        ] {
+            Record { evaluated, ..one.clone() }.save(folder.path()).unwrap();
+            refused(words);
+        }
+        let trained = Some(TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into() });
+        Record { trained, ..one.clone() }.save(folder.path()).unwrap();
+        refused("a training that the run has not");
+    }
 }

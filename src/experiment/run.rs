@@ -1,11 +1,12 @@
 //! Doing what is missing of a grid.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::rc::Rc;
 
 use super::grid::Grid;
 use super::protocol;
-use super::record::{self, Record};
+use super::record::Record;
 use super::study::{Entry, Home};
 use super::{Experiment, Study};
 use crate::error::{Error, Result};
@@ -20,8 +21,8 @@ impl Experiment {
     /// frame, and the grid goes on.
     ///
     /// # Errors
-    /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model that was not opened from files or has an adapter
-    /// on it; files that cannot be read or written; a bug.
+    /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model with an adapter on it; files that cannot be
+    /// read or written, were changed since they were written, or are gone before the grid is done; a bug.
     pub fn run(&self) -> Result<Study> {
         door("running an experiment", || {
             let home = self.home()?;
@@ -33,13 +34,17 @@ impl Experiment {
                 missing += cell.runs.iter().map(|run| Ok(u64::from(!cell.is_done(home.path(), run)?))).sum::<Result<u64>>()?;
             }
             let mut progress = Progress::new("experiment", total).resumed(total - missing);
+            let begun = inode(home.path())?;
             for cell in &grid.cells {
+                if inode(home.path())? != begun {
+                    return Err(lost(home.path(), "was removed or replaced"));
+                }
                 cell.run(home.path(), |run| progress.tick(1, run))?;
             }
             if missing > 0 {
                 progress.finish();
             }
-            self.study(home, &grid)
+            self.study(home, &grid, true)
         })
     }
 
@@ -48,14 +53,19 @@ impl Experiment {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn so_far(&self) -> Result<Study> {
-        door("reading an experiment", || self.study(self.home()?, &self.grid()?))
+        door("reading an experiment", || self.study(self.home()?, &self.grid()?, false))
     }
 
-    fn study(&self, home: Home, grid: &Grid<'_>) -> Result<Study> {
+    /// Of what is done; where `all` was done, what is missing now was taken away.
+    fn study(&self, home: Home, grid: &Grid<'_>, all: bool) -> Result<Study> {
         let mut entries = Vec::new();
         for cell in &grid.cells {
             for run in &cell.runs {
-                if let Some(record) = Record::open(home.path(), run)? {
+                let record = Record::open(home.path(), run)?;
+                if all && record.is_none() {
+                    return Err(lost(home.path(), "lost results"));
+                }
+                if let Some(record) = record {
                     let tests = cell.tests.iter().map(|test| (test.task.clone(), test.digest.clone())).collect();
                     entries.push(Entry { key: run.key()?, record, tests, model: cell.model.clone() });
                 }
@@ -82,16 +92,21 @@ impl Experiment {
     }
 }
 
+/// Which folder this is, whatever it is called.
+fn inode(folder: &Path) -> Result<(u64, u64)> {
+    let meta = std::fs::metadata(folder).map_err(|error| lost(folder, "was removed").because(error))?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+fn lost(folder: &Path, what: &str) -> Error {
+    Error::file(format!("the experiment's folder {} {what} while it ran: run it again, and what is missing is done", folder.display()))
+}
+
 impl Home {
-    fn path(&self) -> &std::path::Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
             Self::Temporary(folder) => folder.path(),
         }
-    }
-
-    /// Where the adapter of a run lies.
-    pub(super) fn adapter(&self, key: &str) -> PathBuf {
-        record::adapter(self.path(), key)
     }
 }

@@ -5,6 +5,7 @@
 // the least that its gradient can be computed from. Rust has no way to add to libtorch's graph; this file is the way.
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <string>
 
 using at::Tensor;
@@ -124,6 +126,20 @@ struct Rotate : Function<Rotate> {
     }
 };
 
+// Zeros with this probability and the rest grown to the same mean, from a generator of one's own: libtorch's own dropout draws from the one
+// generator of the process. A copy of that one, begun anew, is of the right sort for whichever device.
+Tensor dropout(const Tensor& input, double probability, uint64_t seed) {
+    auto generator = [&] {
+        auto shared = at::globalContext().defaultGenerator(input.device());
+        std::lock_guard<std::mutex> lock(shared.mutex());
+        return shared.clone();
+    }();
+    generator.set_current_seed(seed);
+    auto kept = 1.0 - probability;
+    auto mask = at::empty_like(input, input.options().requires_grad(false)).bernoulli_(kept, generator).div_(kept);
+    return input * mask;
+}
+
 // A tensor that the caller owns, or null and the reason in `error`, which holds 512 bytes: no C++ exception may reach Rust.
 template <typename Compute>
 void* owned(char* error, Compute compute) {
@@ -159,5 +175,9 @@ void ia2_set_gradients(bool recorded) { at::GradMode::set_enabled(recorded); }
 
 void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
     return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
+}
+
+void* ia2_dropout(const Tensor* input, double probability, uint64_t seed, char* error) {
+    return owned(error, [&] { return dropout(*input, probability, seed); });
 }
 }

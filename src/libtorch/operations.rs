@@ -19,6 +19,7 @@ unsafe extern "C" {
     fn ia2_rotate(input: *const c_void, cos: *const c_void, sin: *const c_void, error: *mut c_char) -> *mut c_void;
     safe fn ia2_gradients() -> bool;
     safe fn ia2_set_gradients(recorded: bool);
+    fn ia2_dropout(input: *const c_void, probability: f64, seed: u64, error: *mut c_char) -> *mut c_void;
 }
 
 /// `input weight^T + bias`, whose backward pass keeps neither input nor output, weight and bias being constants.
@@ -62,6 +63,13 @@ pub(crate) fn gradients() -> bool {
 #[inline(never)]
 pub(crate) fn set_gradients(recorded: bool) {
     ia2_set_gradients(recorded);
+}
+
+/// `input` with each number zero with this probability, and the others grown by `1 / (1 - probability)`, drawn from a generator of its own
+/// that begins with `seed`: libtorch's `dropout` after `manual_seed`, but for what else draws in the process.
+pub(crate) fn dropout(input: &Tensor, probability: f64, seed: u64) -> Result<Tensor> {
+    // SAFETY: see `call`.
+    call(|error| unsafe { ia2_dropout(handle(input), probability, seed, error) })
 }
 
 fn handle(tensor: &Tensor) -> *const c_void {
@@ -144,6 +152,24 @@ mod tests {
         // Nor do libtorch's own errors, which a cell may print as they are, hold forty frames of C++.
         let own = draw(&[2, 3]).f_matmul(&draw(&[2, 3])).unwrap_err().to_string();
         assert!(own.contains("mat1 and mat2") && !own.contains("frame #"), "{own}");
+        Ok(())
+    }
+
+    #[test]
+    fn dropout_is_libtorchs_from_a_generator_of_its_own() -> Result<()> {
+        for kind in [Kind::Double, Kind::Float, Kind::BFloat16] {
+            let input = draw(&[40, 50]).to_kind(kind).set_requires_grad(true);
+            // The process's generator goes on as if nothing had been drawn.
+            let ours = dropout(&input, 0.3, 7)?;
+            assert_eq!(ours, dropout(&input, 0.3, 7)?);
+            assert_ne!(ours, dropout(&input, 0.3, 8)?);
+            let kept = ours.ne(0.0).to_kind(Kind::Double).mean(None).double_value(&[]);
+            assert!((kept - 0.7).abs() < 0.06, "{kept}");
+            let scale = ours.to_kind(Kind::Double).abs().sum(None) / (ours.ne(0.0) * &input).to_kind(Kind::Double).abs().sum(None);
+            assert!((scale.double_value(&[]) - 1.0 / 0.7).abs() < 0.01);
+            let gradient = Tensor::run_backward(&[ours.sum(None)], &[&input], false, false).remove(0);
+            assert_eq!(gradient.ne(0.0), ours.ne(0.0));
+        }
         Ok(())
     }
 

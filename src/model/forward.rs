@@ -11,7 +11,7 @@ use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::{door, guest};
-use crate::nn::{self, Hooks, KvCache, Pass};
+use crate::nn::{self, Draws, Hooks, KvCache, Pass};
 
 /// Logits of a plain forward.
 #[derive(Debug)]
@@ -56,8 +56,8 @@ pub(crate) struct Teaching {
     pub depth: Depth,
     /// Whether the last layer computes the response positions alone, so that hooks on it see `[example, longest response, hidden]`.
     pub narrow: bool,
-    /// Whether this is a step of training: an adapter's dropout is on.
-    pub training: bool,
+    /// In a step of training what an adapter's dropout draws from; without it dropout is off.
+    pub draws: Option<Draws>,
 }
 
 /// What a forward over samples gives; the first axis runs over all response tokens of all samples, one sample after the other.
@@ -182,7 +182,7 @@ impl Model {
     ///
     /// The hooks must be bound. Gradients flow if the caller lets them.
     pub(crate) fn teach(&self, samples: &[&Sample], teaching: Teaching, hooks: Option<&mut Hooks<'_>>) -> Result<Taught> {
-        let Teaching { depth, narrow, training } = teaching;
+        let Teaching { depth, narrow, draws } = teaching;
         let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
         self.check(&rows, 0)?;
         // The last one is not read, but its place among the logits is.
@@ -200,7 +200,7 @@ impl Model {
         let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
         pass.cache = cache.as_mut();
         pass.hooks = hooks;
-        pass.training = training;
+        pass.draws = draws;
         pass.keep = narrow.then(|| keep.shallow_clone());
         let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?.map(|hidden| {
             let hidden = if narrow { hidden } else { Pass::gather(&hidden, &keep) };

@@ -6,6 +6,7 @@ mod decoder;
 pub mod family;
 mod forward;
 mod generate;
+mod identity;
 mod keys;
 mod resolve;
 mod respond;
@@ -17,6 +18,7 @@ mod score;
 mod virtual_tests;
 pub mod weights;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -28,12 +30,14 @@ pub use decoder::{Decoder, Depth};
 pub(crate) use forward::Teaching;
 pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
+pub(crate) use identity::Identity;
 pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
 pub use score::{Score, Scores};
 
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::hub;
 use crate::libtorch::{self, door};
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
@@ -51,8 +55,10 @@ pub struct Model {
 
 struct Base {
     folder: PathBuf,
-    /// Whether the weights are those of the folder's files.
-    opened: bool,
+    /// The files that the weights are those of; none for a model made in memory.
+    sources: Vec<identity::Source>,
+    /// Once it was asked for.
+    identity: OnceCell<Identity>,
     config: Config,
     decoder: Decoder,
     tokenizer: Option<Tokenizer>,
@@ -66,6 +72,7 @@ pub struct OpenOptions {
     kind: Option<Kind>,
     strict: bool,
     verify: bool,
+    as_it_is: bool,
 }
 
 impl OpenOptions {
@@ -98,6 +105,12 @@ impl OpenOptions {
         self
     }
 
+    /// Opens what [`Model::save`] wrote without asking whether it was changed since: a `config.json` that was edited, a damaged file.
+    pub fn as_it_is(mut self) -> Self {
+        self.as_it_is = true;
+        self
+    }
+
     /// Opens a model as [`Model::open`] does.
     ///
     /// # Errors
@@ -111,6 +124,7 @@ impl OpenOptions {
         if self.verify {
             hub::verify(&folder)?;
         }
+        let _lock = file::Lock::shared(&folder)?;
         let config = Config::open(&folder)?;
         if self.strict {
             config.demand_known(&folder)?;
@@ -121,10 +135,14 @@ impl OpenOptions {
         };
         let tokenizer = if folder.join("tokenizer.json").exists() { Some(Tokenizer::open(&folder)?) } else { None };
         let mut weights = Weights::open(&folder, device, self.kind)?;
+        if !self.as_it_is {
+            weights.check_saved()?;
+        }
         weights.check(&config.weights())?;
+        let sources = weights.sources()?;
         let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
         weights.finish()?;
-        Ok(Model { base: Rc::new(Base { folder, opened: true, config, decoder, tokenizer, device }), adapter: None })
+        Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None })
     }
 }
 
@@ -138,9 +156,10 @@ impl Model {
     /// continued where a connection broke, checked against the hub's checksum (SHA-256, or git's for small files), and readable by Python
     /// afterwards. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the proxy variables are honoured; pickled weights are refused.
     ///
-    /// On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a `tokenizer.json` the model works on token ids.
-    /// One with more tokens than the embedding has rows is taken as it is: such a token is an error where it is used. What the model shows
-    /// of itself says so, and lists the keys of `config.json` that nobody here knows.
+    /// What [`Model::save`] wrote is opened only as it was saved: its checksum is compared, for which a large file is read once more, the first
+    /// time (see [`OpenOptions::as_it_is`]). On the best device and in the checkpoint's kind; [`OpenOptions`] chooses others. Without a
+    /// `tokenizer.json` the model works on token ids. One with more tokens than the embedding has rows is taken as it is: such a token is an
+    /// error where it is used. What the model shows of itself says so, and lists the keys of `config.json` that nobody here knows.
     ///
     /// # Errors
     /// A missing or malformed file, an unknown family, a config key that is known to change what is computed, weights that are missing, unused,
@@ -152,7 +171,18 @@ impl Model {
 
     /// A model around a decoder of the caller's making, e.g. one with fresh weights to be trained.
     pub fn from_parts(config: Config, decoder: Decoder, tokenizer: Option<Tokenizer>, device: Device) -> Self {
-        Self { base: Rc::new(Base { folder: PathBuf::new(), opened: false, config, decoder, tokenizer, device }), adapter: None }
+        Self {
+            base: Rc::new(Base {
+                folder: PathBuf::new(),
+                sources: Vec::new(),
+                identity: OnceCell::new(),
+                config,
+                decoder,
+                tokenizer,
+                device,
+            }),
+            adapter: None,
+        }
     }
 
     /// The same weights with an adapter on them; an adapter already there is replaced.

@@ -1,16 +1,16 @@
 //! A model's weights by name, replaced or written as a folder that Hugging Face transformers opens.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
-use crate::file::{self, Content, Holds};
+use crate::file::{self, Holds};
 use crate::libtorch::door;
 
 const CONFIG: &str = "config.json";
@@ -38,27 +38,6 @@ impl Model {
         found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no weight `{name}`")))
     }
 
-    /// A digest of all that the folder's files do not tell: the adapter's numbers and, of a merged model or one made in memory, up to
-    /// 65,536 numbers of each weight, evenly spread. `None` for a model as it was opened.
-    pub(crate) fn unsaved(&self) -> Option<String> {
-        const NUMBERS: i64 = 1 << 16;
-        let spread = |(name, weight): &(String, Tensor)| {
-            let step = (weight.numel() as i64 / NUMBERS).max(1);
-            (name.clone(), weight.reshape([-1]).slice(0, None, None, step))
-        };
-        let adapter = self.adapter.as_ref().map(|adapter| adapter.numbers());
-        let weights = (!self.base.opened).then(|| self.decoder().weights().iter().map(spread).collect::<Vec<_>>());
-        if adapter.is_none() && weights.is_none() {
-            return None;
-        }
-        let mut digest = Sha256::new();
-        for (name, tensor) in weights.into_iter().chain(adapter).flatten() {
-            digest.update(format!("{name} {:?} {:?} ", tensor.kind(), tensor.size()));
-            digest.update(file::content(&tensor));
-        }
-        Some(format!("{:x}", digest.finalize()))
-    }
-
     /// This model without adapter and with some weights replaced by others of the same shapes; the rest is shared.
     pub(crate) fn with_weights(&self, mut replaced: HashMap<String, Tensor>) -> Result<Model> {
         let mut others: HashMap<&str, &Tensor> = self.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -69,16 +48,18 @@ impl Model {
         })?;
         let Base { folder, config, tokenizer, device, .. } = self.base.as_ref();
         let (folder, config, tokenizer) = (folder.clone(), config.clone(), tokenizer.clone());
-        let base = Base { folder, opened: false, config, decoder, tokenizer, device: *device };
+        let base = Base { folder, sources: Vec::new(), identity: OnceCell::new(), config, decoder, tokenizer, device: *device };
         Ok(Model { base: Rc::new(base), adapter: None })
     }
 
     /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
-    /// tokenizer's and generation's files of the folder that this model came from. No file takes its name before all are written.
+    /// tokenizer's and generation's files of the folder that this model came from. What was there is replaced only when all is written, and in such
+    /// an order that nobody ever finds the weights of one model beside the configuration of another; see [`Adapter::save`](crate::adapter::Adapter::save).
+    /// The weights hold a checksum over their file and digests of the others, which [`Model::open`] compares.
     ///
     /// # Errors
     /// A model with an adapter on it (merge it, or save the adapter), one that was not opened from a folder, one held in f64, the model's own
-    /// folder or one that holds shards of another, a folder that cannot be written.
+    /// folder or one that holds shards of another, a folder that cannot be written or that another process keeps locked.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         door("saving a model", || self.write(folder.as_ref()))
     }
@@ -118,14 +99,13 @@ impl Model {
         let mut beside = Vec::new();
         for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
             let bytes = file::bytes(&own.join(name), Holds::Vocabulary);
-            beside.push((folder.join(name), bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
+            beside.push((*name, bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
         }
-        let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
-        let mut files: Vec<(&Path, Content<'_>)> = beside.iter().map(|(path, bytes)| (path.as_path(), Content::Bytes(bytes))).collect();
+        let mut others: Vec<(&str, &[u8])> = beside.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        // Last: every reader asks for it first.
+        others.push((CONFIG, &config));
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        files.push((&weights_path, Content::Tensors(self.decoder().weights(), metadata)));
-        files.push((&config_path, Content::Bytes(&config)));
-        file::write_together(&files)
+        file::replace(folder, (WEIGHTS, self.decoder().weights(), metadata), &others, BESIDE)
     }
 }
 

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::{Depth, Generation, Model, OpenOptions, Sample, Teaching};
 use crate::error::Result;
-use crate::nn::{self, Adapt, Hooks, Prefix, Virtual};
+use crate::nn::{self, Adapt, Draws, Hooks, Prefix, Virtual};
 
 #[derive(Debug)]
 struct Fixed {
@@ -169,7 +169,7 @@ fn gradients_reach_virtual_tokens_and_narrowing_changes_nothing() -> Result<()> 
         let samples = [Sample { prompt: vec![1, 7, 9], response: vec![4, 5] }, Sample { prompt: vec![1, 3], response: vec![9] }];
         let samples: Vec<&Sample> = samples.iter().collect();
         let gradient = |narrow: bool| -> Result<Tensor> {
-            let taught = adapted.teach(&samples, Teaching { depth: Depth::Full, narrow, training: true }, None)?;
+            let taught = adapted.teach(&samples, Teaching { depth: Depth::Full, narrow, draws: Some(Draws::new(0)) }, None)?;
             let sum = taught.hidden.unwrap().square().sum(None);
             Ok(Tensor::run_backward(&[sum], &[&leaf], false, false).remove(0))
         };

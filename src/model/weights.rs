@@ -18,15 +18,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-/// An opened checkpoint: safetensors files, mapped, whose tensors are taken one by one by name.
+/// An opened checkpoint: safetensors files whose tensors are taken one by one by name.
 ///
-/// [`Weights::open`] reads only the headers. [`Weights::take`] copies one tensor into memory of its own, in small pieces whose pages of
-/// the file are let go at once, so the peak is the weights taken so far plus a few MiB, and no tensor depends on the file afterwards.
+/// [`Weights::open`] reads only the headers. [`Weights::take`] reads one tensor into memory of its own, so the peak is the weights taken so
+/// far, and no tensor depends on the file afterwards.
 /// The order is: `open`, [`Weights::check`] against [`Config::weights`](super::config::Config::weights), `take` each, [`Weights::finish`].
 ///
-/// The files must not be overwritten or cut short *while* they are being loaded, as with every mapped file: the operating system would
-/// end the process. The length is checked again before every tensor and each piece's pages are asked for before they are touched (Linux
-/// 5.14 and later), which turns all but an unlucky millisecond into an error.
+/// Nothing is mapped: a file that is cut short while it is being loaded is an error, where touching a mapped page that is gone would end the
+/// process.
 pub struct Weights {
     folder: PathBuf,
     shards: Vec<Shard>,
@@ -53,6 +52,16 @@ impl Weights {
         let folder = folder.as_ref();
         let (shards, left) = index::open(folder)?;
         Ok(Self { folder: folder.to_owned(), shards, left, taken: BTreeSet::new(), device, kind })
+    }
+
+    /// Refuses files that this library saved and that were changed since, and others beside them than were saved with them.
+    pub(crate) fn check_saved(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.check_saved(&self.folder))
+    }
+
+    /// The files, for the model's identity.
+    pub(crate) fn sources(&self) -> Result<Vec<super::identity::Source>> {
+        self.shards.iter().map(Shard::source).collect()
     }
 
     /// The names of the tensors that are still to be taken, sorted.

@@ -33,7 +33,7 @@ impl Linear {
         let bias = self.bias.as_ref();
         let base = |input: &Tensor| operations::linear(input, &self.weight, bias);
         let output = match pass.adapter {
-            Some(adapter) => adapter.linear(&self.path, input, pass.training, &base)?,
+            Some(adapter) => adapter.linear(&self.path, input, pass.draws, &base)?,
             None => base(input)?,
         };
         pass.hook(&self.path, output)

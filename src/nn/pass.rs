@@ -6,18 +6,44 @@ use super::hook::{HookPoint, Hooks};
 use super::kv_cache::KvCache;
 use super::rope::Rope;
 use crate::error::Result;
+use crate::libtorch::operations;
+use crate::random::Random;
+
+/// The random numbers of one forward: a seed, from which every module has a stream of its own.
+///
+/// libtorch has one generator for a process. What draws from that gives other numbers when something beside it draws, too; these are the same
+/// whatever else is computed, and on whichever thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draws(u64);
+
+impl Draws {
+    /// The draws of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// `input` with each number zero with this `probability`, in `[0, 1)`, and the others grown by `1 / (1 - probability)`. The module at
+    /// `site` drops the same numbers of an input of the same shape, kind and device each time.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn dropout(self, site: &str, input: &Tensor, probability: f64) -> Result<Tensor> {
+        let seed = Random::new(self.0, site, 0).below(usize::MAX) as u64;
+        operations::dropout(input, probability, seed)
+    }
+}
 
 /// What an adapter may change in a forward. Each method's default leaves the base model as it is.
 pub trait Adapt: std::fmt::Debug {
     /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one, from any
     /// number of axes before the last, as a fresh tensor that nobody else holds.
     ///
-    /// In `training` dropout is on: it draws from libtorch's generator, which the training loop seeds before each step.
+    /// In a step of training there are `draws`: dropout is on, and draws from them.
     ///
     /// # Errors
     /// When libtorch refuses.
-    fn linear(&self, site: &str, input: &Tensor, training: bool, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let _ = (site, training);
+    fn linear(&self, site: &str, input: &Tensor, draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let _ = (site, draws);
         base(input)
     }
 
@@ -88,8 +114,8 @@ pub struct Pass<'a, 'h> {
     pub hooks: Option<&'a mut Hooks<'h>>,
     /// Changes to the base model.
     pub adapter: Option<&'a dyn Adapt>,
-    /// Whether this is a step of training: an adapter's dropout is on.
-    pub training: bool,
+    /// In a step of training what an adapter's dropout draws from; without it dropout is off.
+    pub draws: Option<Draws>,
     /// Which examples of the caller's batch these rows are.
     pub examples: &'a [usize],
     /// Token indices `[example, kept]` that the last layer has to give; earlier layers always compute all.
@@ -102,7 +128,7 @@ impl<'a, 'h> Pass<'a, 'h> {
     /// A plain forward at logical `positions`; the rotary ones are higher by `shift`.
     pub fn new(positions: Tensor, shift: i64, rope: &Rope, head_dim: i64, kind: Kind, examples: &'a [usize]) -> Self {
         let rotary = rotary(&(&positions + shift), rope, head_dim, kind);
-        Self { positions, rotary, cache: None, hooks: None, adapter: None, training: false, examples, keep: None }
+        Self { positions, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None }
     }
 
     /// Lets the hooks at `path` see the value and perhaps replace it.

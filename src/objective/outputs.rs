@@ -6,7 +6,7 @@ use super::Objective;
 use crate::compat::Compat;
 use crate::error::{Error, Result};
 use crate::model::{Depth, Model, Sample, Teaching};
-use crate::nn::Hooks;
+use crate::nn::{Draws, Hooks};
 
 /// What a forward over a batch of samples shows at the response positions. The axis *token* runs over all response tokens of the batch,
 /// one example after the other.
@@ -60,8 +60,14 @@ impl Outputs {
         Tensor::zeros(size, (tokens.kind(), tokens.device())).index_add(0, owners, &(tokens * shares))
     }
 
-    /// A forward over samples, showing what the objective asked for. The user's hooks must be bound.
-    pub(crate) fn of(model: &Model, samples: &[&Sample], objective: &dyn Objective, training: bool, user: &mut Hooks<'_>) -> Result<Self> {
+    /// A forward over samples, showing what the objective asked for; with `draws` dropout is on. The user's hooks must be bound.
+    pub(crate) fn of(
+        model: &Model,
+        samples: &[&Sample],
+        objective: &dyn Objective,
+        draws: Option<Draws>,
+        user: &mut Hooks<'_>,
+    ) -> Result<Self> {
         let points = objective.hook_points();
         let mut wanted: Vec<&str> = points.iter().map(String::as_str).collect();
         let misplaced = match objective.compat() {
@@ -90,7 +96,7 @@ impl Outputs {
             }
             hooks.bind(model.hook_points())?;
             let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
-            model.teach(samples, Teaching { depth, narrow, training }, Some(&mut hooks))?
+            model.teach(samples, Teaching { depth, narrow, draws }, Some(&mut hooks))?
         };
         let caught = caught.into_iter().collect::<Option<Vec<_>>>();
         let mut activations = caught.ok_or_else(|| Error::internal("a hook point of the objective never came"))?;

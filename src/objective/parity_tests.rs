@@ -11,7 +11,7 @@ use crate::activations::{Activations, Collected, Distributions};
 use crate::adapter::Adapter;
 use crate::dataset::Task;
 use crate::model::{Ending, OpenOptions, Response, Responses};
-use crate::nn::{Adapt, Hooks, Prefix, Virtual};
+use crate::nn::{Adapt, Draws, Hooks, Prefix, Virtual};
 use crate::prompt::{AnswerForm, Example, Examples, Prompt};
 use crate::train::Training;
 
@@ -104,7 +104,7 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
 /// `[example]`: the sum of the weighted parts.
 fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample]) -> Result<Tensor> {
     let rows: Vec<&Sample> = samples.iter().collect();
-    let outputs = Outputs::of(model, &rows, objective, true, &mut Hooks::new())?;
+    let outputs = Outputs::of(model, &rows, objective, Some(Draws::new(0)), &mut Hooks::new())?;
     weighted(objective, &(0..rows.len()).collect::<Vec<_>>(), &outputs)
 }
 

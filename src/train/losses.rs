@@ -7,7 +7,7 @@ use super::run::Loop;
 use crate::error::{Error, Result};
 use crate::libtorch::guest;
 use crate::model::Sample;
-use crate::nn::Hooks;
+use crate::nn::{Draws, Hooks};
 use crate::objective::Outputs;
 use crate::random::Random;
 
@@ -15,11 +15,12 @@ use crate::random::Random;
 const TOKENS_ON_CPU: usize = 155;
 
 impl Loop<'_> {
-    /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids.
-    pub(super) fn losses(&self, examples: &[usize], training: bool, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
+    /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids. With `draws`
+    /// dropout is on.
+    pub(super) fn losses(&self, examples: &[usize], draws: Option<Draws>, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
         let objective = self.training.objective.as_ref();
         let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
-        let outputs = Outputs::of(&self.model, &samples, objective, training, hooks)?;
+        let outputs = Outputs::of(&self.model, &samples, objective, draws, hooks)?;
         let losses = guest(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
         if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
             let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
@@ -43,12 +44,15 @@ impl Loop<'_> {
         )
     }
 
-    /// Whatever a forward draws from libtorch's generator depends on the seed and its place in the run alone, so that a run can go on.
-    pub(super) fn seed_draws(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) {
-        if self.draws || !hooks.is_empty() {
-            let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
-            tch::manual_seed(Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as i64);
+    /// The seed of what a forward draws, which depends on the run's seed and the forward's place in it alone, so that a run can go on.
+    pub(super) fn seed(&self, purpose: &str, forward: usize, hooks: &Hooks<'_>) -> u64 {
+        let index = self.manifest.phase << 52 ^ self.state.step << 16 ^ forward as u64;
+        let seed = Random::new(self.training.settings.seed, purpose, index).below(i64::MAX as usize) as u64;
+        // What hooks draw comes from the one generator that all of libtorch has.
+        if !hooks.is_empty() {
+            tch::manual_seed(seed as i64);
         }
+        seed
     }
 
     pub(super) fn weighted(&self, parts: &[f64]) -> f64 {

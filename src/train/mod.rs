@@ -34,7 +34,6 @@ mod schedule;
 mod settings;
 mod state;
 mod trained;
-mod weights;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,7 +54,6 @@ pub use schedule::Schedule;
 use settings::Settings;
 pub(crate) use settings::{BATCH, CHECK_EVERY, EPOCHS, PATIENCE};
 pub use trained::Trained;
-pub(crate) use weights::digests as model_digests;
 
 /// What to train, and how: a builder. The [module](self) lists the defaults, which are the authors' but for the learning rate.
 #[derive(Debug)]
@@ -213,7 +211,8 @@ impl Training {
     }
 
     /// [`Training::run`] with observers and editors in every forward, those over the dev set included. What they draw from libtorch's
-    /// generator is seeded per step, as dropout is.
+    /// generator is seeded per step; as there is one generator in a process, it is not the same again where two trainings with hooks that draw run
+    /// side by side. (Dropout draws from a generator of its own.)
     ///
     /// # Errors
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.

@@ -122,7 +122,7 @@ pub(super) mod tests {
 
     pub(crate) fn golden() -> HashMap<String, Tensor> {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/optimizers.safetensors");
-        crate::file::read_safetensors(&file).unwrap()
+        crate::file::read_tensors(&file, "").unwrap().tensors
     }
 
     /// Each case of the golden file: its optimiser, and its clipping if it has one.

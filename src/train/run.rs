@@ -9,7 +9,7 @@ use super::batches::{Step, Steps};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
 use super::losses::{numbers, read};
-use super::manifest::{self, Begun, Manifest, Outcome};
+use super::manifest::{Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
 use super::state::{Since, State};
 use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
@@ -17,7 +17,7 @@ use crate::adapter::Adapter;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::Hooks;
+use crate::nn::{Draws, Hooks};
 use crate::objective::{Part, Samples};
 use crate::progress::Progress;
 
@@ -127,7 +127,7 @@ impl<'t> Loop<'t> {
         self.finish()
     }
 
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.steps.per_epoch().saturating_mul(self.training.settings.epochs)
     }
 
@@ -149,8 +149,8 @@ impl<'t> Loop<'t> {
         let forwards = self.forwards(&step.examples, batch);
         let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
         for (place, examples) in forwards.iter().enumerate() {
-            self.seed_draws("dropout", place, hooks);
-            let parts = self.losses(examples, true, hooks)?;
+            let seed = self.seed("dropout", place, hooks);
+            let parts = self.losses(examples, self.draws.then(|| Draws::new(seed)), hooks)?;
             let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
             let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
             let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor))?;
@@ -191,12 +191,15 @@ impl<'t> Loop<'t> {
         let forwards = self.forwards(&dev, DEV_ROWS);
         let mut losses = Vec::new();
         for (place, examples) in forwards.iter().enumerate() {
-            self.seed_draws("dev", place, hooks);
-            losses.extend(self.losses(examples, false, hooks)?);
+            self.seed("dev", place, hooks);
+            losses.extend(self.losses(examples, None, hooks)?);
         }
         losses.push(self.adapter.parameters().flat().norm());
         let mut numbers = numbers(&losses)?;
         let adapter_norm = numbers.pop().unwrap_or(f64::NAN);
+        if !adapter_norm.is_finite() {
+            return Err(self.broken("norm of the adapter", adapter_norm, &dev));
+        }
         let mut parts = self.sum_of_finite("dev", &numbers, &forwards)?;
         parts.iter_mut().for_each(|part| *part /= dev.len() as f64);
         let dev_loss = self.weighted(&parts);
@@ -244,6 +247,11 @@ impl<'t> Loop<'t> {
 
     fn store(&self) -> Result<()> {
         if let Some(path) = &self.training.checkpoint {
+            // Nobody is sent back to a file that cannot be gone on from.
+            let norm = self.adapter.parameters().flat().norm().double_value(&[]);
+            if !norm.is_finite() {
+                return Err(self.broken("norm of the adapter", norm, &[]));
+            }
             checkpoint::store(self, path)?;
             self.stored.set(self.state.step);
         }
@@ -261,7 +269,7 @@ impl<'t> Loop<'t> {
             stopped,
             dev_loss: self.state.best_dev.is_finite().then_some(Exact(self.state.best_dev)),
             seconds: Exact(self.state.seconds),
-            parameters: manifest::digest(&[self.adapter.parameters().flat()]),
+            parameters: self.adapter.digest(),
         });
         let mut history = self.training.earlier().map_or_else(Vec::new, |earlier| earlier.history.clone());
         history.extend(self.state.history);

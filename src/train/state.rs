@@ -56,7 +56,44 @@ impl State {
     }
 }
 
+impl State {
+    /// What could not be so in a run of `total` steps whose optimiser had taken `begun` before.
+    pub fn check(&self, total: u64, begun: u64) -> Result<(), String> {
+        let Self { step, optimizer_steps, best_dev, checks_without_gain, since, seconds, history, stopped } = self;
+        let steps = history.iter().map(|row| row.step);
+        // A dev loss over no examples is no number.
+        let numbers = |row: &Row| [row.train_loss, row.learning_rate, row.gradient_norm, row.adapter_norm, row.seconds];
+        let best = history.iter().filter(|row| row.best).map(|row| row.dev_loss).fold(f64::INFINITY, f64::min);
+        let checks = history.iter().rev().take_while(|row| !row.best).count() as u64;
+        let ranges = [
+            ("the step", *step <= total),
+            ("the optimiser's steps", begun.checked_add(*step) == Some(*optimizer_steps)),
+            (
+                "the history's steps",
+                steps.clone().zip(steps.clone().skip(1)).all(|(a, b)| a < b) && steps.clone().all(|at| (1..=*step).contains(&at)),
+            ),
+            (
+                "the history's numbers",
+                history.iter().all(|row| numbers(row).iter().all(|number| number.is_finite()) && (!row.best || row.dev_loss.is_finite())),
+            ),
+            ("the best dev loss", best_dev.to_bits() == best.to_bits()),
+            ("the checks without gain", *checks_without_gain == checks),
+            ("the seconds", seconds.is_finite() && *seconds >= 0.0),
+            ("what was trained since the last check", since.is_sound()),
+            ("the end", *stopped != Some(Stopped::Epochs) || *step == total),
+        ];
+        ranges.iter().find(|(_, holds)| !holds).map_or(Ok(()), |(what, _)| Err(format!("{what} cannot be so")))
+    }
+}
+
 impl Since {
+    /// Counts that can be gone on from, and finite numbers.
+    fn is_sound(&self) -> bool {
+        const MOST: u64 = 1 << 48;
+        let numbers = self.parts.iter().map(|part| part.0).chain([self.seconds, self.gradient_norm, self.learning_rate]);
+        self.examples <= MOST && self.tokens <= MOST && numbers.into_iter().all(f64::is_finite)
+    }
+
     pub fn add(&mut self, parts: &[f64]) {
         self.parts.resize(parts.len(), Exact(0.0));
         for (sum, part) in self.parts.iter_mut().zip(parts) {

@@ -7,14 +7,11 @@ use polars::prelude::*;
 use super::history::{self, Row};
 use super::manifest::{Manifest, loss_text};
 use super::{Earlier, Moments, Settings, Start, Stopped};
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, HISTORY, MANIFEST};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::libtorch::door;
 use crate::model::Model;
-
-const MANIFEST: &str = "ia2_manifest.json";
-const HISTORY: &str = "ia2_history.csv";
 
 /// A training that has ended: the adapter that was best on dev, the model with it, and how it went.
 #[derive(Debug)]
@@ -83,8 +80,8 @@ impl Trained {
         history::frame(&self.history)
     }
 
-    /// Writes PEFT's two files of the adapter, `ia2_manifest.json` and `ia2_history.csv` into `folder`; none takes its place before all are
-    /// on the disk.
+    /// Writes PEFT's two files of the adapter, `ia2_manifest.json` and `ia2_history.csv` into `folder`, all of one training or none, as
+    /// [`Adapter::save`].
     ///
     /// # Errors
     /// The folder cannot be made or written.

@@ -5,7 +5,7 @@ use crate::adapter::Lora;
 use crate::compat::Compat;
 use crate::experiment::Method;
 use crate::experiment::record::{Evaluated, ModelId, Record, TrainedRecord};
-use crate::model::Model;
+use crate::model::{Identity, Model};
 
 /// A run of SFT at a rate with its metrics on the one test, or one that failed.
 fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Option<&[(&str, f64)]>) -> Entry {
@@ -14,7 +14,7 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
         TrainingId { adapter: Lora::rank(8).into(), learning_rate, beta, epochs: 1, patience: 1, compat: Compat::Corrected, distributions };
     let run = Run {
         format: 0,
-        model: ModelId { kind: String::new(), config: String::new(), weights: String::new() },
+        model: ModelId { kind: String::new(), identity: Identity { config: String::new(), weights: String::new(), tokenizer: None } },
         task: "t".into(),
         rows: format!("those of run {run}"),
         n: 4,
@@ -24,7 +24,7 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
     };
     let mut record = Record::new(model, &run, metrics.is_none().then(|| "NaN".into()));
     if let Some(metrics) = metrics {
-        record.trained = Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0 });
+        record.trained = Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: String::new() });
         let metrics: BTreeMap<String, f64> = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         record.evaluated.insert("test".into(), Evaluated { task: "t".into(), examples: 9, metrics, ..Evaluated::default() });
     }

@@ -1,4 +1,4 @@
-//! Bytes into a tensor's own memory, and the search for numbers that are none.
+//! A tensor's own memory, and the search for numbers that are none.
 
 use crate::error::{Error, Result};
 use tch::{Kind, Tensor};
@@ -7,16 +7,18 @@ use tch::{Kind, Tensor};
 /// threads, whose coming together costs more than such a sum, above all where other processes want the same cores.
 const PIECE: i64 = 1 << 14;
 
-/// Copies `bytes` into the memory of a new contiguous CPU tensor, `offset` bytes after its beginning.
-pub(super) fn bytes_into(tensor: &mut Tensor, offset: usize, bytes: &[u8]) -> Result<()> {
+/// The memory of a new contiguous CPU tensor of so many bytes, to be filled.
+pub(super) fn bytes_of(tensor: &mut Tensor, bytes: usize) -> Result<&mut [u8]> {
     let room = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
-    if !tensor.is_contiguous() || tensor.device() != tch::Device::Cpu || offset.checked_add(bytes.len()).is_none_or(|end| end > room) {
-        return Err(Error::internal(format!("{} bytes at {offset} do not fit a tensor of {room} bytes", bytes.len())));
+    if !tensor.is_contiguous() || tensor.device() != tch::Device::Cpu || bytes != room {
+        return Err(Error::internal(format!("{bytes} bytes do not fit a tensor of {room} bytes")));
     }
-    // SAFETY: the tensor is contiguous on the CPU and `room` bytes long, the range was checked above, `bytes` is other memory, and every
-    // bit pattern is a valid number of the kinds loaded here.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), tensor.data_ptr().cast::<u8>().add(offset), bytes.len()) };
-    Ok(())
+    if room == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: the tensor is contiguous on the CPU and `room` bytes long, the memory is libtorch's own, which Rust knows nothing of, the slice
+    // lives no longer than the borrow of the tensor, and every bit pattern is a valid number of the kinds loaded here.
+    Ok(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), room) })
 }
 
 /// A numeric error, naming the tensor by `name`, if it holds NaN or infinity.

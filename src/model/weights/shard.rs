@@ -1,33 +1,28 @@
-//! One safetensors file, mapped, with its header read and checked.
+//! One safetensors file with its header read and checked.
 
 use super::copy;
 use crate::error::{Error, Result};
-use crate::file;
-use memmap2::{Advice, Mmap, UncheckedAdvice};
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorInfo};
+use crate::file::{self, Head, Holds, LENGTH};
+use crate::model::identity::{self, Source};
+use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo};
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-/// Bytes copied before the pages they came from are let go: it bounds the mapped memory. A multiple of every element and page size.
-const PIECE: usize = 4 << 20;
+/// Bytes compared in one go.
+const PIECE: usize = 1 << 20;
 
-/// The header's length in bytes stands in the first eight.
-const LENGTH: usize = 8;
+/// What a model is saved with beside its weights and read from.
+const BESIDE: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
 
-/// The system's numbers for a page that cannot be had: EFAULT, and EIO from the disk.
-const NO_PAGE: i32 = 14;
-const FAILED: i32 = 5;
-
-/// One mapped file.
+/// One opened file.
 pub(super) struct Shard {
     path: PathBuf,
     file: File,
-    map: Mmap,
-    header: Metadata,
-    /// Where the data begins in the file.
-    start: usize,
+    length: u64,
+    head: Head,
 }
 
 impl Shard {
@@ -35,28 +30,38 @@ impl Shard {
         let place = path.display();
         let unreadable = |error| Error::file(format!("`{place}` cannot be read")).because(error);
         let file = file::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.len() == 0 {
+        let length = file.metadata().map_err(unreadable)?.len();
+        if length == 0 {
             return Err(Error::file(format!("`{place}` is empty: download it again")));
         }
-        // SAFETY: the map is read-only, and its bytes are only copied. That nobody cuts the file short meanwhile cannot be had from the
-        // operating system; the type's documentation asks for it, and `load` looks at the length before it reads.
-        let map =
-            unsafe { Mmap::map(&file) }.map_err(|error| Error::file(format!("`{place}` cannot be mapped into memory")).because(error))?;
-        let (length, header) = SafeTensors::read_metadata(&map).map_err(|error| explain(path, &map, error))?;
-        // The header's pages stay otherwise; both are hints, so their failure loses nothing.
-        let _ = map.advise(Advice::Sequential);
-        let shard = Self { path: path.to_owned(), file, map, header, start: LENGTH + length };
-        shard.let_go(0..shard.start);
-        Ok(shard)
+        let head = Head::read(&file, length).map_err(unreadable)?;
+        let head = head.map_err(|(bytes, error)| explain(path, &bytes, length, error))?;
+        Ok(Self { path: path.to_owned(), file, length, head })
+    }
+
+    /// See [`Weights::check_saved`](super::Weights::check_saved).
+    pub(super) fn check_saved(&self, folder: &Path) -> Result<()> {
+        let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| file::is_ours(texts)) else { return Ok(()) };
+        identity::check_seal(&self.path, &self.file, &self.head.bytes)?;
+        for path in BESIDE.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
+            let bytes = file::bytes(path, Holds::Vocabulary).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+            file::check_companion(texts, path, &bytes, "save the model again, or open it by `OpenOptions::as_it_is`")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn source(&self) -> Result<Source> {
+        Source::new(&self.path, &self.file)
+            .map_err(|error| Error::file(format!("`{}` cannot be kept open", self.path.display())).because(error))
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.header.offset_keys()
+        self.head.metadata.offset_keys()
     }
 
     pub(super) fn shape(&self, name: &str) -> Option<Vec<i64>> {
         // A dimension cannot exceed the file's length, which the header was checked against, so the cast is exact.
-        self.header.info(name).map(|info| info.shape.iter().map(|&size| size as i64).collect())
+        self.head.metadata.info(name).map(|info| info.shape.iter().map(|&size| size as i64).collect())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -65,42 +70,31 @@ impl Shard {
 
     /// The kind that the header gives.
     pub(super) fn dtype(&self, name: &str) -> Option<Dtype> {
-        self.header.info(name).map(|info| info.dtype)
+        self.head.metadata.info(name).map(|info| info.dtype)
     }
 
     /// Up to `most` numbers from the middle of a tensor of 16-bit numbers.
     pub(super) fn sixteen_bits(&self, name: &str, most: usize) -> Result<Vec<u16>> {
         let range = self.range(self.info(name)?);
-        let (count, first) = (range.len() / 2, range.start);
+        let count = range.len() / 2;
         let taken = count.min(most);
-        let start = first + (count - taken) / 2 * 2;
-        self.check_length()?;
-        let piece = start..start + 2 * taken;
-        self.fetch(&piece)?;
-        let bits = self.map[piece.clone()].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-        self.let_go(piece);
-        Ok(bits)
+        let mut bytes = vec![0; 2 * taken];
+        self.read(range.start + (count - taken) / 2 * 2, &mut bytes)?;
+        Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
     }
 
     pub(super) fn bytes(&self, name: &str) -> usize {
-        self.header.info(name).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0)
+        self.head.metadata.info(name).map_or(0, |info| info.data_offsets.1 - info.data_offsets.0)
     }
 
-    /// Copies a tensor into new memory of libtorch's and checks that it is finite.
+    /// Reads a tensor into new memory of libtorch's and checks that it is finite.
     pub(super) fn load(&self, name: &str) -> Result<Tensor> {
         let info = self.info(name)?;
         let kind = self.kind(name, info)?;
         let shape = self.shape(name).unwrap_or_default();
-        self.check_length()?;
         let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
         let range = self.range(info);
-        let mut done = 0;
-        for piece in pieces(range) {
-            self.fetch(&piece)?;
-            copy::bytes_into(&mut tensor, done, &self.map[piece.clone()])?;
-            done += piece.len();
-            self.let_go(piece);
-        }
+        self.read(range.start, copy::bytes_of(&mut tensor, range.len())?)?;
         copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.path.display()))?;
         Ok(tensor)
     }
@@ -111,27 +105,37 @@ impl Shard {
         if info.dtype != other_info.dtype || info.shape != other_info.shape {
             return Ok(false);
         }
-        self.check_length()?;
-        other.check_length()?;
+        let (mut ours, mut theirs) = (vec![0; PIECE], vec![0; PIECE]);
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
-            self.fetch(&piece)?;
-            other.fetch(&other_piece)?;
-            let same = self.map[piece.clone()] == other.map[other_piece.clone()];
-            self.let_go(piece);
-            other.let_go(other_piece);
-            if !same {
+            let (ours, theirs) = (&mut ours[..piece.len()], &mut theirs[..piece.len()]);
+            self.read(piece.start, ours)?;
+            other.read(other_piece.start, theirs)?;
+            if ours != theirs {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Fills `bytes` from a place of the file on.
+    fn read(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
+        let changed = || {
+            let place = self.path.display();
+            Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
+        };
+        self.file.read_exact_at(bytes, start as u64).map_err(|error| changed().because(error))?;
+        match self.file.metadata() {
+            Ok(meta) if meta.len() == self.length => Ok(()),
+            _ => Err(changed()),
+        }
+    }
+
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.header.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.path.display())))
+        self.head.metadata.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.path.display())))
     }
 
     fn range(&self, info: &TensorInfo) -> Range<usize> {
-        self.start + info.data_offsets.0..self.start + info.data_offsets.1
+        self.head.bytes.len() + info.data_offsets.0..self.head.bytes.len() + info.data_offsets.1
     }
 
     fn kind(&self, name: &str, info: &TensorInfo) -> Result<Kind> {
@@ -145,35 +149,6 @@ impl Shard {
             ))),
         }
     }
-
-    fn check_length(&self) -> Result<()> {
-        match self.file.metadata() {
-            Ok(meta) if meta.len() == self.map.len() as u64 => Ok(()),
-            _ => Err(self.changed()),
-        }
-    }
-
-    fn changed(&self) -> Error {
-        let place = self.path.display();
-        Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
-    }
-
-    /// Maps the pages of a range in one go: many times faster than page by page as they are touched, and pages that cannot be had,
-    /// because the file was cut short or the disk fails, are an error instead of the signal that touching them would raise.
-    fn fetch(&self, range: &Range<usize>) -> Result<()> {
-        match self.map.advise_range(Advice::PopulateRead, range.start, range.len()) {
-            Err(error) if matches!(error.raw_os_error(), Some(NO_PAGE | FAILED)) => Err(self.changed().because(error)),
-            // Kernels before 5.14 do not know this advice; then the pages come as they are touched.
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives the pages of a range back, so that they do not count as this process's memory.
-    fn let_go(&self, range: Range<usize>) {
-        // SAFETY: for a read-only map of a file this advice drops pages that the next access reads from the file again; no write is lost.
-        // It is a hint, and its failure costs memory only.
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-    }
 }
 
 /// Cuts a range into pieces of at most [`PIECE`] bytes.
@@ -181,9 +156,9 @@ fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range.clone().step_by(PIECE).map(move |start| start..range.end.min(start + PIECE))
 }
 
-/// Says what is wrong with a file whose header was refused, and what to do.
-fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
-    let (place, held) = (path.display(), bytes.len());
+/// Says what is wrong with a file of `held` bytes whose header was refused, and what to do; `bytes` are its first, the header included.
+fn explain(path: &Path, bytes: &[u8], held: u64, error: SafeTensorError) -> Error {
+    let place = path.display();
     let what = file::mistaken(bytes, "weights").unwrap_or_else(|| match (&error, promised(bytes)) {
         (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) if promised > held => {
             format!("is truncated: it holds {held} bytes, but its header promises {promised}; download it again")
@@ -205,13 +180,13 @@ fn looks_cut(bytes: &[u8]) -> bool {
 }
 
 /// The file length that the header describes.
-fn promised(bytes: &[u8]) -> Option<usize> {
+fn promised(bytes: &[u8]) -> Option<u64> {
     let length = usize::try_from(u64::from_le_bytes(bytes.get(..LENGTH)?.try_into().ok()?)).ok()?;
     let header: serde_json::Value = serde_json::from_slice(bytes.get(LENGTH..LENGTH.checked_add(length)?)?).ok()?;
     let ends = header.as_object()?.iter().filter(|(name, _)| *name != "__metadata__");
     let ends = ends.map(|(_, info)| info.get("data_offsets").and_then(|offsets| offsets.get(1)).and_then(|end| end.as_u64()));
     let end = ends.collect::<Option<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
-    LENGTH.checked_add(length)?.checked_add(usize::try_from(end).ok()?)
+    (LENGTH as u64).checked_add(length as u64)?.checked_add(end)
 }
 
 #[cfg(test)]
@@ -220,20 +195,17 @@ mod tests {
     use safetensors::tensor::{TensorView, serialize_to_file};
 
     #[test]
-    fn pages_that_are_gone_are_an_error_and_no_signal() {
+    fn what_is_cut_short_while_it_is_loaded_is_an_error_and_no_signal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let view = TensorView::new(Dtype::F32, vec![4096], &[0; 4 * 4096]).unwrap();
         serialize_to_file([("w", view)], None, &path).unwrap();
         let shard = Shard::open(&path).unwrap();
-        let whole = 0..shard.map.len();
-        if shard.map.advise_range(Advice::PopulateRead, 0, whole.len()).is_err() {
-            crate::skipped("this kernel cannot fetch pages ahead");
-            return;
+        assert_eq!(shard.load("w").unwrap().size(), [4096]);
+        for length in [1 << 20, 8000, 0] {
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            let error = shard.load("w").unwrap_err();
+            assert!(error.is_file() && error.to_string().contains("was changed while it was being loaded"), "{error}");
         }
-        shard.fetch(&whole).unwrap();
-        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
-        let error = shard.fetch(&whole).unwrap_err();
-        assert!(error.is_file() && error.to_string().contains("was changed while it was being loaded"), "{error}");
     }
 }

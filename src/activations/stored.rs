@@ -1,0 +1,137 @@
+//! A tensor that stays in its file, of which memory holds the examples that are asked for.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::file;
+
+/// A file whose tensors are read one example at a time. It is not mapped: what others cut short is an error, and no signal that ends the process.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Source {
+    pub fn open(path: &Path) -> Result<Self> {
+        let unreadable = |error| Error::file(format!("cannot read {}", path.display())).because(error);
+        let file = file::open(path).map_err(unreadable)?;
+        let meta = file.metadata().map_err(unreadable)?;
+        Ok(Self { path: path.to_path_buf(), file, size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()) })
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, start: u64, bytes: u64) -> Result<Vec<u8>> {
+        let mut read = vec![0; bytes as usize];
+        self.file.read_exact_at(&mut read, start).map_err(|error| self.spoilt().because(error))?;
+        Ok(read)
+    }
+
+    /// Whether nobody has written into the file since it was opened.
+    fn is_as_opened(&self) -> bool {
+        let now = self.file.metadata().map(|meta| (meta.size(), (meta.mtime(), meta.mtime_nsec())));
+        now.is_ok_and(|now| now == (self.size, self.changed))
+    }
+
+    fn spoilt(&self) -> Error {
+        let place = self.path.display();
+        Error::file(format!("{place} was changed, cut short or damaged after it was written: delete it, and collect again"))
+    }
+}
+
+/// A tensor `[example, ...]` in a file.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    source: Arc<Source>,
+    start: u64,
+    size: Vec<i64>,
+    kind: Kind,
+    /// One place of the axis behind *example*, which then is gone.
+    place: Option<i64>,
+    /// By [`digest`], one for each example, and which of them have been compared.
+    digests: Arc<[String]>,
+    compared: Arc<[AtomicBool]>,
+}
+
+/// SHA-256 of one example's bytes after its kind and size.
+pub(super) fn digest(kind: Kind, size: &[i64], bytes: &[u8]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(format!("{kind:?} {size:?} "));
+    digest.update(bytes);
+    format!("{:x}", digest.finalize())
+}
+
+/// The digests of a tensor's examples.
+pub(super) fn digests(values: &Tensor) -> Vec<String> {
+    let size = values.size();
+    (0..size[0]).map(|row| digest(values.kind(), &size[1..], &file::content(&values.get(row)))).collect()
+}
+
+impl Stored {
+    /// A tensor that begins at a place of the file; `None` if there is not one digest for each example.
+    pub fn new(source: &Arc<Source>, start: u64, size: Vec<i64>, kind: Kind, digests: &[String]) -> Option<Self> {
+        let compared = digests.iter().map(|_| AtomicBool::new(false)).collect();
+        let fits = size.first().is_some_and(|&rows| rows as usize == digests.len());
+        fits.then(|| Self { source: source.clone(), start, size, kind, place: None, digests: digests.into(), compared })
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn size(&self) -> Vec<i64> {
+        let mut size = self.size.clone();
+        if self.place.is_some() {
+            size.remove(1);
+        }
+        size
+    }
+
+    /// One place of the axis behind *example*.
+    pub fn at(&self, place: i64) -> Result<Self> {
+        match self.place {
+            None if self.size.len() > 1 && (0..self.size[1]).contains(&place) => Ok(Self { place: Some(place), ..self.clone() }),
+            _ => Err(Error::internal(format!("no place {place} in {:?}", self.size))),
+        }
+    }
+
+    /// One example, read from the file. The first time, and whenever somebody has written into the file meanwhile, all of it is read and compared
+    /// with its digest.
+    pub fn get(&self, row: i64) -> Result<Tensor> {
+        let size = &self.size[1..];
+        let bytes = size.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64;
+        let start = self.start + row as u64 * bytes;
+        let missing = || Error::internal(format!("no example {row} in {:?}", self.size));
+        let compared = self.compared.get(row as usize).ok_or_else(missing)?;
+        let inner = self.size();
+        let (from, length) = self.place.map_or((0, bytes), |place| (place as u64 * (bytes / size[0] as u64), bytes / size[0] as u64));
+        if compared.load(Ordering::Relaxed) {
+            let read = self.source.read(start + from, length)?;
+            if self.source.is_as_opened() {
+                return Ok(Tensor::f_from_data_size(&read, &inner[1..], self.kind)?);
+            }
+        }
+        let read = self.source.read(start, bytes)?;
+        if digest(self.kind, size, &read) != self.digests[row as usize] {
+            return Err(self.source.spoilt());
+        }
+        compared.store(true, Ordering::Relaxed);
+        Ok(Tensor::f_from_data_size(&read[from as usize..(from + length) as usize], &inner[1..], self.kind)?)
+    }
+}
