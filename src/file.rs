@@ -2,6 +2,7 @@
 
 mod mistaken;
 mod read;
+mod shards;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
+pub(crate) use shards::numbered_shards;
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {
