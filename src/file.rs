@@ -3,6 +3,7 @@
 mod mistaken;
 mod read;
 mod seal;
+mod shards;
 mod tensors;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
 pub(crate) use seal::{From, broken, holds, json, read_json};
+pub(crate) use shards::numbered_shards;
 pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
 
 /// Makes a folder and those above it.

@@ -242,6 +242,25 @@ mod with_the_feature {
     }
 
     #[test]
+    fn shards_without_an_index_come_all_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        for name in ["config.json", shards[0], shards[1]] {
+            fs::copy(golden_folder(SHARDED).join(name), folder.path().join(name)).unwrap();
+        }
+        let (hub, home) = (Hub::of(folder.path()), tempfile::tempdir().unwrap());
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SHARDED)));
+        assert_eq!(asked(&hub.seen(), "HEAD"), [&["config.json"], &shards[..]].concat());
+        // What is there is known as whole.
+        open(&hub, home.path(), "org/name").unwrap();
+        assert!(hub.seen().is_empty());
+        fs::remove_file(folder.path().join(shards[0])).unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        refused(&Hub::of(folder.path()), empty.path(), &["no `model.safetensors.index.json`", "1 of its 2 shards are missing, number 1"]);
+        assert!(names(empty.path().to_owned()).is_empty());
+    }
+
+    #[test]
     fn a_broken_connection_is_taken_up_where_it_broke() {
         let step = 9000;
         let cut = move |seen: &Seen, _: usize, reply: Reply| if seen.at_store { Reply { sent: Some(step), ..reply } } else { reply };

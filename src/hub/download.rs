@@ -48,7 +48,12 @@ fn is_complete(cache: &Cache, folder: &Path, holding: Holding) -> bool {
     if holding == Holding::Adapter {
         return has(ADAPTER);
     }
-    let weights = has(WEIGHTS) || has(INDEX) && shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+    let indexed = || shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+    let numbered = || {
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        file::numbered_shards(names).is_ok_and(|shards| !shards.is_empty() && shards.iter().all(|shard| has(shard)))
+    };
+    let weights = has(WEIGHTS) || if has(INDEX) { indexed() } else { numbered() };
     has(CONFIG) && weights && OPTIONAL[..KNOWN].iter().all(|name| cache.knows(folder, name))
 }
 
@@ -81,19 +86,20 @@ fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
     let weights = weights(client, name, &listing)?;
     let mut first = vec![CONFIG];
     first.extend(OPTIONAL.iter().filter(|file| lists(file)));
-    if weights == INDEX {
+    let indexed = weights == [INDEX];
+    if indexed {
         first.push(INDEX);
     }
     all(client, name, &listing.commit, &first, cache)?;
     let snapshot = cache.commit(&listing.commit);
-    if weights == INDEX {
+    if indexed {
         let shards = shards(&snapshot.join(INDEX))?;
         if let Some(absent) = shards.iter().find(|shard| !lists(shard)) {
             return Err(Error::file(format!("`{INDEX}` names `{absent}`, which the model does not have: choose another revision")));
         }
         all(client, name, &listing.commit, &shards.iter().map(String::as_str).collect::<Vec<_>>(), cache)?;
     } else {
-        all(client, name, &listing.commit, &[weights], cache)?;
+        all(client, name, &listing.commit, &weights.iter().map(String::as_str).collect::<Vec<_>>(), cache)?;
     }
     for file in OPTIONAL.iter().filter(|file| !lists(file)) {
         cache.note_absent(&listing.commit, file)?;
@@ -103,8 +109,8 @@ fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
     Ok(snapshot)
 }
 
-/// The file of a model's weights, or of their index; or why there is none that can be opened.
-fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static str> {
+/// The file of a model's weights, or of their index, or all shards where there is none; or why there is nothing that can be opened.
+fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String>> {
     let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
     if !lists(CONFIG) && lists(Holding::Adapter.config()) {
         return Err(Error::file("it holds an adapter, not a model: open its base model, then `Adapter::open(name, &model)`"));
@@ -113,7 +119,12 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static s
         return Err(Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another")));
     }
     if let Some(weights) = [WEIGHTS, INDEX].into_iter().find(|file| lists(file)) {
-        return Ok(weights);
+        return Ok(vec![weights.to_owned()]);
+    }
+    let numbered = file::numbered_shards(listing.files.iter().cloned());
+    match numbered.map_err(|lack| Error::file(format!("it has no `{INDEX}`, and {lack}: choose another revision")))? {
+        shards if shards.is_empty() => {}
+        shards => return Ok(shards),
     }
     let is_pickle = |file: &&String| [".bin", ".pt", ".pth", ".ckpt", ".pkl"].iter().any(|end| file.ends_with(end));
     Err(Error::file(match listing.files.iter().find(is_pickle) {

@@ -87,38 +87,12 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
     Ok((shards, left))
 }
 
-/// The number of a shard and how many there are: `model-00002-of-00003.safetensors`, as transformers names them.
-fn number(name: &str) -> Option<(usize, usize)> {
-    let (number, count) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
-    let digits = |text: &str| text.bytes().all(|letter| letter.is_ascii_digit()).then(|| text.parse().ok())?;
-    Some((digits(number)?, digits(count)?))
-}
-
 /// The names of all shards of a folder without an index; none where no file is called like one.
 fn numbered(folder: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut there: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| number(name).is_some()).collect();
-    there.sort_unstable();
-    whole(&there)
-        .map_err(|lack| Error::file(format!("`{}` has no `{INDEX}`, and {lack}: download the index and all shards", folder.display())))?;
-    Ok(there)
-}
-
-/// Refuses names of shards that are not each of 1 to their count once.
-fn whole(there: &[String]) -> std::result::Result<(), String> {
-    let numbers: Vec<(usize, usize)> = there.iter().filter_map(|name| number(name)).collect();
-    let Some(&(_, count)) = numbers.first() else { return Ok(()) };
-    if numbers.iter().any(|(_, other)| *other != count) || count > 99_999 {
-        return Err(format!("its shards are of different sets: {}", first(there)));
-    }
-    let lacking: Vec<String> =
-        (1..=count).filter(|wanted| !numbers.iter().any(|(number, _)| number == wanted)).map(|number| number.to_string()).collect();
-    match lacking.is_empty() {
-        true if numbers.len() == count => Ok(()),
-        true => Err(format!("there is more than one file for some of its {count} shards: {}", first(there))),
-        false => Err(format!("{} of its {count} shards are missing, number {}", lacking.len(), first(&lacking))),
-    }
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    file::numbered_shards(names)
+        .map_err(|lack| Error::file(format!("`{}` has no `{INDEX}`, and {lack}: download the index and all shards", folder.display())))
 }
 
 fn open_numbered(folder: &Path, names: &[String]) -> Result<Indexed> {

@@ -1,0 +1,34 @@
+//! Checkpoints in several files that no index lists.
+
+/// Most names that a message shows.
+const NAMED: usize = 8;
+
+/// The number of a shard and how many there are: `model-00002-of-00003.safetensors`, as transformers names them.
+fn number(name: &str) -> Option<(usize, usize)> {
+    let (number, count) = name.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
+    let digits = |text: &str| text.bytes().all(|letter| letter.is_ascii_digit()).then(|| text.parse().ok())?;
+    Some((digits(number)?, digits(count)?))
+}
+
+/// The shards among the names of a folder, sorted; none where no file is called like one. Or what is wrong with them: they must be each of
+/// 1 to their count once.
+pub(crate) fn numbered_shards(names: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
+    let mut there: Vec<String> = names.filter(|name| number(name).is_some()).collect();
+    there.sort_unstable();
+    let numbers: Vec<(usize, usize)> = there.iter().filter_map(|name| number(name)).collect();
+    let Some(&(_, count)) = numbers.first() else { return Ok(there) };
+    let shown = |names: &[String]| match names.len() > NAMED {
+        true => format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED),
+        false => names.join(", "),
+    };
+    if numbers.iter().any(|(_, other)| *other != count) || count > 99_999 {
+        return Err(format!("its shards are of different sets: {}", shown(&there)));
+    }
+    let lacking: Vec<String> =
+        (1..=count).filter(|wanted| !numbers.iter().any(|(number, _)| number == wanted)).map(|number| number.to_string()).collect();
+    match lacking.is_empty() {
+        true if numbers.len() == count => Ok(there),
+        true => Err(format!("there is more than one file for some of its {count} shards: {}", shown(&there))),
+        false => Err(format!("{} of its {count} shards are missing, number {}", lacking.len(), shown(&lacking))),
+    }
+}
