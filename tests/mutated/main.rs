@@ -280,7 +280,7 @@ fn special_files(diary: &mut Diary, reader: &Reader, place: u64, first: u64, val
         // A link that leads nowhere is a file that is not there, and some need not be.
         if kind == "loop" {
             finding = finding.filter(|(fault, _)| *fault != CHANGED);
-        } else if value.is_some() && !reader.unread {
+        } else if value.is_some() {
             finding = finding.or(Some(("opened", format!("a {kind} in place of {}", file.display()))));
         }
         tried.inputs += 1;
