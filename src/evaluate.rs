@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::{Generation, Model, Responses};
 use crate::nn::Hooks;
-use crate::prompt::{LabelTokens, Prompt, Prompts};
+use crate::prompt::{AnswerForm, LabelTokens, Prompt, Prompts};
 
 /// Prompts per forward, unless said.
 const BATCH: usize = 16;
@@ -118,7 +118,7 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
     for labels in &tokens {
         model.check_ids(labels.ids()).map_err(|error| error.context("the labels"))?;
     }
-    let golds = prompts.iter().map(|prompt| gold_place(prompt, names)).collect::<Result<Vec<_>>>()?;
+    let golds = prompts.iter().map(|prompt| gold_place(prompt, form)).collect::<Result<Vec<_>>>()?;
     let mut rows = model.encode(prompts)?;
     let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
     for (row, tokens) in rows.iter_mut().zip(&tokens) {
@@ -226,12 +226,10 @@ fn read(logits: &Tensor, tokens: &[LabelTokens], golds: &[usize]) -> Result<Vec<
     Ok(rows)
 }
 
-fn gold_place(prompt: &Prompt, labels: &[String]) -> Result<usize> {
+fn gold_place(prompt: &Prompt, form: &AnswerForm) -> Result<usize> {
     let gold = &prompt.example.gold;
-    let exact = labels.iter().position(|label| label == gold);
-    exact
-        .or_else(|| labels.iter().position(|label| label.trim() == gold.trim()))
-        .ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {labels:?}", prompt.index)))
+    let place = form.label_of(gold);
+    place.ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {:?}", prompt.index, form.label_set())))
 }
 
 fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {

@@ -181,7 +181,9 @@ fn labels_after_their_query_in_pieces() -> Result<()> {
     let piece = |text: &str| i64::from(tokenizer.id(text).unwrap());
     for (labels, read) in [(["0", "1"], ["0", "1"]), ([" 0", " 1"], ["▁0", "▁1"]), (["at", "in a"], ["a", "in"])] {
         let prompts = Prompts::new(rows()).with_form(AnswerForm::labels(labels)?);
-        let gold = Prompts::new(rows().into_iter().map(|row: Prompt| Prompt { example: Example::new(row.example.query, labels[0]), ..row }).collect());
+        let gold = Prompts::new(
+            rows().into_iter().map(|row: Prompt| Prompt { example: Example::new(row.example.query, labels[0]), ..row }).collect(),
+        );
         let prompts = gold.with_form(prompts.form().clone());
         let frame = evaluate(&model, &prompts)?;
         let lens = logit_lens(&model, &prompts, 1)?;
@@ -323,9 +325,10 @@ fn free_answers_are_taught_with_the_tokenizers_end_and_labels_without() -> Resul
 #[test]
 fn a_free_answer_of_one_token_learns_to_end() -> Result<()> {
     let model = Model::open("tiny-icl")?;
-    let rows = (0..24).map(|row| Example::new(format!("Question:is it {row}\nAnswer:"), if row % 2 == 0 { "7" } else { "3" })).collect();
+    let query = |row: usize| format!("Question:{} {row}\nAnswer:", ["good", "bad"][row % 2]);
+    let rows = (0..24).map(|row| Example::new(query(row), ["7", "3"][row % 2])).collect();
     let split = Task::of(Examples::new("digits", AnswerForm::free().at_most(12)?, rows)?, Card::default()).few_shot(8, 0)?;
-    let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).epochs(60).patience(1000).run(&model, &split)?;
+    let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(1e-2).epochs(60).patience(1000).run(&model, &split)?;
     let frame = evaluate(tuned.model(), &split.train.zero_shot()?)?;
     let said: Vec<_> = frame.column("response")?.str()?.iter().map(|text| text.unwrap().to_owned()).collect();
     assert!(said.iter().all(|text| ["7", "3"].contains(&text.as_str())), "{said:?}");
@@ -390,10 +393,12 @@ fn text_in_text_out() -> Result<()> {
 fn labels_that_differ_in_spaces_alone_are_not_one() -> Result<()> {
     refused(AnswerForm::labels(["1", " 1"]), &["\"1\"", "\" 1\"", "spaces"]);
     // A form of older files may have them.
-    let form: AnswerForm = serde_json::from_value(json!({"labels": ["t3", " t3", "t4"], "stop": null, "max_new_tokens": 1, "answer_after": null})).unwrap();
+    let form: AnswerForm =
+        serde_json::from_value(json!({"labels": ["t3", " t3", "t4"], "stop": null, "max_new_tokens": 1, "answer_after": null})).unwrap();
     let folder = with_pieces();
     let model = Model::open(folder.path())?;
-    let form: AnswerForm = serde_json::from_value(json!({"labels": ["a", " a"], "stop": form.stop(), "max_new_tokens": 1, "answer_after": null})).unwrap();
+    let form: AnswerForm =
+        serde_json::from_value(json!({"labels": ["a", " a"], "stop": form.stop(), "max_new_tokens": 1, "answer_after": null})).unwrap();
     let prompts = Prompts::new(vec![prompt("", "day:", "a", 0), prompt("", "day:", " a", 1)]).with_form(form);
     let frame = evaluate(&model, &prompts)?;
     let golds: Vec<_> = frame.column("gold")?.str()?.iter().map(Option::unwrap).collect();

@@ -182,7 +182,7 @@ mod with_the_feature {
         let (hub, home) = (Hub::of(&bundled()), tempfile::tempdir().unwrap());
         assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&bundled()));
         let seen = hub.seen();
-        let needed = ["config.json", "generation_config.json", "tokenizer.json", WEIGHTS];
+        let needed = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS];
         assert_eq!(asked(&seen, "HEAD"), needed);
         assert_eq!(asked(&seen, "GET"), [&["main"], &needed[..], &[WEIGHTS]].concat());
         // The layout of the cache, content by content.
@@ -204,6 +204,15 @@ mod with_the_feature {
             assert_eq!(open(&hub, home.path(), name).unwrap(), expected(&bundled()));
             assert!(hub.seen().is_empty());
         }
+        // Nor what Python leaves no note of: that there is no chat template.
+        fs::remove_dir_all(root.join(".no_exist")).unwrap();
+        open(&hub, home.path(), "org/name").unwrap();
+        assert!(hub.seen().is_empty());
+        // A cache from before these were asked for is completed: the end of an answer is named there.
+        fs::remove_file(root.join("snapshots").join(COMMIT).join("tokenizer_config.json")).unwrap();
+        open(&hub, home.path(), "org/name").unwrap();
+        assert_eq!(asked(&hub.seen(), "GET"), ["main"]);
+        assert_eq!(names(root.join("snapshots").join(COMMIT)), sorted);
         // Another revision with the same content costs no content.
         assert_eq!(open(&hub, home.path(), "org/name@refs/pr/1").unwrap(), expected(&bundled()));
         let seen = hub.seen();
@@ -221,7 +230,8 @@ mod with_the_feature {
             [&["config.json", "generation_config.json", "model.safetensors.index.json"], &shards[..]].concat()
         );
         // It has no tokenizer, and the cache knows.
-        assert_eq!(names(root(home.path()).join(".no_exist").join(COMMIT)), ["tokenizer.json"]);
+        let absent = ["chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
+        assert_eq!(names(root(home.path()).join(".no_exist").join(COMMIT)), absent);
         open(&hub, home.path(), "org/name").unwrap();
         assert!(hub.seen().is_empty());
         // One shard is lost: it alone is fetched again.

@@ -79,8 +79,9 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
     logits.iter().map(|logit| logit.exp() / whole).collect()
 }
 
+/// Batches of another make-up round otherwise: donors' forwards are as long as their prompts with the responses.
 fn close(ours: f64, expected: f64, what: &str) {
-    assert!((ours - expected).abs() < 2e-5, "{what}: {ours} and {expected}");
+    assert!((ours - expected).abs() < 5e-5, "{what}: {ours} and {expected}");
 }
 
 #[test]

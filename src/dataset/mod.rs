@@ -270,10 +270,12 @@ impl Task {
         self.examples.frame()
     }
 
-    /// The same task with these labels, one token each; for data that came without a card.
+    /// The same task with these labels; for data that came without a card. How a model's tokenizer cuts them after a query, and which of them merge
+    /// with it over their border, is told by [`LabelTokens`](crate::prompt::LabelTokens) and by the column `merged_label` of
+    /// [`evaluate`](crate::evaluate::evaluate).
     ///
     /// # Errors
-    /// An input error when there are fewer than two labels, one is empty or there twice, or a gold is not among them.
+    /// An input error when there are fewer than two labels, one is empty, two are the same but for spaces, or a gold is not among them.
     pub fn labelled<L: Into<String>>(self, labels: impl IntoIterator<Item = L>) -> Result<Self> {
         let form = AnswerForm::labels(labels)?;
         self.with_form(form)

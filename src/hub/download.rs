@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::file;
 
 const CONFIG: &str = "config.json";
-/// Not every model has these.
+/// Not every model has these. A snapshot is complete once it is known of the first three; Python leaves no note of the others' absence.
 const OPTIONAL: &[&str] =
     &["generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+const KNOWN: usize = 3;
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER: &str = "adapter_model.safetensors";
@@ -48,7 +49,7 @@ fn is_complete(cache: &Cache, folder: &Path, holding: Holding) -> bool {
         return has(ADAPTER);
     }
     let weights = has(WEIGHTS) || has(INDEX) && shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
-    has(CONFIG) && weights && OPTIONAL.iter().all(|name| cache.knows(folder, name))
+    has(CONFIG) && weights && OPTIONAL[..KNOWN].iter().all(|name| cache.knows(folder, name))
 }
 
 /// Settings and weights; the base model is another repository, which the caller has opened.

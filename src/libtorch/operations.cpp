@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 
@@ -157,4 +158,15 @@ void ia2_set_gradients(bool recorded) { at::GradMode::set_enabled(recorded); }
 void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
     return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
 }
+}
+
+// In a notebook an error of libtorch is read in a cell, behind tch's panic: one line that says what was wrong, and 30 frames of C++ that nobody
+// there can use. So the frames are not collected, unless they are asked for.
+namespace {
+[[maybe_unused]] const bool without_frames = [] {
+    if (std::getenv("EVCXR_IS_RUNTIME") != nullptr && std::getenv("TORCH_SHOW_CPP_STACKTRACES") == nullptr) {
+        c10::SetStackTraceFetcher([]() -> std::string { return ""; });
+    }
+    return true;
+}();
 }

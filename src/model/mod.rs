@@ -130,7 +130,7 @@ impl OpenOptions {
 
 impl Model {
     /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
-    /// `generation_config.json`; or `tiny-icl`, the model that comes with the library; or a name on the Hugging Face hub like
+    /// `generation_config.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`; or `tiny-icl`, the model that comes with the library; or a name on the Hugging Face hub like
     /// `Qwen/Qwen3-0.6B`, with a branch, tag or commit as `org/name@revision`.
     ///
     /// A name on the hub is looked for in the cache of Python's `huggingface_hub` (`HF_HUB_CACHE`, `HF_HOME`) and taken from there as it is,

@@ -142,7 +142,8 @@ impl Model {
             let ids = tokenizer.encode(&prompt.text())?;
             for continuation in own.iter().map(AsRef::as_ref) {
                 let answer = tokenizer.encode_answer(&prompt.example.query, continuation);
-                let (response, merged) = answer.map_err(|error| error.context(format_args!("a continuation of prompt {}", prompt.index)))?;
+                let (response, merged) =
+                    answer.map_err(|error| error.context(format_args!("a continuation of prompt {}", prompt.index)))?;
                 let spellings = tokenizer.spellings(&response);
                 let (continuation, log_likelihoods) = (continuation.to_string(), Vec::new());
                 scores.push(Score { index: prompt.index, continuation, ids: response.clone(), log_likelihoods, merged, spellings });
@@ -176,8 +177,11 @@ impl Model {
             let mut values: Vec<Vec<f64>> = samples.iter().map(|sample| Vec::with_capacity(sample.response.len())).collect();
             for examples in by_length(&prompts, BATCH) {
                 // The samples of these prompts, each with its prompt's row.
-                let rows: Vec<(i64, usize)> =
-                    examples.iter().zip(0..).flat_map(|(&prompt, row)| of_prompt[prompt].iter().map(move |&sample| (row, sample))).collect();
+                let rows: Vec<(i64, usize)> = examples
+                    .iter()
+                    .zip(0..)
+                    .flat_map(|(&prompt, row)| of_prompt[prompt].iter().map(move |&sample| (row, sample)))
+                    .collect();
                 let room = rows.iter().map(|&(_, sample)| samples[sample].response.len() - 1).max().unwrap_or(0);
                 let (logits, cache) = self.prefill(&prompts, &examples, prefix.as_ref(), room as i64, None, true)?;
                 for rows in rows.chunks(ROWS) {
@@ -212,7 +216,8 @@ impl Model {
         let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
         let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
         let width = batch.tokens();
-        let places: Vec<i64> = (0..).zip(&read).flat_map(|(row, read)| (0..read.len() as i64).map(move |token| row * width + token)).collect();
+        let places: Vec<i64> =
+            (0..).zip(&read).flat_map(|(row, read)| (0..read.len() as i64).map(move |token| row * width + token)).collect();
         let next: Vec<u32> = samples.iter().flat_map(|sample| &sample.response[1..]).copied().collect();
         let hidden = hidden.reshape([-1, hidden.size()[2]]).index_select(0, &self.indices(places));
         let mut values = Vec::with_capacity(next.len());

@@ -58,7 +58,7 @@ pub struct Collect<'s> {
 impl Targets {
     /// Targets of a split. Defaults: self-attention outputs; up to 256 demonstrations in one random order by the split's run; greedy responses of
     /// the base model that end with the end-of-sequence token or at the length of the answer form, not at its stop string (as the authors
-    /// train); in the memory of the model's device.
+    /// train), and for labels of several tokens at the end of the label; in the memory of the model's device.
     pub fn of<'s>(model: &Model, split: &'s Split) -> Collect<'s> {
         Collect {
             model: model.clone(),

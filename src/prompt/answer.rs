@@ -153,6 +153,12 @@ impl AnswerForm {
         &self.labels
     }
 
+    /// The place of the label that a gold is: as it is written, or else but for spaces around it.
+    pub(crate) fn label_of(&self, gold: &str) -> Option<usize> {
+        let exact = self.labels.iter().position(|label| label == gold);
+        exact.or_else(|| self.labels.iter().position(|label| label.trim() == gold.trim()))
+    }
+
     /// The string at which generation stops, if one was given; [`Prompts::stop`](super::Prompts::stop) says where responses end without one.
     pub fn stop(&self) -> Option<&str> {
         self.stop.as_deref()
@@ -236,7 +242,9 @@ fn check(labels: &[String]) -> Result<()> {
         if let Some(other) = labels[..place].iter().find(|other| other.trim() == label.trim()) {
             return Err(Error::input(match other == label {
                 true => format!("the label {label:?} is given twice"),
-                false => format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one"),
+                false => {
+                    format!("the labels {other:?} and {label:?} differ in nothing but spaces, without which answers are compared: keep one")
+                }
             }));
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// in the order they first occur. Columns: those of `by` and `keys` as text, `rows` (how many were averaged), and `values`.
 ///
 /// What depends on the same draw of data (other N of the same seed, other tests of the same training) is to be averaged before it is
-/// tested: see the [module](self). The methods' rows should be matched first: a mean over other rows is of another thing.
+/// tested: see the [module](super). The methods' rows should be matched first: a mean over other rows is of another thing.
 ///
 /// # Errors
 /// A column that is not there; a value that is null, not a number or not finite; no rows.

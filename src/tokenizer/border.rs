@@ -68,7 +68,8 @@ mod tests {
     fn no_space_is_put_before_an_answer() {
         let tokenizer = of_pieces("Labels:hapyd01\n", &["h a", "ha p", "▁ s", "▁s a", "▁sa d"]);
         assert_eq!(tokenizer.spellings(&tokenizer.encode_plain("0").unwrap()), ["·", "0"], "alone it has one");
-        let after = |query: &str, answer: &str| tokenizer.encode_after(query, answer).unwrap().map(|ids| tokenizer.spellings(&ids).join("|"));
+        let after =
+            |query: &str, answer: &str| tokenizer.encode_after(query, answer).unwrap().map(|ids| tokenizer.spellings(&ids).join("|"));
         assert_eq!(after("Label:", "0").as_deref(), Some("0"));
         assert_eq!(after("Label:", "hap").as_deref(), Some("hap"));
         assert_eq!(after("Label:", " sad").as_deref(), Some("·sad"));

@@ -90,6 +90,8 @@ last {{ ns.last }}
 {% else %}
 nobody said anything
 {% endfor %}
+{% if tools is iterable and tools | length > 0 %}tools{% endif %}
+{{ messages is iterable }} {{ 'text' is iterable }} {{ 3 is iterable }} {{ messages[0] is mapping }} {{ messages is sequence }}
 {{ missing is defined }} {{ unk_token is defined }} {{ bos_token ~ eos_token }} {{ 7 // 2 }} {{ [1, 2] | join('-') }}
 {% if add_generation_prompt %}
 reply:

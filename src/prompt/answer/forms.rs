@@ -5,6 +5,9 @@ use super::spelling::{divided, reduced, shifted, vulgar};
 
 const SUPERSCRIPTS: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
+/// Words for powers of ten.
+const SCALES: [(&str, i32); 4] = [("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)];
+
 impl Scan<'_> {
     /// The number that begins at `place` and where it ends; no value where it is a part of what digits alone do not spell.
     pub(super) fn number(&self, place: usize) -> (usize, Option<String>) {
@@ -14,6 +17,9 @@ impl Scan<'_> {
         let Some((end, value)) = self.digits(place) else { return (place + 1, None) };
         let integer = value.bytes().all(|byte| byte.is_ascii_digit());
         if let Some((end, value)) = self.scientific(end, &value) {
+            return (end, Some(value));
+        }
+        if let Some((end, value)) = self.scaled(end, &value) {
             return (end, Some(value));
         }
         if let Some(power) = self.power(end, &value) {
@@ -65,6 +71,14 @@ impl Scan<'_> {
             true => (self.at(last) == Some('}')).then(|| (last + 1, shifted(mantissa, power))),
             false => Some((last, shifted(mantissa, power))),
         }
+    }
+
+    /// `1.5 million`.
+    fn scaled(&self, end: usize, value: &str) -> Option<(usize, String)> {
+        let word: String = self.chars[self.spaces(end)..].iter().take(10).collect::<String>().to_lowercase();
+        let ends = |rest: &str| !rest.strip_prefix('s').unwrap_or(rest).starts_with(is_word);
+        let (name, power) = SCALES.iter().find(|(name, _)| word.strip_prefix(name).is_some_and(ends))?;
+        Some((self.spaces(end) + name.len(), shifted(value, *power)))
     }
 
     fn superscript(&self, place: usize) -> Option<(usize, i32)> {

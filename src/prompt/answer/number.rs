@@ -4,8 +4,8 @@ use super::boxed;
 use super::scan::{Number, numbers};
 use super::spelling::plain;
 
-/// What announces an answer in a sentence.
-const ANNOUNCED: [&str; 2] = ["answer is", "answer:"];
+/// What announces an answer in a sentence, after `answer` (`**Answer:**` and `**Answer**:` alike).
+const ANNOUNCED: [&str; 5] = ["is", ":", "=", "would be", "equals"];
 /// What the form the tasks teach puts before the answer.
 const MARKER: &str = "####";
 /// Words of a heading under which an answer stands.
@@ -83,8 +83,14 @@ fn is_heading(line: &str) -> bool {
 fn announced(text: &str) -> Option<String> {
     // ASCII only, so that byte offsets stay those of `text`.
     let lower = text.to_ascii_lowercase();
-    let mut places: Vec<usize> =
-        ANNOUNCED.iter().flat_map(|words| lower.match_indices(words).map(|(place, words)| place + words.len())).collect();
+    let announcement = |(place, word): (usize, &str)| {
+        let rest = lower[place + word.len()..].trim_start_matches(['*', '_', '`', ' ']);
+        // No beginning of a longer word.
+        let whole = |said: &str| !said.ends_with(char::is_alphabetic) || !rest[said.len()..].starts_with(char::is_alphabetic);
+        let said = ANNOUNCED.iter().find(|said| rest.starts_with(**said) && whole(said))?;
+        Some(lower.len() - rest.len() + said.len())
+    };
+    let mut places: Vec<usize> = lower.match_indices("answer").filter_map(announcement).collect();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
         start += line.len();

@@ -12,8 +12,27 @@ pub(super) struct Number {
 }
 
 /// What may stand between groups of three digits; all of a number are the same.
-const SEPARATORS: [&str; 19] = [
-    "{,}\\!", "{,}", ",\\!", "\\!,", ",\\,", "{\\,}", "\\,", "\\!", "\\;", "\\:", "\\ ", "~", ",", "'", "’", "_", "\u{a0}", "\u{2009}",
+const SEPARATORS: [&str; 21] = [
+    "{,}\\!",
+    "{,}",
+    "\\text{,}",
+    ",\\!",
+    "\\!,",
+    ",\\,",
+    "{\\,}",
+    "\\thinspace ",
+    "\\,",
+    "\\!",
+    "\\;",
+    "\\:",
+    "\\ ",
+    "~",
+    ",",
+    "'",
+    "’",
+    "_",
+    "\u{a0}",
+    "\u{2009}",
     "\u{202f}",
 ];
 pub(super) const FRACTIONS: [&str; 6] = ["frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"];
@@ -135,7 +154,7 @@ impl Scan<'_> {
     }
 
     fn begins(&self, place: usize) -> bool {
-        self.digit(place) || self.at(place) == Some('.') && self.digit(place + 1) && !(place > 0 && self.digit(place - 1))
+        self.digit(place) || self.at(place) == Some('.') && self.digit(place + 1) && !(place > 0 && self.chars[place - 1].is_alphanumeric())
     }
 
     /// Where the digits from `place` on end.
@@ -259,7 +278,11 @@ impl Scan<'_> {
         if let Some((last, more)) = groups.is_none().then(|| self.pointed(place, end)).flatten() {
             return Some((last, canonical(&more)));
         }
-        if self.at(end) == Some('.') && self.digit(end + 1) {
+        // Where something else than a comma parts thousands, a comma begins decimals (`12 500,75`).
+        let comma = groups.is_some()
+            && !self.chars[place..end].contains(&',')
+            && matches!(self.run(end + 1), last if last > end + 1 && last < end + 4);
+        if self.digit(end + 1) && (self.at(end) == Some('.') || comma && self.at(end) == Some(',')) {
             let last = self.run(end + 1);
             whole = format!("{whole}.{}", self.text(end + 1, last));
             end = last;
