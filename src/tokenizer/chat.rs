@@ -9,6 +9,7 @@ use minijinja::{Environment, ErrorKind, Value};
 use super::Tokenizer;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::libtorch::caught;
 
 /// Steps that a template may take; real ones take some hundreds for each message.
 const FUEL: u64 = 10_000_000;
@@ -84,7 +85,10 @@ impl Tokenizer {
         // transformers sets these, too.
         variables.extend(["tools", "documents"].map(|name| (name.into(), Value::from(()))));
         variables.extend(chat.variables.iter().map(|(name, value)| (name.clone(), converted(value))));
-        render(template, variables).map_err(|error| {
+        // Some damaged templates make the library panic.
+        let written = caught(|| render(template, variables))
+            .map_err(|why| Error::file(format!("the chat template in `{}` is damaged: fetch it again", folder())).because(why))?;
+        written.map_err(|error| {
             let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
             match error.kind() {
                 ErrorKind::SyntaxError => {
@@ -231,5 +235,17 @@ mod tests {
         // A template comes from strangers: it cannot run for ever.
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
         assert!(with(endless).chat(&user).unwrap_err().to_string().contains("fuel"));
+    }
+}
+#[cfg(test)]
+mod probe {
+    #[test]
+    fn probe() {
+        let t = "{% set n = namespace(x='a') %}{% for i in range(31) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x|length }}";
+        for k in [20, 25, 28, 31] {
+            let began = std::time::Instant::now();
+            let out = super::render(&t.replace("31", &k.to_string()), Default::default());
+            println!("{k}: {:?} {:?}", out.map(|t| t.len()), began.elapsed());
+        }
     }
 }
