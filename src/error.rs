@@ -198,7 +198,11 @@ mod tests {
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }
         let long = Error::input(format!("no `{}`: what to do", "é".repeat(1_000_000))).to_string();
-        assert!(long.starts_with("no `éé") && long.contains("é [... 9") && long.ends_with("é`: what to do") && long.len() < 10_000, "{}", long.len());
+        assert!(
+            long.starts_with("no `éé") && long.contains("é [... 9") && long.ends_with("é`: what to do") && long.len() < 10_000,
+            "{}",
+            long.len()
+        );
         let bug = Error::internal("a value got lost").to_string();
         assert!(bug.starts_with("a value got lost\n  this is a bug in ia2: please report it"), "{bug}");
     }

@@ -104,7 +104,8 @@ mod tests {
         assert!(Command::new("mkfifo").arg(place("pipe")).status().unwrap().success());
         let _socket = std::os::unix::net::UnixListener::bind(place("socket")).unwrap();
         std::fs::write(place("file"), "text").unwrap();
-        for (link, target) in [("zero", Path::new("/dev/zero")), ("link", &place("file")), ("loop", &place("loop")), ("gone", &place("no"))] {
+        for (link, target) in [("zero", Path::new("/dev/zero")), ("link", &place("file")), ("loop", &place("loop")), ("gone", &place("no"))]
+        {
             symlink(target, place(link)).unwrap();
         }
         for (name, what) in [("pipe", "a pipe"), ("socket", "a socket"), ("zero", "a device"), (".", "a folder")] {

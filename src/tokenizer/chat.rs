@@ -237,15 +237,3 @@ mod tests {
         assert!(with(endless).chat(&user).unwrap_err().to_string().contains("fuel"));
     }
 }
-#[cfg(test)]
-mod probe {
-    #[test]
-    fn probe() {
-        let t = "{% set n = namespace(x='a') %}{% for i in range(31) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x|length }}";
-        for k in [20, 25, 28, 31] {
-            let began = std::time::Instant::now();
-            let out = super::render(&t.replace("31", &k.to_string()), Default::default());
-            println!("{k}: {:?} {:?}", out.map(|t| t.len()), began.elapsed());
-        }
-    }
-}

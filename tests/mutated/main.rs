@@ -46,6 +46,7 @@ const OWED: &[(&str, &str, &str)] = &[
     ("adapter_config.json", CHANGED, "no digest yet"),
     ("adapter_model.safetensors", CHANGED, "no digest yet"),
     ("capture", CHANGED, "no digest yet"),
+    ("capture", "bug", "lengths are not checked"),
     ("checkpoint", CHANGED, "no digest yet"),
     ("checkpoint", "bug", "counters are not checked"),
     ("ia2_manifest.json", CHANGED, "no digest yet"),
@@ -105,7 +106,8 @@ struct Diary {
 
 impl Diary {
     fn open(folder: &Path) -> Self {
-        let write = |name: &str| std::fs::OpenOptions::new().append(name == "lines").write(true).create(true).open(folder.join(name)).unwrap();
+        let write =
+            |name: &str| std::fs::OpenOptions::new().append(name == "lines").write(true).create(true).open(folder.join(name)).unwrap();
         Self { folder: folder.into(), state: write("state"), lines: write("lines"), met: BTreeMap::new() }
     }
 
@@ -127,7 +129,12 @@ impl Diary {
         *count += 1;
         if *count == 1 {
             std::fs::write(self.folder.join(format!("{}.{input}.{kind}", slug(reader))), bytes).unwrap();
-            self.line(&Line::Finding { reader: reader.into(), input: input.into(), kind: kind.into(), text: text.chars().take(600).collect() });
+            self.line(&Line::Finding {
+                reader: reader.into(),
+                input: input.into(),
+                kind: kind.into(),
+                text: text.chars().take(600).collect(),
+            });
         }
     }
 }
@@ -143,7 +150,12 @@ static OPENING: AtomicBool = AtomicBool::new(false);
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 /// One input: what is wrong with how it went, if anything is, and its value if it opened.
-fn attempt(reader: &Reader, input: &[u8], open: impl FnOnce() -> Outcome, valid: &[String]) -> (Option<(&'static str, String)>, Option<String>) {
+fn attempt(
+    reader: &Reader,
+    input: &[u8],
+    open: impl FnOnce() -> Outcome,
+    valid: &[String],
+) -> (Option<(&'static str, String)>, Option<String>) {
     let began = Instant::now();
     OPENING.store(true, Ordering::Relaxed);
     let outcome = catch_unwind(AssertUnwindSafe(|| open().map_err(|error| (error.is_internal(), error.is_torch(), error.to_string()))));
@@ -156,10 +168,14 @@ fn attempt(reader: &Reader, input: &[u8], open: impl FnOnce() -> Outcome, valid:
         Err(_) => (Some(("panic", PLACE.lock().unwrap().clone())), None),
         Ok(Err((true, _, text))) => (Some(("bug", text)), None),
         Ok(Err((_, true, text))) => (Some(("libtorch", text)), None),
-        Ok(Err((_, _, text))) if text.len() > LONGEST_MESSAGE => (Some(("long message", format!("{} bytes: {text:.300}", text.len()))), None),
+        Ok(Err((_, _, text))) if text.chars().count() > LONGEST_MESSAGE => {
+            (Some(("long message", format!("{} letters: {text:.300}", text.chars().count()))), None)
+        }
         Ok(Err((_, _, text))) if text.trim().is_empty() => (Some(("no message", String::new())), None),
         Ok(Err(_)) => (None, None),
-        Ok(Ok(value)) if reader.ours && !valid.contains(&value) && reader.mark.is_none_or(|mark| holds(input, mark)) => (Some((CHANGED, difference(&value, &valid[0]))), Some(value)),
+        Ok(Ok(value)) if reader.ours && !valid.contains(&value) && reader.mark.is_none_or(|mark| holds(input, mark)) => {
+            (Some((CHANGED, difference(&value, &valid[0]))), Some(value))
+        }
         Ok(Ok(value)) => (None, Some(value)),
     }
 }
@@ -326,7 +342,9 @@ fn look_after(mut job: Job) -> (Found, tempfile::TempDir) {
         }
     }
     let names: Vec<String> = serde_json::from_str(&std::fs::read_to_string(folder.path().join("names")).unwrap()).unwrap();
-    let named = |name: &str| name.strip_prefix('#').and_then(|place| place.parse::<usize>().ok()).map_or(name.to_string(), |place| names[place].clone());
+    let named = |name: &str| {
+        name.strip_prefix('#').and_then(|place| place.parse::<usize>().ok()).map_or(name.to_string(), |place| names[place].clone())
+    };
     found.findings.iter_mut().for_each(|finding| finding.0 = named(&finding.0));
     found.tried = std::mem::take(&mut found.tried).into_iter().map(|(name, tried)| (named(&name), tried)).collect();
     for line in std::fs::read_to_string(folder.path().join("lines")).unwrap().lines() {
@@ -416,7 +434,9 @@ fn judge(work: Work, default_seconds: f64) {
     let total: u64 = found.tried.values().map(|tried| tried.inputs).sum();
     println!("{:<55} {total:>9}", format!("{} readers", found.tried.len()));
     assert!(total > 0, "nothing was tried");
-    let owed = |finding: &&(String, String, String, String)| OWED.iter().any(|(reader, kind, _)| finding.0.starts_with(reader) && finding.2 == *kind);
+    let owed = |finding: &&(String, String, String, String)| {
+        OWED.iter().any(|(reader, kind, _)| finding.0.starts_with(reader) && finding.2 == *kind)
+    };
     let (owed, open): (Vec<_>, Vec<_>) = found.findings.iter().partition(owed);
     for (reader, input, kind, text) in &owed {
         println!("owed: {reader}, input {input}: {kind}: {text}");

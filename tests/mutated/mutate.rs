@@ -88,7 +88,20 @@ fn once(shape: Shape, input: &[u8], inputs: &[Vec<u8>], random: &mut Random) -> 
 
 /// Without a thought for what they mean.
 fn bytes(input: &[u8], inputs: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    const TOKENS: &[&[u8]] = &[b"\0", b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\"", b"\\", b"{", b"[", b"PAR1", b"\x80\x80\x80\x80\x80\x01"];
+    const TOKENS: &[&[u8]] = &[
+        b"\0",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\xef\xbb\xbf",
+        b"\r",
+        b"\n",
+        b"\"",
+        b"\\",
+        b"{",
+        b"[",
+        b"PAR1",
+        b"\x80\x80\x80\x80\x80\x01",
+    ];
     let mut changed = input.to_vec();
     let place = random.below(input.len() + 1);
     // Formats keep what matters at either end.
@@ -102,7 +115,21 @@ fn bytes(input: &[u8], inputs: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     match random.below(12) {
         // A length or a count of a binary format.
         10 | 11 => {
-            let number: u64 = random.one(&[&0, &1, &0xff, &0x7fff, &0xffff, &0x7fff_ffff, &0xffff_ffff, &0x1_0000_0000, &(1 << 40), &(u64::MAX >> 1), &u64::MAX]).to_owned();
+            let number: u64 = random
+                .one(&[
+                    &0,
+                    &1,
+                    &0xff,
+                    &0x7fff,
+                    &0xffff,
+                    &0x7fff_ffff,
+                    &0xffff_ffff,
+                    &0x1_0000_0000,
+                    &(1 << 40),
+                    &(u64::MAX >> 1),
+                    &u64::MAX,
+                ])
+                .to_owned();
             let width = (1 << random.below(4)).min(input.len() - place);
             changed[place..place + width].copy_from_slice(&number.to_le_bytes()[..width]);
         }
@@ -171,10 +198,41 @@ fn text(input: &[u8], pieces: &[&str], random: &mut Random) -> Vec<u8> {
 /// JSON that is strange, or none at all, in place of a value.
 fn raw(old: &Value, random: &mut Random) -> String {
     const NUMBERS: &[&str] = &[
-        "-1", "0", "1", "2", "3", "-0", "-0.0", "1e308", "1e999", "-1e999", "NaN", "Infinity", "-Infinity", "1.5", "1e-400", "5e-324",
-        "9223372036854775807", "9223372036854775808", "-9223372036854775808", "18446744073709551615", "18446744073709551616",
-        "340282366920938463463374607431768211456", "4294967295", "4294967296", "2147483647", "2147483648", "16777216", "16777217", "1000000000", "1e9",
-        "00", "1.", "+1", "0x10", "",
+        "-1",
+        "0",
+        "1",
+        "2",
+        "3",
+        "-0",
+        "-0.0",
+        "1e308",
+        "1e999",
+        "-1e999",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1.5",
+        "1e-400",
+        "5e-324",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "340282366920938463463374607431768211456",
+        "4294967295",
+        "4294967296",
+        "2147483647",
+        "2147483648",
+        "16777216",
+        "16777217",
+        "1000000000",
+        "1e9",
+        "00",
+        "1.",
+        "+1",
+        "0x10",
+        "",
     ];
     match random.below(12) {
         0 => random.one(&["null", "true", "false", "[]", "{}", "[[]]", "[null]", "{\"a\": 1}"]).to_owned(),
@@ -208,13 +266,19 @@ fn string(random: &mut Random) -> String {
     match random.below(9) {
         0 => String::new(),
         1 => random.one(&["a", "é", "🦀", " ", "*", "(", "\u{301}", "\\", "▁", "0"]).repeat(random.length(long)),
-        2 => random.one(&["../../../etc/passwd", "/etc/passwd", "/dev/zero", ".", "..", "~", "C:\\a", "a/b", "model.safetensors"]).to_owned(),
-        3 => random.one(&["(a+)+$", "(a{1000}){1000}", "[", "(?<x", "\\", "a{,5}", "(?i)x|", ".*", "^(.*.*.*)*$", "\\p{Xyz}", "(?!a)"]).to_owned(),
+        2 => {
+            random.one(&["../../../etc/passwd", "/etc/passwd", "/dev/zero", ".", "..", "~", "C:\\a", "a/b", "model.safetensors"]).to_owned()
+        }
+        3 => random
+            .one(&["(a+)+$", "(a{1000}){1000}", "[", "(?<x", "\\", "a{,5}", "(?i)x|", ".*", "^(.*.*.*)*$", "\\p{Xyz}", "(?!a)"])
+            .to_owned(),
         4 => random.one(&["NaN", "inf", "-1", "1e999", "null", "true", "0", "18446744073709551616"]).to_owned(),
         5 => random.one(&["\0", "\n\n", "\r", "\u{feff}", "\u{2028}", "\u{202e}", "\t", "`", "<script>", "%s"]).to_owned(),
         6 => (0..random.length(40)).filter_map(|_| char::from_u32(random.below(0x11_0000) as u32)).collect(),
         7 => random.one(&["F16", "BF16", "I64", "F32", "F64", "BOOL", "U8", "LORA", "Float", "BPE", "Unigram", "label"]).to_owned(),
-        _ => random.one(&["####", "\\boxed{", "<X>", "{", "}", "\"", ",", "model.layers.*", "q_proj", "<s>", "Ġ"]).repeat(random.length(long / 16)),
+        _ => random
+            .one(&["####", "\\boxed{", "<X>", "{", "}", "\"", ",", "model.layers.*", "q_proj", "<s>", "Ġ"])
+            .repeat(random.length(long / 16)),
     }
 }
 
@@ -364,7 +428,8 @@ fn safetensors(input: &[u8], random: &mut Random) -> Option<Vec<u8>> {
             }
         }
         _ => {
-            let lengths = [0, 1, length as u64 - 1, length as u64 + 1, 1 << 32, 100_000_001, u64::MAX, u64::MAX - 7, 1 << 63, input.len() as u64];
+            let lengths =
+                [0, 1, length as u64 - 1, length as u64 + 1, 1 << 32, 100_000_001, u64::MAX, u64::MAX - 7, 1 << 63, input.len() as u64];
             let mut changed = input.to_vec();
             changed[..8].copy_from_slice(&lengths[random.below(lengths.len())].to_le_bytes());
             return Some(changed);

@@ -90,12 +90,32 @@ impl Reader {
 fn of_file(name: impl Into<String>, shape: Shape, file: impl Into<PathBuf>, open: impl Fn() -> Outcome + 'static) -> Reader {
     let file = file.into();
     let inputs = vec![std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))];
-    Reader { name: name.into(), shape, inputs, others: Vec::new(), file: Some(file), ours: false, mark: None, open: Box::new(move |_| open()), weight: 1.0 }
+    Reader {
+        name: name.into(),
+        shape,
+        inputs,
+        others: Vec::new(),
+        file: Some(file),
+        ours: false,
+        mark: None,
+        open: Box::new(move |_| open()),
+        weight: 1.0,
+    }
 }
 
 fn of_text(name: &str, pieces: &'static [&'static str], inputs: &[&str], open: impl Fn(&str) -> Outcome + 'static) -> Reader {
     let inputs = inputs.iter().map(|input| input.as_bytes().to_vec()).collect();
-    Reader { name: name.into(), shape: Shape::Text(pieces), inputs, others: Vec::new(), file: None, ours: false, mark: None, open: Box::new(open), weight: 1.0 }
+    Reader {
+        name: name.into(),
+        shape: Shape::Text(pieces),
+        inputs,
+        others: Vec::new(),
+        file: None,
+        ours: false,
+        mark: None,
+        open: Box::new(open),
+        weight: 1.0,
+    }
 }
 
 /// What the readers' files stand in.
@@ -223,9 +243,54 @@ impl Workshop {
     /// Special tokens and chat templates beside a tokenizer.
     fn chats(&self) -> Vec<Reader> {
         const PIECES: &[&str] = &[
-            "{{", "}}", "{%", "%}", "{% for m in messages %}", "{% endfor %}", "{% if ", "{% endif %}", "{% set x = ", "{% else %}", "{#", "#}", "-%}", "{%-", "messages", "m.content",
-            "loop.index", "range(", ")", "99999", "|", "tojson", "upper", "trim", "namespace(x='a')", "[0]", "[-1]", "[::-1]", "~", "*", "+", "'", "bos_token", "raise_exception('no')",
-            "strftime_now('%Y')", "{% generation %}", "{% endgeneration %}", "{% macro f(x) %}", "{% endmacro %}", "f(f)", "not ", "is defined", " in ", "None", "true", "{% raw %}", "é", "\n",
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "{% for m in messages %}",
+            "{% endfor %}",
+            "{% if ",
+            "{% endif %}",
+            "{% set x = ",
+            "{% else %}",
+            "{#",
+            "#}",
+            "-%}",
+            "{%-",
+            "messages",
+            "m.content",
+            "loop.index",
+            "range(",
+            ")",
+            "99999",
+            "|",
+            "tojson",
+            "upper",
+            "trim",
+            "namespace(x='a')",
+            "[0]",
+            "[-1]",
+            "[::-1]",
+            "~",
+            "*",
+            "+",
+            "'",
+            "bos_token",
+            "raise_exception('no')",
+            "strftime_now('%Y')",
+            "{% generation %}",
+            "{% endgeneration %}",
+            "{% macro f(x) %}",
+            "{% endmacro %}",
+            "f(f)",
+            "not ",
+            "is defined",
+            " in ",
+            "None",
+            "true",
+            "{% raw %}",
+            "é",
+            "\n",
         ];
         let template = "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('late') }}{% endif %}\
             {{ '<' ~ m.role ~ '>' + m.content | trim }}\n{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}";
@@ -247,7 +312,9 @@ impl Workshop {
                 // A template may refuse what it is given, and one need not be there.
                 let written = [tokenizer.chat(&chat), tokenizer.chat(&chat.without_reply())].into_iter().map(|text| match text {
                     Ok(text) => Ok(text),
-                    Err(error) if error.is_input() && !error.to_string().contains("takes") => Ok(format!("refused: {}", error.to_string().len() < 9_000)),
+                    Err(error) if error.is_input() && !error.to_string().contains("takes") => {
+                        Ok(format!("refused: {}", error.to_string().len() < 9_000))
+                    }
                     Err(error) => Err(error),
                 });
                 let written = written.collect::<Result<Vec<_>>>()?;
@@ -293,7 +360,9 @@ impl Workshop {
         });
         let file = with_text(&folder, "adapter_config.json", &config.to_string());
         let model = self.model.clone();
-        readers.push(of_file("adapter_config.json by patterns", Shape::Json, file, move || Ok(format!("{:?}", Adapter::open(&folder, &model)?))));
+        readers.push(of_file("adapter_config.json by patterns", Shape::Json, file, move || {
+            Ok(format!("{:?}", Adapter::open(&folder, &model)?))
+        }));
         readers
     }
 
@@ -417,13 +486,17 @@ impl Workshop {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/benchmarks");
         let mut readers = Vec::new();
         for benchmark in Benchmark::all() {
-            let mut variants: Vec<PathBuf> = std::fs::read_dir(root.join(benchmark.name())).unwrap().flatten().map(|entry| entry.path()).collect();
+            let mut variants: Vec<PathBuf> =
+                std::fs::read_dir(root.join(benchmark.name())).unwrap().flatten().map(|entry| entry.path()).collect();
             variants.sort();
             for variant in variants {
                 let label = format!("{}-{}", benchmark.name(), variant.file_name().unwrap().to_string_lossy());
                 let folder = self.copy(&variant, &label);
-                let mut files: Vec<PathBuf> = crate::common::listing(&folder).into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
-                files.retain(|path| path.extension().is_some_and(|extension| extension != "TXT") && !path.to_string_lossy().contains("cola"));
+                let mut files: Vec<PathBuf> =
+                    crate::common::listing(&folder).into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
+                files.retain(|path| {
+                    path.extension().is_some_and(|extension| extension != "TXT") && !path.to_string_lossy().contains("cola")
+                });
                 // The part to learn from where there are several.
                 let file = files.iter().find(|path| path.to_string_lossy().contains("train")).unwrap_or(&files[0]);
                 let shape = match file.extension().unwrap().to_str().unwrap() {
@@ -454,15 +527,124 @@ impl Workshop {
 
     fn texts(&self) -> Vec<Reader> {
         const NUMBERS: &[&str] = &[
-            "####", "\\boxed{", "}", "{", "-", "−", "$", "1", "0", "9", ",", ".", "/", " ", "\n", "answer is", "Answer:", "x", "_", "€", "%", "1,000", "(", ")", "٣", "½",
-            "the answer", "miles", "the best answer is:", "İ", "ſ", "K", "\u{130}", "<|eot_id|>",
+            "####",
+            "\\boxed{",
+            "}",
+            "{",
+            "-",
+            "−",
+            "$",
+            "1",
+            "0",
+            "9",
+            ",",
+            ".",
+            "/",
+            " ",
+            "\n",
+            "answer is",
+            "Answer:",
+            "x",
+            "_",
+            "€",
+            "%",
+            "1,000",
+            "(",
+            ")",
+            "٣",
+            "½",
+            "the answer",
+            "miles",
+            "the best answer is:",
+            "İ",
+            "ſ",
+            "K",
+            "\u{130}",
+            "<|eot_id|>",
         ];
         const BOXES: &[&str] = &[
-            "\\boxed{", "\\boxed ", "\\fbox{", "\\frac{", "\\frac", "\\dfrac", "\\sqrt{", "\\sqrt", "\\text{", "\\left", "\\right", "{", "}", "\\{", "\\}", "\\", "1", "x", "=", "/",
-            "^\\circ", "\\!", "~", "$", "%", ",", "{,}", ".", " ", "\n", "\n\n", "-", "é", "🦀", "\u{301}", "\\mbox{", "\\textrm{",
+            "\\boxed{",
+            "\\boxed ",
+            "\\fbox{",
+            "\\frac{",
+            "\\frac",
+            "\\dfrac",
+            "\\sqrt{",
+            "\\sqrt",
+            "\\text{",
+            "\\left",
+            "\\right",
+            "{",
+            "}",
+            "\\{",
+            "\\}",
+            "\\",
+            "1",
+            "x",
+            "=",
+            "/",
+            "^\\circ",
+            "\\!",
+            "~",
+            "$",
+            "%",
+            ",",
+            "{,}",
+            ".",
+            " ",
+            "\n",
+            "\n\n",
+            "-",
+            "é",
+            "🦀",
+            "\u{301}",
+            "\\mbox{",
+            "\\textrm{",
         ];
-        const PATTERNS: &[&str] = &["*", "**", "model", ".", "layers", "self_attn", "mlp", "q_proj", "lm_head", ",", " ", "0", "1", "norm", "a", "model.layers.*.", "é", "", "*a"];
-        const NAMES: &[&str] = &["org/", "name", "@", "main", "..", "/", ".", "tiny-icl", "\0", "~", "-", "--", "a", "refs/pr/1", "\\", " ", "é", "sentiment", ".jsonl", ".csv", "SST2"];
+        const PATTERNS: &[&str] = &[
+            "*",
+            "**",
+            "model",
+            ".",
+            "layers",
+            "self_attn",
+            "mlp",
+            "q_proj",
+            "lm_head",
+            ",",
+            " ",
+            "0",
+            "1",
+            "norm",
+            "a",
+            "model.layers.*.",
+            "é",
+            "",
+            "*a",
+        ];
+        const NAMES: &[&str] = &[
+            "org/",
+            "name",
+            "@",
+            "main",
+            "..",
+            "/",
+            ".",
+            "tiny-icl",
+            "\0",
+            "~",
+            "-",
+            "--",
+            "a",
+            "refs/pr/1",
+            "\\",
+            " ",
+            "é",
+            "sentiment",
+            ".jsonl",
+            ".csv",
+            "SST2",
+        ];
         let forms: Vec<AnswerForm> = [AnswerForm::number(), AnswerForm::boxed(), AnswerForm::free().after("####").unwrap()]
             .into_iter()
             .flat_map(|form| [form.clone(), form.compat(Compat::Paper)])
@@ -566,7 +748,8 @@ fn tokenizer(folder: &Path) -> Outcome {
 
 fn tokenizers_of_all_kinds() -> Vec<String> {
     let vocabulary = |pieces: &[&str]| pieces.iter().enumerate().map(|(id, piece)| (piece.to_string(), id)).collect::<BTreeMap<_, _>>();
-    let added = json!([{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}]);
+    let added =
+        json!([{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}]);
     let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true});
     let pieces = ["<s>", "a", "b", "t", "ab", "Ġ", "Ġt", "1", "2", "<0x41>", "<0xE6>", "f", "i", "fi"];
     let bpe = json!({
@@ -620,7 +803,8 @@ fn tensors(file: &Path) -> String {
     let texts: BTreeMap<String, String> = header.metadata().clone().unwrap_or_else(HashMap::new).into_iter().collect();
     let mut all: Vec<_> = SafeTensors::deserialize(&content).unwrap().tensors();
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    let all: Vec<String> = all.iter().map(|(name, view)| format!("{name} {:?} {:?} {}", view.dtype(), view.shape(), hex(view.data()))).collect();
+    let all: Vec<String> =
+        all.iter().map(|(name, view)| format!("{name} {:?} {:?} {}", view.dtype(), view.shape(), hex(view.data()))).collect();
     format!("{} {texts:?}", all.join(" "))
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
-use super::{Options, Parts};
 use super::machine::version_in;
+use super::{Options, Parts};
 use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::{self, Project};
