@@ -113,10 +113,7 @@ fn metadata(project: &Project, folder: &Path) -> Result<String> {
     let mut cargo = command::cargo(project);
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"]).arg(&manifest);
     command::output(&mut cargo).ok_or_else(|| {
-        Failure::new(
-            "cargo metadata did not succeed for evcxr",
-            format!("run it by hand: cargo metadata --manifest-path {}", manifest.display()),
-        )
+        Failure::new("cargo metadata did not succeed for evcxr", format!("run it by hand: cargo metadata --manifest-path {}", manifest.display()))
     })
 }
 
@@ -175,8 +172,7 @@ mod tests {
 
     #[test]
     fn the_lock_names_the_folder_beside_it() {
-        let package =
-            |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}dependencies = [\n]\n");
+        let package = |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}dependencies = [\n]\n");
         let registry = "source = \"registry+https\"\nchecksum = \"ee\"\n";
         let (other, last) = (package("other", registry), package("z", registry));
         let lock = format!("version = 4\n{other}{}{last}", package("evcxr", registry));
