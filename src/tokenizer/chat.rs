@@ -9,6 +9,7 @@ use minijinja::{Environment, ErrorKind, Value};
 use super::Tokenizer;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::libtorch::caught;
 
 /// Steps that a template may take; real ones take some hundreds for each message.
 const FUEL: u64 = 10_000_000;
@@ -84,7 +85,10 @@ impl Tokenizer {
         // transformers sets these, too.
         variables.extend(["tools", "documents"].map(|name| (name.into(), Value::from(()))));
         variables.extend(chat.variables.iter().map(|(name, value)| (name.clone(), converted(value))));
-        render(template, variables).map_err(|error| {
+        // Some damaged templates make the library panic.
+        let written = caught(|| render(template, variables))
+            .map_err(|why| Error::file(format!("the chat template in `{}` is damaged: fetch it again", folder())).because(why))?;
+        written.map_err(|error| {
             let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
             match error.kind() {
                 ErrorKind::SyntaxError => {

@@ -31,7 +31,7 @@ impl Special {
             names.extend(token(value).map(|token| (role.clone(), token)));
         }
         let own = folder.join(TEMPLATE);
-        let template = if own.is_file() { Some(file::read_text(&own)?) } else { config.get("chat_template").and_then(template) };
+        let template = if own.exists() { Some(file::read_text(&own)?) } else { config.get("chat_template").and_then(template) };
         Ok(Self { names, template })
     }
 }
@@ -57,7 +57,7 @@ impl Tokenizer {
 
 /// The object in a JSON file; an empty one where there is no file.
 fn object(path: &Path) -> Result<Map<String, Value>> {
-    if !path.is_file() {
+    if !path.exists() {
         return Ok(Map::new());
     }
     let damaged = |why: &str| Error::file(format!("`{}` {why}: fetch it again, or remove it", path.display()));

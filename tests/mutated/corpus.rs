@@ -87,6 +87,14 @@ fn made() -> Vec<(&'static str, &'static str, String)> {
         "a Unigram token of 200,000 letters",
         format!(r#"{{"version": "1.0", "model": {{"type": "Unigram", "unk_id": 0, "vocab": [["<s>", 0.0], ["{long}", -1.0]]}}}}"#),
     ));
+    let twice = "{% set n = namespace(x='a') %}{% for i in range(28) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+    made.push(("chat_template.jinja", "a text that doubles", twice.into()));
+    let nested = "{% for i in range(99999) %}{% for j in range(99999) %}a{% endfor %}{% endfor %}";
+    made.push(("chat_template.jinja", "loops within loops", nested.into()));
+    made.push(("chat_template.jinja", "a text times a billion", "{{ 'a' * 1000000000000 }}{{ [0] * 1000000000000 }}".into()));
+    made.push(("chat_template.jinja", "a macro of itself", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".into()));
+    made.push(("chat_template.jinja", "an error far to the right", format!("{}{{{{ ! }}}}", "a".repeat(70_000))));
+    made.push(("chat_template.jinja", "nested", format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000))));
     made.push(("refs/main", "a path", "/etc".into()));
     made.push(("refs/main", "a path upwards", "../../..".into()));
     for (label, depth) in [("nested to 100", 100), ("nested to 1,000", 1_000), ("nested to 1,000,000", 1_000_000)] {

@@ -106,12 +106,33 @@ fn bytes(input: &[u8], inputs: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let place = random.below(input.len() + 1);
     // Formats keep what matters at either end.
     let place = match random.below(6) {
-        0 => place.min(16),
+        0 => random.below(16.min(input.len() + 1)),
+        2 => random.below(4096.min(input.len() + 1)),
         1 => input.len().saturating_sub(random.below(400)),
         _ => place,
     };
     let reach = random.length(64).min(input.len() - place);
-    match random.below(10) {
+    match random.below(12) {
+        // A length or a count of a binary format.
+        10 | 11 => {
+            let number: u64 = random
+                .one(&[
+                    &0,
+                    &1,
+                    &0xff,
+                    &0x7fff,
+                    &0xffff,
+                    &0x7fff_ffff,
+                    &0xffff_ffff,
+                    &0x1_0000_0000,
+                    &(1 << 40),
+                    &(u64::MAX >> 1),
+                    &u64::MAX,
+                ])
+                .to_owned();
+            let width = (1 << random.below(4)).min(input.len() - place);
+            changed[place..place + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        }
         0..3 if !input.is_empty() => {
             for _ in 0..random.length(8) {
                 let place = if random.chance(2) { place.min(input.len() - 1) } else { random.below(input.len()) };

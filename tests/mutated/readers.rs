@@ -12,7 +12,7 @@ use ia2::nn::Selection;
 use ia2::objective::Targets;
 use ia2::prelude::*;
 use ia2::prompt::AnswerForm;
-use ia2::tokenizer::Tokenizer;
+use ia2::tokenizer::{Chat, Tokenizer};
 use ia2::train::Manifest;
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -37,8 +37,6 @@ pub struct Reader {
     pub ours: bool,
     /// What is in every such file of ours: one that lacks it is taken for a file of others, who write none.
     pub mark: Option<&'static str>,
-    /// True for a file that nobody reads as yet.
-    pub unread: bool,
     /// Opens what lies there, or the text, and tells its value: equal texts for equal values.
     pub open: Box<dyn Fn(&str) -> Outcome>,
     /// Time it is given, relative to the others.
@@ -73,11 +71,6 @@ impl Reader {
         self
     }
 
-    fn unread(mut self) -> Self {
-        self.unread = true;
-        self
-    }
-
     fn weight(mut self, weight: f64) -> Self {
         self.weight = weight;
         self
@@ -105,7 +98,6 @@ fn of_file(name: impl Into<String>, shape: Shape, file: impl Into<PathBuf>, open
         file: Some(file),
         ours: false,
         mark: None,
-        unread: false,
         open: Box::new(move |_| open()),
         weight: 1.0,
     }
@@ -121,7 +113,6 @@ fn of_text(name: &str, pieces: &'static [&'static str], inputs: &[&str], open: i
         file: None,
         ours: false,
         mark: None,
-        unread: false,
         open: Box::new(open),
         weight: 1.0,
     }
@@ -193,14 +184,16 @@ impl Workshop {
             Ok(format!("{:?} {}", model.config(), hex(&bytes(&logits))))
         };
         let (place, open) = (folder.clone(), opened);
+        for name in ["llama", "llama3", "qwen2", "qwen3"] {
+            let golden = golden_folder("gguf").join(format!("{name}.gguf"));
+            if golden.exists() {
+                let file = self.place("gguf").join(format!("{name}.gguf"));
+                std::fs::copy(golden, &file).unwrap();
+                let place = file.clone();
+                readers.push(of_file(format!("{name}.gguf"), Shape::Bytes, file, move || opened(&place)));
+            }
+        }
         readers.push(of_file("config.json of an opened model", Shape::Json, folder.join("config.json"), move || open(&place)));
-        let (place, open) = (folder.clone(), opened);
-        readers.push(
-            of_file("tokenizer_config.json", Shape::Json, with_text(&folder, "tokenizer_config.json", TOKENIZER_CONFIG), move || {
-                open(&place)
-            })
-            .unread(),
-        );
         // What Python's cache says a branch means.
         let hub = std::env::var_os("HF_HUB_CACHE").map(PathBuf::from);
         if let Some(hub) = hub {
@@ -242,7 +235,93 @@ impl Workshop {
         let folder = self.place("tokenizer-tiny");
         std::fs::copy(tiny, folder.join("tokenizer.json")).unwrap();
         let file = folder.join("tokenizer.json");
-        vec![small.weight(2.0), of_file("tokenizer.json, tiny-icl", Shape::Json, file, move || tokenizer(&folder)).weight(2.0)]
+        let mut readers = self.chats();
+        readers.extend([small.weight(2.0), of_file("tokenizer.json, tiny-icl", Shape::Json, file, move || tokenizer(&folder)).weight(2.0)]);
+        readers
+    }
+
+    /// Special tokens and chat templates beside a tokenizer.
+    fn chats(&self) -> Vec<Reader> {
+        const PIECES: &[&str] = &[
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "{% for m in messages %}",
+            "{% endfor %}",
+            "{% if ",
+            "{% endif %}",
+            "{% set x = ",
+            "{% else %}",
+            "{#",
+            "#}",
+            "-%}",
+            "{%-",
+            "messages",
+            "m.content",
+            "loop.index",
+            "range(",
+            ")",
+            "99999",
+            "|",
+            "tojson",
+            "upper",
+            "trim",
+            "namespace(x='a')",
+            "[0]",
+            "[-1]",
+            "[::-1]",
+            "~",
+            "*",
+            "+",
+            "'",
+            "bos_token",
+            "raise_exception('no')",
+            "strftime_now('%Y')",
+            "{% generation %}",
+            "{% endgeneration %}",
+            "{% macro f(x) %}",
+            "{% endmacro %}",
+            "f(f)",
+            "not ",
+            "is defined",
+            " in ",
+            "None",
+            "true",
+            "{% raw %}",
+            "é",
+            "\n",
+        ];
+        let template = "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('late') }}{% endif %}\
+            {{ '<' ~ m.role ~ '>' + m.content | trim }}\n{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}";
+        let map = r#"{"bos_token": {"content": "t1", "lstrip": false, "normalized": false}, "eos_token": "t2", "additional_special_tokens": ["t3"]}"#;
+        let files = [
+            ("tokenizer_config.json", Shape::Json, TOKENIZER_CONFIG),
+            ("special_tokens_map.json", Shape::Json, map),
+            ("chat_template.jinja", Shape::Text(PIECES), template),
+        ];
+        let mut readers = Vec::new();
+        for (name, shape, text) in files {
+            let folder = self.place(&format!("chat-{name}"));
+            with_text(&folder, "tokenizer.json", &words_tokenizer(40));
+            with_text(&folder, "tokenizer_config.json", TOKENIZER_CONFIG);
+            let file = with_text(&folder, name, text);
+            readers.push(of_file(name, shape, file, move || {
+                let tokenizer = Tokenizer::open(&folder)?;
+                let chat = Chat::of([("system", "be brief"), ("user", "t5 t6"), ("assistant", "t7"), ("user", "é{{ 1 }}")]);
+                // A template may refuse what it is given, and one need not be there.
+                let written = [tokenizer.chat(&chat), tokenizer.chat(&chat.without_reply())].into_iter().map(|text| match text {
+                    Ok(text) => Ok(text),
+                    Err(error) if error.is_input() && !error.to_string().contains("takes") => {
+                        Ok(format!("refused: {}", error.to_string().len() < 9_000))
+                    }
+                    Err(error) => Err(error),
+                });
+                let written = written.collect::<Result<Vec<_>>>()?;
+                Ok(format!("{:?} {:?} {written:?}", tokenizer.bos(), tokenizer.eos()))
+            }));
+        }
+        readers
     }
 
     fn adapters(&self) -> Vec<Reader> {
@@ -384,13 +463,20 @@ impl Workshop {
             Ok(format!("{:?} {:?} {}", task.card(), task.form(), frame(&task.frame()?)))
         };
         let mut readers = Vec::new();
-        for (name, text, shape) in [("mood.jsonl", rows, Shape::Lines), ("mood.csv", csv, Shape::Table), ("tasks.json", cards, Shape::Json)]
-        {
+        let array = r#"[{"query": "Text:a\nLabel:", "gold": "0"}, {"query": "Text:b", "gold": "1", "more": null}]"#;
+        let files = [
+            ("mood.jsonl", rows, Shape::Lines),
+            ("mood.csv", csv, Shape::Table),
+            ("mood.tsv", "gold\tquery\n0\ta\n1\tText:b\n", Shape::Table),
+            ("mood.json", array, Shape::Json),
+            ("tasks.json", cards, Shape::Json),
+        ];
+        for (name, text, shape) in files {
             let folder = self.place(&format!("task-{name}"));
             with_text(&folder, "tasks.json", cards);
             let task = with_text(&folder, "mood.jsonl", rows);
             let file = with_text(&folder, name, text);
-            let read = if name.ends_with("csv") { file.clone() } else { task };
+            let read = if name.starts_with("mood") { file.clone() } else { task };
             readers.push(of_file(format!("task {name}"), shape, file, move || opened(&read)));
         }
         readers
