@@ -61,7 +61,7 @@ impl Tokenizer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder.as_ref())),
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),
         };
-        let (parts, vocab_size, bytes) = read(&text).map_err(|why| {
+        let Read { parts, vocab_size, bytes } = read(&text).map_err(|why| {
             let what = file::mistaken(&text, "tokenizer").unwrap_or_else(|| {
                 let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
                 format!("is not a readable tokenizer ({} bytes): {remedy}", text.len())
@@ -200,9 +200,15 @@ impl fmt::Debug for Tokenizer {
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the library makes of a `tokenizer.json`, the least number of rows an embedding must have for it, and the bytes of its letters; or why
-/// it makes nothing of it.
-fn read(text: &[u8]) -> std::result::Result<(tokenizers::Tokenizer, usize, Option<HashMap<char, u8>>), Cause> {
+/// What the library makes of a `tokenizer.json`.
+struct Read {
+    parts: tokenizers::Tokenizer,
+    vocab_size: usize,
+    bytes: Option<HashMap<char, u8>>,
+}
+
+/// Reads a `tokenizer.json`, or says why nothing can be made of it.
+fn read(text: &[u8]) -> std::result::Result<Read, Cause> {
     caught(|| {
         check_lengths(text)?;
         let mut parts = tokenizers::Tokenizer::from_bytes(text)?;
@@ -211,7 +217,7 @@ fn read(text: &[u8]) -> std::result::Result<(tokenizers::Tokenizer, usize, Optio
         // The largest id counts, not the number of tokens: ids may have gaps, and an embedding is indexed by id.
         let vocab_size = parts.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         let decoder = serde_json::to_string(&parts.get_decoder())?;
-        Ok((parts, vocab_size, decoder.contains("\"ByteLevel\"").then(byte_letters)))
+        Ok(Read { parts, vocab_size, bytes: decoder.contains("\"ByteLevel\"").then(byte_letters) })
     })?
 }
 

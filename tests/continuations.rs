@@ -10,7 +10,7 @@ use ia2::dataset::{Card, Task};
 use ia2::model::{Ending, Sample};
 use ia2::objective::Objective;
 use ia2::prelude::*;
-use ia2::prompt::{AnswerForm, Example, Examples, LabelTokens, Prompt, Prompts};
+use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
 use serde_json::{Value, json};
 
 const NAME: &str = "qwen3_grouped_tied";
@@ -38,7 +38,7 @@ fn column(frame: &DataFrame, name: &str) -> Vec<f64> {
 
 fn prompt(before: &str, query: &str, gold: &str, index: usize) -> Prompt {
     let solved = |text: &str| {
-        let (query, gold) = text.split_at(text.find(':').map_or(0, |_| text.rfind(':').unwrap() + 1));
+        let (query, gold) = text.split_at(text.rfind(':').unwrap() + 1);
         Example::new(query, gold)
     };
     let demonstrations = before.split_terminator("\n\n").map(solved).collect();
@@ -177,18 +177,15 @@ fn labels_after_their_query_in_pieces() -> Result<()> {
     let folder = with_pieces();
     let model = Model::open(folder.path())?;
     let tokenizer = model.tokenizer()?;
-    let rows = || (0..24).map(|row| prompt("", &format!("a day {}:", char::from(b'a' + row as u8)), "0", row)).collect();
+    let query = |row: u8| format!("a day {}:", char::from(b'a' + row));
     let piece = |text: &str| i64::from(tokenizer.id(text).unwrap());
     for (labels, read) in [(["0", "1"], ["0", "1"]), ([" 0", " 1"], ["▁0", "▁1"]), (["at", "in a"], ["a", "in"])] {
-        let prompts = Prompts::new(rows()).with_form(AnswerForm::labels(labels)?);
-        let gold = Prompts::new(
-            rows().into_iter().map(|row: Prompt| Prompt { example: Example::new(row.example.query, labels[0]), ..row }).collect(),
-        );
-        let prompts = gold.with_form(prompts.form().clone());
+        let rows = (0..24).map(|row| prompt("", &query(row), labels[0], usize::from(row)));
+        let prompts = Prompts::new(rows.collect()).with_form(AnswerForm::labels(labels)?);
         let frame = evaluate(&model, &prompts)?;
         let lens = logit_lens(&model, &prompts, 1)?;
         for (row, tokens) in model.encode(&prompts)?.into_iter().enumerate() {
-            let logits = model.forward(&[tokens.clone()])?.values.get(0).get(tokens.len() as i64 - 1).softmax(-1, Kind::Double);
+            let logits = model.forward(std::slice::from_ref(&tokens))?.values.get(0).get(tokens.len() as i64 - 1).softmax(-1, Kind::Double);
             let [first, second] = read.map(|label| logits.double_value(&[piece(label)]));
             close(&[column(&frame, &format!("p_{}", labels[0]))[row]], &[first / (first + second)]);
             close(&[column(&frame, "label_mass")[row]], &[first + second]);
@@ -348,7 +345,7 @@ fn a_stop_string_that_begins_with_a_space_is_found_at_the_start_of_an_answer() -
         let first = tokenizer.token(whole.tokens.response[0]).unwrap();
         let Some(letter) = first.strip_prefix('▁').filter(|letter| !letter.is_empty()) else { continue };
         assert!(whole.text.starts_with(&format!(" {letter}")), "{:?}", whole.text);
-        let stopped = model.generate(&[row.clone()], &Generation::greedy(12).ignore_eos().stop(format!(" {letter}")))?.remove(0);
+        let stopped = model.generate(std::slice::from_ref(row), &Generation::greedy(12).ignore_eos().stop(format!(" {letter}")))?.remove(0);
         assert_eq!((stopped.tokens.response.len(), stopped.ending, stopped.text.as_str()), (1, Ending::Stop, ""), "{first}");
         found += 1;
     }
@@ -357,7 +354,7 @@ fn a_stop_string_that_begins_with_a_space_is_found_at_the_start_of_an_answer() -
     for (row, whole) in rows.iter().zip(model.generate(&rows, &Generation::greedy(40).ignore_eos())?) {
         for (place, _) in whole.text.match_indices(' ') {
             let Some(stop) = whole.text.get(place..place + 2) else { continue };
-            let stopped = model.generate(&[row.clone()], &Generation::greedy(40).ignore_eos().stop(stop))?.remove(0);
+            let stopped = model.generate(std::slice::from_ref(row), &Generation::greedy(40).ignore_eos().stop(stop))?.remove(0);
             let end = whole.text.find(stop).unwrap();
             assert_eq!((stopped.text.as_str(), stopped.ending), (&whole.text[..end], Ending::Stop), "{stop:?} in {:?}", whole.text);
             break;
@@ -392,17 +389,14 @@ fn text_in_text_out() -> Result<()> {
 #[test]
 fn labels_that_differ_in_spaces_alone_are_not_one() -> Result<()> {
     refused(AnswerForm::labels(["1", " 1"]), &["\"1\"", "\" 1\"", "spaces"]);
-    // A form of older files may have them.
-    let form: AnswerForm =
-        serde_json::from_value(json!({"labels": ["t3", " t3", "t4"], "stop": null, "max_new_tokens": 1, "answer_after": null})).unwrap();
+    // A form in a file may have them.
+    let form = json!({"labels": ["a", " a"], "stop": null, "max_new_tokens": 1, "answer_after": null});
+    let form: AnswerForm = serde_json::from_value(form).unwrap();
     let folder = with_pieces();
     let model = Model::open(folder.path())?;
-    let form: AnswerForm =
-        serde_json::from_value(json!({"labels": ["a", " a"], "stop": form.stop(), "max_new_tokens": 1, "answer_after": null})).unwrap();
     let prompts = Prompts::new(vec![prompt("", "day:", "a", 0), prompt("", "day:", " a", 1)]).with_form(form);
     let frame = evaluate(&model, &prompts)?;
     let golds: Vec<_> = frame.column("gold")?.str()?.iter().map(Option::unwrap).collect();
     assert_eq!(golds, ["a", " a"]);
-    assert_eq!(LabelTokens::of(model.tokenizer()?, &prompts)?[0].ids().len(), 2);
     Ok(())
 }
