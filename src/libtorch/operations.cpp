@@ -22,9 +22,11 @@ using torch::autograd::variable_list;
 namespace {
 
 // libtorch adds its own stack to the text of every error, forty lines of C++ that say nothing to whoever typed Rust. Done when the library is
-// loaded, for errors that never pass through this crate, too: a cell prints them as they are.
+// loaded, for errors that never pass through this crate, too: a cell prints them as they are. libtorch's own variable asks for them.
 const bool without_frames = [] {
-    c10::SetStackTraceFetcher([] { return std::string(); });
+    if (std::getenv("TORCH_SHOW_CPP_STACKTRACES") == nullptr) {
+        c10::SetStackTraceFetcher([] { return std::string(); });
+    }
     return true;
 }();
 
@@ -158,15 +160,4 @@ void ia2_set_gradients(bool recorded) { at::GradMode::set_enabled(recorded); }
 void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
     return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
 }
-}
-
-// In a notebook an error of libtorch is read in a cell, behind tch's panic: one line that says what was wrong, and 30 frames of C++ that nobody
-// there can use. So the frames are not collected, unless they are asked for.
-namespace {
-[[maybe_unused]] const bool without_frames = [] {
-    if (std::getenv("EVCXR_IS_RUNTIME") != nullptr && std::getenv("TORCH_SHOW_CPP_STACKTRACES") == nullptr) {
-        c10::SetStackTraceFetcher([]() -> std::string { return ""; });
-    }
-    return true;
-}();
 }
