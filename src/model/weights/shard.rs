@@ -44,7 +44,8 @@ impl Shard {
         let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| file::is_ours(texts)) else { return Ok(()) };
         identity::check_seal(&self.path, &self.file, &self.head.bytes)?;
         for path in BESIDE.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
-            let bytes = file::bytes(path, Holds::Vocabulary).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+            let bytes = file::bytes(path, Holds::Vocabulary)
+                .map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
             file::check_companion(texts, path, &bytes, "save the model again, or open it by `OpenOptions::as_it_is`")?;
         }
         Ok(())
