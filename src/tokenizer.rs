@@ -45,7 +45,12 @@ impl Tokenizer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder.as_ref())),
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),
         };
-        let mut parts = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| {
+        Self::of_json(&text, file)
+    }
+
+    /// Reads the content of a `tokenizer.json`; `file` is where messages say it is.
+    pub(crate) fn of_json(text: &[u8], file: PathBuf) -> Result<Self> {
+        let mut parts = tokenizers::Tokenizer::from_bytes(text).map_err(|error| {
             let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
             Error::file(format!("`{}` is not a readable tokenizer ({} bytes): {remedy}", file.display(), text.len())).because(error)
         })?;

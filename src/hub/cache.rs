@@ -38,12 +38,28 @@ impl Cache {
         &self.root
     }
 
-    /// The snapshot of a revision that is a commit, or whose commit stands in `refs`.
+    /// The snapshot of a revision that is a commit, or whose commit stands in `refs`: one with a `config.json`, or with GGUF files alone.
     pub(super) fn snapshot(&self, revision: &str) -> Option<PathBuf> {
-        let commit = std::fs::read_to_string(self.root.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
-        let snapshot = self.root.join("snapshots").join(commit.trim());
-        snapshot.join("config.json").exists().then_some(snapshot)
+        let snapshot = self.place(revision);
+        (snapshot.join("config.json").exists() || holds_gguf(&snapshot)).then_some(snapshot)
     }
+
+    /// A file in the snapshot of a revision.
+    pub(super) fn file(&self, revision: &str, name: &str) -> Option<PathBuf> {
+        let file = self.place(revision).join(name);
+        file.is_file().then_some(file)
+    }
+
+    fn place(&self, revision: &str) -> PathBuf {
+        let commit = std::fs::read_to_string(self.root.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
+        self.root.join("snapshots").join(commit.trim())
+    }
+}
+
+/// True if a folder holds a GGUF file.
+pub(super) fn holds_gguf(folder: &Path) -> bool {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().to_ascii_lowercase().ends_with(".gguf"))
 }
 
 #[cfg(feature = "hub")]
@@ -124,6 +140,14 @@ mod tests {
         assert_eq!(find("org/name"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/name@abc"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/other"), None);
+        // A model that is there as GGUF alone.
+        std::fs::remove_file(root.join("snapshots/abc/config.json"))?;
+        assert_eq!(find("org/name"), None);
+        std::fs::write(root.join("snapshots/abc/a.Q4_0.gguf"), "")?;
+        assert_eq!(find("org/name"), Some(root.join("snapshots/abc")));
+        let name = Name::parse("org/name").unwrap();
+        assert_eq!(Cache::of(&hub, &name).file("main", "a.Q4_0.gguf"), Some(root.join("snapshots/abc/a.Q4_0.gguf")));
+        assert_eq!(Cache::of(&hub, &name).file("main", "b.gguf"), None);
         Ok(())
     }
 

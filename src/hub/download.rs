@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::blob::{self, Meter};
-use super::cache::Cache;
+use super::cache::{Cache, holds_gguf};
 use super::client::{Client, Listing, Wanted};
 use super::settings::Settings;
 use super::{Name, is_plain, variable};
@@ -18,7 +18,9 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// A model's snapshot with all that is needed to open it.
 pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder)) {
+    // Of a model in GGUF there is no more than the file that was asked for.
+    let as_gguf = |folder: &Path| !folder.join(CONFIG).exists() && holds_gguf(folder);
+    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder) || as_gguf(folder)) {
         return Ok(folder.clone());
     }
     let settings = Settings::of(variable)?;
@@ -33,6 +35,34 @@ pub(super) fn complete(name: &Name, cache: &Cache, found: Option<PathBuf>) -> Re
         });
     }
     fetch(&Client::new(settings)?, name, cache).map_err(|error| error.context(format!("downloading `{name}`")))
+}
+
+/// A GGUF file of a model.
+pub(super) fn one(name: &Name, cache: &Cache, file: &str) -> Result<PathBuf> {
+    let settings = Settings::of(variable)?;
+    if settings.offline {
+        return Err(Error::file(format!(
+            "`{file}` of `{name}` is not in the Hugging Face cache ({}), and HF_HUB_OFFLINE forbids to download it: unset it, or give the \
+             file's path",
+            cache.root().display()
+        )));
+    }
+    let client = Client::new(settings)?;
+    let fetched = client.listing(name).and_then(|listing| {
+        if !listing.files.iter().any(|listed| listed == file) {
+            return Err(Error::file(format!("it has no file `{file}`{}", others(&listing))));
+        }
+        all(&client, name, &listing.commit, &[file], cache)?;
+        cache.refer(&name.revision, &listing.commit)?;
+        Ok(cache.commit(&listing.commit).join(file))
+    });
+    fetched.map_err(|error| error.context(format!("downloading `{name}/{file}`")))
+}
+
+/// The GGUF files of a model, for a message; nothing if there is none.
+fn others(listing: &Listing) -> String {
+    let files: Vec<String> = listing.files.iter().filter(|file| file.ends_with(".gguf")).take(12).map(|file| format!("`{file}`")).collect();
+    if files.is_empty() { String::new() } else { format!(": as GGUF it has {}", files.join(", ")) }
 }
 
 fn is_complete(cache: &Cache, folder: &Path) -> bool {
@@ -72,6 +102,10 @@ fn fetch(client: &Client, name: &Name, cache: &Cache) -> Result<PathBuf> {
 /// The file of a model's weights, or of their index; or why there is none that can be opened.
 fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<&'static str> {
     let lists = |file: &str| listing.files.iter().any(|listed| listed == file);
+    let as_gguf = others(listing);
+    if [CONFIG, WEIGHTS].iter().any(|file| !lists(file)) && !lists(INDEX) && !as_gguf.is_empty() {
+        return Err(Error::file(format!("it has no {WEIGHTS}{as_gguf}: name one of these, like `{}/<file>`", name)));
+    }
     if !lists(CONFIG) {
         return Err(Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another")));
     }

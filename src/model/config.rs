@@ -5,6 +5,7 @@ mod rope;
 mod tests;
 
 use super::family::Family;
+use super::gguf::Gguf;
 use super::keys::Keys;
 use crate::error::{Error, Result};
 use crate::nn::rope::Rope;
@@ -101,12 +102,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `config.json` and, when there, `generation_config.json` in a model's folder.
+    /// Reads `config.json` and, when there, `generation_config.json` in a model's folder; or the metadata of a GGUF file.
     ///
     /// A file error names the file and the key: missing, of the wrong kind, out of range, refused or unknown; an unknown family is an
     /// error that lists the known ones.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
+        if folder.is_file() {
+            return Self::of_gguf(&Gguf::open(folder)?);
+        }
         let path = folder.join("config.json");
         if !path.is_file() {
             let what = if folder.is_dir() { "holds no `config.json`" } else { "is not a folder" };
@@ -115,14 +119,24 @@ impl Config {
                 folder.display()
             )));
         }
-        let mut keys = Keys::open(&path)?;
-        let family = Family::of(&mut keys)?;
-        let mut config = (family.read)(&mut keys, family)?;
-        keys.finish()?;
+        let mut config = Self::of_keys(Keys::open(&path)?)?;
         let path = folder.join("generation_config.json");
         if path.is_file() {
             config.read_generation(Keys::open(&path)?)?;
         }
+        Ok(config)
+    }
+
+    /// What the metadata of a GGUF file say.
+    pub(super) fn of_gguf(file: &Gguf) -> Result<Self> {
+        Self::of_keys(Keys::of(format!("`{}`, its metadata as config.json", file.path().display()), file.config()?)?)
+    }
+
+    /// What `config.json` says.
+    fn of_keys(mut keys: Keys) -> Result<Self> {
+        let family = Family::of(&mut keys)?;
+        let config = (family.read)(&mut keys, family)?;
+        keys.finish()?;
         Ok(config)
     }
 

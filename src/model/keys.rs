@@ -25,6 +25,11 @@ impl Keys {
             .map_err(|error| Error::file(format!("{place} cannot be read: check that it exists and is UTF-8 text")).because(error))?;
         let value = serde_json::from_str(&text)
             .map_err(|error| Error::file(format!("{place} is not valid JSON: mend it or download it again")).because(error))?;
+        Self::of(place, value)
+    }
+
+    /// The keys of a value, which must be an object; `place` is where messages say it is.
+    pub(crate) fn of(place: String, value: Value) -> Result<Self> {
         match value {
             Value::Object(left) => Ok(Self { place, left }),
             other => Err(Error::file(format!("{place} must hold a JSON object, but holds {}", kind(&other)))),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
+use super::gguf::Gguf;
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Content};
@@ -74,7 +75,8 @@ impl Model {
     }
 
     /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
-    /// tokenizer's and generation's files of the folder that this model came from. No file takes its name before all are written.
+    /// tokenizer's and generation's files of the folder that this model came from, or what its GGUF file says as such files. No file takes
+    /// its name before all are written.
     ///
     /// # Errors
     /// A model with an adapter on it (merge it, or save the adapter), one that was not opened from a folder, one held in f64, the model's own
@@ -96,15 +98,7 @@ impl Model {
             other => return Err(Error::input(format!("weights of kind {other:?} cannot be saved: open the model in Float"))),
         };
         let own = self.folder();
-        let mut config: Value = match own.join(CONFIG).is_file() {
-            true => serde_json::from_str(&file::read_text(&own.join(CONFIG))?)
-                .map_err(|error| Error::file(format!("{} is not JSON", own.join(CONFIG).display())).because(error))?,
-            false => {
-                return Err(Error::input(
-                    "this model was not opened from a folder: there is no config.json that could go with its weights",
-                ));
-            }
-        };
+        let (mut config, beside) = self.files()?;
         if folder.join(INDEX).exists() {
             return Err(Error::file(format!("`{}` holds the shards of another model: choose another folder", folder.display())));
         }
@@ -117,17 +111,35 @@ impl Model {
         let key = if config.get("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
         config[key] = dtype.into();
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
-        let mut beside = Vec::new();
-        for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
-            let bytes = std::fs::read(own.join(name));
-            beside.push((folder.join(name), bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
-        }
+        let beside: Vec<_> = beside.into_iter().map(|(name, bytes)| (folder.join(name), bytes)).collect();
         let (config_path, weights_path) = (folder.join(CONFIG), folder.join(WEIGHTS));
         let mut files: Vec<(&Path, Content<'_>)> = beside.iter().map(|(path, bytes)| (path.as_path(), Content::Bytes(bytes))).collect();
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         files.push((&weights_path, Content::Tensors(self.decoder().weights(), metadata)));
         files.push((&config_path, Content::Bytes(&config)));
         file::write_together(&files)
+    }
+
+    /// `config.json`, and the names and contents of the files that go with a model unchanged.
+    fn files(&self) -> Result<(Value, Vec<(&'static str, Vec<u8>)>)> {
+        let own = self.folder();
+        if own.is_file() {
+            let mut files = Gguf::open(own)?.files()?;
+            let config = files.swap_remove(0).1;
+            return Ok((config, files.into_iter().map(|(name, json)| (name, json.to_string().into_bytes())).collect()));
+        }
+        let path = own.join(CONFIG);
+        if !path.is_file() {
+            return Err(Error::input("this model was not opened from a folder: there is no config.json that could go with its weights"));
+        }
+        let config = serde_json::from_str(&file::read_text(&path)?)
+            .map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
+        let there = BESIDE.iter().filter(|name| own.join(name).is_file());
+        let read = |name: &&'static str| {
+            let bytes = std::fs::read(own.join(name)).map_err(|error| Error::file(format!("cannot read {name}")).because(error))?;
+            Ok((*name, bytes))
+        };
+        Ok((config, there.map(read).collect::<Result<_>>()?))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The weights of a checkpoint: found, checked and loaded one tensor at a time.
 
-mod copy;
+pub(super) mod copy;
+pub(super) mod mapped;
 #[cfg(test)]
 mod memory;
 mod shard;
 #[cfg(test)]
 mod tests;
 
+use super::gguf::Gguf;
 use crate::error::{Error, Result};
 use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,52 +19,74 @@ use tch::{Device, Kind, Tensor};
 /// Names shown in one message; the rest is counted.
 const NAMED: usize = 8;
 
-/// An opened checkpoint: safetensors files, mapped, whose tensors are taken one by one by name.
+/// An opened checkpoint: safetensors files or a GGUF file, mapped, whose tensors are taken one by one by name.
 ///
-/// [`Weights::open`] reads only the headers. [`Weights::take`] copies one tensor into memory of its own, in small pieces whose pages of
-/// the file are let go at once, so the peak is the weights taken so far plus a few MiB, and no tensor depends on the file afterwards.
+/// [`Weights::open`] reads only the headers. [`Weights::take`] copies (or de-quantises) one tensor into memory of its own, in small pieces
+/// whose pages of the file are let go at once, so the peak is the weights taken so far plus a few MiB, and no tensor depends on the file afterwards.
 /// The order is: `open`, [`Weights::check`] against [`Config::weights`](super::config::Config::weights), `take` each, [`Weights::finish`].
 ///
 /// The files must not be overwritten or cut short *while* they are being loaded, as with every mapped file: the operating system would
 /// end the process. The length is checked again before every tensor and each piece's pages are asked for before they are touched (Linux
 /// 5.14 and later), which turns all but an unlucky millisecond into an error.
 pub struct Weights {
-    folder: PathBuf,
-    shards: Vec<Shard>,
-    /// Which shard holds a tensor that is still to be taken.
-    left: BTreeMap<String, usize>,
+    /// The folder, or the file that is all.
+    place: PathBuf,
+    sources: Sources,
+    /// Where a tensor is that is still to be taken.
+    left: BTreeMap<String, Held>,
     taken: BTreeSet<String>,
     device: Device,
     kind: Option<Kind>,
 }
 
+/// What holds the tensors.
+enum Sources {
+    Shards(Vec<Shard>),
+    Gguf(Box<Gguf>),
+}
+
+/// The place of a tensor: its shard's in the list, or its name in the GGUF file.
+#[derive(Clone)]
+enum Held {
+    Shard(usize),
+    Own(String),
+}
+
 impl Weights {
-    /// Opens `model.safetensors` in `folder`, else the shards that `model.safetensors.index.json` lists, and reads the headers.
+    /// Opens `model.safetensors` in a folder, else the shards that `model.safetensors.index.json` lists, and reads the headers; or opens a
+    /// GGUF file, whose tensors bear Hugging Face's names here.
     ///
-    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`.
+    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`;
+    /// quantised ones become bf16 then.
     ///
-    /// A file error says which file is missing, empty, truncated, no safetensors file, or not what the index promises, and what to do.
-    pub fn open(folder: impl AsRef<Path>, device: Device, kind: Option<Kind>) -> Result<Self> {
-        if let Some(kind) = kind
-            && !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)
-        {
-            return Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")));
+    /// A file error says which file is missing, empty, truncated, of another format, or not what the index promises, and what to do.
+    pub fn open(place: impl AsRef<Path>, device: Device, kind: Option<Kind>) -> Result<Self> {
+        let place = place.as_ref();
+        if place.is_file() {
+            return Self::of_gguf(Gguf::open(place)?, device, kind);
         }
-        let folder = folder.as_ref();
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
+        check_kind(kind)?;
+        let single = place.join("model.safetensors");
+        let index = place.join("model.safetensors.index.json");
         let (shards, left) = if single.exists() {
             let shard = Shard::open(&single)?;
-            let left = shard.names().into_iter().map(|name| (name, 0)).collect();
+            let left = shard.names().into_iter().map(|name| (name, Held::Shard(0))).collect();
             (vec![shard], left)
         } else if index.exists() {
-            open_index(folder, &index)?
+            open_index(place, &index)?
         } else {
-            return Err(nothing_to_open(folder));
+            return Err(nothing_to_open(place));
         };
-        Ok(Self { folder: folder.to_owned(), shards, left, taken: BTreeSet::new(), device, kind })
+        Ok(Self { place: place.to_owned(), sources: Sources::Shards(shards), left, taken: BTreeSet::new(), device, kind })
     }
 
+    /// The tensors of an opened GGUF file.
+    pub(super) fn of_gguf(file: Gguf, device: Device, kind: Option<Kind>) -> Result<Self> {
+        check_kind(kind)?;
+        let left = file.names().into_iter().map(|(name, own)| (name, Held::Own(own))).collect();
+        let (place, kind) = (file.path().to_owned(), Some(kind.unwrap_or(file.kind())));
+        Ok(Self { place, sources: Sources::Gguf(Box::new(file)), left, taken: BTreeSet::new(), device, kind })
+    }
     /// The names of the tensors that are still to be taken, sorted.
     pub fn names(&self) -> Vec<String> {
         self.left.keys().cloned().collect()
@@ -70,12 +94,21 @@ impl Weights {
 
     /// The shape of a tensor that is still to be taken; `None` if there is none of that name.
     pub fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        self.left.get(name).and_then(|&shard| self.shards[shard].shape(name))
+        match (&self.sources, self.left.get(name)?) {
+            (Sources::Shards(shards), Held::Shard(at)) => shards.get(*at)?.shape(name),
+            (Sources::Gguf(file), Held::Own(own)) => file.shape(own),
+            _ => None,
+        }
     }
 
     /// The size in bytes, as stored, of the tensors that are still to be taken.
     pub fn bytes(&self) -> usize {
-        self.left.iter().map(|(name, &shard)| self.shards[shard].bytes(name)).sum()
+        let bytes = |(name, held): (&String, &Held)| match (&self.sources, held) {
+            (Sources::Shards(shards), Held::Shard(at)) => shards.get(*at).map_or(0, |shard| shard.bytes(name)),
+            (Sources::Gguf(file), Held::Own(own)) => file.bytes(own),
+            _ => 0,
+        };
+        self.left.iter().map(bytes).sum()
     }
 
     /// Compares names and shapes with the `expected` ones before anything is loaded.
@@ -95,8 +128,9 @@ impl Weights {
         match shaped.is_empty() {
             true => Ok(()),
             false => Err(Error::file(format!(
-                "`{}`: config.json asks for other shapes than the weight files hold: {}; the two do not belong together",
-                self.folder.display(),
+                "`{}`: {} asks for other shapes than the weights have: {}; the two do not belong together",
+                self.place.display(),
+                self.description(),
                 list(&shaped)
             ))),
         }
@@ -108,14 +142,18 @@ impl Weights {
     /// A file error names a tensor that is missing, taken already, of another shape or of an unsupported kind; a numeric error one that
     /// holds NaN or infinity (as stored, or by conversion to f16).
     pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        let Some(&at) = self.left.get(name) else {
+        let Some(held) = self.left.get(name) else {
             return Err(match self.taken.contains(name) {
                 true => Error::internal(format!("the weight `{name}` was taken twice")),
                 false => self.missing(&[format!("`{name}`")]),
             });
         };
         self.check(&[(name.to_owned(), shape.to_owned())])?;
-        let tensor = self.shards[at].load(name)?;
+        let tensor = match (&self.sources, held, self.kind) {
+            (Sources::Shards(shards), Held::Shard(at), _) => shards[*at].load(name)?,
+            (Sources::Gguf(file), Held::Own(own), Some(kind)) => file.load(name, own, kind)?,
+            _ => return Err(Error::internal(format!("the weight `{name}` is nowhere"))),
+        };
         let tensor = match self.kind {
             Some(kind) if kind != tensor.f_kind()? => {
                 let converted = tensor.f_to_kind(kind)?;
@@ -137,18 +175,18 @@ impl Weights {
     /// configuration, and an `lm_head.weight` that equals a taken `model.embed_tokens.weight` byte for byte, as tied models may store.
     pub fn finish(self) -> Result<()> {
         let mut unused = Vec::new();
-        for (name, &shard) in &self.left {
+        for (name, held) in &self.left {
             if name.ends_with(".rotary_emb.inv_freq") {
                 continue;
             }
             if name == "lm_head.weight" && self.taken.contains("model.embed_tokens.weight") {
-                if self.equals_embedding(shard)? {
+                if self.equals_embedding(held)? {
                     continue;
                 }
                 return Err(Error::file(format!(
                     "`{}`: config.json ties the output layer to the embedding, but `lm_head.weight` is stored and differs from it: \
                      set `tie_word_embeddings` to false in config.json if the model has an output layer of its own",
-                    self.folder.display()
+                    self.place.display()
                 )));
             }
             unused.push(format!("`{name}`"));
@@ -156,18 +194,29 @@ impl Weights {
         match unused.is_empty() {
             true => Ok(()),
             false => Err(Error::file(format!(
-                "`{}`: the model has no place for {} of the stored weights: {}; config.json and the weight files do not belong together",
-                self.folder.display(),
+                "`{}`: the model has no place for {} of the stored weights: {}; {} and the weights do not belong together",
+                self.place.display(),
                 unused.len(),
-                list(&unused)
+                list(&unused),
+                self.description()
             ))),
         }
     }
 
-    fn equals_embedding(&self, head: usize) -> Result<bool> {
+    fn equals_embedding(&self, head: &Held) -> Result<bool> {
         let embedding = "model.embed_tokens.weight";
-        let Some(holder) = self.shards.iter().find(|shard| shard.shape(embedding).is_some()) else { return Ok(false) };
-        self.shards[head].same_bytes("lm_head.weight", holder, embedding)
+        // In GGUF an output layer that is stored is one of its own.
+        let (Sources::Shards(shards), Held::Shard(head)) = (&self.sources, head) else { return Ok(false) };
+        let Some(holder) = shards.iter().find(|shard| shard.shape(embedding).is_some()) else { return Ok(false) };
+        shards[*head].same_bytes("lm_head.weight", holder, embedding)
+    }
+
+    /// What says which weights there must be.
+    fn description(&self) -> &'static str {
+        match self.sources {
+            Sources::Shards(_) => "config.json",
+            Sources::Gguf(_) => "its metadata",
+        }
     }
 
     fn missing(&self, names: &[String]) -> Error {
@@ -177,10 +226,12 @@ impl Weights {
             "this is a model saved without its output layer; save the `...ForCausalLM` model instead"
         } else if self.left.keys().any(|name| name.contains("lora_")) {
             "these are an adapter's weights; open the base model first"
+        } else if matches!(self.sources, Sources::Gguf(_)) {
+            "its metadata promise a larger model, or the file is of a layout that is not known"
         } else {
             "config.json and the weight files do not belong together, or the download is incomplete"
         };
-        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.folder.display(), names.len(), list(names)))
+        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.place.display(), names.len(), list(names)))
     }
 }
 
@@ -189,15 +240,22 @@ impl fmt::Debug for Weights {
         write!(
             f,
             "Weights(`{}`, {} tensors, {:.1} MiB left)",
-            self.folder.display(),
+            self.place.display(),
             self.left.len(),
             self.bytes() as f64 / f64::from(1 << 20)
         )
     }
 }
 
+fn check_kind(kind: Option<Kind>) -> Result<()> {
+    match kind {
+        None | Some(Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half) => Ok(()),
+        Some(kind) => Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)"))),
+    }
+}
+
 /// The shards, and for each tensor its shard's place in the list.
-type Indexed = (Vec<Shard>, BTreeMap<String, usize>);
+type Indexed = (Vec<Shard>, BTreeMap<String, Held>);
 
 fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
     let place = format!("`{}`", path.display());
@@ -248,7 +306,7 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
         if !unlisted.is_empty() {
             return Err(differing("does not list these tensors of", unlisted));
         }
-        left.extend(tensors.into_iter().map(|tensor| (tensor.to_owned(), shards.len())));
+        left.extend(tensors.into_iter().map(|tensor| (tensor.to_owned(), Held::Shard(shards.len()))));
         shards.push(shard);
     }
     Ok((shards, left))

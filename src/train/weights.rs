@@ -14,19 +14,22 @@ const BLOCKS: u64 = 64;
 const BLOCK: u64 = 64 << 10;
 
 /// Digests of `config.json` and of the weight files in a model's folder; none for a model that was not opened from files, or whose files
-/// are no longer there.
+/// are no longer there. A GGUF file is both: its digest stands twice.
 pub(crate) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)> {
     let config = folder.join("config.json");
+    if folder.is_file() {
+        let mut digest = Sha256::new();
+        sample(folder, &mut digest).map_err(|error| unreadable(folder, error))?;
+        let digest = format!("{:x}", digest.finalize());
+        return Ok((Some(digest.clone()), Some(digest)));
+    }
     if folder.as_os_str().is_empty() || !config.exists() {
         return Ok((None, None));
     }
-    let cannot = |path: &Path, error: std::io::Error| {
-        Error::file(format!("cannot read {}, which the run's manifest has to name", path.display())).because(error)
-    };
-    let config = std::fs::read(&config).map_err(|error| cannot(&config, error))?;
+    let config = std::fs::read(&config).map_err(|error| unreadable(&config, error))?;
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| cannot(folder, error))? {
-        let path = entry.map_err(|error| cannot(folder, error))?.path();
+    for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if name.starts_with("model") && name.ends_with(".safetensors") {
             files.push(path);
@@ -36,9 +39,13 @@ pub(crate) fn digests(folder: &Path) -> Result<(Option<String>, Option<String>)>
     let mut digest = Sha256::new();
     for path in files {
         digest.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        sample(&path, &mut digest).map_err(|error| cannot(&path, error))?;
+        sample(&path, &mut digest).map_err(|error| unreadable(&path, error))?;
     }
     Ok((Some(format!("{:x}", Sha256::digest(config))), Some(format!("{:x}", digest.finalize()))))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::file(format!("cannot read {}, which the run's manifest has to name", path.display())).because(error)
 }
 
 fn sample(path: &Path, digest: &mut Sha256) -> std::io::Result<()> {
@@ -92,6 +99,8 @@ mod tests {
             file.write_all(&[0]).unwrap();
             assert_eq!(of(), zeros);
         }
+        let file = digests(&weights).unwrap();
+        assert!(file.0.is_some() && file.0 == file.1);
         assert_eq!(digests(&folder.path().join("nowhere")).unwrap(), (None, None));
         assert_eq!(digests(Path::new("")).unwrap(), (None, None));
         std::fs::create_dir(folder.path().join("model-2.safetensors")).unwrap();

@@ -20,7 +20,7 @@ pub(super) fn bytes_into(tensor: &mut Tensor, offset: usize, bytes: &[u8]) -> Re
 }
 
 /// A numeric error, naming the tensor by `name`, if it holds NaN or infinity.
-pub(super) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String) -> Result<()> {
+pub(in crate::model) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String) -> Result<()> {
     let flat = tensor.f_view([-1])?;
     let size = flat.numel() as i64;
     let mut bad = 0;
