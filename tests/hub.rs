@@ -69,6 +69,31 @@ fn without_the_feature_the_error_says_how_to_get_it() {
     }
 }
 
+/// A model in GGUF, as Python's downloader leaves it.
+#[cfg(not(feature = "hub"))]
+#[test]
+fn gguf_files_of_the_cache_are_found_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("hub/models--org--name-GGUF");
+    let snapshot = root.join("snapshots/abc");
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::create_dir_all(root.join("blobs")).unwrap();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::write(root.join("refs/main"), "abc").unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf/qwen2.gguf");
+    std::fs::copy(&file, root.join("blobs/123")).unwrap();
+    std::os::unix::fs::symlink("../../blobs/123", snapshot.join("qwen2.Q4_0.gguf")).unwrap();
+    let open = |name: &str| finish(start("http://127.0.0.1:9", home.path(), name, &[]));
+    let expected = fingerprint(&Model::open(&file).unwrap());
+    for name in ["org/name-GGUF/qwen2.Q4_0.gguf", "org/name-GGUF@abc/qwen2.Q4_0.gguf", "org/name-GGUF"] {
+        assert_eq!(open(name).as_ref(), Ok(&expected), "{name}");
+    }
+    let error = open("org/name-GGUF/other.gguf").unwrap_err();
+    for word in ["`other.gguf` of `org/name-GGUF`", "Hugging Face cache", "feature `hub`", "hf download org/name-GGUF other.gguf"] {
+        assert!(error.contains(word), "{word} is missing in: {error}");
+    }
+}
+
 #[cfg(feature = "hub")]
 mod with_the_feature {
     use std::collections::BTreeMap;
@@ -157,6 +182,26 @@ mod with_the_feature {
         let seen = hub.seen();
         assert_eq!(asked(&seen, "GET"), ["refs%2Fpr%2F1"]);
         assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).unwrap(), COMMIT);
+    }
+
+    #[test]
+    fn a_gguf_file_is_downloaded_by_its_name() {
+        let (hub, home) = (Hub::of(&golden_folder("gguf")), tempfile::tempdir().unwrap());
+        let error = refused(&hub, home.path(), &["as GGUF it has", "`llama.gguf`", "name one of these, like `org/name/<file>`"]);
+        assert!(!error.contains("bug"), "{error}");
+        assert!(open(&hub, home.path(), "org/name/other.gguf").unwrap_err().contains("it has no file `other.gguf`: as GGUF it has `llama.gguf`"));
+        hub.seen();
+        let expected = expected(&golden_folder("gguf").join("qwen2.gguf"));
+        assert_eq!(open(&hub, home.path(), "org/name/qwen2.gguf").unwrap(), expected);
+        assert_eq!(asked(&hub.seen(), "GET"), ["main", "qwen2.gguf"]);
+        assert_eq!(names(root(home.path()).join("snapshots").join(COMMIT)), ["qwen2.gguf"]);
+        // What is there is not asked for again, by the file's name or as the only one.
+        for name in ["org/name/qwen2.gguf", "org/name"] {
+            assert_eq!(open(&hub, home.path(), name).unwrap(), expected);
+            assert!(hub.seen().is_empty());
+        }
+        let offline = finish(start(&hub.address, home.path(), "org/name/llama.gguf", &[("HF_HUB_OFFLINE", "1")])).unwrap_err();
+        assert!(offline.contains("HF_HUB_OFFLINE") && hub.seen().is_empty(), "{offline}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod failure;
+mod model;
 mod notebooks;
 mod project;
 mod setup;
@@ -24,6 +25,7 @@ usage: cargo xtask <command>
   setup [--cuda]                set up what is missing, nothing more
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
+  model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
   test                          everything CI runs
   bench [..]                    compare with the Python libraries in speed and memory (release build, minutes; see bench --help)
 
@@ -60,6 +62,10 @@ fn run(arguments: &[String]) -> Result {
             let flags = Flags::parse(rest, &["--write"], true)?;
             setup::run(&project, setup::Options::default())?;
             notebooks::run(&project, flags.has("--write"), &flags.names)
+        }
+        "model" => {
+            let flags = Flags::parse(rest, &[], true)?;
+            model::run(&project, &flags.names)
         }
         "test" => {
             Flags::parse(rest, &[], false)?;

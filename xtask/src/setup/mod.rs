@@ -13,7 +13,7 @@ use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
 
-pub use python::PIP_REMEDIES;
+pub use python::{PIP_REMEDIES, with_pip};
 
 #[derive(Clone, Copy, Default)]
 pub struct Options {
@@ -66,7 +66,7 @@ impl Parts {
 }
 
 /// Two set-ups of one checkout must not meet.
-fn lock(project: &Project) -> Result<File> {
+pub fn lock(project: &Project) -> Result<File> {
     let folder = project.made("");
     fs::create_dir_all(&folder).at(&folder)?;
     let path = project.made("setup.lock");
