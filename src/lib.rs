@@ -77,9 +77,15 @@
 //! off by default because it adds a TLS library to the build, it downloads into that cache what is missing. In a notebook, the first cell
 //! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`.
 //!
+//! # Models in GGUF
+//! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
+//! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
+//! everything works on them as on any other model; [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches
+//! a real one of 98 MB, which `Model::open("smollm2")` finds.
+//!
 //! # Adding to it
-//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
-//!   golden files from the reference implementation beside the others in `tests/golden`.
+//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config and says how GGUF stores it, and
+//!   an entry in `family/mod.rs`; golden files from the reference implementation beside the others in `tests/golden` and `tests/golden/gguf`.
 //! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
 //!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
@@ -92,7 +98,7 @@
 //! - **A value that shows itself**: [`display::Show`].
 //!
 //! # Not supported
-//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
+//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, weights that stay quantised in memory,
 //! several devices for one model, training the base weights.
 #![warn(missing_docs)]
 

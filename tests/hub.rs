@@ -189,7 +189,11 @@ mod with_the_feature {
         let (hub, home) = (Hub::of(&golden_folder("gguf")), tempfile::tempdir().unwrap());
         let error = refused(&hub, home.path(), &["as GGUF it has", "`llama.gguf`", "name one of these, like `org/name/<file>`"]);
         assert!(!error.contains("bug"), "{error}");
-        assert!(open(&hub, home.path(), "org/name/other.gguf").unwrap_err().contains("it has no file `other.gguf`: as GGUF it has `llama.gguf`"));
+        assert!(
+            open(&hub, home.path(), "org/name/other.gguf")
+                .unwrap_err()
+                .contains("it has no file `other.gguf`: as GGUF it has `llama.gguf`")
+        );
         hub.seen();
         let expected = expected(&golden_folder("gguf").join("qwen2.gguf"));
         assert_eq!(open(&hub, home.path(), "org/name/qwen2.gguf").unwrap(), expected);

@@ -31,6 +31,7 @@ pub use respond::{Response, Responses};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::{self, door};
+use crate::memory;
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
@@ -111,6 +112,10 @@ impl OpenOptions {
                 folder.display(),
                 config.vocab_size
             )));
+        }
+        if file.is_some() {
+            // What the vocabulary was on its way from the file to the tokenizer: a tenth of a small model's weights.
+            memory::give_back();
         }
         let mut weights = match file {
             Some(file) => Weights::of_gguf(file, device, self.kind)?,

@@ -35,10 +35,13 @@ fn folder(name: &Path) -> Result<PathBuf> {
     if !text.is_empty() && !text.contains(['/', '\\', '.']) {
         let kept = KEPT.iter().map(|folder| Path::new(folder).join(name)).find(|folder| folder.is_dir());
         return kept.ok_or_else(|| {
-            nowhere(format!(
-                "and no model of that name in {}: `tiny-icl` comes with the library, and `cargo xtask model` lists those it can fetch",
-                KEPT.join(" or ")
-            ), &text)
+            nowhere(
+                format!(
+                    "and no model of that name in {}: `tiny-icl` comes with the library, and `cargo xtask model` lists those it can fetch",
+                    KEPT.join(" or ")
+                ),
+                &text,
+            )
         });
     }
     if let Some((on_hub, file)) = Name::with_file(&text) {
@@ -66,7 +69,10 @@ mod tests {
         let nowhere = text("./nowhere");
         assert!(nowhere.contains("there is no folder `./nowhere`") && nowhere.contains("org/name"), "{nowhere}");
         let kept = text("tiny-icm");
-        assert!(kept.contains("there is no folder `tiny-icm`") && kept.contains("data/models") && kept.contains("cargo xtask model"), "{kept}");
+        assert!(
+            kept.contains("there is no folder `tiny-icm`") && kept.contains("data/models") && kept.contains("cargo xtask model"),
+            "{kept}"
+        );
         assert!(text("./model.gguf").contains("no file to open"));
         assert!(text("").contains("there is no folder"));
     }

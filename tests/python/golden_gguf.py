@@ -17,17 +17,14 @@ import math
 import pathlib
 import random
 import shutil
-import struct
-import sys
 import tempfile
 import unicodedata
-import warnings
 
 import gguf
 import numpy
 import torch
 from gguf import GGMLQuantizationType as Type
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -99,9 +96,9 @@ def texts(count, seed):
     return lines + mixed
 
 
-SPLIT = {
-    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def byte_vocabulary(size):
@@ -328,9 +325,8 @@ def tokens_of(folder, file, kind):
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     elif kind in (None, "qwen2"):
         backend.normalizer = normalizers.NFC()
-        from tokenizers import Regex
         backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(Regex(SPLIT["qwen2"]), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+            [pre_tokenizers.Split(Regex(QWEN2), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     elif kind == "llama-bpe":
         backend.model.ignore_merges = True
     return plain, helped

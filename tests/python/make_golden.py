@@ -27,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import golden_evidence
+import golden_gguf
 import golden_objectives
 import numpy
 import peft
@@ -539,6 +540,7 @@ def write_all(root):
     golden_optimizers.write(root, WITH_TRAINING, write_tensors, lambda name: open_training(root, name), losses)
     write_calibration(root)
     golden_evidence.write(root)
+    golden_gguf.write(root, sys.modules[__name__])
     (root / "README.md").write_text(readme())
 
 

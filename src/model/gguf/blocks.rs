@@ -176,10 +176,7 @@ fn q3_k(block: &[u8], out: &mut [f32]) {
 fn scale_and_least(packed: &[u8], group: usize) -> (f32, f32) {
     let (scale, least) = match group {
         0..4 => (packed[group] & 63, packed[group + 4] & 63),
-        _ => (
-            packed[group + 4] & 15 | packed[group - 4] >> 6 << 4,
-            packed[group + 4] >> 4 | packed[group] >> 6 << 4,
-        ),
+        _ => (packed[group + 4] & 15 | packed[group - 4] >> 6 << 4, packed[group + 4] >> 4 | packed[group] >> 6 << 4),
     };
     (f32::from(scale), f32::from(least))
 }

@@ -267,10 +267,15 @@ pub(super) fn read(file: &[u8]) -> Result<Header, Wrong> {
         let quoted = brief(&name);
         // llama.cpp writes and demands them one after the other: an offset that says otherwise would give another tensor's numbers.
         if start.checked_add(offset) != Some(end) {
-            return Err(format!("is damaged: the data of `{quoted}` are said to begin {offset} bytes after byte {start}, but byte {end} is where they do"));
+            return Err(format!(
+                "is damaged: the data of `{quoted}` are said to begin {offset} bytes after byte {start}, but byte {end} is where they do"
+            ));
         }
         let until = end.checked_add(bytes).filter(|until| *until <= file.len() as u64).ok_or_else(|| {
-            format!("is truncated: the data of `{quoted}` end {bytes} bytes after byte {end}, but the file has {} bytes; download it again", file.len())
+            format!(
+                "is truncated: the data of `{quoted}` end {bytes} bytes after byte {end}, but the file has {} bytes; download it again",
+                file.len()
+            )
         })?;
         let stored = Stored { shape, block, place: end as usize..until as usize };
         if tensors.insert(name, stored).is_some() {

@@ -178,7 +178,9 @@ impl Gguf {
             (false, true) => Ok(None),
             (false, false) => Ok(Some(Json::Object(scaling))),
             (true, true) => self.factors(config),
-            (true, false) => Err(self.error(format!("scales its rotary embedding twice, by `{FACTORS}` and by {kind}: that is not supported"))),
+            (true, false) => {
+                Err(self.error(format!("scales its rotary embedding twice, by `{FACTORS}` and by {kind}: that is not supported")))
+            }
         }
     }
 

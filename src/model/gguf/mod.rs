@@ -89,7 +89,9 @@ impl Gguf {
     fn demand_whole_model(&self) -> Result<()> {
         match self.text("general.type")? {
             None | Some("model") => {}
-            Some(other) => return Err(self.error(format!("holds a part of the kind `{other}`, and no language model: take the model's file"))),
+            Some(other) => {
+                return Err(self.error(format!("holds a part of the kind `{other}`, and no language model: take the model's file")));
+            }
         }
         match self.unsigned("split.count")? {
             None | Some(0 | 1) => Ok(()),

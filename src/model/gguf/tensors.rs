@@ -2,9 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::Gguf;
 use super::container::Stored;
 use super::metadata::FACTORS;
-use super::Gguf;
 use crate::error::{Error, Result};
 use crate::model::weights::copy;
 use crate::model::weights::mapped::PIECE;

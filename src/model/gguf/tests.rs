@@ -160,6 +160,15 @@ fn every_type_gives_the_numbers_of_the_reference_bit_for_bit() {
 }
 
 #[test]
+fn every_family_has_a_golden_file() {
+    let files = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| is_named(path));
+    let shown: Vec<Family> = files.map(|path| Gguf::open(&path).unwrap().family).collect();
+    for family in Family::all() {
+        assert!(shown.contains(&family), "{family} has no file in tests/golden/gguf: add it to tests/python/golden_gguf.py");
+    }
+}
+
+#[test]
 fn metadata_become_the_same_configuration_as_json() -> Result<()> {
     let config = small("llama").config()?;
     assert_eq!((config.family.model_type(), config.layers, config.hidden_size, config.vocab_size), ("llama", 1, 32, 4));
@@ -260,7 +269,8 @@ fn weights_that_do_not_fit_are_named_as_of_a_folder() {
     let _taken = weights.take("model.embed_tokens.weight", &[4, 32]).unwrap();
     refused(weights.finish(), &["no place for 1 of the stored weights: `blk.0.attn_rot.weight`"]);
     // Neither a name outside of the layers passes for one inside, nor the other way round.
-    let (_file, opened) = small("llama").tensor("attn_q.weight", &[4], 0, &[0; 16]).tensor("blk.0.output.weight", &[4], 0, &[0; 16]).open().unwrap();
+    let (_file, opened) =
+        small("llama").tensor("attn_q.weight", &[4], 0, &[0; 16]).tensor("blk.0.output.weight", &[4], 0, &[0; 16]).open().unwrap();
     let names: Vec<String> = opened.names().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["attn_q.weight", "blk.0.output.weight", "model.embed_tokens.weight"]);
 }

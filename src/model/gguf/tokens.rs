@@ -71,7 +71,9 @@ impl Gguf {
             Some("gpt2") => Self::byte_level,
             Some("llama") => Self::sentence_pieces,
             Some(other) => {
-                return Err(self.error(format!("has a tokenizer of the model `{other}` (`tokenizer.ggml.model`), and `gpt2` and `llama` are read")));
+                return Err(
+                    self.error(format!("has a tokenizer of the model `{other}` (`tokenizer.ggml.model`), and `gpt2` and `llama` are read"))
+                );
             }
         };
         let vocabulary = self.vocabulary()?;
