@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// Bytes copied before the pages they came from are let go: it bounds the mapped memory. A multiple of every element and page size.
 pub(in crate::model) const PIECE: usize = 4 << 20;
 
+/// How far around a page that is asked for the system may map others that it has in memory (64 KiB, or a large page of its cache).
+const AROUND: usize = 1 << 20;
+
 /// The system's numbers for a page that cannot be had: EFAULT, and EIO from the disk.
 const NO_PAGE: i32 = 14;
 const FAILED: i32 = 5;
@@ -74,8 +77,9 @@ impl Mapped {
         }
     }
 
-    /// Gives the pages of a range back, so that they do not count as this process's memory.
+    /// Gives the pages of a range back, so that they do not count as this process's memory; and those around it that came unasked.
     pub(in crate::model) fn let_go(&self, range: Range<usize>) {
+        let range = range.start.saturating_sub(AROUND)..self.map.len().min(range.end + AROUND);
         // SAFETY: for a read-only map of a file this advice drops pages that the next access reads from the file again; no write is lost.
         // It is a hint, and its failure costs memory only.
         let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
