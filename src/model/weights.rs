@@ -1,7 +1,6 @@
 //! The weights of a checkpoint: found, checked and loaded one tensor at a time.
 
 pub(super) mod copy;
-pub(super) mod mapped;
 #[cfg(test)]
 mod memory;
 mod shard;
@@ -19,10 +18,10 @@ use tch::{Device, Kind, Tensor};
 /// Names shown in one message; the rest is counted.
 const NAMED: usize = 8;
 
-/// An opened checkpoint: safetensors files or a GGUF file, mapped, whose tensors are taken one by one by name.
+/// An opened checkpoint: safetensors files, mapped, or a GGUF file, whose tensors are taken one by one by name.
 ///
 /// [`Weights::open`] reads only the headers. [`Weights::take`] copies (or de-quantises) one tensor into memory of its own, in small pieces
-/// whose pages of the file are let go at once, so the peak is the weights taken so far plus a few MiB, and no tensor depends on the file afterwards.
+/// (whose pages of a mapped file are let go at once), so the peak is the weights taken so far plus a few MiB, and no tensor depends on the file afterwards.
 /// The order is: `open`, [`Weights::check`] against [`Config::weights`](super::config::Config::weights), `take` each, [`Weights::finish`].
 ///
 /// The files must not be overwritten or cut short *while* they are being loaded, as with every mapped file: the operating system would

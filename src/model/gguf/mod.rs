@@ -6,6 +6,7 @@
 mod blocks;
 mod container;
 mod metadata;
+mod source;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,9 @@ use serde_json::{Map, Value as Json, json};
 use tch::Kind;
 
 use super::family::Family;
-use super::weights::mapped::{Mapped, something_else};
 use crate::error::{Error, Result};
 use container::{Header, List, Value};
+use source::Source;
 
 /// How llama.cpp stores a family.
 #[derive(Clone, Copy)]
@@ -56,7 +57,7 @@ pub(super) const DECODER: &[(&str, &str)] = &[
 
 /// An opened file: its header, and its data to be read.
 pub(super) struct Gguf {
-    file: Mapped,
+    file: Source,
     header: Header,
     family: Family,
     layout: Layout,
@@ -67,11 +68,11 @@ impl Gguf {
     ///
     /// A file error says what is damaged, truncated, unknown or not supported.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = Mapped::open(path)?;
+        let file = Source::open(path)?;
         let place = format!("`{}`", path.display());
-        let read = match something_else(file.bytes()) {
+        let read = match file.something_else() {
             Some(what) => Err(what.to_owned()),
-            None => container::read(file.bytes()),
+            None => container::read(&file.file, file.length),
         };
         let header = read.map_err(|wrong| Error::file(format!("{place} {wrong}")))?;
         let architecture = match header.metadata.get("general.architecture") {
@@ -79,7 +80,6 @@ impl Gguf {
             _ => return Err(Error::file(format!("{place} is damaged: its metadata lack `general.architecture`"))),
         };
         let (family, layout) = Family::in_gguf(architecture).map_err(|error| error.context(&place))?;
-        file.let_go(0..header.end);
         let opened = Self { file, header, family, layout };
         opened.demand_whole_model()?;
         Ok(opened)
@@ -177,13 +177,16 @@ impl Gguf {
 
     /// The texts of a list.
     fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
-        let texts = |list: &List| list.texts(self.file.bytes()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let texts =
+            |list: &List| list.texts(&self.file.file, self.file.length).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
         self.list(key)?.map(texts).transpose()
     }
 
     /// The numbers of a list.
     fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
-        let numbers = |list: &List| list.numbers(self.file.bytes()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let numbers = |list: &List| {
+            list.numbers(&self.file.file, self.file.length).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")))
+        };
         self.list(key)?.map(numbers).transpose()
     }
 }

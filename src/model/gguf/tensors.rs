@@ -7,7 +7,6 @@ use super::container::Stored;
 use super::metadata::FACTORS;
 use crate::error::{Error, Result};
 use crate::model::weights::copy;
-use crate::model::weights::mapped::PIECE;
 
 /// Numbers de-quantised in one go; a multiple of every block's. Small enough to stay in the processor's cache.
 const NUMBERS: usize = 1 << 14;
@@ -42,15 +41,14 @@ impl Gguf {
 
     /// The bytes of a tensor in the file.
     pub(in crate::model) fn bytes(&self, own: &str) -> usize {
-        self.header.tensors.get(own).map_or(0, |stored| stored.place.len())
+        self.header.tensors.get(own).map_or(0, |stored| stored.bytes)
     }
 
     /// A tensor in `kind`, in new memory and finite. `name` is what it is called in messages.
     ///
-    /// It is de-quantised in small pieces straight into its place, whose pages of the file are let go at once.
+    /// It is read and de-quantised in small pieces straight into its place.
     pub(in crate::model) fn load(&self, name: &str, own: &str, kind: Kind) -> Result<Tensor> {
         let stored = self.stored(own)?;
-        self.file.check_length()?;
         let tensor = Tensor::f_empty(&stored.shape, (kind, Device::Cpu))?;
         let flat = tensor.f_view([-1])?;
         let head = self.paired_rows(own, stored)?;
@@ -77,7 +75,6 @@ impl Gguf {
     /// The numbers of a small tensor.
     pub(super) fn plain(&self, own: &str) -> Result<Vec<f32>> {
         let stored = self.stored(own)?;
-        self.file.check_length()?;
         let mut numbers = Vec::new();
         self.pieces(stored, None, |_, piece| {
             numbers.extend_from_slice(piece);
@@ -110,20 +107,13 @@ impl Gguf {
         let row = if stored.shape.len() > 1 { count / stored.shape[0] as usize } else { 1 };
         let at_once = rows.map_or(NUMBERS, |rows| rows * row).min(count);
         let size = |numbers: usize| numbers / block.count * block.bytes;
-        // So much of the file at a time.
-        let fetched = (PIECE / size(at_once).max(1)).max(1) * at_once;
-        let mut numbers = vec![0f32; at_once];
-        for first in (0..count).step_by(fetched) {
-            let last = count.min(first + fetched);
-            let range = stored.place.start + size(first)..stored.place.start + size(last);
-            self.file.fetch(&range)?;
-            for start in (first..last).step_by(at_once) {
-                let numbers = &mut numbers[..at_once.min(last - start)];
-                let from = stored.place.start + size(start);
-                block.decode(&self.file.bytes()[from..from + size(numbers.len())], numbers);
-                take(start, numbers)?;
-            }
-            self.file.let_go(range);
+        let (mut bytes, mut numbers) = (vec![0; size(at_once)], vec![0f32; at_once]);
+        for start in (0..count).step_by(at_once) {
+            let numbers = &mut numbers[..at_once.min(count - start)];
+            let bytes = &mut bytes[..size(numbers.len())];
+            self.file.read(stored.start + size(start) as u64, bytes)?;
+            block.decode(bytes, numbers);
+            take(start, numbers)?;
         }
         Ok(())
     }

@@ -1,19 +1,29 @@
 //! One safetensors file, mapped, with its header read and checked.
 
 use super::copy;
-use super::mapped::{Mapped, PIECE, something_else};
 use crate::error::{Error, Result};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorInfo};
+use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
+
+/// Bytes copied before the pages they came from are let go: it bounds the mapped memory. A multiple of every element and page size.
+const PIECE: usize = 4 << 20;
 
 /// The header's length in bytes stands in the first eight.
 const LENGTH: usize = 8;
 
-/// One file.
+/// The system's numbers for a page that cannot be had: EFAULT, and EIO from the disk.
+const NO_PAGE: i32 = 14;
+const FAILED: i32 = 5;
+
+/// One mapped file.
 pub(super) struct Shard {
-    file: Mapped,
+    path: PathBuf,
+    file: File,
+    map: Mmap,
     header: Metadata,
     /// Where the data begins in the file.
     start: usize,
@@ -21,12 +31,27 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = Mapped::open(path)?;
-        let (length, header) = SafeTensors::read_metadata(file.bytes()).map_err(|error| explain(path, file.bytes(), error))?;
-        let start = LENGTH + length;
-        // The header's pages stay otherwise.
-        file.let_go(0..start);
-        Ok(Self { file, header, start })
+        let place = path.display();
+        let unreadable = |error| Error::file(format!("`{place}` cannot be read: check its permissions")).because(error);
+        // Asked before opening, which would wait for ever on a pipe.
+        let meta = path.metadata().map_err(unreadable)?;
+        if !meta.is_file() {
+            return Err(Error::file(format!("`{place}` is not a file")));
+        }
+        if meta.len() == 0 {
+            return Err(Error::file(format!("`{place}` is empty: download it again")));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        // SAFETY: the map is read-only, and its bytes are only copied. That nobody cuts the file short meanwhile cannot be had from the
+        // operating system; the type's documentation asks for it, and `load` looks at the length before it reads.
+        let map =
+            unsafe { Mmap::map(&file) }.map_err(|error| Error::file(format!("`{place}` cannot be mapped into memory")).because(error))?;
+        let (length, header) = SafeTensors::read_metadata(&map).map_err(|error| explain(path, &map, error))?;
+        // The header's pages stay otherwise; both are hints, so their failure loses nothing.
+        let _ = map.advise(Advice::Sequential);
+        let shard = Self { path: path.to_owned(), file, map, header, start: LENGTH + length };
+        shard.let_go(0..shard.start);
+        Ok(shard)
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -47,17 +72,17 @@ impl Shard {
         let info = self.info(name)?;
         let kind = self.kind(name, info)?;
         let shape = self.shape(name).unwrap_or_default();
-        self.file.check_length()?;
+        self.check_length()?;
         let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
         let range = self.range(info);
         let mut done = 0;
         for piece in pieces(range) {
-            self.file.fetch(&piece)?;
-            copy::bytes_into(&mut tensor, done, &self.file.bytes()[piece.clone()])?;
+            self.fetch(&piece)?;
+            copy::bytes_into(&mut tensor, done, &self.map[piece.clone()])?;
             done += piece.len();
-            self.file.let_go(piece);
+            self.let_go(piece);
         }
-        copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.file.path().display()))?;
+        copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.path.display()))?;
         Ok(tensor)
     }
 
@@ -67,14 +92,14 @@ impl Shard {
         if info.dtype != other_info.dtype || info.shape != other_info.shape {
             return Ok(false);
         }
-        self.file.check_length()?;
-        other.file.check_length()?;
+        self.check_length()?;
+        other.check_length()?;
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
-            self.file.fetch(&piece)?;
-            other.file.fetch(&other_piece)?;
-            let same = self.file.bytes()[piece.clone()] == other.file.bytes()[other_piece.clone()];
-            self.file.let_go(piece);
-            other.file.let_go(other_piece);
+            self.fetch(&piece)?;
+            other.fetch(&other_piece)?;
+            let same = self.map[piece.clone()] == other.map[other_piece.clone()];
+            self.let_go(piece);
+            other.let_go(other_piece);
             if !same {
                 return Ok(false);
             }
@@ -83,7 +108,7 @@ impl Shard {
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.header.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.file.path().display())))
+        self.header.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.path.display())))
     }
 
     fn range(&self, info: &TensorInfo) -> Range<usize> {
@@ -97,9 +122,38 @@ impl Shard {
             Dtype::F16 => Ok(Kind::Half),
             other => Err(Error::file(format!(
                 "the weight `{name}` in `{}` is stored as {other}, but only F32, BF16 and F16 are supported: save the model in one of them",
-                self.file.path().display()
+                self.path.display()
             ))),
         }
+    }
+
+    fn check_length(&self) -> Result<()> {
+        match self.file.metadata() {
+            Ok(meta) if meta.len() == self.map.len() as u64 => Ok(()),
+            _ => Err(self.changed()),
+        }
+    }
+
+    fn changed(&self) -> Error {
+        let place = self.path.display();
+        Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
+    }
+
+    /// Maps the pages of a range in one go: many times faster than page by page as they are touched, and pages that cannot be had,
+    /// because the file was cut short or the disk fails, are an error instead of the signal that touching them would raise.
+    fn fetch(&self, range: &Range<usize>) -> Result<()> {
+        match self.map.advise_range(Advice::PopulateRead, range.start, range.len()) {
+            Err(error) if matches!(error.raw_os_error(), Some(NO_PAGE | FAILED)) => Err(self.changed().because(error)),
+            // Kernels before 5.14 do not know this advice; then the pages come as they are touched.
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the pages of a range back, so that they do not count as this process's memory.
+    fn let_go(&self, range: Range<usize>) {
+        // SAFETY: for a read-only map of a file this advice drops pages that the next access reads from the file again; no write is lost.
+        // It is a hint, and its failure costs memory only.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
     }
 }
 
@@ -111,12 +165,12 @@ fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 /// Says what is wrong with a file whose header was refused, and what to do.
 fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> Error {
     let (place, held) = (path.display(), bytes.len());
-    // A header's length may be written as any of these letters.
-    let other = something_else(bytes).filter(|_| !looks_cut(bytes));
-    let what = if let Some(what) = other {
-        what.to_owned()
+    let what = if bytes.starts_with(b"version https://git-lfs") {
+        "is a pointer of Git LFS instead of the weights: run `git lfs pull` in its repository".to_owned()
     } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
         "is a Python pickle under a safetensors name: save the model with `save_pretrained`".to_owned()
+    } else if bytes.starts_with(b"<") && !bytes.get(LENGTH..).is_some_and(|rest| rest.starts_with(b"{")) {
+        "is a web page instead of the weights: download it again".to_owned()
     } else {
         match (&error, promised(bytes)) {
             (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) if promised > held => {
@@ -147,4 +201,28 @@ fn promised(bytes: &[u8]) -> Option<usize> {
     let ends = ends.map(|(_, info)| info.get("data_offsets").and_then(|offsets| offsets.get(1)).and_then(|end| end.as_u64()));
     let end = ends.collect::<Option<Vec<u64>>>()?.into_iter().max().unwrap_or(0);
     LENGTH.checked_add(length)?.checked_add(usize::try_from(end).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::{TensorView, serialize_to_file};
+
+    #[test]
+    fn pages_that_are_gone_are_an_error_and_no_signal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let view = TensorView::new(Dtype::F32, vec![4096], &[0; 4 * 4096]).unwrap();
+        serialize_to_file([("w", view)], None, &path).unwrap();
+        let shard = Shard::open(&path).unwrap();
+        let whole = 0..shard.map.len();
+        if shard.map.advise_range(Advice::PopulateRead, 0, whole.len()).is_err() {
+            crate::skipped("this kernel cannot fetch pages ahead");
+            return;
+        }
+        shard.fetch(&whole).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let error = shard.fetch(&whole).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("was changed while it was being loaded"), "{error}");
+    }
 }
