@@ -32,6 +32,9 @@ const BESIDE: &[&str] = &[
     "chat_template.jinja",
 ];
 
+/// Name and content of a file that goes with a model.
+type Beside = (&'static str, Vec<u8>);
+
 impl Model {
     /// A weight by its Hugging Face name.
     pub(crate) fn weight(&self, name: &str) -> Result<Tensor> {
@@ -97,7 +100,7 @@ impl Model {
     }
 
     /// `config.json`, and the names and contents of the files that go with a model unchanged.
-    fn files(&self) -> Result<(Value, Vec<(&'static str, Vec<u8>)>)> {
+    fn files(&self) -> Result<(Value, Vec<Beside>)> {
         let own = self.folder();
         if own.is_file() {
             let mut files = Gguf::open(own)?.files()?;

@@ -4,24 +4,16 @@
 //! by counts that the file names, or panic on offsets beyond its end, so it is read here.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 
 use super::blocks::{self, Block};
-use crate::file;
-use crate::model::weights::opened::{CHANGED, Opened};
 
 /// Deeper lists of lists than any model has; each level of them costs a level of the stack.
 const DEEPEST: usize = 4;
 /// As many dimensions as llama.cpp's tensors have.
 const MOST_DIMENSIONS: u32 = 4;
 const ALIGNMENT: u64 = 32;
-const MAGIC: &[u8] = b"GGUF";
-/// What is looked at of a file that may be something else.
-const GLANCE: u64 = 512;
-/// What is read in one go.
-const WINDOW: u64 = 1 << 16;
-/// No text of the metadata is longer, in bytes.
-const LONGEST: u64 = 64 << 20;
 
 /// What is wrong with a file, for a message that begins with its name.
 pub(super) type Wrong = String;
@@ -51,14 +43,16 @@ pub(super) struct Stored {
     /// As Hugging Face has it, outermost first: the file has it the other way round.
     pub shape: Vec<i64>,
     pub block: &'static Block,
-    /// Its bytes in the file.
-    pub place: Range<usize>,
+    /// Where its data begin in the file.
+    pub start: u64,
+    /// How many bytes they are.
+    pub bytes: usize,
 }
 
 impl Stored {
     /// How many numbers it holds. (They fit: their bytes are in the file.)
     pub fn count(&self) -> usize {
-        self.place.len() / self.block.bytes * self.block.count
+        self.bytes / self.block.bytes * self.block.count
     }
 }
 
@@ -112,53 +106,43 @@ impl Item {
     }
 }
 
-/// Reads on through a file, a piece at a time; never beyond its end.
+/// Reads on through a file; never beyond its end.
 struct Cursor<'f> {
-    file: &'f Opened,
+    file: BufReader<&'f File>,
     at: u64,
-    /// What was read last, and where it begins.
-    window: Vec<u8>,
-    from: u64,
+    length: u64,
 }
 
 impl<'f> Cursor<'f> {
-    fn new(file: &'f Opened, at: u64) -> Self {
-        Self { file, at, window: Vec::new(), from: at }
+    fn new(mut file: &'f File, at: u64, length: u64) -> Result<Self, Wrong> {
+        file.seek(SeekFrom::Start(at)).map_err(unreadable)?;
+        Ok(Self { file: BufReader::new(file), at, length })
     }
 
     fn left(&self) -> u64 {
-        self.file.length() - self.at
+        self.length - self.at
     }
 
-    /// Passes over bytes, and says where they begin.
-    fn skip(&mut self, count: u64) -> Result<u64, Wrong> {
+    /// Goes `count` bytes on, which must be there.
+    fn step(&mut self, count: u64) -> Result<(), Wrong> {
         if count > self.left() {
             return Err(format!("is truncated, or damaged: {count} bytes are to follow byte {}, but only {} do", self.at, self.left()));
         }
-        let start = self.at;
         self.at += count;
-        Ok(start)
+        Ok(())
     }
 
-    fn take(&mut self, count: u64) -> Result<&[u8], Wrong> {
-        let start = self.skip(count)?;
-        if count > LONGEST {
-            return Err(format!("is damaged: {count} bytes at byte {start} are to be one text, and none is so long"));
-        }
-        if start < self.from || self.at > self.from + self.window.len() as u64 {
-            let most = self.file.length() - start;
-            self.window.resize(count.max(WINDOW).min(most) as usize, 0);
-            self.from = start;
-            self.file.read(start as usize, &mut self.window).map_err(|_| CHANGED)?;
-        }
-        let from = (start - self.from) as usize;
-        Ok(&self.window[from..from + count as usize])
+    fn skip(&mut self, count: u64) -> Result<(), Wrong> {
+        self.step(count)?;
+        let count = i64::try_from(count).map_err(|_| "is larger than a file can be")?;
+        self.file.seek_relative(count).map_err(unreadable)
     }
 
     /// A number of up to eight bytes.
     fn number(&mut self, width: u8) -> Result<u64, Wrong> {
+        self.step(u64::from(width))?;
         let mut whole = [0; 8];
-        whole[..usize::from(width)].copy_from_slice(self.take(u64::from(width))?);
+        self.file.read_exact(&mut whole[..usize::from(width)]).map_err(unreadable)?;
         Ok(u64::from_le_bytes(whole))
     }
 
@@ -166,16 +150,22 @@ impl<'f> Cursor<'f> {
         Ok(self.number(4)? as u32)
     }
 
-    fn pass_text(&mut self) -> Result<(), Wrong> {
+    fn skip_text(&mut self) -> Result<(), Wrong> {
         let count = self.number(8)?;
-        self.skip(count).map(drop)
+        self.skip(count)
     }
 
     fn text(&mut self) -> Result<String, Wrong> {
         let at = self.at;
         let count = self.number(8)?;
-        let text = std::str::from_utf8(self.take(count)?).map_err(|_| format!("is damaged: the text at byte {at} is not UTF-8"))?;
-        Ok(text.to_owned())
+        self.step(count)?;
+        // Grows with what is read: a length is believed only as far as the file goes.
+        let mut bytes = Vec::new();
+        let read = self.file.by_ref().take(count).read_to_end(&mut bytes).map_err(unreadable)?;
+        if (read as u64) < count {
+            return Err(unreadable(ErrorKind::UnexpectedEof.into()));
+        }
+        String::from_utf8(bytes).map_err(|_| format!("is damaged: the text at byte {at} is not UTF-8"))
     }
 
     fn value(&mut self, item: Item) -> Result<Value, Wrong> {
@@ -209,10 +199,10 @@ impl<'f> Cursor<'f> {
         }
         let list = List { item, count, start: self.at };
         match item {
-            Item::Text => (0..count).try_for_each(|_| self.pass_text())?,
+            Item::Text => (0..count).try_for_each(|_| self.skip_text())?,
             Item::List => (0..count).try_for_each(|_| self.list(depth + 1).map(drop))?,
             // No overflow: the product is at most what is left.
-            _ => self.skip(count * item.least()).map(drop)?,
+            _ => self.skip(count * item.least())?,
         }
         Ok(list)
     }
@@ -224,45 +214,45 @@ impl List {
     }
 
     /// The texts of a list of texts.
-    pub(super) fn texts(&self, file: &Opened) -> Result<Vec<String>, Wrong> {
+    pub(super) fn texts(&self, file: &File, length: u64) -> Result<Vec<String>, Wrong> {
         if self.item != Item::Text {
             return Err("must be a list of texts".into());
         }
-        let mut cursor = Cursor::new(file, self.start);
+        let mut cursor = Cursor::new(file, self.start, length)?;
         (0..self.count).map(|_| cursor.text()).collect()
     }
 
     /// The numbers of a list of numbers.
-    pub(super) fn numbers(&self, file: &Opened) -> Result<Vec<f64>, Wrong> {
-        let mut cursor = Cursor::new(file, self.start);
+    pub(super) fn numbers(&self, file: &File, length: u64) -> Result<Vec<f64>, Wrong> {
         let number = |value| match value {
             Value::Unsigned(number) => Ok(number as f64),
             Value::Signed(number) => Ok(number as f64),
             Value::Float(number) => Ok(number),
             _ => Err("must be a list of numbers".into()),
         };
-        match self.item {
-            Item::Unsigned(_) | Item::Signed(_) | Item::Float(_) => (0..self.count).map(|_| number(cursor.value(self.item)?)).collect(),
-            _ => Err("must be a list of numbers".into()),
+        if !matches!(self.item, Item::Unsigned(_) | Item::Signed(_) | Item::Float(_)) {
+            return Err("must be a list of numbers".into());
         }
+        let mut cursor = Cursor::new(file, self.start, length)?;
+        (0..self.count).map(|_| number(cursor.value(self.item)?)).collect()
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Wrong {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => "was changed while it was being read: open the model again".into(),
+        _ => format!("cannot be read: {error}"),
     }
 }
 
 /// Reads all that stands before the data, and checks that the data are there.
-pub(super) fn read(file: &Opened) -> Result<Header, Wrong> {
-    let mut cursor = Cursor::new(file, 0);
-    let first = cursor.take(GLANCE.min(file.length()))?;
-    if let Some(what) = file::mistaken(first, "model") {
-        return Err(what);
+pub(super) fn read(file: &File, length: u64) -> Result<Header, Wrong> {
+    let mut cursor = Cursor::new(file, 0, length)?;
+    match &cursor.number(length.min(4) as u8)?.to_le_bytes()[..4] {
+        b"GGUF" => {}
+        b"lmgg" | b"fmgg" | b"tjgg" => return Err("is of llama.cpp's format before GGUF: take the model as GGUF".into()),
+        _ => return Err("is not a GGUF file: it does not begin with `GGUF`; download it again".into()),
     }
-    if !first.starts_with(MAGIC) {
-        let older = [&b"lmgg"[..], b"fmgg", b"tjgg"].iter().any(|magic| first.starts_with(magic));
-        return Err(match older {
-            true => "is of llama.cpp's format before GGUF: take the model as GGUF".into(),
-            false => "is not a GGUF file: it does not begin with `GGUF`; download it again".into(),
-        });
-    }
-    cursor.at = MAGIC.len() as u64;
     match cursor.short()? {
         2 | 3 => {}
         1 => return Err("is of GGUF's version 1, and 2 and 3 are read: take the model from its publisher again".into()),
@@ -291,7 +281,7 @@ pub(super) fn read(file: &Opened) -> Result<Header, Wrong> {
     for _ in 0..tensor_count {
         table.push(Row::read(&mut cursor)?);
     }
-    let start = aligned(cursor.at, alignment).filter(|_| tensor_count > 0).unwrap_or(cursor.at);
+    let start = aligned(cursor.at, alignment).unwrap_or(cursor.at);
     let (mut tensors, mut end) = (BTreeMap::new(), start);
     for Row { name, shape, block, bytes, offset } in table {
         let quoted = brief(&name);
@@ -301,13 +291,12 @@ pub(super) fn read(file: &Opened) -> Result<Header, Wrong> {
                 "is damaged: the data of `{quoted}` are said to begin {offset} bytes after byte {start}, but byte {end} is where they do"
             ));
         }
-        let until = end.checked_add(bytes).filter(|until| *until <= file.length()).ok_or_else(|| {
+        let until = end.checked_add(bytes).filter(|until| *until <= length).ok_or_else(|| {
             format!(
-                "is truncated: the data of `{quoted}` end {bytes} bytes after byte {end}, but the file has {} bytes; download it again",
-                file.length()
+                "is truncated: the data of `{quoted}` end {bytes} bytes after byte {end}, but the file has {length} bytes; download it again"
             )
         })?;
-        let stored = Stored { shape, block, place: end as usize..until as usize };
+        let stored = Stored { shape, block, start: end, bytes: bytes as usize };
         if tensors.insert(name, stored).is_some() {
             return Err(format!("is damaged: it holds the tensor `{quoted}` twice"));
         }

@@ -11,6 +11,7 @@ mod tensors;
 mod tests;
 mod tokens;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
@@ -22,6 +23,9 @@ use super::weights::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file;
 use container::{Header, List, Value};
+
+/// What is looked at of a file that may be something else.
+const GLANCE: u64 = 512;
 
 /// How llama.cpp stores a family.
 #[derive(Clone, Copy)]
@@ -71,7 +75,14 @@ impl Gguf {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = Opened::open(path)?;
         let place = format!("`{}`", path.display());
-        let header = container::read(&file).map_err(|wrong| Error::file(format!("{place} {wrong}")))?;
+        let mut first = Vec::new();
+        // One that cannot be read is found out below.
+        let _ = file::From(file.file(), 0).take(GLANCE).read_to_end(&mut first);
+        let read = match file::mistaken(&first, "model") {
+            Some(what) => Err(what),
+            None => container::read(file.file(), file.length()),
+        };
+        let header = read.map_err(|wrong| Error::file(format!("{place} {wrong}")))?;
         let architecture = match header.metadata.get("general.architecture") {
             Some(Value::Text(name)) => name,
             _ => return Err(Error::file(format!("{place} is damaged: its metadata lack `general.architecture`"))),
@@ -178,13 +189,13 @@ impl Gguf {
 
     /// The texts of a list.
     fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
-        let texts = |list: &List| list.texts(&self.file).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let texts = |list: &List| list.texts(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
         self.list(key)?.map(texts).transpose()
     }
 
     /// The numbers of a list.
     fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
-        let numbers = |list: &List| list.numbers(&self.file).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let numbers = |list: &List| list.numbers(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
         self.list(key)?.map(numbers).transpose()
     }
 }

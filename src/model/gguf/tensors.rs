@@ -7,7 +7,6 @@ use super::container::Stored;
 use super::metadata::FACTORS;
 use crate::error::{Error, Result};
 use crate::model::weights::copy;
-use crate::model::weights::opened::PIECE;
 
 /// Numbers de-quantised in one go; a multiple of every block's. Small enough to stay in the processor's cache.
 const NUMBERS: usize = 1 << 14;
@@ -42,7 +41,7 @@ impl Gguf {
 
     /// The bytes of a tensor in the file.
     pub(in crate::model) fn bytes(&self, own: &str) -> usize {
-        self.header.tensors.get(own).map_or(0, |stored| stored.place.len())
+        self.header.tensors.get(own).map_or(0, |stored| stored.bytes)
     }
 
     /// A tensor in `kind`, in new memory and finite. `name` is what it is called in messages.
@@ -108,19 +107,13 @@ impl Gguf {
         let row = if stored.shape.len() > 1 { count / stored.shape[0] as usize } else { 1 };
         let at_once = rows.map_or(NUMBERS, |rows| rows * row).min(count);
         let size = |numbers: usize| numbers / block.count * block.bytes;
-        // Read in one go.
-        let fetched = (PIECE / size(at_once).max(1)).max(1) * at_once;
-        let (mut numbers, mut read) = (vec![0f32; at_once], Vec::new());
-        for first in (0..count).step_by(fetched) {
-            let last = count.min(first + fetched);
-            read.resize(size(last - first), 0);
-            self.file.read(stored.place.start + size(first), &mut read)?;
-            for start in (first..last).step_by(at_once) {
-                let numbers = &mut numbers[..at_once.min(last - start)];
-                let from = size(start - first);
-                block.decode(&read[from..from + size(numbers.len())], numbers);
-                take(start, numbers)?;
-            }
+        let (mut bytes, mut numbers) = (vec![0; size(at_once)], vec![0f32; at_once]);
+        for start in (0..count).step_by(at_once) {
+            let numbers = &mut numbers[..at_once.min(count - start)];
+            let bytes = &mut bytes[..size(numbers.len())];
+            self.file.read(stored.start + size(start) as u64, bytes)?;
+            block.decode(bytes, numbers);
+            take(start, numbers)?;
         }
         Ok(())
     }

@@ -7,12 +7,6 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes read in one go where not all are wanted at once.
-pub(in crate::model) const PIECE: usize = 1 << 20;
-
-/// What is said of a file that cannot be read any more.
-pub(in crate::model) const CHANGED: &str = "was changed while it was being loaded, or its disk fails: open the model again";
-
 /// One opened file.
 pub(in crate::model) struct Opened {
     path: PathBuf,
@@ -51,9 +45,12 @@ impl Opened {
     }
 
     /// Fills `bytes` from a place of the file on.
-    pub(in crate::model) fn read(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
-        let changed = || Error::file(format!("`{}` {CHANGED}", self.path.display()));
-        self.file.read_exact_at(bytes, start as u64).map_err(|error| changed().because(error))?;
+    pub(in crate::model) fn read(&self, start: u64, bytes: &mut [u8]) -> Result<()> {
+        let changed = || {
+            let place = self.path.display();
+            Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
+        };
+        self.file.read_exact_at(bytes, start).map_err(|error| changed().because(error))?;
         match self.file.metadata() {
             Ok(meta) if meta.len() == self.length => Ok(()),
             _ => Err(changed()),

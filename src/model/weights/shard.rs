@@ -1,7 +1,7 @@
 //! One safetensors file with its header read and checked.
 
 use super::copy;
-use super::opened::{Opened, PIECE};
+use super::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file::{self, Head, Holds, LENGTH};
 use crate::model::identity::{self, Source};
@@ -9,6 +9,9 @@ use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo};
 use std::ops::Range;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
+
+/// Bytes compared in one go.
+const PIECE: usize = 1 << 20;
 
 /// What a model is saved with beside its weights and read from.
 const BESIDE: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
@@ -68,7 +71,7 @@ impl Shard {
         let count = range.len() / 2;
         let taken = count.min(most);
         let mut bytes = vec![0; 2 * taken];
-        self.file.read(range.start + (count - taken) / 2 * 2, &mut bytes)?;
+        self.file.read((range.start + (count - taken) / 2 * 2) as u64, &mut bytes)?;
         Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
     }
 
@@ -83,7 +86,7 @@ impl Shard {
         let shape = self.shape(name).unwrap_or_default();
         let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
         let range = self.range(info);
-        self.file.read(range.start, copy::bytes_of(&mut tensor, range.len())?)?;
+        self.file.read(range.start as u64, copy::bytes_of(&mut tensor, range.len())?)?;
         copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.path().display()))?;
         Ok(tensor)
     }
@@ -97,8 +100,8 @@ impl Shard {
         let (mut ours, mut theirs) = (vec![0; PIECE], vec![0; PIECE]);
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
             let (ours, theirs) = (&mut ours[..piece.len()], &mut theirs[..piece.len()]);
-            self.file.read(piece.start, ours)?;
-            other.file.read(other_piece.start, theirs)?;
+            self.file.read(piece.start as u64, ours)?;
+            other.file.read(other_piece.start as u64, theirs)?;
             if ours != theirs {
                 return Ok(false);
             }
