@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub(crate) use mistaken::mistaken;
 pub(crate) use read::{Holds, bytes, open, text};
 pub(crate) use seal::{From, broken, holds, json, read_json};
-pub(crate) use shards::numbered_shards;
+pub(crate) use shards::{gguf_files, is_gguf, numbered_shards};
 pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
 
 /// Makes a folder and those above it.

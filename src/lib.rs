@@ -111,9 +111,15 @@
 //! remembered by path, inode, size and times of change (files from 64 MiB on in `ia2/digests` of the user's cache folder). Nothing that others may
 //! write is mapped into memory: a file that is cut short while it is read is an error.
 //!
+//! # Models in GGUF
+//! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
+//! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
+//! everything works on them as on any other model; [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches
+//! a real one of 98 MB, which `Model::open("smollm2")` finds.
+//!
 //! # Adding to it
-//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config, and an entry in `family/mod.rs`;
-//!   golden files from the reference implementation beside the others in `tests/golden`.
+//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config and says how GGUF stores it, and
+//!   an entry in `family/mod.rs`; golden files from the reference implementation beside the others in `tests/golden` and `tests/golden/gguf`.
 //! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
 //!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
@@ -126,8 +132,8 @@
 //! - **A value that shows itself**: [`display::Show`].
 //!
 //! # Not supported
-//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, quantised weights,
-//! several devices for one model, training the base weights; of PEFT's adapters DoRA, updates of the embedding and the output layer, whole
+//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, weights that stay
+//! quantised in memory, several devices for one model, training the base weights; of PEFT's adapters DoRA, updates of the embedding and the output layer, whole
 //! modules saved beside the adapter, repeated layers. A key of `config.json` that is known to ask for something of this kind is refused by name;
 //! one that nobody here knows is listed ([`Config::unknown`](model::Config::unknown)).
 #![warn(missing_docs)]

@@ -61,8 +61,18 @@ impl Tokenizer {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder.as_ref())),
             Err(error) => return Err(Error::file(format!("cannot read `{}`", file.display())).because(error)),
         };
-        let Read { parts, vocab_size, bytes } = read(&text).map_err(|why| {
-            let what = file::mistaken(&text, "tokenizer").unwrap_or_else(|| {
+        Self::of_json(&text, file, Special::read(folder.as_ref())?)
+    }
+
+    /// A tokenizer out of a file that holds all in its own way: the contents of `tokenizer.json` and `tokenizer_config.json` that say the
+    /// same. `file` is where messages say it is.
+    pub(crate) fn of_contents(text: &[u8], config: &serde_json::Value, file: PathBuf) -> Result<Self> {
+        Self::of_json(text, file, Special::of_config(config))
+    }
+
+    fn of_json(text: &[u8], file: PathBuf, special: Special) -> Result<Self> {
+        let Read { parts, vocab_size, bytes } = read(text).map_err(|why| {
+            let what = file::mistaken(text, "tokenizer").unwrap_or_else(|| {
                 let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
                 format!("is not a readable tokenizer ({} bytes): {remedy}", text.len())
             });
@@ -71,7 +81,6 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(Error::file(format!("`{}` has an empty vocabulary: fetch it again", file.display())));
         }
-        let special = Special::read(folder.as_ref())?;
         Ok(Self(Arc::new(Inner { parts, vocab_size, file, bytes, special })))
     }
 

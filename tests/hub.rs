@@ -221,6 +221,30 @@ mod with_the_feature {
     }
 
     #[test]
+    fn a_gguf_file_is_downloaded_by_its_name() {
+        let (hub, home) = (Hub::of(&golden_folder("gguf")), tempfile::tempdir().unwrap());
+        let error = refused(&hub, home.path(), &["as GGUF it has", "`llama.gguf`", "name one of these, like `org/name/<file>`"]);
+        assert!(!error.contains("bug"), "{error}");
+        assert!(
+            open(&hub, home.path(), "org/name/other.gguf")
+                .unwrap_err()
+                .contains("it has no file `other.gguf`: as GGUF it has `llama.gguf`")
+        );
+        hub.seen();
+        let expected = expected(&golden_folder("gguf").join("qwen2.gguf"));
+        assert_eq!(open(&hub, home.path(), "org/name/qwen2.gguf").unwrap(), expected);
+        assert_eq!(asked(&hub.seen(), "GET"), ["main", "qwen2.gguf"]);
+        assert_eq!(names(root(home.path()).join("snapshots").join(COMMIT)), ["qwen2.gguf"]);
+        // What is there is not asked for again, by the file's name or as the only one.
+        for name in ["org/name/qwen2.gguf", "org/name"] {
+            assert_eq!(open(&hub, home.path(), name).unwrap(), expected);
+            assert!(hub.seen().is_empty());
+        }
+        let offline = finish(start(&hub.address, home.path(), "org/name/llama.gguf", &[("HF_HUB_OFFLINE", "1")])).unwrap_err();
+        assert!(offline.contains("HF_HUB_OFFLINE") && hub.seen().is_empty(), "{offline}");
+    }
+
+    #[test]
     fn shards_come_with_their_index() {
         let (hub, home) = (Hub::of(&golden_folder(SHARDED)), tempfile::tempdir().unwrap());
         assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SHARDED)));

@@ -145,6 +145,10 @@ fn base_model(folder: &Path) -> (String, Option<String>) {
     if let Some((name, commit)) = hub::origin(folder) {
         return (name, Some(commit));
     }
+    // A GGUF file of the cache is a link to content whose name tells nothing.
+    if let Some((name, commit)) = folder.parent().filter(|_| folder.is_file()).and_then(hub::origin) {
+        return (name, Some(commit));
+    }
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     (whole.display().to_string(), None)
 }

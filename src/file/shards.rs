@@ -1,7 +1,22 @@
-//! Checkpoints in several files that no index lists.
+//! Checkpoints that are known by the names of their files: several that no index lists, and GGUF.
+
+use std::path::{Path, PathBuf};
 
 /// Most names that a message shows.
 const NAMED: usize = 8;
+
+/// True if a path ends as GGUF files do.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+}
+
+/// The GGUF files in a folder, sorted.
+pub(crate) fn gguf_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_gguf(path) && path.is_file()).collect();
+    found.sort_unstable();
+    found
+}
 
 /// The number of a shard and how many there are: `model-00002-of-00003.safetensors`, as transformers names them.
 fn number(name: &str) -> Option<(usize, usize)> {

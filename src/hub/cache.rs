@@ -51,13 +51,25 @@ impl Cache {
         &self.root
     }
 
-    /// The snapshot of a revision that is a commit, or whose commit stands in `refs`. What stands there is a name and no path: one would lead
-    /// out of the cache.
+    /// The snapshot of a revision: one with its kind's settings, or, for a model, with GGUF files alone.
     pub(super) fn snapshot(&self, revision: &str, holding: Holding) -> Option<PathBuf> {
+        let snapshot = self.place(revision)?;
+        let as_gguf = || holding == Holding::Model && !file::gguf_files(&snapshot).is_empty();
+        (snapshot.join(holding.config()).exists() || as_gguf()).then_some(snapshot)
+    }
+
+    /// A file in the snapshot of a revision.
+    pub(super) fn file(&self, revision: &str, name: &str) -> Option<PathBuf> {
+        let file = self.place(revision)?.join(name);
+        file.is_file().then_some(file)
+    }
+
+    /// Where the snapshot of a revision belongs that is a commit, or whose commit stands in `refs`. What stands there is a name and no path: one
+    /// would lead out of the cache.
+    fn place(&self, revision: &str) -> Option<PathBuf> {
         let commit = file::text(&self.root.join("refs").join(revision), Holds::Settings).unwrap_or_else(|_| revision.to_owned());
         let commit = commit.trim();
-        let snapshot = self.root.join("snapshots").join(commit);
-        (commit.split('/').all(is_plain) && snapshot.join(holding.config()).exists()).then_some(snapshot)
+        commit.split('/').all(is_plain).then(|| self.root.join("snapshots").join(commit))
     }
 }
 
@@ -135,17 +147,29 @@ mod tests {
         std::fs::write(root.join("snapshots/abc/config.json"), "{}")?;
         let hub = folder(|name| (name == "HF_HOME").then(|| home.path().to_string_lossy().into_owned()));
         let find = |name: &str| Name::parse(name).and_then(|name| Cache::of(&hub, &name).snapshot(&name.revision, Holding::Model));
+        let file = |file: &str| Name::parse("org/name").and_then(|name| Cache::of(&hub, &name).file(&name.revision, file));
         assert_eq!(find("org/name"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/name@abc"), Some(root.join("snapshots/abc")));
         assert_eq!(find("org/other"), None);
         // A reference names a commit. One that is a path would take a model from anywhere on the disk.
         let elsewhere = root.join("snapshots/abc");
+        std::fs::write(root.join("snapshots/abc/a.gguf"), "")?;
         for planted in [elsewhere.to_str().unwrap_or_default(), "../snapshots/abc", "abc/../abc", "./abc", "", "abc/"] {
             std::fs::write(root.join("refs/main"), planted)?;
             assert_eq!(find("org/name"), None, "{planted}");
+            assert_eq!(file("a.gguf"), None, "{planted}");
         }
+        std::fs::remove_file(root.join("snapshots/abc/a.gguf"))?;
         let adapter = Name::parse("org/name@abc").and_then(|name| Cache::of(&hub, &name).snapshot(&name.revision, Holding::Adapter));
         assert_eq!(adapter, None);
+        // A model that is there as GGUF alone.
+        std::fs::write(root.join("refs/main"), "abc")?;
+        std::fs::remove_file(root.join("snapshots/abc/config.json"))?;
+        assert_eq!(find("org/name"), None);
+        std::fs::write(root.join("snapshots/abc/a.Q4_0.gguf"), "")?;
+        assert_eq!(find("org/name"), Some(root.join("snapshots/abc")));
+        assert_eq!(file("a.Q4_0.gguf"), Some(root.join("snapshots/abc/a.Q4_0.gguf")));
+        assert_eq!(file("b.gguf"), None);
         Ok(())
     }
 

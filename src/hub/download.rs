@@ -21,7 +21,9 @@ const ADAPTER: &str = "adapter_model.safetensors";
 
 /// A snapshot with all that is needed to open it.
 pub(super) fn complete(name: &Name, holding: Holding, cache: &Cache, found: Option<PathBuf>) -> Result<PathBuf> {
-    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder, holding)) {
+    // Of a model in GGUF there is no more than the file that was asked for.
+    let as_gguf = |folder: &Path| holding == Holding::Model && !folder.join(CONFIG).exists() && !file::gguf_files(folder).is_empty();
+    if let Some(folder) = found.as_ref().filter(|folder| is_complete(cache, folder, holding) || as_gguf(folder)) {
         return Ok(folder.clone());
     }
     let settings = Settings::of(variable)?;
@@ -41,6 +43,35 @@ pub(super) fn complete(name: &Name, holding: Holding, cache: &Cache, found: Opti
         Holding::Adapter => fetch_adapter(&client, name, cache),
     };
     fetched.map_err(|error| error.context(format!("downloading `{name}`")))
+}
+
+/// A GGUF file of a model.
+pub(super) fn one(name: &Name, cache: &Cache, file: &str) -> Result<PathBuf> {
+    let settings = Settings::of(variable)?;
+    if settings.offline {
+        return Err(Error::file(format!(
+            "`{file}` of `{name}` is not in the Hugging Face cache ({}), and HF_HUB_OFFLINE forbids to download it: unset it, or give the \
+             file's path",
+            cache.root().display()
+        )));
+    }
+    let client = Client::new(settings)?;
+    let fetched = client.listing(name).and_then(|listing| {
+        if !listing.files.iter().any(|listed| listed == file) {
+            return Err(Error::file(format!("it has no file `{file}`{}", others(&listing))));
+        }
+        all(&client, name, &listing.commit, &[file], cache)?;
+        cache.refer(&name.revision, &listing.commit)?;
+        Ok(cache.commit(&listing.commit).join(file))
+    });
+    fetched.map_err(|error| error.context(format!("downloading `{name}/{file}`")))
+}
+
+/// The GGUF files of a model, for a message; nothing if there is none.
+fn others(listing: &Listing) -> String {
+    let files = listing.files.iter().filter(|name| file::is_gguf(Path::new(name)));
+    let files: Vec<String> = files.take(12).map(|name| format!("`{name}`")).collect();
+    if files.is_empty() { String::new() } else { format!(": as GGUF it has {}", files.join(", ")) }
 }
 
 fn is_complete(cache: &Cache, folder: &Path, holding: Holding) -> bool {
@@ -115,8 +146,13 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String
     if !lists(CONFIG) && lists(Holding::Adapter.config()) {
         return Err(Error::file("it holds an adapter, not a model: open its base model, then `Adapter::open(name, &model)`"));
     }
+    let as_gguf = || {
+        let others = Some(others(listing)).filter(|others| !others.is_empty())?;
+        Some(Error::file(format!("it holds no whole model in safetensors{others}: name one of these, like `{name}/<file>`")))
+    };
     if !lists(CONFIG) {
-        return Err(Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another")));
+        let none = || Error::file(format!("it has no {CONFIG}, so it is no language model of the transformers library: choose another"));
+        return Err(as_gguf().unwrap_or_else(none));
     }
     if let Some(weights) = [WEIGHTS, INDEX].into_iter().find(|file| lists(file)) {
         return Ok(vec![weights.to_owned()]);
@@ -125,6 +161,9 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String
     match numbered.map_err(|lack| Error::file(format!("it has no `{INDEX}`, and {lack}: choose another revision")))? {
         shards if shards.is_empty() => {}
         shards => return Ok(shards),
+    }
+    if let Some(error) = as_gguf() {
+        return Err(error);
     }
     let is_pickle = |file: &&String| [".bin", ".pt", ".pth", ".ckpt", ".pkl"].iter().any(|end| file.ends_with(end));
     Err(Error::file(match listing.files.iter().find(is_pickle) {

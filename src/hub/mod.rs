@@ -22,6 +22,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::file;
 use cache::Cache;
 pub(crate) use verify::verify;
 
@@ -66,6 +67,13 @@ impl Name {
         let is_name = is_name && revision.split('/').all(is_plain);
         is_name.then(|| Self { repository: repository.to_owned(), revision: revision.to_owned() })
     }
+
+    /// A name with a GGUF file of the model after it: `org/name/file.gguf`, `org/name@revision/file.gguf`.
+    pub(crate) fn with_file(text: &str) -> Option<(Self, String)> {
+        let (name, file) = text.rsplit_once('/')?;
+        let is_file = is_plain(file) && file::is_gguf(Path::new(file));
+        Some((Self::parse(name)?, file.to_owned())).filter(|_| is_file)
+    }
 }
 
 impl fmt::Display for Name {
@@ -99,6 +107,23 @@ pub(crate) fn folder(name: &Name, holding: Holding) -> Result<PathBuf> {
             name.repository
         ))
     })
+}
+
+/// A file of a model by its name, in the cache; with the feature `hub`, it is downloaded if it is not there.
+pub(crate) fn file(name: &Name, file: &str) -> Result<PathBuf> {
+    let cache = Cache::of(&cache::folder(variable), name);
+    if let Some(found) = cache.file(&name.revision, file) {
+        return Ok(found);
+    }
+    #[cfg(feature = "hub")]
+    return download::one(name, &cache, file);
+    #[cfg(not(feature = "hub"))]
+    Err(crate::error::Error::file(format!(
+        "`{file}` of `{name}` is neither a file here nor in the Hugging Face cache ({}), and this build of the library cannot download: build \
+         it with its feature `hub`, download the file in Python (`hf download {} {file}`), or give its path",
+        cache.root().display(),
+        name.repository
+    )))
 }
 
 /// The name and the commit of the model whose snapshot in a cache `folder` is; `None` for any other folder.
@@ -139,6 +164,16 @@ mod tests {
             ["", "name", "./a", "../a", "a/..", "~/a", "/a", "a/", "a/b/c", "a/b c", "a/b@", "a/b@../x", "a/b@x/../../y", "a--b/c", "a/b?c"]
         {
             assert_eq!(name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_follow_a_name() {
+        let split = |text: &str| Name::with_file(text).map(|(name, file)| (name.to_string(), file));
+        assert_eq!(split("org/name-GGUF/a.Q4_0.gguf"), Some(("org/name-GGUF".into(), "a.Q4_0.gguf".into())));
+        assert_eq!(split("org/name@refs/pr/1/a.gguf"), Some(("org/name@refs/pr/1".into(), "a.gguf".into())));
+        for path in ["org/a.gguf", "a.gguf", "org/name", "org/name/a.bin", "./org/name/a.gguf", "/org/name/a.gguf", "org/name/../a.gguf"] {
+            assert_eq!(split(path), None, "{path}");
         }
     }
 

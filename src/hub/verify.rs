@@ -46,8 +46,11 @@ impl Mark {
     }
 }
 
-/// Every file of a snapshot's folder; an error names the first that is not what the hub published.
-pub(crate) fn verify(folder: &Path) -> Result<Vec<Verified>> {
+/// Every file of a snapshot's folder, or the one file of it that `place` is; an error names the first that is not what the hub published.
+pub(crate) fn verify(place: &Path) -> Result<Vec<Verified>> {
+    // A file is a link into the cache's contents: where it leads, nothing tells the snapshot.
+    let alone = place.file_name().and_then(|name| name.to_str()).filter(|_| place.is_file());
+    let folder = if alone.is_some() { place.parent().unwrap_or(place) } else { place };
     let folder = &folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let cache = Cache::of_snapshot(folder).ok_or_else(|| {
         Error::input(format!(
@@ -60,7 +63,11 @@ pub(crate) fn verify(folder: &Path) -> Result<Vec<Verified>> {
     let mut seen: BTreeMap<String, Mark> =
         file::read_text(&memory).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let (mut files, before) = (Vec::new(), seen.clone());
-    let outcome = names(folder)?.into_iter().try_for_each(|name| {
+    let names = match alone {
+        Some(name) => vec![name.to_owned()],
+        None => names(folder)?,
+    };
+    let outcome = names.into_iter().try_for_each(|name| {
         files.push(one(&cache, folder, name, &mut seen)?);
         Ok(())
     });

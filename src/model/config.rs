@@ -6,6 +6,7 @@ mod rope;
 mod tests;
 
 use super::family::Family;
+use super::gguf::Gguf;
 use super::keys::{Keys, listed};
 use crate::error::{Error, Result};
 use crate::nn::rope::Rope;
@@ -70,7 +71,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads `config.json` and, when there, `generation_config.json` in a model's folder.
+    /// Reads `config.json` and, when there, `generation_config.json` in a model's folder; or the metadata of a GGUF file.
     ///
     /// Keys that no family here knows are listed in [`Config::unknown`]; [`OpenOptions::strict`](super::OpenOptions::strict) refuses them. Of
     /// `generation_config.json` only `bos_token_id` and `eos_token_id` are used, and no value in it is refused.
@@ -80,6 +81,9 @@ impl Config {
     /// family is an error that lists the known ones.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
+        if folder.is_file() {
+            return Self::of_gguf(&Gguf::open(folder)?);
+        }
         let path = folder.join("config.json");
         if !path.is_file() {
             let what = match folder.is_dir() {
@@ -97,11 +101,7 @@ impl Config {
                 folder.display()
             )));
         }
-        let mut keys = Keys::open(&path)?;
-        let family = Family::of(&mut keys)?;
-        let mut config = (family.read)(&mut keys, family)?;
-        known::settle(&mut keys)?;
-        config.unknown_keys = keys.rest();
+        let mut config = Self::of_keys(Keys::open(&path)?)?;
         let path = folder.join("generation_config.json");
         if path.exists() {
             config.read_generation(Keys::open(&path)?);
@@ -109,14 +109,29 @@ impl Config {
         Ok(config)
     }
 
+    /// What the metadata of a GGUF file say.
+    pub(super) fn of_gguf(file: &Gguf) -> Result<Self> {
+        Self::of_keys(Keys::of(format!("`{}`, its metadata as config.json", file.path().display()), file.config()?)?)
+    }
+
+    /// What `config.json` says.
+    fn of_keys(mut keys: Keys) -> Result<Self> {
+        let family = Family::of(&mut keys)?;
+        let mut config = (family.read)(&mut keys, family)?;
+        known::settle(&mut keys)?;
+        config.unknown_keys = keys.rest();
+        Ok(config)
+    }
+
     /// Refuses a file with keys that nobody here knows.
-    pub(super) fn demand_known(&self, folder: &Path) -> Result<()> {
+    pub(super) fn demand_known(&self, place: &Path) -> Result<()> {
+        let file = if place.is_file() { place.to_path_buf() } else { place.join("config.json") };
         match self.unknown_keys.is_empty() {
             true => Ok(()),
             false => Err(Error::file(format!(
                 "`{}`: {}; nothing here knows whether that changes what the model computes. Without `OpenOptions::strict` the model opens as if \
                  it were not there",
-                folder.join("config.json").display(),
+                file.display(),
                 listed(&self.unknown_keys)
             ))),
         }

@@ -29,6 +29,11 @@ impl Keys {
                 file::mistaken(text.as_bytes(), "settings").unwrap_or_else(|| "is not valid JSON: correct it or download it again".into());
             Error::file(format!("{place} {what}")).because(error)
         })?;
+        Self::of(place, value)
+    }
+
+    /// The keys of a value, which must be an object; `place` is where messages say it is.
+    pub(crate) fn of(place: String, value: Value) -> Result<Self> {
         match value {
             Value::Object(left) => Ok(Self { place, left }),
             other => Err(Error::file(format!("{place} must hold a JSON object, but holds {}", kind(&other)))),

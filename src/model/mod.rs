@@ -6,6 +6,7 @@ mod decoder;
 pub mod family;
 mod forward;
 mod generate;
+mod gguf;
 mod identity;
 mod keys;
 mod resolve;
@@ -40,8 +41,10 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::hub;
 use crate::libtorch::{self, door};
+use crate::memory;
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
+use gguf::Gguf;
 use weights::Weights;
 
 /// A decoder with its tokenizer, perhaps with an adapter on it.
@@ -54,6 +57,7 @@ pub struct Model {
 }
 
 struct Base {
+    /// The folder, or the GGUF file.
     folder: PathBuf,
     /// The files that the weights are those of; none for a model made in memory.
     sources: Vec<identity::Source>,
@@ -76,7 +80,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// The best device (CUDA where there is one), the kind of the checkpoint.
+    /// The best device (CUDA where there is one), the kind of the checkpoint (bf16 for one that is quantised).
     pub fn new() -> Self {
         Self::default()
     }
@@ -116,16 +120,20 @@ impl OpenOptions {
     /// # Errors
     /// As [`Model::open`]; with [`OpenOptions::strict`] an unknown key, with [`OpenOptions::verify`] what [`Model::verify`] refuses.
     pub fn open(self, name: impl AsRef<Path>) -> Result<Model> {
-        let folder = resolve::folder(name.as_ref())?;
-        door(&format!("opening {}", folder.display()), || self.open_folder(folder))
+        let place = resolve::place(name.as_ref())?;
+        door(&format!("opening {}", place.display()), || self.open_place(place))
     }
 
-    fn open_folder(self, folder: PathBuf) -> Result<Model> {
+    fn open_place(self, folder: PathBuf) -> Result<Model> {
         if self.verify {
             hub::verify(&folder)?;
         }
         let _lock = file::Lock::shared(&folder)?;
-        let config = Config::open(&folder)?;
+        let gguf = if folder.is_file() { Some(Gguf::open(&folder)?) } else { None };
+        let config = match &gguf {
+            Some(file) => Config::of_gguf(file)?,
+            None => Config::open(&folder)?,
+        };
         if self.strict {
             config.demand_known(&folder)?;
         }
@@ -133,8 +141,19 @@ impl OpenOptions {
             Some(device) => device,
             None => libtorch::best_device()?,
         };
-        let tokenizer = if folder.join("tokenizer.json").exists() { Some(Tokenizer::open(&folder)?) } else { None };
-        let mut weights = Weights::open(&folder, device, self.kind)?;
+        let tokenizer = match &gguf {
+            Some(file) => file.tokenizer()?,
+            None if folder.join("tokenizer.json").exists() => Some(Tokenizer::open(&folder)?),
+            None => None,
+        };
+        let mut weights = match gguf {
+            Some(file) => {
+                // What the vocabulary was on its way from the file to the tokenizer: a tenth of a small model's weights.
+                memory::give_back();
+                Weights::of_gguf(file, device, self.kind)?
+            }
+            None => Weights::open(&folder, device, self.kind)?,
+        };
         if !self.as_it_is {
             weights.check_saved()?;
         }
@@ -148,8 +167,13 @@ impl OpenOptions {
 
 impl Model {
     /// Opens a folder that holds `config.json`, `model.safetensors` (or shards with their index), `tokenizer.json` and perhaps
-    /// `generation_config.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`; or `tiny-icl`, the model that comes with the library; or a name on the Hugging Face hub like
-    /// `Qwen/Qwen3-0.6B`, with a branch, tag or commit as `org/name@revision`.
+    /// `generation_config.json`, `tokenizer_config.json`, `special_tokens_map.json`, `chat_template.jinja`; or a GGUF file, or a folder that holds one; or `tiny-icl`, the
+    /// model that comes with the library, or one that `cargo xtask model` has fetched, such as `smollm2`; or a name on the Hugging Face hub
+    /// like `Qwen/Qwen3-0.6B`, with a branch, tag or commit as `org/name@revision`, and with a GGUF file as `org/name/file.gguf`.
+    ///
+    /// A GGUF file has all in one: architecture, tokenizer with its special tokens and chat template, and weights, which are de-quantised as
+    /// they are read, to bf16 unless [`OpenOptions::kind`] says `Float`. (Weights stored as plain numbers keep their kind.) Read are the types
+    /// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K. The file is only read; [`Model::save`] writes a folder.
     ///
     /// A name on the hub is looked for in the cache of Python's `huggingface_hub` (`HF_HUB_CACHE`, `HF_HOME`) and taken from there as it is,
     /// without asking for anything newer. What is missing is downloaded with the cargo feature `hub`: only the files named above, each
@@ -205,7 +229,7 @@ impl Model {
         &self.base.config
     }
 
-    /// The folder it was opened from.
+    /// The folder, or the GGUF file, it was opened from.
     pub fn folder(&self) -> &Path {
         &self.base.folder
     }
@@ -253,7 +277,11 @@ impl Model {
     /// The model's folder has no `tokenizer.json`.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         self.base.tokenizer.as_ref().ok_or_else(|| {
-            Error::file(format!("{} has no tokenizer.json: put the model's own there, or work on token ids", self.base.folder.display()))
+            let place = self.base.folder.display();
+            Error::file(match self.base.folder.is_file() {
+                true => format!("{place} holds no tokenizer: take a file that does, or work on token ids"),
+                false => format!("{place} has no tokenizer.json: put the model's own there, or work on token ids"),
+            })
         })
     }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+use super::gguf::Gguf;
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
@@ -31,6 +32,9 @@ const BESIDE: &[&str] = &[
     "chat_template.jinja",
 ];
 
+/// Name and content of a file that goes with a model.
+type Beside = (&'static str, Vec<u8>);
+
 impl Model {
     /// A weight by its Hugging Face name.
     pub(crate) fn weight(&self, name: &str) -> Result<Tensor> {
@@ -53,7 +57,7 @@ impl Model {
     }
 
     /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
-    /// tokenizer's and generation's files of the folder that this model came from. What was there is replaced only when all is written, and in such
+    /// tokenizer's and generation's files of the folder that this model came from, or what its GGUF file says as such files. What was there is replaced only when all is written, and in such
     /// an order that nobody ever finds the weights of one model beside the configuration of another; see [`Adapter::save`](crate::adapter::Adapter::save).
     /// The weights hold a checksum over their file and digests of the others, which [`Model::open`] compares.
     ///
@@ -77,15 +81,7 @@ impl Model {
             other => return Err(Error::input(format!("weights of kind {other:?} cannot be saved: open the model in Float"))),
         };
         let own = self.folder();
-        let mut config: Value = match own.join(CONFIG).is_file() {
-            true => serde_json::from_str(&file::read_text(&own.join(CONFIG))?)
-                .map_err(|error| Error::file(format!("{} is not JSON", own.join(CONFIG).display())).because(error))?,
-            false => {
-                return Err(Error::input(
-                    "this model was not opened from a folder: there is no config.json that could go with its weights",
-                ));
-            }
-        };
+        let (mut config, beside) = self.files()?;
         if folder.join(INDEX).exists() {
             return Err(Error::file(format!("`{}` holds the shards of another model: choose another folder", folder.display())));
         }
@@ -96,16 +92,33 @@ impl Model {
         }
         set_kind(&mut config, dtype);
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
-        let mut beside = Vec::new();
-        for name in BESIDE.iter().filter(|name| own.join(name).is_file()) {
-            let bytes = file::bytes(&own.join(name), Holds::Vocabulary);
-            beside.push((*name, bytes.map_err(|error| Error::file(format!("cannot read {name}")).because(error))?));
-        }
         let mut others: Vec<(&str, &[u8])> = beside.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         // Last: every reader asks for it first.
         others.push((CONFIG, &config));
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         file::replace(folder, (WEIGHTS, self.decoder().weights(), metadata), &others, BESIDE)
+    }
+
+    /// `config.json`, and the names and contents of the files that go with a model unchanged.
+    fn files(&self) -> Result<(Value, Vec<Beside>)> {
+        let own = self.folder();
+        if own.is_file() {
+            let mut files = Gguf::open(own)?.files()?;
+            let config = files.swap_remove(0).1;
+            return Ok((config, files.into_iter().map(|(name, json)| (name, json.to_string().into_bytes())).collect()));
+        }
+        let path = own.join(CONFIG);
+        if !path.is_file() {
+            return Err(Error::input("this model was not opened from a folder: there is no config.json that could go with its weights"));
+        }
+        let config = serde_json::from_str(&file::read_text(&path)?)
+            .map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
+        let there = BESIDE.iter().filter(|name| own.join(name).is_file());
+        let read = |name: &&'static str| {
+            let bytes = file::bytes(&own.join(name), Holds::Vocabulary).map_err(|error| Error::file(format!("cannot read {name}")).because(error))?;
+            Ok((*name, bytes))
+        };
+        Ok((config, there.map(read).collect::<Result<_>>()?))
     }
 }
 

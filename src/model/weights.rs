@@ -1,15 +1,17 @@
 //! The weights of a checkpoint: found, checked and loaded one tensor at a time.
 
-mod copy;
+pub(super) mod copy;
 mod index;
 mod kinds;
 #[cfg(test)]
 mod memory;
 mod names;
+pub(super) mod opened;
 mod shard;
 #[cfg(test)]
 mod tests;
 
+use super::gguf::Gguf;
 use crate::error::{Error, Result};
 use names::{all, first};
 use shard::Shard;
@@ -18,50 +20,93 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
-/// An opened checkpoint: safetensors files whose tensors are taken one by one by name.
+/// An opened checkpoint: safetensors files or a GGUF file, whose tensors are taken one by one by name.
 ///
-/// [`Weights::open`] reads only the headers. [`Weights::take`] reads one tensor into memory of its own, so the peak is the weights taken so
+/// [`Weights::open`] reads only the headers. [`Weights::take`] reads (or de-quantises) one tensor into memory of its own, so the peak is the weights taken so
 /// far, and no tensor depends on the file afterwards.
 /// The order is: `open`, [`Weights::check`] against [`Config::weights`](super::config::Config::weights), `take` each, [`Weights::finish`].
 ///
 /// Nothing is mapped: a file that is cut short while it is being loaded is an error, where touching a mapped page that is gone would end the
 /// process.
 pub struct Weights {
-    folder: PathBuf,
-    shards: Vec<Shard>,
-    /// Which shard holds a tensor that is still to be taken.
-    left: BTreeMap<String, usize>,
+    /// The folder, or the file that is all.
+    place: PathBuf,
+    sources: Sources,
+    /// Where a tensor is that is still to be taken.
+    left: BTreeMap<String, Held>,
     taken: BTreeSet<String>,
     device: Device,
     kind: Option<Kind>,
 }
 
+/// What holds the tensors.
+enum Sources {
+    Shards(Vec<Shard>),
+    Gguf(Box<Gguf>),
+}
+
+/// The place of a tensor: its shard's in the list, or its name in the GGUF file.
+#[derive(Clone)]
+enum Held {
+    Shard(usize),
+    Own(String),
+}
+
 impl Weights {
-    /// Opens `model.safetensors` in `folder`, else the shards that `model.safetensors.index.json` lists, else all of
-    /// `model-00001-of-0000N.safetensors` to `model-0000N-of-0000N.safetensors`, and reads the headers.
+    /// Opens `model.safetensors` in a folder, else the shards that `model.safetensors.index.json` lists, else all of
+    /// `model-00001-of-0000N.safetensors` to `model-0000N-of-0000N.safetensors`, and reads the headers; or opens a GGUF file, whose tensors
+    /// bear Hugging Face's names here.
     ///
-    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`.
+    /// Tensors will be put on `device` and converted to `kind`, which is f32, bf16, f16 or (to verify) f64, or kept as stored when `None`;
+    /// quantised ones become bf16 then.
     ///
-    /// A file error says which file is missing, empty, truncated, no safetensors file, or not what the index promises, and what to do.
-    pub fn open(folder: impl AsRef<Path>, device: Device, kind: Option<Kind>) -> Result<Self> {
-        if let Some(kind) = kind
-            && !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)
-        {
-            return Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")));
+    /// A file error says which file is missing, empty, truncated, of another format, or not what the index promises, and what to do.
+    pub fn open(place: impl AsRef<Path>, device: Device, kind: Option<Kind>) -> Result<Self> {
+        let place = place.as_ref();
+        if place.is_file() {
+            return Self::of_gguf(Gguf::open(place)?, device, kind);
         }
-        let folder = folder.as_ref();
-        let (shards, left) = index::open(folder)?;
-        Ok(Self { folder: folder.to_owned(), shards, left, taken: BTreeSet::new(), device, kind })
+        check_kind(kind)?;
+        let (shards, left) = index::open(place)?;
+        let left = left.into_iter().map(|(name, shard)| (name, Held::Shard(shard))).collect();
+        Ok(Self { place: place.to_owned(), sources: Sources::Shards(shards), left, taken: BTreeSet::new(), device, kind })
+    }
+
+    /// The tensors of an opened GGUF file.
+    pub(super) fn of_gguf(file: Gguf, device: Device, kind: Option<Kind>) -> Result<Self> {
+        check_kind(kind)?;
+        let left = file.names().into_iter().map(|(name, own)| (name, Held::Own(own))).collect();
+        let (place, kind) = (file.path().to_owned(), Some(kind.unwrap_or(file.kind())));
+        Ok(Self { place, sources: Sources::Gguf(Box::new(file)), left, taken: BTreeSet::new(), device, kind })
     }
 
     /// Refuses files that this library saved and that were changed since, and others beside them than were saved with them.
     pub(crate) fn check_saved(&self) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| shard.check_saved(&self.folder))
+        self.shards().iter().try_for_each(|shard| shard.check_saved(&self.place))
     }
 
     /// The files, for the model's identity.
     pub(crate) fn sources(&self) -> Result<Vec<super::identity::Source>> {
-        self.shards.iter().map(Shard::source).collect()
+        match &self.sources {
+            Sources::Shards(shards) => shards.iter().map(Shard::source).collect(),
+            Sources::Gguf(file) => Ok(vec![file.source()?]),
+        }
+    }
+
+    /// None for a GGUF file.
+    fn shards(&self) -> &[Shard] {
+        match &self.sources {
+            Sources::Shards(shards) => shards,
+            Sources::Gguf(_) => &[],
+        }
+    }
+
+    /// The shard that holds a tensor that is still to be taken.
+    fn shard(&self, name: &str) -> Option<&Shard> {
+        match self.left.get(name)? {
+            Held::Shard(at) => self.shards().get(*at),
+            Held::Own(_) => None,
+        }
     }
 
     /// The names of the tensors that are still to be taken, sorted.
@@ -71,12 +116,19 @@ impl Weights {
 
     /// The shape of a tensor that is still to be taken; `None` if there is none of that name.
     pub fn shape(&self, name: &str) -> Option<Vec<i64>> {
-        self.left.get(name).and_then(|&shard| self.shards[shard].shape(name))
+        match (&self.sources, self.left.get(name)?) {
+            (Sources::Gguf(file), Held::Own(own)) => file.shape(own),
+            _ => self.shard(name)?.shape(name),
+        }
     }
 
     /// The size in bytes, as stored, of the tensors that are still to be taken.
     pub fn bytes(&self) -> usize {
-        self.left.iter().map(|(name, &shard)| self.shards[shard].bytes(name)).sum()
+        let bytes = |(name, held): (&String, &Held)| match (&self.sources, held) {
+            (Sources::Gguf(file), Held::Own(own)) => file.bytes(own),
+            _ => self.shard(name).map_or(0, |shard| shard.bytes(name)),
+        };
+        self.left.iter().map(bytes).sum()
     }
 
     /// Compares names, shapes and kinds with what the configuration asks for before anything is loaded.
@@ -96,20 +148,21 @@ impl Weights {
         }
         match (missing.is_empty(), misshaped.is_empty()) {
             (true, true) => self.check_kinds(expected),
-            (true, false) => Err(Error::file(format!("`{}`: {}", self.folder.display(), self.misshaped(&misshaped)))),
+            (true, false) => Err(Error::file(format!("`{}`: {}", self.place.display(), self.misshaped(&misshaped)))),
             (false, true) => Err(self.missing(&missing)),
             (false, false) => Err(self.missing(&missing).context(self.misshaped(&misshaped))),
         }
     }
 
     fn misshaped(&self, names: &[String]) -> String {
-        format!("config.json asks for other shapes than the weight files hold: {}; the two do not belong together", all(names))
+        let description = self.description();
+        format!("the weights have other shapes than {description} needs: {}; the two do not belong together", all(names))
     }
 
     fn check_kinds(&self, expected: &[(String, Vec<i64>)]) -> Result<()> {
-        let places = || expected.iter().filter_map(|(name, _)| Some((name.as_str(), &self.shards[*self.left.get(name)?])));
+        let places = || expected.iter().filter_map(|(name, _)| Some((name.as_str(), self.shard(name)?)));
         if self.kind.is_none() {
-            kinds::demand_one(&self.folder, places())?;
+            kinds::demand_one(&self.place, places())?;
         }
         kinds::demand_plausible(places())
     }
@@ -120,7 +173,7 @@ impl Weights {
     /// A file error names a tensor that is missing, taken already, of another shape or of an unsupported kind; a numeric error one that
     /// holds NaN or infinity (as stored, or by conversion to f16).
     pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
-        let Some(&at) = self.left.get(name) else {
+        let Some(held) = self.left.get(name) else {
             return Err(match self.taken.contains(name) {
                 true => Error::internal(format!("the weight `{name}` was taken twice")),
                 false => self.missing(&[format!("`{name}`")]),
@@ -128,9 +181,13 @@ impl Weights {
         };
         if let Some(found) = self.shape(name).filter(|found| found != shape) {
             let misshaped = self.misshaped(&[format!("`{name}` (needed {shape:?}, found {found:?})")]);
-            return Err(Error::file(format!("`{}`: {misshaped}", self.folder.display())));
+            return Err(Error::file(format!("`{}`: {misshaped}", self.place.display())));
         }
-        let tensor = self.shards[at].load(name)?;
+        let tensor = match (&self.sources, held, self.kind) {
+            (Sources::Shards(shards), Held::Shard(at), _) => shards[*at].load(name)?,
+            (Sources::Gguf(file), Held::Own(own), Some(kind)) => file.load(name, own, kind)?,
+            _ => return Err(Error::internal(format!("the weight `{name}` is nowhere"))),
+        };
         let tensor = match self.kind {
             Some(kind) if kind != tensor.f_kind()? => {
                 let converted = tensor.f_to_kind(kind)?;
@@ -152,18 +209,18 @@ impl Weights {
     /// configuration, and an `lm_head.weight` that equals a taken `model.embed_tokens.weight` byte for byte, as tied models may store.
     pub fn finish(self) -> Result<()> {
         let mut unused = Vec::new();
-        for (name, &shard) in &self.left {
+        for name in self.left.keys() {
             if name.ends_with(".rotary_emb.inv_freq") {
                 continue;
             }
             if name == "lm_head.weight" && self.taken.contains("model.embed_tokens.weight") {
-                if self.equals_embedding(shard)? {
+                if self.equals_embedding()? {
                     continue;
                 }
                 return Err(Error::file(format!(
                     "`{}`: config.json ties the output layer to the embedding, but `lm_head.weight` is stored and differs from it: \
                      set `tie_word_embeddings` to false in config.json if the model has an output layer of its own",
-                    self.folder.display()
+                    self.place.display()
                 )));
             }
             unused.push(format!("`{name}`"));
@@ -171,18 +228,29 @@ impl Weights {
         match unused.is_empty() {
             true => Ok(()),
             false => Err(Error::file(format!(
-                "`{}`: the model has no place for {} of the stored weights: {}; config.json and the weight files do not belong together",
-                self.folder.display(),
+                "`{}`: the model has no place for {} of the stored weights: {}; {} and the weights do not belong together",
+                self.place.display(),
                 unused.len(),
-                first(&unused)
+                first(&unused),
+                self.description()
             ))),
         }
     }
 
-    fn equals_embedding(&self, head: usize) -> Result<bool> {
+    fn equals_embedding(&self) -> Result<bool> {
         let embedding = "model.embed_tokens.weight";
-        let Some(holder) = self.shards.iter().find(|shard| shard.shape(embedding).is_some()) else { return Ok(false) };
-        self.shards[head].same_bytes("lm_head.weight", holder, embedding)
+        // In GGUF an output layer that is stored is one of its own.
+        let Some(head) = self.shard("lm_head.weight") else { return Ok(false) };
+        let Some(holder) = self.shards().iter().find(|shard| shard.shape(embedding).is_some()) else { return Ok(false) };
+        head.same_bytes("lm_head.weight", holder, embedding)
+    }
+
+    /// What says which weights there must be.
+    fn description(&self) -> &'static str {
+        match self.sources {
+            Sources::Shards(_) => "config.json",
+            Sources::Gguf(_) => "its metadata",
+        }
     }
 
     fn missing(&self, names: &[String]) -> Error {
@@ -192,10 +260,19 @@ impl Weights {
             "this is a model saved without its output layer; save the `...ForCausalLM` model instead"
         } else if self.left.keys().any(|name| name.contains("lora_")) {
             "these are an adapter's weights; open the base model first"
+        } else if matches!(self.sources, Sources::Gguf(_)) {
+            "its metadata promise a larger model, or the file is of a layout that is not known"
         } else {
             "config.json and the weight files do not belong together, or the download is incomplete"
         };
-        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.folder.display(), names.len(), all(names)))
+        Error::file(format!("`{}`: {} of the weights are missing: {}; {hint}", self.place.display(), names.len(), all(names)))
+    }
+}
+
+fn check_kind(kind: Option<Kind>) -> Result<()> {
+    match kind {
+        None | Some(Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half) => Ok(()),
+        Some(kind) => Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)"))),
     }
 }
 
@@ -204,7 +281,7 @@ impl fmt::Debug for Weights {
         write!(
             f,
             "Weights(`{}`, {} tensors, {:.1} MiB left)",
-            self.folder.display(),
+            self.place.display(),
             self.left.len(),
             self.bytes() as f64 / f64::from(1 << 20)
         )

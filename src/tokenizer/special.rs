@@ -23,16 +23,26 @@ pub(super) struct Special {
 
 impl Special {
     pub fn read(folder: &Path) -> Result<Self> {
-        let config = object(&folder.join(CONFIG))?;
-        let map = object(&folder.join(MAP))?;
+        let mut special = Self::of(&object(&folder.join(MAP))?, &object(&folder.join(CONFIG))?);
+        let own = folder.join(TEMPLATE);
+        if own.exists() {
+            special.template = Some(file::read_text(&own)?);
+        }
+        Ok(special)
+    }
+
+    /// What the content of `tokenizer_config.json` says.
+    pub fn of_config(config: &Value) -> Self {
+        config.as_object().map(|config| Self::of(&Map::new(), config)).unwrap_or_default()
+    }
+
+    fn of(map: &Map<String, Value>, config: &Map<String, Value>) -> Self {
         let mut names = BTreeMap::new();
         // The config comes last, so that it has the last word.
-        for (role, value) in map.iter().chain(&config).filter(|(role, _)| role.ends_with("_token")) {
+        for (role, value) in map.iter().chain(config).filter(|(role, _)| role.ends_with("_token")) {
             names.extend(token(value).map(|token| (role.clone(), token)));
         }
-        let own = folder.join(TEMPLATE);
-        let template = if own.exists() { Some(file::read_text(&own)?) } else { config.get("chat_template").and_then(template) };
-        Ok(Self { names, template })
+        Self { names, template: config.get("chat_template").and_then(template) }
     }
 }
 

@@ -27,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import golden_evidence
+import golden_gguf
 import golden_objectives
 import numpy
 import peft
@@ -543,6 +544,7 @@ def write_all(root):
     golden_sampling.write(root / "sampling.json")
     write_calibration(root)
     golden_evidence.write(root)
+    golden_gguf.write(root, sys.modules[__name__])
     (root / "README.md").write_text(readme())
 
 

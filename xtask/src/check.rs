@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::command;
 use crate::failure::{Failure, Result};
+use crate::model;
 use crate::notebooks::{self, Outcome};
 use crate::project::Project;
 use crate::setup;
@@ -15,6 +16,7 @@ pub fn run(project: &Project) -> Result {
     setup::run(project, setup::Options { checks: true, ..setup::Options::default() })?;
     report.steps.push(("set-up", started, Instant::now(), true));
 
+    report.step("real model", || model::fetch(project, model::TESTED).map_err(|failure| println!("{failure}")).is_ok());
     report.cargo(project, "formatting", &["fmt", "--all", "--check"]);
     report.cargo(project, "clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     report.cargo(project, "clippy, hub", &["clippy", "--all-targets", "--features", "hub", "--locked", "--", "-D", "warnings"]);

@@ -8,6 +8,7 @@ mod check;
 mod command;
 mod failure;
 mod fuzz;
+mod model;
 mod notebooks;
 mod project;
 mod setup;
@@ -25,6 +26,7 @@ usage: cargo xtask <command>
   setup [--cuda]                set up what is missing, nothing more
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
+  model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
   test                          everything CI runs
   fuzz [--minutes N] [--seed S] [READER]
                                 try changed inputs on every reader, or on those whose name holds READER, for N minutes (10)
@@ -63,6 +65,10 @@ fn run(arguments: &[String]) -> Result {
             let flags = Flags::parse(rest, &["--write"], true)?;
             setup::run(&project, setup::Options::default())?;
             notebooks::run(&project, flags.has("--write"), &flags.names)
+        }
+        "model" => {
+            let flags = Flags::parse(rest, &[], true)?;
+            model::run(&project, &flags.names)
         }
         "test" => {
             Flags::parse(rest, &[], false)?;

@@ -3,9 +3,19 @@
 use super::Family;
 use crate::error::Result;
 use crate::model::config::Config;
+use crate::model::gguf::{DECODER, Layout};
 use crate::model::keys::Keys;
 
-pub(super) const LLAMA: Family = Family { model_type: "llama", architecture: "LlamaForCausalLM", read };
+pub(super) const LLAMA: Family = Family { model_type: "llama", architecture: "LlamaForCausalLM", gguf: GGUF, read };
+
+/// The rows of q and k stand in the order of Meta's own checkpoints. Several tokenizers go by this name.
+const GGUF: Layout = Layout {
+    name: "llama",
+    paired: true,
+    pre: None,
+    names: DECODER,
+    flags: &[("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")],
+};
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, None)?;

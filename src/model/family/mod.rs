@@ -8,8 +8,9 @@ mod qwen2;
 mod qwen3;
 
 use super::config::Config;
+use super::gguf::Layout;
 use super::keys::Keys;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The table: all that is known.
 const FAMILIES: [Family; 3] = [llama::LLAMA, qwen2::QWEN2, qwen3::QWEN3];
@@ -21,6 +22,8 @@ pub struct Family {
     model_type: &'static str,
     /// The class in `config.json`'s `architectures`.
     architecture: &'static str,
+    /// How llama.cpp stores it in GGUF files.
+    gguf: Layout,
     /// Reads the family's own keys; the shared ones through [`Config::shared`].
     pub(super) read: fn(&mut Keys, Family) -> Result<Config>,
 }
@@ -61,6 +64,19 @@ impl Family {
             )));
         }
         Ok(family)
+    }
+
+    /// The family that a GGUF file names in `general.architecture`, and how it is stored there; a file error lists the known ones.
+    pub(super) fn in_gguf(architecture: &str) -> Result<(Family, Layout)> {
+        let found = FAMILIES.into_iter().find(|family| family.gguf.name == architecture);
+        found.map(|family| (family, family.gguf)).ok_or_else(|| {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.gguf.name).collect();
+            let architecture: String = architecture.chars().take(60).collect();
+            Error::file(format!(
+                "the architecture {architecture:?} (`general.architecture`) cannot be opened; these can: {}",
+                known.join(", ")
+            ))
+        })
     }
 }
 

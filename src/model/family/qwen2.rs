@@ -3,9 +3,12 @@
 use super::{Family, no_sliding_window};
 use crate::error::Result;
 use crate::model::config::Config;
+use crate::model::gguf::{DECODER, Layout};
 use crate::model::keys::Keys;
 
-pub(super) const QWEN2: Family = Family { model_type: "qwen2", architecture: "Qwen2ForCausalLM", read };
+pub(super) const QWEN2: Family = Family { model_type: "qwen2", architecture: "Qwen2ForCausalLM", gguf: GGUF, read };
+
+const GGUF: Layout = Layout { name: "qwen2", paired: false, pre: Some("qwen2"), names: DECODER, flags: &[] };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, None)?;

@@ -22,7 +22,7 @@ pub(super) fn bytes_of(tensor: &mut Tensor, bytes: usize) -> Result<&mut [u8]> {
 }
 
 /// A numeric error, naming the tensor by `name`, if it holds NaN or infinity.
-pub(super) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String) -> Result<()> {
+pub(in crate::model) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String) -> Result<()> {
     let flat = tensor.f_view([-1])?;
     let size = flat.numel() as i64;
     let mut bad = 0;

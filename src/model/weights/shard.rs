@@ -1,14 +1,13 @@
 //! One safetensors file with its header read and checked.
 
 use super::copy;
+use super::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file::{self, Head, Holds, LENGTH};
 use crate::model::identity::{self, Source};
 use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo};
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
 /// Bytes compared in one go.
@@ -19,30 +18,24 @@ const BESIDE: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.j
 
 /// One opened file.
 pub(super) struct Shard {
-    path: PathBuf,
-    file: File,
-    length: u64,
+    file: Opened,
     head: Head,
 }
 
 impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let place = path.display();
-        let unreadable = |error| Error::file(format!("`{place}` cannot be read")).because(error);
-        let file = file::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
-        if length == 0 {
-            return Err(Error::file(format!("`{place}` is empty: download it again")));
-        }
-        let head = Head::read(&file, length).map_err(unreadable)?;
+        let file = Opened::open(path)?;
+        let length = file.length();
+        let head = Head::read(file.file(), length)
+            .map_err(|error| Error::file(format!("`{}` cannot be read", path.display())).because(error))?;
         let head = head.map_err(|(bytes, error)| explain(path, &bytes, length, error))?;
-        Ok(Self { path: path.to_owned(), file, length, head })
+        Ok(Self { file, head })
     }
 
     /// See [`Weights::check_saved`](super::Weights::check_saved).
     pub(super) fn check_saved(&self, folder: &Path) -> Result<()> {
         let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| file::is_ours(texts)) else { return Ok(()) };
-        identity::check_seal(&self.path, &self.file, &self.head.bytes)?;
+        identity::check_seal(self.path(), self.file.file(), &self.head.bytes)?;
         for path in BESIDE.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
             let bytes = file::bytes(path, Holds::Vocabulary)
                 .map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
@@ -52,8 +45,7 @@ impl Shard {
     }
 
     pub(super) fn source(&self) -> Result<Source> {
-        Source::new(&self.path, &self.file)
-            .map_err(|error| Error::file(format!("`{}` cannot be kept open", self.path.display())).because(error))
+        self.file.source()
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -66,7 +58,7 @@ impl Shard {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The kind that the header gives.
@@ -80,7 +72,7 @@ impl Shard {
         let count = range.len() / 2;
         let taken = count.min(most);
         let mut bytes = vec![0; 2 * taken];
-        self.read(range.start + (count - taken) / 2 * 2, &mut bytes)?;
+        self.file.read((range.start + (count - taken) / 2 * 2) as u64, &mut bytes)?;
         Ok(bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect())
     }
 
@@ -95,8 +87,8 @@ impl Shard {
         let shape = self.shape(name).unwrap_or_default();
         let mut tensor = Tensor::f_empty(&shape, (kind, Device::Cpu))?;
         let range = self.range(info);
-        self.read(range.start, copy::bytes_of(&mut tensor, range.len())?)?;
-        copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.path.display()))?;
+        self.file.read(range.start as u64, copy::bytes_of(&mut tensor, range.len())?)?;
+        copy::demand_finite(&tensor, || format!("the weight `{name}` in `{}`", self.path().display()))?;
         Ok(tensor)
     }
 
@@ -109,8 +101,8 @@ impl Shard {
         let (mut ours, mut theirs) = (vec![0; PIECE], vec![0; PIECE]);
         for (piece, other_piece) in pieces(self.range(info)).zip(pieces(other.range(other_info))) {
             let (ours, theirs) = (&mut ours[..piece.len()], &mut theirs[..piece.len()]);
-            self.read(piece.start, ours)?;
-            other.read(other_piece.start, theirs)?;
+            self.file.read(piece.start as u64, ours)?;
+            other.file.read(other_piece.start as u64, theirs)?;
             if ours != theirs {
                 return Ok(false);
             }
@@ -118,21 +110,8 @@ impl Shard {
         Ok(true)
     }
 
-    /// Fills `bytes` from a place of the file on.
-    fn read(&self, start: usize, bytes: &mut [u8]) -> Result<()> {
-        let changed = || {
-            let place = self.path.display();
-            Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
-        };
-        self.file.read_exact_at(bytes, start as u64).map_err(|error| changed().because(error))?;
-        match self.file.metadata() {
-            Ok(meta) if meta.len() == self.length => Ok(()),
-            _ => Err(changed()),
-        }
-    }
-
     fn info(&self, name: &str) -> Result<&TensorInfo> {
-        self.head.metadata.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.path.display())))
+        self.head.metadata.info(name).ok_or_else(|| Error::internal(format!("`{}` has no tensor `{name}`", self.path().display())))
     }
 
     fn range(&self, info: &TensorInfo) -> Range<usize> {
@@ -146,7 +125,7 @@ impl Shard {
             Dtype::F16 => Ok(Kind::Half),
             other => Err(Error::file(format!(
                 "the weight `{name}` in `{}` is stored as {other}, but only F32, BF16 and F16 are supported: save the model in one of them",
-                self.path.display()
+                self.path().display()
             ))),
         }
     }

@@ -14,7 +14,7 @@ use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
 
-pub use python::PIP_REMEDIES;
+pub use python::{PIP_REMEDIES, with_pip};
 
 /// What Python's packages and libtorch take, mostly waiting for the network.
 const PYTHON_MINUTES: f64 = 4.0;
@@ -93,7 +93,7 @@ fn wall_on(processor_minutes: f64, cores: usize) -> String {
 }
 
 /// Two set-ups of one checkout must not meet.
-fn lock(project: &Project) -> Result<File> {
+pub fn lock(project: &Project) -> Result<File> {
     let folder = project.made("");
     fs::create_dir_all(&folder).at(&folder)?;
     let path = project.made("setup.lock");

@@ -45,15 +45,18 @@ fn install(project: &Project, list: &str, parts: &mut Parts) -> Result {
     }
     parts.announce(&format!("Python packages ({list}.txt)"), 0.0);
     let started = Instant::now();
-    if !runs(project) {
-        create(project)?;
-    }
+    with_pip(project)?;
     let mut pip = command::new(project, project.python());
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--requirement"]).arg(&path);
     command::logged(project, &format!("python-{list}"), &mut pip, PIP_REMEDIES)?;
     project::write(&stamp, &pins)?;
     parts.done(started, ".ia2/python");
     Ok(())
+}
+
+/// The environment with pip alone.
+pub fn with_pip(project: &Project) -> Result {
+    if runs(project) { Ok(()) } else { create(project) }
 }
 
 fn runs(project: &Project) -> bool {
