@@ -24,6 +24,8 @@ class Result:
 
     def __init__(self):
         self.shown, self.stdout, self.stderr, self.error, self.seconds = {}, "", "", None, 0.0
+        # The content of Jupyter's reply.
+        self.reply = {}
         # When each piece of standard output came, in seconds since the cell's start.
         self.printed = []
 
@@ -43,7 +45,7 @@ class Kernel:
         self.made = set()
 
     def run(self, code: str, quiet: bool = False, fails: bool = False, timeout: float = CELL_TIMEOUT) -> Result:
-        """Runs a cell. With `quiet`, it has to succeed and leave standard error empty; with `fails`, to say something there."""
+        """Runs a cell. With `quiet`, it has to succeed and leave standard error empty; with `fails`, to fail or say something there."""
         result = Result()
         began = time.monotonic()
 
@@ -58,7 +60,7 @@ class Kernel:
             elif message["msg_type"] == "error":
                 result.error = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]) or content["evalue"])
 
-        self.client.execute_interactive(code, output_hook=collect, timeout=timeout)
+        result.reply = self.client.execute_interactive(code, output_hook=collect, timeout=timeout)["content"]
         result.seconds = time.monotonic() - began
         # evcxr passes standard error on by itself, sometimes after it has said that the cell is done.
         late = time.monotonic() + (10 if fails else 0.1)

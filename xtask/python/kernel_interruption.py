@@ -20,7 +20,7 @@ def unfinished(folder: Path) -> list[str]:
 def a_panic_is_survived(kernel):
     kernel.run("let kept = 41;", quiet=True)
     result = kernel.run('if kept > 0 { panic!("on purpose") }', fails=True)
-    assert "on purpose" in result.stderr, result.stderr
+    assert "on purpose" in result.error and not result.stderr, (result.error, result.stderr)
     assert kernel.run('println!("{}", kept + 1);', quiet=True).stdout.strip() == "42"
 
 

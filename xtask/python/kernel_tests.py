@@ -21,6 +21,7 @@ import kernel_cookbook
 import kernel_dependencies
 import kernel_display
 import kernel_editor
+import kernel_errors
 import kernel_interruption
 import kernel_memory
 import notebooks
@@ -66,9 +67,9 @@ def generic_functions_of_torch_work_in_cells(kernel):
 
 
 def an_error_says_what_to_do(kernel):
-    """`?` prints an error with `Display`, on standard error, and the kernel lives on."""
+    """`?` tells an error with `Display`, and the kernel lives on."""
     result = kernel.run('let model = Model::open("no/such/folder")?;', fails=True)
-    assert "no/such/folder" in result.stderr and "Inner {" not in result.stderr, (result.stderr, result.error)
+    assert "no/such/folder" in result.error and "Inner {" not in result.error and not result.stderr, (result.stderr, result.error)
     assert kernel.run('println!("{}", 2 + 2);', quiet=True).stdout.strip() == "4"
 
 
@@ -77,7 +78,7 @@ def an_error_carries_its_causes(kernel):
     broken = Path(kernel.folder.name) / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{ not json")
-    text = kernel.run('let broken = Model::open("broken")?;', fails=True).stderr
+    text = kernel.run('let broken = Model::open("broken")?;', fails=True).error
     assert "config.json" in text and "line 1" in text and "Error {" not in text and "Os {" not in text, text
 
 
@@ -193,6 +194,7 @@ def main() -> int:
         *kernel_cells.TESTS,
         *kernel_display.TESTS,
         *kernel_editor.TESTS,
+        *kernel_errors.TESTS,
         *kernel_cookbook.TESTS,
         *kernel_memory.TESTS,
         *kernel_interruption.TESTS,
