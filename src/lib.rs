@@ -66,12 +66,13 @@
 //!   *moves* is gone afterwards, as in any Rust: take a reference, or `.clone()` it, where it is wanted again. (The kernel of `cargo xtask setup` shows such an
 //!   expression like any other; an unchanged evcxr falls back to Rust's `{:?}`.)
 //! - A variable owns what it holds: a closure or a reference stays inside a block `{ .. }`.
-//! - `?` ends the cell with the error's text, on standard error. To Jupyter such a cell has succeeded: "Run all" and `jupyter nbconvert --execute` go on
-//!   with the next one (`cargo xtask notebooks` fails there).
-//! - What a cell makes is kept when the cell ends. So a last line that fails takes all of the cell's new variables with it, and a failing `let x = ..?`
-//!   takes the old `x` as well: long work deserves a cell of its own, and what is shown of it the next one. A cell that does not compile has not run, and
-//!   nothing is lost.
-//! - A panic is survived, with the same losses; an interrupt or a crash ends the process and every variable. Long work has a place on disk from which
+//! - `?` ends the cell with the error's text and the line it happened on. "Run all" and `jupyter nbconvert --execute` stop there, as at a panic and at an
+//!   error of the compiler. (An unchanged evcxr tells Jupyter of the last alone, and the other two are text on standard error.) A last expression that is
+//!   an `Err`, without a `?`, shows its text and fails nothing.
+//! - What a cell makes is kept when the cell ends. So a last line that fails takes all of the cell's new variables with it (it says which): long work
+//!   deserves a cell of its own, and what is shown of it the next one. A failing `let x = ..?` leaves the old `x`, unless the cell has moved it. (In an
+//!   unchanged evcxr it is gone.) A cell that does not compile has not run, and nothing is lost.
+//! - A panic is survived, as a failing `?` is; an interrupt or a crash ends the process and every variable. Long work has a place on disk from which
 //!   the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder), [`shards`](objective::Collect::shards).
 //! - polars, tch, tokenizers and plotters are used through the re-exports below; other crates come with `:dep`. One that wants more of a crate that
 //!   polars has in its tree (tokio with `full`, chrono with its defaults) makes cargo compile everything down to polars again, for minutes, once.

@@ -6,9 +6,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 using at::Tensor;
@@ -144,4 +146,15 @@ void* ia2_swiglu(const Tensor* gate, const Tensor* up, char* error) {
 void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
     return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
 }
+}
+
+// In a notebook an error of libtorch is read in a cell, behind tch's panic: one line that says what was wrong, and 30 frames of C++ that nobody
+// there can use. So the frames are not collected, unless they are asked for.
+namespace {
+[[maybe_unused]] const bool without_frames = [] {
+    if (std::getenv("EVCXR_IS_RUNTIME") != nullptr && std::getenv("TORCH_SHOW_CPP_STACKTRACES") == nullptr) {
+        c10::SetStackTraceFetcher([]() -> std::string { return ""; });
+    }
+    return true;
+}();
 }

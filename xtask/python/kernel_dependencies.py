@@ -57,6 +57,9 @@ def works_after_await(kernel):
     """`.await` puts later cells inside an asynchronous runtime, for which evcxr adds tokio."""
     kernel.run('let early = ia2::polars::df!("norm" => [1.5f64, 2.5])?;\nlet model = Model::open("tiny-icl")?;', quiet=True)
     assert succeeds(kernel, 'let waited = std::future::ready(7).await;\nprintln!("{waited}");').strip() == "7"
+    failed = kernel.run('let waited = "b".parse::<i64>()?;', fails=True)
+    assert failed.reply["status"] == "error" and "in line 1 of the cell" in failed.error, (failed.reply, failed.error)
+    assert succeeds(kernel, 'println!("{waited}");').strip() == "7"
     assert succeeds(kernel, 'println!("{:?}", early.column("norm")?.f64()?.get(1));').strip() == "Some(2.5)"
     code = 'let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;\nevaluate(&model, &split.test.zero_shot()?)?'
     assert "confidence" in kernel.run(code, quiet=True).shown.get("text/plain", "")

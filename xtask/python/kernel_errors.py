@@ -23,7 +23,7 @@ def failed(kernel, code: str, *parts: str):
 
 def a_cell_that_fails_says_so(kernel):
     """By `?`, by a panic, by an error of compilation: status, name, text and line; what it printed and showed before is there."""
-    kernel.run("let kept = 41;\nfn half(n: i64) -> i64 {\n    if n % 2 == 1 {\n        panic!(\"{n} is odd\");\n    }\n    n / 2\n}", quiet=True)
+    kernel.run("let kept = 41i64;\nfn half(n: i64) -> i64 {\n    if n % 2 == 1 {\n        panic!(\"{n} is odd\");\n    }\n    n / 2\n}", quiet=True)
     result = failed(kernel, 'let a = 1;\n\nlet n = "b".parse::<i64>()?;', "invalid digit", 'in line 3 of the cell: let n = "b".parse', "not kept, because the cell did not end: a, n")
     assert result.reply["ename"] == "core::num::error::ParseIntError" and "invalid digit" in result.reply["evalue"], result.reply
     result = failed(kernel, 'Model::open("no/such/folder")?', "ia2::error::Error: ", "no/such/folder", "in line 1 of the cell: Model::open")
@@ -36,9 +36,22 @@ def a_cell_that_fails_says_so(kernel):
     # What was printed without a newline, and what was shown, comes before.
     result = failed(kernel, 'println!("one");\nprint!("two");\n"shown".evcxr_display();\nlet n = "c".parse::<i64>()?;', "in line 4")
     assert result.stdout.split() == ["one", "two"] and result.shown["text/plain"] == "shown", (result.stdout, result.shown)
+    # libtorch's own text, without the frames of C++ that it would add.
+    result = failed(kernel, "let t = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));\nt.matmul(&t);", "mat1 and mat2 shapes cannot be multiplied")
+    assert "frame #" not in result.error and len(result.error) < 1000, result.error
     result = failed(kernel, "let wrong: i64 = true;", "mismatched types")
     assert "mismatched types" in result.reply["evalue"], result.reply
     assert kernel.run('println!("{}", kept + half(2));', quiet=True).stdout.strip() == "42"
+
+
+def text_without_a_newline_hangs_nothing(kernel):
+    """Flushed or not, it is printed by the cell that wrote it, and the cell ends; before a shown value as well."""
+    for code in ('print!("half");', 'use std::io::Write;\nprint!("half");\nstd::io::stdout().flush()?;', 'print!("half");\nlet n = 1;'):
+        assert kernel.run(code, quiet=True, timeout=60).stdout == "half\n", code
+    result = kernel.run('print!("half");\n"shown"', quiet=True)
+    assert (result.stdout, result.shown["text/plain"]) == ("half\n", "shown"), (result.stdout, result.shown)
+    failed(kernel, 'print!("half");\npanic!("on purpose");', "on purpose")
+    assert kernel.run('println!("{}", 1 + 1);', quiet=True).stdout == "2\n"
 
 
 def what_is_caught_is_no_failure(kernel):
@@ -111,6 +124,7 @@ def a_notebook_stops_at_the_cell_that_fails(kernel):
 
 TESTS = [
     a_cell_that_fails_says_so,
+    text_without_a_newline_hangs_nothing,
     what_is_caught_is_no_failure,
     what_a_failing_cell_defines_anew_stays_as_it_was,
     cells_behind_a_failed_one_do_not_run,

@@ -4,7 +4,8 @@
 
 Writes FOLDER/NAME.ipynb, NAME.html and NAME.txt (the last table shown by a cell tagged `result`).
 
-A notebook fails when a cell ends in an error (of compilation, a `?` that failed, a panic), writes to standard error, shows a picture or a table as Rust's `{:?}`, or never ends. With --compare it also fails when a cell shows something else than it did when it was committed:
+A notebook fails when a cell ends in an error (of compilation, a `?` that failed, a panic), writes to standard error, shows a picture or a table
+as Rust's `{:?}`, or never ends. With --compare it also fails when a cell shows something else than it did when it was committed:
 
 * text must be the same, frames of tables and spaces aside;
 * whole numbers must be the same, others must agree to three significant digits;
