@@ -47,12 +47,14 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) && project.evcxr().exists() {
         return Ok(());
     }
-    parts.announce(&format!("evcxr_jupyter {VERSION}, the Rust kernel, with our changes (350 crates)"), PROCESSOR_MINUTES);
+    let build = project.made("build-evcxr");
+    // What is compiled already is kept, and then little is left to do.
+    let minutes = if build.exists() { 0.0 } else { PROCESSOR_MINUTES };
+    parts.announce(&format!("evcxr_jupyter {VERSION}, the Rust kernel, with our changes (350 crates)"), minutes);
     let started = Instant::now();
     let sources = copies(project)?;
     changes::apply(&changes::parse(CHANGES)?, &sources)?;
-    // The build folder stays, 0.7 GB: an interrupted build goes on where it was, and changed changes take half a minute instead of six.
-    let build = project.made("build-evcxr");
+    // The build folder stays, 0.7 GB: an interrupted build goes on where it was, and other changes take half a minute instead of six.
     let mut cargo = command::cargo(project);
     cargo.args(["build", "--release", "--locked", "--package", "evcxr_jupyter", "--manifest-path"]).arg(sources.join("Cargo.toml"));
     cargo.arg("--target-dir").arg(&build);
@@ -113,7 +115,10 @@ fn metadata(project: &Project, folder: &Path) -> Result<String> {
     let mut cargo = command::cargo(project);
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"]).arg(&manifest);
     command::output(&mut cargo).ok_or_else(|| {
-        Failure::new("cargo metadata did not succeed for evcxr", format!("run it by hand: cargo metadata --manifest-path {}", manifest.display()))
+        Failure::new(
+            "cargo metadata did not succeed for evcxr",
+            format!("run it by hand: cargo metadata --manifest-path {}", manifest.display()),
+        )
     })
 }
 
@@ -172,7 +177,8 @@ mod tests {
 
     #[test]
     fn the_lock_names_the_folder_beside_it() {
-        let package = |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}dependencies = [\n]\n");
+        let package =
+            |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}dependencies = [\n]\n");
         let registry = "source = \"registry+https\"\nchecksum = \"ee\"\n";
         let (other, last) = (package("other", registry), package("z", registry));
         let lock = format!("version = 4\n{other}{}{last}", package("evcxr", registry));

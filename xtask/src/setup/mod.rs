@@ -31,7 +31,8 @@ pub struct Options {
 pub fn run(project: &Project, options: Options) -> Result {
     let started = Instant::now();
     let _lock = lock(project)?;
-    let mut parts = Parts { said: 0 };
+    let nothing = [project.libtorch(), project.evcxr(), project.python()].iter().all(|made| !made.exists());
+    let mut parts = Parts { said: 0, first_time: nothing && !kernel::is_built(project) };
     machine::check_platform()?;
     machine::check_rust(project, &mut parts)?;
     if !project.libtorch().exists() || !project.evcxr().exists() || !kernel::is_built(project) {
@@ -53,12 +54,14 @@ pub fn run(project: &Project, options: Options) -> Result {
 /// Announces the parts that have to be made; what is there already is passed over in silence.
 pub struct Parts {
     said: usize,
+    /// Whether nothing is there yet.
+    first_time: bool,
 }
 
 impl Parts {
     /// Says what is made now, and how long that takes where it is more than a minute: `processor_minutes` of one core.
     pub fn announce(&mut self, what: &str, processor_minutes: f64) {
-        if self.said == 0 {
+        if self.said == 0 && self.first_time {
             let all = wall(evcxr::PROCESSOR_MINUTES + kernel::PROCESSOR_MINUTES + PYTHON_MINUTES);
             println!("set-up: the first time takes {all} in all, and 1 GB to download");
         }
