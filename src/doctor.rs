@@ -126,9 +126,14 @@ fn threads() -> Finding {
 
 fn kernel() -> Finding {
     let inside = env::var_os("EVCXR_IS_RUNTIME").is_some();
+    // Set by the kernel that set-up compiles (`xtask/kernel/CHANGES.md`), which tells Jupyter of failures.
+    let name = match env::var_os("EVCXR_REPORTS_PANICS") {
+        Some(_) => "evcxr with the changes of `cargo xtask setup`",
+        None => "evcxr as published, to which a cell that fails by `?` or panics has succeeded",
+    };
     let found = match (inside, env::var("EVCXR_TMPDIR")) {
-        (true, Ok(folder)) => format!("evcxr, cells are built in `{folder}`"),
-        (true, Err(_)) => "evcxr".to_owned(),
+        (true, Ok(folder)) => format!("{name}; cells are built in `{folder}`"),
+        (true, Err(_)) => name.to_owned(),
         (false, _) => "none: this is a program of its own".to_owned(),
     };
     let problem = match env::var_os("EVCXR_TMPDIR").filter(|_| inside).and_then(|folder| unwritable(Path::new(&folder))) {
@@ -221,7 +226,15 @@ mod tests {
         let report = |folder: &Path, variables: &[(&str, &str)]| {
             let mut child = std::process::Command::new(env::current_exe().unwrap());
             child.args(["--exact", "doctor::tests::child", "--ignored", "--nocapture"]).current_dir(folder);
-            for name in ["LIBTORCH", "OMP_NUM_THREADS", "EVCXR_IS_RUNTIME", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", "HF_HUB_CACHE"] {
+            for name in [
+                "LIBTORCH",
+                "OMP_NUM_THREADS",
+                "EVCXR_IS_RUNTIME",
+                "EVCXR_TMPDIR",
+                "EVCXR_CONFIG_DIR",
+                "EVCXR_REPORTS_PANICS",
+                "HF_HUB_CACHE",
+            ] {
                 child.env_remove(name);
             }
             child.env("OMP_WAIT_POLICY", "passive").env("HF_HOME", folder.join("none")).envs(variables.iter().copied());
@@ -245,7 +258,9 @@ mod tests {
             assert!(words.iter().all(|word| own.contains(word)), "{name}: {text}");
         }
         let kernel = report(&fine, &[("EVCXR_IS_RUNTIME", "1")]);
-        assert!(kernel.contains("choose the kernel \"Rust (ia2)\""), "{kernel}");
+        assert!(kernel.contains("choose the kernel \"Rust (ia2)\"") && kernel.contains("evcxr as published"), "{kernel}");
+        let kernel = report(&fine, &[("EVCXR_IS_RUNTIME", "1"), ("EVCXR_REPORTS_PANICS", "1")]);
+        assert!(kernel.contains("evcxr with the changes of `cargo xtask setup`"), "{kernel}");
         let kernel = report(&fine, &[("EVCXR_IS_RUNTIME", "1"), ("EVCXR_TMPDIR", "/no/such"), ("EVCXR_CONFIG_DIR", "/tmp")]);
         assert!(kernel.contains("cells cannot be built there (No such file"), "{kernel}");
         let unwritable = report(Path::new("/proc"), &[]);

@@ -50,7 +50,7 @@ def values_show_themselves(kernel):
         "shown_model.respond(&shown_prompts)": ("4", TABLE),
         'capture(&shown_model, &shown_model.respond(&shown_prompts)?, "model.layers.*")': ("layer", TABLE),
         "accuracy(&shown_frame)": (".", PLAIN),
-        "ia2::doctor()": ("libtorch", PLAIN),
+        "ia2::doctor()": ("evcxr with the changes of", PLAIN),
         "Adapter::new(&shown_model, Lora::rank(2), 0)": ("lora", TABLE),
         '(1, "two", Some(3.5))': ("(1, two, 3.5)", PLAIN),
         "Lora::rank(2)": ("rank: 2", PLAIN),
