@@ -26,8 +26,8 @@ impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = Opened::open(path)?;
         let length = file.length();
-        let head = Head::read(file.file(), length)
-            .map_err(|error| Error::file(format!("`{}` cannot be read", path.display())).because(error))?;
+        let head =
+            Head::read(file.file(), length).map_err(|error| Error::file(format!("`{}` cannot be read", path.display())).because(error))?;
         let head = head.map_err(|(bytes, error)| explain(path, &bytes, length, error))?;
         Ok(Self { file, head })
     }
