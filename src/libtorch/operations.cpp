@@ -181,14 +181,3 @@ void* ia2_dropout(const Tensor* input, double probability, uint64_t seed, char* 
     return owned(error, [&] { return dropout(*input, probability, seed); });
 }
 }
-
-// In a notebook an error of libtorch is read in a cell, behind tch's panic: one line that says what was wrong, and 30 frames of C++ that nobody
-// there can use. So the frames are not collected, unless they are asked for.
-namespace {
-[[maybe_unused]] const bool without_frames = [] {
-    if (std::getenv("EVCXR_IS_RUNTIME") != nullptr && std::getenv("TORCH_SHOW_CPP_STACKTRACES") == nullptr) {
-        c10::SetStackTraceFetcher([]() -> std::string { return ""; });
-    }
-    return true;
-}();
-}
