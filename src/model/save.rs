@@ -115,7 +115,8 @@ impl Model {
             .map_err(|error| Error::file(format!("{} is not JSON", path.display())).because(error))?;
         let there = BESIDE.iter().filter(|name| own.join(name).is_file());
         let read = |name: &&'static str| {
-            let bytes = file::bytes(&own.join(name), Holds::Vocabulary).map_err(|error| Error::file(format!("cannot read {name}")).because(error))?;
+            let bytes = file::bytes(&own.join(name), Holds::Vocabulary)
+                .map_err(|error| Error::file(format!("cannot read {name}")).because(error))?;
             Ok((*name, bytes))
         };
         Ok((config, there.map(read).collect::<Result<_>>()?))

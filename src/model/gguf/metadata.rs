@@ -81,7 +81,9 @@ impl Gguf {
             }
         }
         if left.remove("attention.causal").is_some_and(|causal| causal != json!(true)) {
-            return Err(self.error(format!("asks for attention to what follows (`{prefix}.attention.causal` is false), which is not supported")));
+            return Err(
+                self.error(format!("asks for attention to what follows (`{prefix}.attention.causal` is false), which is not supported"))
+            );
         }
         left.retain(|key, _| !IGNORED.contains(&key.as_str()));
         // What nobody here knows is listed, under its own name.

@@ -189,13 +189,17 @@ impl Gguf {
 
     /// The texts of a list.
     fn texts(&self, key: &str) -> Result<Option<Vec<String>>> {
-        let texts = |list: &List| list.texts(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let texts = |list: &List| {
+            list.texts(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")))
+        };
         self.list(key)?.map(texts).transpose()
     }
 
     /// The numbers of a list.
     fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
-        let numbers = |list: &List| list.numbers(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")));
+        let numbers = |list: &List| {
+            list.numbers(self.file.file(), self.file.length()).map_err(|wrong| self.error(format!("is damaged: `{key}` {wrong}")))
+        };
         self.list(key)?.map(numbers).transpose()
     }
 }

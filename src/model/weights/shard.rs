@@ -26,8 +26,8 @@ impl Shard {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = Opened::open(path)?;
         let length = file.length();
-        let head = Head::read(file.file(), length)
-            .map_err(|error| Error::file(format!("`{}` cannot be read", path.display())).because(error))?;
+        let head =
+            Head::read(file.file(), length).map_err(|error| Error::file(format!("`{}` cannot be read", path.display())).because(error))?;
         let head = head.map_err(|(bytes, error)| explain(path, &bytes, length, error))?;
         Ok(Self { file, head })
     }
@@ -37,7 +37,8 @@ impl Shard {
         let Some(texts) = self.head.metadata.metadata().as_ref().filter(|texts| file::is_ours(texts)) else { return Ok(()) };
         identity::check_seal(self.path(), self.file.file(), &self.head.bytes)?;
         for path in BESIDE.map(|name| folder.join(name)).iter().filter(|path| path.is_file()) {
-            let bytes = file::bytes(path, Holds::Vocabulary).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+            let bytes = file::bytes(path, Holds::Vocabulary)
+                .map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
             file::check_companion(texts, path, &bytes, "save the model again, or open it by `OpenOptions::as_it_is`")?;
         }
         Ok(())
