@@ -10,29 +10,47 @@ const LEAST: u64 = 4096;
 /// A reader that gives up where less than [`LEAST`] bytes come in `patience`.
 pub(super) struct Paced<R> {
     inner: R,
+    clock: Instant,
+    pace: Pace,
+}
+
+/// What came lately. Apart from the clock, so that tests need not wait.
+struct Pace {
     patience: Duration,
-    begun: Instant,
+    begun: Duration,
     /// Since then.
     bytes: u64,
 }
 
+impl Pace {
+    /// Notes that `bytes` came at the time `now`.
+    fn note(&mut self, bytes: usize, now: Duration) -> Result<()> {
+        self.bytes += bytes as u64;
+        let since = now.saturating_sub(self.begun);
+        if since < self.patience {
+            return Ok(());
+        }
+        if self.bytes < LEAST {
+            let why = format!("only {} bytes came in {:.0} s", self.bytes, since.as_secs_f64());
+            return Err(Error::new(ErrorKind::TimedOut, why));
+        }
+        (self.begun, self.bytes) = (now, 0);
+        Ok(())
+    }
+}
+
 impl<R: Read> Paced<R> {
     pub(super) fn new(inner: R, patience: Duration) -> Self {
-        Self { inner, patience, begun: Instant::now(), bytes: 0 }
+        Self { inner, clock: Instant::now(), pace: Pace { patience, begun: Duration::ZERO, bytes: 0 } }
     }
 }
 
 impl<R: Read> Read for Paced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.bytes += read as u64;
-        let since = self.begun.elapsed();
-        if read > 0 && since >= self.patience {
-            if self.bytes < LEAST {
-                let why = format!("only {} bytes came in {:.0} s", self.bytes, since.as_secs_f64());
-                return Err(Error::new(ErrorKind::TimedOut, why));
-            }
-            (self.begun, self.bytes) = (Instant::now(), 0);
+        // The end is no matter of pace.
+        if read > 0 {
+            self.pace.note(read, self.clock.elapsed())?;
         }
         Ok(read)
     }
@@ -42,31 +60,24 @@ impl<R: Read> Read for Paced<R> {
 mod tests {
     use super::*;
 
-    /// Gives `bytes` at each reading, `pause` after it was asked.
-    struct Slow(usize, Duration, usize);
-
-    impl Read for Slow {
-        fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-            std::thread::sleep(self.1);
-            let read = self.0.min(self.2).min(buffer.len());
-            self.2 -= read;
-            Ok(read)
-        }
+    /// The second at which a stream of `bytes` every `every` seconds is given up, within an hour.
+    fn given_up(bytes: usize, every: u64) -> Option<u64> {
+        let mut pace = Pace { patience: Duration::from_secs(30), begun: Duration::ZERO, bytes: 0 };
+        (1..=3600 / every).map(|count| count * every).find(|&second| pace.note(bytes, Duration::from_secs(second)).is_err())
     }
 
     #[test]
     fn a_drip_is_no_stream() {
-        let read = |bytes, whole| {
-            let mut content = Vec::new();
-            let pause = Duration::from_millis(2);
-            Paced::new(Slow(bytes, pause, whole), Duration::from_millis(20)).read_to_end(&mut content).map(|read| (read, content.len()))
-        };
-        let error = read(1, 1000).unwrap_err();
-        assert!(error.kind() == ErrorKind::TimedOut && error.to_string().contains("bytes came in"), "{error}");
-        assert_eq!(read(4096, 100_000).unwrap(), (100_000, 100_000));
-        // What is short may be slow.
-        assert_eq!(read(3, 9).unwrap(), (9, 9));
-        let at_once = Slow(10, Duration::ZERO, 10);
-        assert_eq!(Paced::new(at_once, Duration::ZERO).read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!((given_up(1, 2), given_up(1, 7), given_up(100, 1)), (Some(30), Some(35), Some(30)));
+        assert_eq!((given_up(200, 1), given_up(4096, 29), given_up(1 << 20, 600)), (None, None, None));
+        // It may slow down later.
+        let mut pace = Pace { patience: Duration::from_secs(30), begun: Duration::ZERO, bytes: 0 };
+        pace.note(1 << 20, Duration::from_secs(31)).unwrap();
+        pace.note(9, Duration::from_secs(60)).unwrap();
+        let error = pace.note(1, Duration::from_secs(61)).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::TimedOut, "only 10 bytes came in 30 s"));
+        // Silence is the timeout's affair, and the end no drip.
+        assert_eq!(Paced::new(&b""[..], Duration::ZERO).read(&mut [0; 5]).unwrap(), 0);
+        assert_eq!(Paced::new(&b"short"[..], Duration::ZERO).read(&mut [0; 5]).unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }

@@ -14,6 +14,13 @@ use crate::libtorch::caught;
 /// Steps that a template may take; real ones take some hundreds for each message.
 const FUEL: u64 = 10_000_000;
 
+/// The longest template that is read, in bytes; real ones have up to 40,000.
+const LONGEST: usize = 1 << 16;
+
+/// Room for the deepest expression of such a template, a level for each byte: what the templates' library builds up it takes down by recursion.
+/// Only what is used of it takes memory.
+const STACK: usize = 1 << 28;
+
 /// Messages, to be written as a model's chat template writes them.
 ///
 /// ```no_run
@@ -85,10 +92,22 @@ impl Tokenizer {
         // transformers sets these, too.
         variables.extend(["tools", "documents"].map(|name| (name.into(), Value::from(()))));
         variables.extend(chat.variables.iter().map(|(name, value)| (name.clone(), converted(value))));
-        // Some damaged templates make the library panic.
-        let written = caught(|| render(template, variables))
-            .map_err(|why| Error::file(format!("the chat template in `{}` is damaged: fetch it again", folder())).because(why))?;
-        written.map_err(|error| {
+        if template.len() > LONGEST {
+            let length = template.len();
+            let remedy = "it is damaged, or no chat template: fetch it again";
+            return Err(Error::file(format!("the chat template in `{}` has {length} bytes, more than {LONGEST}: {remedy}", folder())));
+        }
+        let rendered = std::thread::scope(|scope| {
+            let work = || caught(|| render(template, variables));
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+            let thread =
+                thread.map_err(|error| Error::input("no thread can be started to write a chat: free some memory").because(error))?;
+            let outcome = thread.join().unwrap_or_else(|_| Err("a thread that broke off".into()));
+            let broken =
+                |why: String| Error::file(format!("the chat template in `{}` cannot be run: fetch it again", folder())).because(why);
+            outcome.map_err(broken)
+        })?;
+        rendered.map_err(|error| {
             let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
             match error.kind() {
                 ErrorKind::SyntaxError => {
@@ -232,7 +251,18 @@ mod tests {
         assert!(error.is_file() && error.to_string().contains("line 1"), "{error}");
         let error = with("{{ messages[7].content.strip() }}").chat(&user).unwrap_err();
         assert!(error.is_input() && error.to_string().contains("does not take this chat"), "{error}");
-        // A template comes from strangers: it cannot run for ever.
+        // A template comes from strangers: it cannot run for ever, nor nest deeper than the stack.
+        let nested = |open: &str, close: &str, depth: usize| format!("{{{{ {}1{} }}}}", open.repeat(depth), close.repeat(depth));
+        let all = LONGEST - 16;
+        let deep = [("(", ")", 9000), ("[", "]", 9000), ("not ", "", all / 4), ("-", "", all), ("1-", "", 2000), ("", "|e", 2000)];
+        let deep = deep.map(|(open, close, depth)| nested(open, close, depth));
+        let blocks = ["{% if true %}".repeat(3000), "{% for a in b %}".repeat(3000), "-".repeat(LONGEST + 1)];
+        for template in deep.iter().chain(&blocks) {
+            if let Err(error) = with(template).chat(&user) {
+                assert!(error.is_file() || error.is_input(), "{error}");
+            }
+        }
+        assert!(with(&blocks[2]).chat(&user).unwrap_err().to_string().contains("65537 bytes"));
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
         assert!(with(endless).chat(&user).unwrap_err().to_string().contains("fuel"));
     }

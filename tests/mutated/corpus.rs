@@ -36,7 +36,13 @@ fn changed(reader: &Reader) -> Vec<(String, Vec<u8>)> {
     let mut replaced = |label: &str, from: &str, to: &str| {
         let place = valid.windows(from.len()).position(|window| window == from.as_bytes());
         let place = place.unwrap_or_else(|| panic!("{}: `{from}` is not in it", reader.name));
-        found.push((label.to_owned(), [&valid[..place], to.as_bytes(), &valid[place + from.len()..]].concat()));
+        let mut changed = [&valid[..place], to.as_bytes(), &valid[place + from.len()..]].concat();
+        // The header says how long it is.
+        if reader.shape == Shape::Safetensors {
+            let length = u64::from_le_bytes(valid[..8].try_into().unwrap()) + to.len() as u64 - from.len() as u64;
+            changed[..8].copy_from_slice(&length.to_le_bytes());
+        }
+        found.push((label.to_owned(), changed));
     };
     match reader.name.as_str() {
         "record of a run" => {
@@ -49,7 +55,11 @@ fn changed(reader: &Reader) -> Vec<(String, Vec<u8>)> {
             replaced("ended otherwise", "\\\"stopped\\\":\\\"epochs\\\"", "\\\"stopped\\\":\\\"converged\\\"");
             replaced("whole numbers for fractions", "\"dtype\":\"F32\"", "\"dtype\":\"I32\"");
         }
-        "capture" => replaced("another hook point", "model.layers.1.mlp", "model.layers.9.mlp"),
+        "capture" => {
+            replaced("another hook point", "model.layers.1.mlp", "model.layers.9.mlp");
+            replaced("a length below zero", "\\\"lengths\\\":[1", "\\\"lengths\\\":[18446744073709551615");
+            replaced("a token that is none", "\\\"response\\\":[", "\\\"response\\\":[4294967295,");
+        }
         "adapter_config.json, lora" => replaced("twice as strong", "\"lora_alpha\": ", "\"lora_alpha\": 1"),
         "tokenizer.json, tiny-icl" => {
             found.extend((0..valid.len()).step_by(149).map(|end| (format!("cut after {end} bytes"), valid[..end].to_vec())));

@@ -47,6 +47,7 @@ const OWED: &[(&str, &str, &str)] = &[
     ("adapter_model.safetensors", CHANGED, "no digest yet"),
     ("capture", CHANGED, "no digest yet"),
     ("capture", "bug", "lengths are not checked"),
+    ("capture", "libtorch", "lengths are not checked"),
     ("checkpoint", CHANGED, "no digest yet"),
     ("checkpoint", "bug", "counters are not checked"),
     ("ia2_manifest.json", CHANGED, "no digest yet"),
@@ -149,6 +150,14 @@ static OPENING: AtomicBool = AtomicBool::new(false);
 /// Where the last panic came from.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
+/// What this process has had of a processor: other work on the machine does not count.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes into the struct that it is given.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) }, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// One input: what is wrong with how it went, if anything is, and its value if it opened.
 fn attempt(
     reader: &Reader,
@@ -156,11 +165,11 @@ fn attempt(
     open: impl FnOnce() -> Outcome,
     valid: &[String],
 ) -> (Option<(&'static str, String)>, Option<String>) {
-    let began = Instant::now();
+    let began = processor_time();
     OPENING.store(true, Ordering::Relaxed);
     let outcome = catch_unwind(AssertUnwindSafe(|| open().map_err(|error| (error.is_internal(), error.is_torch(), error.to_string()))));
     OPENING.store(false, Ordering::Relaxed);
-    let lasted = began.elapsed();
+    let lasted = processor_time().saturating_sub(began);
     if lasted > PATIENCE {
         return (Some(("slow", format!("{lasted:?}"))), None);
     }
@@ -263,7 +272,13 @@ fn one_reader(diary: &mut Diary, job: &Job, reader: &Reader, place: u64, first: 
 fn one_input(diary: &mut Diary, reader: &Reader, at: (u64, u64, f64), label: &str, bytes: &[u8], values: &[String], tried: &mut Tried) {
     std::fs::write(diary.folder.join("current"), bytes).unwrap();
     diary.at(at.0, at.1, at.2);
-    let (finding, value) = attempt(reader, bytes, || reader.try_input(bytes), values);
+    let mut outcome = attempt(reader, bytes, || reader.try_input(bytes), values);
+    // Once may be other work on the machine.
+    if outcome.0.as_ref().is_some_and(|(kind, _)| *kind == "slow") {
+        diary.at(at.0, at.1, at.2 + PATIENCE.as_secs_f64());
+        outcome = attempt(reader, bytes, || reader.try_input(bytes), values);
+    }
+    let (finding, value) = outcome;
     tried.inputs += 1;
     tried.opened += u64::from(value.is_some());
     if let Some((kind, text)) = finding {
@@ -384,8 +399,8 @@ fn one_child(job: &Job, folder: &Path) -> Option<String> {
         if now != last {
             (last, since) = (now, Instant::now());
         }
-        // Making the readers' files is no input.
-        let patience = if last.is_some_and(|last| last.1 != u64::MAX) { PATIENCE + PATIENCE } else { 60 * PATIENCE };
+        // By the clock, for what never ends; other work on the machine may take most of it. Making the readers' files is no input.
+        let patience = if last.is_some_and(|last| last.1 != u64::MAX) { 12 * PATIENCE } else { 60 * PATIENCE };
         let memory = resident(child.id());
         let why = if since.elapsed() > patience {
             format!("no answer within {patience:?}")

@@ -70,7 +70,7 @@ fn once(shape: Shape, input: &[u8], inputs: &[Vec<u8>], random: &mut Random) -> 
     match shape {
         _ if blind => bytes(input, inputs, random),
         Shape::Json => json_text(input, random),
-        Shape::Lines => lines(input, b'\n', random, |line, random| json_text(line, random)),
+        Shape::Lines => lines(input, b'\n', random, json_text),
         Shape::Table => lines(input, b'\n', random, |line, random| {
             let separator = *random.one(&[&b'\t', &b',', &b'@']);
             lines(line, separator, random, |field, random| match random.below(4) {

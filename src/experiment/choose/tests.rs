@@ -24,7 +24,8 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
     };
     let mut record = Record::new(model, &run, metrics.is_none().then(|| "NaN".into()));
     if let Some(metrics) = metrics {
-        record.trained = Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: String::new() });
+        record.trained =
+            Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: String::new() });
         let metrics: BTreeMap<String, f64> = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         record.evaluated.insert("test".into(), Evaluated { task: "t".into(), examples: 9, metrics, ..Evaluated::default() });
     }

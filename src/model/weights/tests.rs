@@ -364,7 +364,7 @@ fn a_folder_without_safetensors_says_what_to_do() {
     says(open(folder.path()), &["`pytorch_model.bin`, a Python pickle", "save_pretrained"]);
     says(open(Path::new("/nowhere/at/all")), &["is not a folder"]);
     std::fs::create_dir(folder.path().join("model.safetensors")).unwrap();
-    says(open(folder.path()), &["a folder stands there"]);
+    says(open(folder.path()), &["a folder stands there", "put a regular file"]);
 }
 
 #[test]
