@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{difference, golden, golden_folder, listing, refused, rows};
 use ia2::Result;
 use ia2::prelude::*;
-use ia2::tokenizer::Tokenizer;
+use ia2::tokenizer::{Chat, Tokenizer};
 
 /// Keeps the largest block that each thread has asked for, so that a number of a damaged file cannot ask for much unseen.
 struct Watched;
@@ -137,6 +137,20 @@ fn what_is_saved_opens_as_the_same_model() -> Result<()> {
         assert_eq!(template, "{{ messages[0]['content'] }}");
         std::fs::remove_dir_all(&saved).unwrap();
         assert!(listing(folder.path()) == before, "{name}: opening or saving changed the file's folder");
+    }
+    Ok(())
+}
+
+#[test]
+fn special_tokens_and_the_chat_template_come_along() -> Result<()> {
+    for (name, bos, eos) in [("llama", 1, 2), ("qwen2", 0, 0), ("qwen3", 0, 0), ("llama3", 0, 0)] {
+        let model = Model::open(file(name))?;
+        let tokenizer = model.tokenizer()?;
+        let special = |token: &str, sentencepiece: u32| tokenizer.id(token).unwrap_or(sentencepiece);
+        assert_eq!(tokenizer.bos(), Some(special("<|im_start|>", bos)), "{name}");
+        assert_eq!(tokenizer.eos(), Some(special("<|im_end|>", eos)), "{name}");
+        assert_eq!(model.eos(), tokenizer.eos());
+        assert_eq!(tokenizer.chat(&Chat::of([("user", "What is it?")]))?, "What is it?");
     }
     Ok(())
 }

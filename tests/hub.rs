@@ -11,6 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use ia2::prelude::*;
+#[cfg(not(feature = "hub"))]
+use sha2::{Digest, Sha256};
 
 /// Set in a child: the model to open. Without it the child's test does nothing.
 const OPEN: &str = "IA2_TEST_HUB_OPEN";
@@ -119,6 +121,42 @@ fn an_adapter_is_found_in_the_cache_by_its_name() {
     let expected = fingerprint(&model.with(&Adapter::open(files, &model).unwrap()).unwrap());
     assert_ne!(expected, fingerprint(&model));
     assert_eq!(open().unwrap(), expected);
+}
+
+/// A model in GGUF, as Python's downloader leaves it.
+#[cfg(not(feature = "hub"))]
+#[test]
+fn gguf_files_of_the_cache_are_found_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("hub/models--org--name-GGUF");
+    let snapshot = root.join("snapshots/abc");
+    std::fs::create_dir_all(root.join("refs")).unwrap();
+    std::fs::create_dir_all(root.join("blobs")).unwrap();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::write(root.join("refs/main"), "abc").unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf/qwen2.gguf");
+    let digest = format!("{:x}", Sha256::digest(std::fs::read(&file).unwrap()));
+    let blob = root.join("blobs").join(&digest);
+    std::fs::copy(&file, &blob).unwrap();
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(&digest), snapshot.join("qwen2.Q4_0.gguf")).unwrap();
+    let open = |name: &str| finish(start("http://127.0.0.1:9", home.path(), name, &[]));
+    let expected = fingerprint(&Model::open(&file).unwrap());
+    for name in ["org/name-GGUF/qwen2.Q4_0.gguf", "org/name-GGUF@abc/qwen2.Q4_0.gguf", "org/name-GGUF"] {
+        assert_eq!(open(name).as_ref(), Ok(&expected), "{name}");
+    }
+    let error = open("org/name-GGUF/other.gguf").unwrap_err();
+    for word in ["`other.gguf` of `org/name-GGUF`", "Hugging Face cache", "feature `hub`", "hf download org/name-GGUF other.gguf"] {
+        assert!(error.contains(word), "{word} is missing in: {error}");
+    }
+    // A file is compared alone: nothing else of the snapshot was opened.
+    std::fs::write(snapshot.join("other.txt"), "").unwrap();
+    let model = Model::open(snapshot.join("qwen2.Q4_0.gguf")).unwrap();
+    assert_eq!(model.verify().unwrap().height(), 1);
+    let mut bytes = std::fs::read(&blob).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    let error = model.verify().unwrap_err().to_string();
+    assert!(error.contains("`qwen2.Q4_0.gguf` is not what the hub published"), "{error}");
 }
 
 #[cfg(feature = "hub")]

@@ -1,10 +1,11 @@
 use std::io::Write;
 
+use sha2::{Digest, Sha256};
 use tch::{Device, Tensor};
 
 use super::blocks::BLOCKS;
 use super::*;
-use crate::model::{Config, OpenOptions, weights::Weights};
+use crate::model::{Config, Model, OpenOptions, weights::Weights};
 use crate::nn::rope::Scaling;
 use crate::tokenizer::Tokenizer;
 
@@ -385,4 +386,39 @@ fn rows_in_pairs_come_back_as_halves() {
     // One head for keys.
     assert_eq!(firsts(load("blk.0.attn_k.weight").select(1, 0)), [0.0, 200.0, 400.0, 600.0, 100.0, 300.0, 500.0, 700.0]);
     assert_eq!(firsts(load("blk.0.attn_v.weight").select(1, 0)), [0.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0]);
+}
+
+#[test]
+fn what_nobody_knows_is_listed_under_its_own_name() {
+    let made = small("llama").put("llama.attention.novelty", Put::Number(7)).put("llama.logit_scale", Put::Float(0.0));
+    assert_eq!(made.config().unwrap().unknown_keys, [("llama.attention.novelty".to_owned(), "7".to_owned())]);
+    let (file, _) = made.open().unwrap();
+    refused(OpenOptions::new().strict().open(file.path()), &[".gguf`: ", "`llama.attention.novelty` (7)"]);
+}
+
+#[test]
+fn all_bytes_of_a_file_tell_which_model_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let bytes = std::fs::read(golden("llama3.gguf")).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let weights = |model: &Model| model.identity().unwrap().weights.clone();
+    let model = Model::open(&path).unwrap();
+    assert_eq!(weights(&model), format!("{:x}", Sha256::digest(&bytes)), "as sha256sum has it");
+    let before = Model::open(&path).unwrap();
+    // Overwritten in place: memory holds what the file does not any more.
+    std::fs::write(&path, [bytes.as_slice(), b" "].concat()).unwrap();
+    assert!(weights(&before).starts_with("numbers "));
+}
+
+#[test]
+fn what_is_cut_short_while_it_is_loaded_is_an_error_and_no_signal() {
+    let (file, opened) = small("llama").open().unwrap();
+    let load = || opened.load("w", "token_embd.weight", Kind::Float).map(drop);
+    load().unwrap();
+    let length = file.as_file().metadata().unwrap().len();
+    for length in [length - 1, 40, 0] {
+        file.as_file().set_len(length).unwrap();
+        refused(load(), &["was changed while it was being loaded"]);
+    }
 }
