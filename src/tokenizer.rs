@@ -2,6 +2,7 @@
 
 mod border;
 mod chat;
+mod checks;
 #[cfg(test)]
 mod made;
 mod special;
@@ -219,32 +220,16 @@ struct Read {
 /// Reads a `tokenizer.json`, or says why nothing can be made of it.
 fn read(text: &[u8]) -> std::result::Result<Read, Cause> {
     caught(|| {
-        check_lengths(text)?;
+        checks::lengths(text)?;
         let mut parts = tokenizers::Tokenizer::from_bytes(text)?;
         parts.with_truncation(None)?;
         parts.with_padding(None);
         // The largest id counts, not the number of tokens: ids may have gaps, and an embedding is indexed by id.
         let vocab_size = parts.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        checks::steps(&parts)?;
         let decoder = serde_json::to_string(&parts.get_decoder())?;
         Ok(Read { parts, vocab_size, bytes: decoder.contains("\"ByteLevel\"").then(byte_letters) })
     })?
-}
-
-/// Refuses tokens of a Unigram vocabulary that are longer than any real one: the library keeps them in a tree as deep as the longest, and
-/// takes it down by recursion, which ends the process where the tree is deeper than the stack.
-fn check_lengths(text: &[u8]) -> std::result::Result<(), Cause> {
-    const LONGEST: usize = 1024;
-    let text = std::str::from_utf8(text)?;
-    // Byte pairs, some of them of many megabytes, need not be read twice.
-    if text.contains("\"merges\"") && !text.contains("\"Unigram\"") {
-        return Ok(());
-    }
-    let json: serde_json::Value = serde_json::from_str(text)?;
-    let pieces = json["model"]["vocab"].as_array().into_iter().flatten();
-    match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).find(|&length| length > LONGEST) {
-        Some(length) => Err(format!("a token of {length} bytes, where none has more than {LONGEST}").into()),
-        None => Ok(()),
-    }
 }
 
 fn missing(folder: &Path) -> Error {
@@ -393,22 +378,6 @@ pub(crate) mod tests {
             std::fs::write(folder.path().join("tokenizer.json"), &whole[..length]).unwrap();
             let error = Tokenizer::open(folder.path()).unwrap_err();
             assert!(error.is_file() && error.to_string().contains("fetch it again"), "{length}: {error}");
-        }
-    }
-
-    #[test]
-    fn tokens_as_long_as_a_book_are_refused() {
-        let json = |model: serde_json::Value, length: usize| {
-            let mut json = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
-            json["model"]["vocab"] = serde_json::json!([["<unk>", 0.0], ["a".repeat(length), -1.0]]);
-            json["model"]["unk_id"] = 0.into();
-            json.to_string()
-        };
-        // The type may be left out.
-        for model in [serde_json::json!({"type": "Unigram"}), serde_json::json!({"byte_fallback": false})] {
-            assert_eq!(of_json(&json(model.clone(), 1000)).unwrap().encode(&"a".repeat(1000)).unwrap(), [1]);
-            let error = of_json(&json(model, 200_000)).unwrap_err();
-            assert!(error.is_file() && error.to_string().contains("200000 bytes"), "{error}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use ::parquet::file::reader::SerializedFileReader;
+use ::parquet::basic::PageType;
+use ::parquet::errors::{ParquetError, Result as ParquetResult};
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 
@@ -18,12 +20,41 @@ pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     // Some damaged files make the reader panic; nothing of ours runs behind this door.
     let records = door("reading parquet", || {
         let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
+        check_counts(&reader).map_err(|error| Error::file(unreadable()).because(error))?;
         let rows = reader.into_iter().map(|row| row.map(|row| object(&row)));
         rows.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| Error::file(unreadable()).because(error))
     });
     let records = records.map_err(|error| if error.is_internal() { Error::file(unreadable()) } else { error })?;
     for (place, record) in records.into_iter().enumerate() {
         Record::of(record).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
+    }
+    Ok(())
+}
+
+/// Refuses pages that count more values than they can hold: the reader makes room for them before it looks, and a flipped bit may ask for more
+/// memory than there is.
+fn check_counts(reader: &impl FileReader) -> ParquetResult<()> {
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group)?;
+        for column in 0..group.num_columns() {
+            let mut left = group.metadata().column(column).num_values();
+            if group.metadata().num_rows() > left {
+                return Err(ParquetError::General(format!("{} rows of {left} values", group.metadata().num_rows())));
+            }
+            let mut pages = group.get_column_page_reader(column)?;
+            while let Some(page) = pages.get_next_page()? {
+                let values = i64::from(page.num_values());
+                // A value of a dictionary takes a byte at least; of those in other pages many may.
+                let most = if page.page_type() == PageType::DICTIONARY_PAGE { page.buffer().len() as i64 } else { left };
+                if values > most {
+                    return Err(ParquetError::General(format!("a page counts {values} values and has room for {most}")));
+                }
+                left -= if page.page_type() == PageType::DICTIONARY_PAGE { 0 } else { values };
+            }
+            if left != 0 {
+                return Err(ParquetError::General(format!("{left} values are missing")));
+            }
+        }
     }
     Ok(())
 }
