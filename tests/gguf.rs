@@ -155,6 +155,20 @@ fn special_tokens_and_the_chat_template_come_along() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn an_adapter_knows_the_file_as_its_base_model() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(file("qwen2"))?;
+    Adapter::new(&model, Lora::rank(2), 1)?.save(folder.path())?;
+    Adapter::open(folder.path(), &model)?;
+    let error = refused(
+        Adapter::open(folder.path(), &Model::open(file("qwen3"))?),
+        &["qwen2.gguf` is a qwen2, this one a qwen3", "a wrong base model"],
+    );
+    assert!(error.is_file(), "{error}");
+    Ok(())
+}
+
 /// A file of the tiny model with some bytes changed, opened; what Python's `gguf` would do does not matter.
 fn open_changed(folder: &Path, bytes: &[u8]) -> Result<Model> {
     let path = folder.join("changed.gguf");

@@ -12,7 +12,7 @@ use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::hub::{self, Holding, Name};
-use crate::model::{Keys, Model};
+use crate::model::{Config, Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -157,8 +157,12 @@ fn base_model(folder: &Path) -> (String, Option<String>) {
 fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, model: &Model) -> Result<()> {
     let ours = model.config().family.model_type();
     for place in places {
-        let Ok(text) = file::text(&place.join("config.json"), Holds::Settings) else { continue };
-        let theirs = serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()));
+        let theirs = if place.is_file() {
+            Config::open(&place).ok().map(|config| config.family.model_type().to_string())
+        } else {
+            let Ok(text) = file::text(&place.join("config.json"), Holds::Settings) else { continue };
+            serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()))
+        };
         if let Some(theirs) = theirs.filter(|theirs| theirs != ours) {
             return Err(keys.error(format!("its base model `{base}` is a {theirs}, this one a {ours}: a wrong base model")));
         }

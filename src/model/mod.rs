@@ -234,7 +234,7 @@ impl Model {
         &self.base.folder
     }
 
-    /// Compares the files of a model from the hub with the checksums that the hub published: SHA-256 of large files, git's SHA-1 of small ones.
+    /// Compares the files of a model from the hub (or its one GGUF file) with the checksums that the hub published: SHA-256 of large files, git's SHA-1 of small ones.
     ///
     /// Opening looks at sizes only. This reads all bytes once and remembers what it has seen by size, time of change and inode, in the cache
     /// beside the locks: a file that has not changed since is not read again. (A disk that loses a bit changes no time. To read all

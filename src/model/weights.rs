@@ -46,7 +46,6 @@ enum Sources {
 }
 
 /// The place of a tensor: its shard's in the list, or its name in the GGUF file.
-#[derive(Clone)]
 enum Held {
     Shard(usize),
     Own(String),
