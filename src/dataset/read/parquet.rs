@@ -1,11 +1,15 @@
 //! Parquet, as Hugging Face keeps data sets.
 
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use ::parquet::basic::PageType;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use ::parquet::record::reader::RowIter;
 use ::parquet::record::{Field, Row};
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{Each, Record, malformed};
@@ -19,9 +23,9 @@ pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
         || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
     // Some damaged files make the reader panic; nothing of ours runs behind this door.
     let records = door("reading parquet", || {
-        let reader = SerializedFileReader::new(file).map_err(|error| Error::file(unreadable()).because(error))?;
+        let reader = SerializedFileReader::new(Ended(file)).map_err(|error| Error::file(unreadable()).because(error))?;
         check_counts(&reader).map_err(|error| Error::file(unreadable()).because(error))?;
-        let rows = reader.into_iter().map(|row| row.map(|row| object(&row)));
+        let rows = RowIter::from_file_into(Box::new(reader)).map(|row| row.map(|row| object(&row)));
         rows.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| Error::file(unreadable()).because(error))
     });
     let records = records.map_err(|error| if error.is_internal() { Error::file(unreadable()) } else { error })?;
@@ -29,6 +33,43 @@ pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
         Record::of(record).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
     }
     Ok(())
+}
+
+/// A file whose end is said: the crate skips what it does not know of a page's header element by element, and goes on behind the file's end, where
+/// nothing can be read, as long as a damaged header counts.
+struct Ended(File);
+
+impl Length for Ended {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Ended {
+    type T = UntilEnd<BufReader<File>>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(UntilEnd { inner: self.0.get_read(start)?, empty: 0 })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
+
+/// Reads on, and gives up where there is nothing to be read time after time.
+struct UntilEnd<R> {
+    inner: R,
+    empty: usize,
+}
+
+impl<R: Read> Read for UntilEnd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const PATIENCE: usize = 16;
+        let read = self.inner.read(buffer)?;
+        self.empty = if read == 0 && !buffer.is_empty() { self.empty + 1 } else { 0 };
+        if self.empty > PATIENCE { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(read) }
+    }
 }
 
 /// Refuses pages that count more values than they can hold: the reader makes room for them before it looks, and a flipped bit may ask for more
