@@ -82,7 +82,7 @@ pub(crate) fn evaluate_from(model: &Model, prompts: &Prompts, hooks: &mut Hooks<
     evaluated(model, prompts, BATCH, Some((hooks, seen_from)))
 }
 
-/// [`evaluate`] with so many prompts per forward (16 there): fewer take less memory. Numbers differ by rounding alone, below 1e-4.
+/// [`evaluate`] with this number of prompts per forward (16 there): fewer take less memory. Numbers differ by rounding alone, below 1e-4.
 ///
 /// # Errors
 /// As [`evaluate`]; a batch of 0.

@@ -32,7 +32,7 @@ pub(crate) struct Collected {
 pub enum Place {
     /// In the memory of a device.
     Memory(Device),
-    /// In so many files of a folder: memory holds what is read.
+    /// In this number of files in a folder: memory holds what is read.
     Shards(PathBuf, usize),
 }
 
@@ -81,7 +81,7 @@ pub(super) fn one_pass(
     let rows = model.encode(prompts)?;
     let settings = &model.reaching(prompts, settings)?;
     let (limit, context) = (settings.max_new_tokens(), model.config().max_positions);
-    // Before room is made for so many.
+    // Before memory is reserved for them.
     if limit as u64 > context as u64 {
         return Err(Error::input(format!("responses of up to {limit} tokens, but the model's context is {context}: set a lower limit")));
     }

@@ -22,7 +22,7 @@ use crate::nn::HookPoint;
 pub enum Keep {
     /// Every id's probability.
     All,
-    /// The so many largest probabilities with their ids; the rest of the mass counts as spread evenly over the other ids.
+    /// This number of largest probabilities with their ids; the rest of the mass counts as spread evenly over the other ids.
     Top(usize),
 }
 
@@ -45,7 +45,7 @@ impl Keep {
         }
     }
 
-    /// Bytes of the distributions of so many examples and tokens.
+    /// Bytes of the distributions of this number of examples and tokens.
     pub(super) fn bytes(self, model: &Model, examples: usize, tokens: usize) -> u64 {
         let shape = [examples as i64, tokens as i64, self.width(model.config().vocab_size)];
         bytes(&shape, kind(model)) + if self == Self::All { 0 } else { bytes(&shape, Kind::Int64) }

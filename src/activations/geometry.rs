@@ -117,7 +117,7 @@ impl Activations {
         self.select(&(0..count).map(|place| (place - by).rem_euclid(count) as usize).collect::<Vec<_>>())
     }
 
-    /// The values at the prompts' token that is so many places from the end (0 the last), `[example, layer, hidden]`.
+    /// The values at the prompts' token that is this number of places from the end (0 the last), `[example, layer, hidden]`.
     ///
     /// # Errors
     /// An example's was not captured.

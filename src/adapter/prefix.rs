@@ -29,7 +29,7 @@ pub struct PrefixTuning {
 }
 
 impl PrefixTuning {
-    /// So many virtual tokens; at most as many as the model's context has places.
+    /// The number of virtual tokens, at most the number of positions in the model's context.
     pub fn tokens(count: usize) -> Self {
         Self { tokens: i64::try_from(count).unwrap_or(i64::MAX), start: Start::default() }
     }

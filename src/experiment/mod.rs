@@ -219,13 +219,13 @@ impl Experiment {
         self
     }
 
-    /// At most so many test queries of each task.
+    /// Maximum number of test queries of each task.
     pub fn test_at_most(mut self, count: usize) -> Self {
         self.test_at_most = count;
         self
     }
 
-    /// At most so many of the test queries for asim.
+    /// Maximum number of test queries for asim.
     pub fn compared_at_most(mut self, count: usize) -> Self {
         self.compared_at_most = count;
         self

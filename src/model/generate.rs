@@ -238,7 +238,7 @@ impl Model {
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
     }
 
-    /// The cache of what all prompts begin with: virtual tokens, and at most so many of the tokens they share, if they are worth it.
+    /// The cache of what all prompts begin with: virtual tokens, and as many of the tokens they share as the caller allows, if that saves work.
     pub(super) fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
         let shared = batch::shared_prefix(prompts).min(at_most);
         let virtual_tokens = self.prefix(None)?;

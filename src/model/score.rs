@@ -13,7 +13,7 @@ use crate::libtorch::door;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
 
-/// Prompts per forward, and at most so many continuations.
+/// Maximum number of prompts, and of continuations, per forward.
 const BATCH: usize = 16;
 /// Rows of logits that are read at a time: several copies of them lie in memory.
 const ROWS: usize = 64;

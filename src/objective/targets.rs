@@ -152,7 +152,7 @@ impl Collect<'_> {
         self
     }
 
-    /// At most so many demonstrations before a query.
+    /// Maximum number of demonstrations before a query.
     pub fn demonstrations(mut self, at_most: usize) -> Self {
         self.demonstrations = at_most;
         self
@@ -176,7 +176,7 @@ impl Collect<'_> {
         self
     }
 
-    /// At most so many response tokens; the limit of the answer form unless set, and for labels of several tokens those of the label. Fewer tokens
+    /// Maximum number of response tokens; the limit of the answer form unless set, and for labels of several tokens those of the label. Fewer tokens
     /// than tell the labels apart are refused when targets are collected.
     pub fn max_new_tokens(mut self, tokens: usize) -> Self {
         self.max_new_tokens = Some(tokens);
@@ -208,7 +208,7 @@ impl Collect<'_> {
         self
     }
 
-    /// Counts so many bytes as free, in place of asking the device.
+    /// Takes this number of bytes as free, instead of asking the device.
     pub fn free_bytes(mut self, bytes: u64) -> Self {
         self.budget = Some(bytes);
         self

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub struct Pca {
     /// As few leading directions as hold this share of the variance, in (0, 1].
     pub variance: f64,
-    /// At most one direction per so many examples, at least 3.
+    /// At most one direction per this number of examples, at least 3.
     pub examples_per_direction: usize,
 }
 

@@ -6,7 +6,7 @@ use super::{ROUNDING, differences};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 
-/// Up to so many differences that are not zero the distribution is counted out; beyond, it is taken as normal.
+/// Up to this number of nonzero differences the distribution is exact; above it, the normal approximation is used.
 const EXACT: usize = 50;
 
 /// What a signed-rank test found.

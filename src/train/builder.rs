@@ -107,7 +107,7 @@ impl Training {
         self
     }
 
-    /// Ends this call after so many steps of this phase, with what it has by then.
+    /// Ends this call after this number of steps of this phase, with what it has by then.
     pub fn at_most_steps(mut self, steps: u64) -> Self {
         self.limits.steps = Some(steps);
         self

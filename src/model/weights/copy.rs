@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 /// threads, whose coming together costs more than such a sum, above all where other processes want the same cores.
 const PIECE: i64 = 1 << 14;
 
-/// The memory of a new contiguous CPU tensor of so many bytes, to be filled.
+/// The memory of a new contiguous CPU tensor with this number of bytes, to be filled.
 pub(super) fn bytes_of(tensor: &mut Tensor, bytes: usize) -> Result<&mut [u8]> {
     let room = tensor.numel() * tensor.f_kind()?.elt_size_in_bytes();
     if !tensor.is_contiguous() || tensor.device() != tch::Device::Cpu || bytes != room {
