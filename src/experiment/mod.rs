@@ -177,7 +177,7 @@ impl Experiment {
         self
     }
 
-    /// So many runs, seeded 0, 1, ...: each draws its own train, dev and test sets.
+    /// The number of runs, seeded 0, 1, ...: each draws its own train, dev and test sets.
     pub fn runs(mut self, runs: u64) -> Self {
         self.runs = runs;
         self

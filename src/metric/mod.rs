@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`METRICS`] lists what there is; [`summary`] computes all of it; [`Metric::bootstrap`] gives an interval of any. [`calibration`] is the
-//! frame of a reliability diagram; [`fit_temperature`] mends confidences; [`as_reported`] makes them the authors'.
+//! frame of a reliability diagram; [`fit_temperature`] corrects confidences; [`as_reported`] makes them the authors'.
 //! A new metric is one file and one entry there.
 
 mod accuracy;

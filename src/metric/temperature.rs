@@ -36,7 +36,7 @@ pub fn fit_temperature(frame: &DataFrame) -> Result<Temperature> {
     let labels = Labels::of(frame)?;
     if let Some(row) = labels.rows().position(|(row, gold)| row[gold] == 0.0) {
         return Err(Error::numeric(format!(
-            "the gold label has probability 0 in row {row}, which no temperature mends: compute logits in f32 or wider"
+            "the gold label has probability 0 in row {row}, which no temperature can correct: compute logits in f32 or wider"
         )));
     }
     if slope(&labels, 0.0) >= 0.0 {

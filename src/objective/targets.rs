@@ -158,7 +158,7 @@ impl Collect<'_> {
         self
     }
 
-    /// So many draws of demonstrations for each training example ([`Split::target_prompts_in_orders`]); each is an example to learn from.
+    /// The number of draws of demonstrations for each training example ([`Split::target_prompts_in_orders`]); each is an example to learn from.
     pub fn orders(mut self, orders: usize) -> Self {
         self.orders = orders;
         self
