@@ -18,8 +18,8 @@ thread_local! {
 /// Runs `f`, and turns a panic in it into an error that begins with `what`, the work that was being done, such as `"a forward pass"`.
 ///
 /// A panic of tch, whose plain methods unwrap, becomes a torch error with the first line of libtorch's message. A panic in the caller's own code
-/// becomes an input error with its place in the source, and any other is a bug of this library and becomes an internal one. Nothing is printed: while a thread is behind the door, its
-/// panics pass by the panic hook; other threads and later panics meet the hook as before. Whether gradients are recorded is put back as it
+/// becomes an input error with its place in the source, and any other is a bug of this library and becomes an internal one.
+/// Nothing is printed: while a thread is behind the door, its panics pass by the panic hook; other threads and later panics meet the hook as before. Whether gradients are recorded is put back as it
 /// was, because `tch::no_grad` does not do so when it is unwound. An `Err` of `f` is handed on unchanged. Doors may be nested.
 ///
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
