@@ -98,6 +98,15 @@ def what_lies_beside_decides_whether_outputs_are_compared():
     assert "not written" in refused.problem and refused.written is None
 
 
+def what_a_notebook_needs_decides_whether_it_runs():
+    committed = notebook("1", needs=[".ia2/models/real"])
+    assert "cell 1: 1 became 2" in Run(committed, (["2"], 1), here=[".ia2/models/real"]).problem
+    absent = Run(committed, (["2"], 1))
+    assert not absent.problem and absent.left == 1 and "SKIPPED: notebook some: it needs `.ia2/models/real`" in absent.printed, absent.printed
+    refused = Run(committed, (["2"], 1), compare=False, write=True)
+    assert "not written" in refused.problem and refused.written is None
+
+
 def writing_keeps_the_outputs_and_the_settings():
     done = Run(notebook("1", twice=True, beside=["../shared"]), (["2"], 1), (["2"], 1), compare=False, write=True, here=["../shared"])
     assert not done.problem
@@ -108,7 +117,7 @@ def writing_keeps_the_outputs_and_the_settings():
 
 
 def misspelt_settings_are_refused():
-    for settings in [{"twise": True}, {"twice": 1}, {"beside": "../shared"}, {"beside": [1]}]:
+    for settings in [{"twise": True}, {"twice": 1}, {"beside": "../shared"}, {"beside": [1]}, {"needs": "it"}]:
         assert "metadata `ia2`" in Run(notebook("1", **settings), (["1"], 1)).problem, settings
 
 
@@ -136,6 +145,7 @@ def main() -> int:
         a_second_execution_is_made_where_the_notebook_asks_for_it,
         a_second_execution_has_to_be_quick,
         what_lies_beside_decides_whether_outputs_are_compared,
+        what_a_notebook_needs_decides_whether_it_runs,
         writing_keeps_the_outputs_and_the_settings,
         misspelt_settings_are_refused,
         a_picture_has_to_show_itself,

@@ -20,7 +20,8 @@ A notebook's own metadata can ask for more:
 * "ia2": {"twice": true}  it is executed a second time, with what the first left on disk: the outputs must be the same by the rules above,
   and its cells may take a third of the first's time, or 20 s;
 * "ia2": {"beside": ["../shared/data/sst2"]}  files that its committed outputs depend on, relative to the project. Where one is absent it
-  has to run, but its outputs are not compared, and a line `SKIPPED: ..` says so.
+  has to run, but its outputs are not compared, and a line `SKIPPED: ..` says so;
+* "ia2": {"needs": [".ia2/models/smollm2"]}  files that it cannot run without. Where one is absent the notebook is skipped, with such a line.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from nbconvert import HTMLExporter
 START_TIMEOUT = 600  # seconds; a kernel whose library has been edited compiles it first
 CELL_TIMEOUT = 1200
 AGAIN_PART, AGAIN_SECONDS = 1 / 3, 20  # what a second execution may take: this part of the first's time, or so many seconds
-KEYS = {"twice", "beside"}
+KEYS = {"twice", "beside", "needs"}
 
 UNIT = r"(?:ns|µs|us|ms|s|sec|seconds|min|h|(?:[a-z]+)/s|(?:s|ms)/[a-z]+)"
 TIME = re.compile(rf"(?<![\w.])\d[\d.,]*\s?{UNIT}(?![\w/])|(?<!\d)\d+:\d\d(?::\d\d)?(?!\d)")
@@ -221,20 +222,28 @@ def too_slow(first: float, again: float) -> bool:
     return again > AGAIN_SECONDS and again > AGAIN_PART * first
 
 
-def settings_of(notebook) -> tuple[bool, list[str]]:
-    """A notebook's `twice` and `beside`; a misspelt key would quietly check less."""
+def settings_of(notebook) -> tuple[bool, list[str], list[str]]:
+    """A notebook's `twice`, `beside` and `needs`; a misspelt key would quietly check less."""
     settings = notebook.metadata.get("ia2", {})
     if unknown := set(settings) - KEYS:
         raise Problem(f"    the notebook's metadata `ia2` has {sorted(unknown)}; known are {sorted(KEYS)}")
-    twice, beside = settings.get("twice", False), settings.get("beside", [])
-    if not isinstance(twice, bool) or not isinstance(beside, list) or not all(isinstance(path, str) for path in beside):
-        raise Problem(f"    the notebook's metadata `ia2` must be {{'twice': true or false, 'beside': [paths]}}, it is {settings}")
-    return twice, beside
+    twice, beside, needs = settings.get("twice", False), settings.get("beside", []), settings.get("needs", [])
+    lists = all(isinstance(paths, list) and all(isinstance(path, str) for path in paths) for paths in (beside, needs))
+    if not isinstance(twice, bool) or not lists:
+        form = "{'twice': true or false, 'beside': [paths], 'needs': [paths]}"
+        raise Problem(f"    the notebook's metadata `ia2` must be {form}, it is {settings}")
+    return twice, beside, needs
 
 
 def run(path: Path, out: Path, project: Path, compare: bool, write: bool) -> None:
     committed = nbformat.read(path, as_version=4)
-    twice, beside = settings_of(committed)
+    twice, beside, needs = settings_of(committed)
+    missing = ", ".join(f"`{place}`" for place in needs if not (project / place).exists())
+    if missing:
+        if write:
+            raise Problem(f"    not written: it needs {missing}, not here")
+        print(f"SKIPPED: notebook {path.stem}: it needs {missing}, not here", flush=True)
+        return
     absent = [place for place in beside if not (project / place).exists()]
     first = execute(committed, path.parent, path.stem, stop_early=not compare)
     notebook, found = first.notebook, list(first.found)
