@@ -42,12 +42,12 @@ fn main() -> Result<()> {
     let asim_tuned = capture(tuned.model(), &taught, SITES)?.asim(&inside)?;
     let asim_primed = capture(primed.model(), &taught, SITES)?.asim(&inside)?;
     let asim_both = capture(both.model(), &taught, SITES)?.asim(&inside)?;
-    let layers = stack(&[("zero-shot", &apart), ("SFT only", &asim_tuned), ("IA2 only", &asim_primed), ("IA2 → SFT", &asim_both)])?;
+    let layers = stack(&[("zero-shot", &apart), ("SFT", &asim_tuned), ("IA2", &asim_primed), ("IA2 → SFT", &asim_both)])?;
     let table = results(&[
         ("zero-shot", &alone, Some(&apart)),
         ("ICL", &icl, Some(&inside.asim(&inside)?)),
-        ("SFT only", &evaluate(tuned.model(), &queries)?, Some(&asim_tuned)),
-        ("IA2 only", &evaluate(primed.model(), &queries)?, Some(&asim_primed)),
+        ("SFT", &evaluate(tuned.model(), &queries)?, Some(&asim_tuned)),
+        ("IA2", &evaluate(primed.model(), &queries)?, Some(&asim_primed)),
         ("IA2 → SFT", &evaluate(both.model(), &queries)?, Some(&asim_both)),
     ])?;
     table.evcxr_display();
