@@ -35,7 +35,7 @@
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
-//! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
+//! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Dora`](adapter::Dora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
@@ -181,7 +181,7 @@ pub use {plotters, polars, tch, tokenizers};
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods};
-    pub use crate::adapter::{Adapter, Ia3, Lora, PrefixTuning, PromptTuning};
+    pub use crate::adapter::{Adapter, Dora, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::axes::long;
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};

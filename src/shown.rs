@@ -30,6 +30,7 @@ show_as_text! { "{:?}":
     crate::activations::Tokens,
     crate::adapter::AdapterConfig,
     crate::adapter::Ia3,
+    crate::adapter::Dora,
     crate::adapter::Lora,
     crate::adapter::PrefixTuning,
     crate::adapter::PromptTuning,

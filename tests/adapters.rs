@@ -25,6 +25,7 @@ fn configs() -> Vec<AdapterConfig> {
             .rank_at("q_proj", 1)
             .alpha_at("up_proj", 2.0)
             .into(),
+        Dora::of(Lora::rank(2).alpha(3.0).sites("q_proj, v_proj, down_proj")).into(),
         Ia3::new().into(),
         Ia3::new().sites("k_proj, v_proj, down_proj").scale_inputs("down_proj").into(),
         Ia3::new().compat(Compat::Paper).into(),
@@ -61,9 +62,9 @@ fn apart(ours: &Tensor, theirs: &Tensor) -> f64 {
 #[test]
 fn every_kind_is_tested() {
     for kind in KINDS {
-        assert!(configs().iter().any(|config| config.peft_type() == *kind), "{kind} has no configuration in `configs`");
+        assert!(configs().iter().any(|config| config.kind() == *kind), "{kind} has no configuration in `configs`");
         let cases = peft_cases("llama_biases");
-        assert!(cases.iter().any(|case| peft_type(case) == *kind), "{kind} has no golden adapter");
+        assert!(cases.iter().any(|case| peft_kind(case) == *kind), "{kind} has no golden adapter");
     }
 }
 
@@ -80,10 +81,12 @@ fn files_of(case: &Path) -> PathBuf {
     if case.ends_with("lora_named") { case.join("other") } else { case.to_path_buf() }
 }
 
-fn peft_type(case: &Path) -> String {
+/// The case's entry in [`KINDS`].
+fn peft_kind(case: &Path) -> String {
     let text = std::fs::read_to_string(files_of(case).join("adapter_config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
-    config["peft_type"].as_str().unwrap().to_string()
+    let with = if config["use_dora"] == true { " with use_dora" } else { "" };
+    format!("{}{with}", config["peft_type"].as_str().unwrap())
 }
 
 #[test]
@@ -301,6 +304,10 @@ fn scaling_is_in_proportion() -> Result<()> {
                 refused(adapter.scaled(0.5), &["virtual tokens", "LoRA"]);
                 continue;
             }
+            if config.kind().contains("use_dora") {
+                refused(adapter.scaled(0.5), &["magnitudes", "LoRA"]);
+                continue;
+            }
             let at = |factor: f64| -> Result<Tensor> { logits(&model.with(&adapter.scaled(factor)?)?) };
             let whole = logits(&model.with(&adapter)?)?;
             assert!(apart(&at(0.0)?, &logits(&model)?) < 1e-12 && apart(&at(1.0)?, &whole) < 1e-12, "{}", config.name());
@@ -440,8 +447,9 @@ fn what_does_not_fit_is_refused_by_name() -> Result<()> {
         Adapter::open(folder.path(), &model)
     };
     spoilt("lora_all_sites", &|_, _| {})?;
+    refused(spoilt("lora_all_sites", &|config, _| config["use_dora"] = true.into()), &["missing", "lora_magnitude_vector"]);
+    refused(spoilt("dora", &|config, _| config["use_dora"] = false.into()), &["unexpected", "lora_magnitude_vector"]);
     let settings: &[(&str, &str, serde_json::Value)] = &[
-        ("lora_all_sites", "use_dora", true.into()),
         ("lora_all_sites", "bias", "lora_only".into()),
         ("lora_all_sites", "lora_bias", true.into()),
         ("lora_all_sites", "fan_in_fan_out", true.into()),
@@ -512,7 +520,6 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("modules_to_save_tied", &["`modules_to_save`", "not supported"]),
     ("layer_replication", &["`layer_replication` is [[0,2],[1,3]], which is not supported"]),
     ("tokens", &["`trainable_token_indices`", "not supported"]),
-    ("dora", &["`use_dora`", "not supported"]),
     ("bias", &["`bias`", "not supported"]),
     ("pickle", &["`adapter_model.bin`, a Python pickle", "save_pretrained"]),
     ("ia3_lm_head", &["(IA)³ factors of the output layer", "not supported"]),
@@ -578,7 +585,6 @@ fn what_peft_can_do_and_this_cannot_says_so() -> Result<()> {
         set("trainable_token_indices", serde_json::json!([3])),
         &[("model.embed_tokens.token_adapter.trainable_tokens_delta", [1, hidden])],
     );
-    write("dora", lora, set("use_dora", true.into()), &[]);
     write("bias", lora, set("bias", "lora_only".into()), &[]);
     write("pickle", lora, none.clone(), &[]);
     write(

@@ -10,7 +10,7 @@ use super::{Activations, Capture, Collected, Collection, Keep, Place, shards};
 use crate::dataset::Task;
 use crate::error::Result;
 use crate::model::{Ending, Generation, Model, OpenOptions, Response, Responses, Sample};
-use crate::nn::{Adapt, Draws};
+use crate::nn::{Adapt, Draws, Frozen};
 use crate::prompt::{AnswerForm, Example, Prompt};
 
 /// Counts the forwards that pass by the first layer, and can break off one.
@@ -21,12 +21,12 @@ struct Counting {
 }
 
 impl Adapt for Counting {
-    fn linear(&self, site: &str, input: &Tensor, _draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        if site == "model.layers.0.mlp.down_proj" {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+        if module.path() == "model.layers.0.mlp.down_proj" {
             self.forwards.set(self.forwards.get() + 1);
             assert!(self.forwards.get() <= self.at_most, "interrupted");
         }
-        base(input)
+        module.forward(input)
     }
 }
 

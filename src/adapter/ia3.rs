@@ -14,7 +14,7 @@ use super::{AdapterConfig, Base, Parameters};
 use crate::compat::Compat;
 use crate::error::Result;
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws};
+use crate::nn::{Adapt, Draws, Frozen};
 
 /// `y = l * (W x + b)` with `l [out]` at each site, or `y = W (l * x) + b` with `l [in]` at those whose inputs are scaled
 /// (Liu et al. 2022, arXiv:2205.05638, section 3.3). `*` is by component; `l` starts at one.
@@ -155,11 +155,11 @@ impl Method for Ia3 {
 struct Factors(HashMap<String, Tensor>);
 
 impl Adapt for Factors {
-    fn linear(&self, site: &str, input: &Tensor, _draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        match self.0.get(site) {
-            None => base(input),
-            Some(factors) if scales_input(factors) => base(&times(input, factors)),
-            Some(factors) => Ok(times(&base(input)?, factors)),
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+        match self.0.get(module.path()) {
+            None => module.forward(input),
+            Some(factors) if scales_input(factors) => module.forward(&times(input, factors)),
+            Some(factors) => Ok(times(&module.forward(input)?, factors)),
         }
     }
 

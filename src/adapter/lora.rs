@@ -14,7 +14,7 @@ use super::{Adapter, AdapterConfig, Base, Parameters};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws};
+use crate::nn::{Adapt, Draws, Frozen};
 use crate::random::Random;
 
 /// `y = W x + s B A x` at each site, `A [rank, in]`, `B [out, rank]`, `s = alpha / rank` (Hu et al. 2021, arXiv:2106.09685, eq. 3) or,
@@ -125,8 +125,45 @@ impl Lora {
         Ok(first(&self.alphas, path)?.unwrap_or(self.alpha))
     }
 
+    /// What PEFT's settings say of ranks, alphas, dropout and sites.
+    pub(super) fn of_settings(settings: &mut Settings, model: &Model) -> Result<Self> {
+        let Settings { keys, .. } = settings;
+        let mut lora = Self::rank(keys.needed_size("r")?);
+        lora.alpha = keys.needed_number("lora_alpha")?;
+        lora.dropout = keys.number("lora_dropout")?.unwrap_or(0.0);
+        lora.rank_stabilised = keys.flag("use_rslora", false)?;
+        keys.only("bias", "none", "trained biases")?;
+        keys.only("lora_bias", false, "a bias of the update")?;
+        keys.only("fan_in_fan_out", false, "transposed weights")?;
+        // Other ways to start change the base weights, too, so that the saved update belongs to no model on disk.
+        if let Some(start) =
+            keys.value("init_lora_weights").filter(|start| !start.is_boolean() && start != "gaussian" && start != "orthogonal")
+        {
+            return Err(keys.error(format!("`init_lora_weights` is {start}: a start that changes the base weights is not supported here")));
+        }
+        keys.ignore(&["loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_config", "megatron_core"]);
+        // Of weights that are tied to others and trained; none of those can be here.
+        keys.ignore(&["qalora_group_size", "runtime_config", "ensure_weight_tying"]);
+        let paths = settings.targets(model)?;
+        let (ranks, alphas) = (settings.per_module("rank_pattern", &paths)?, settings.per_module("alpha_pattern", &paths)?);
+        for (path, rank) in ranks {
+            if rank.fract() != 0.0 || rank < 1.0 {
+                return Err(settings.keys.error(format!("`rank_pattern` gives `{path}` the rank {rank}")));
+            }
+            lora.ranks.push((path, rank as i64));
+        }
+        lora.alphas = alphas;
+        lora.sites = Sites::spelled(&paths, model);
+        Ok(lora)
+    }
+
+    /// How likely training drops each component of an update's input.
+    pub(super) fn dropout_probability(&self) -> f64 {
+        self.dropout
+    }
+
     /// The update at a site, if there is one.
-    fn update(&self, parameters: &Parameters, site: &str) -> Result<Option<LowRank>> {
+    pub(super) fn update(&self, parameters: &Parameters, site: &str) -> Result<Option<LowRank>> {
         let (Some(a), Some(b)) = (parameters.find(&format!("{site}.{LORA_A}")), parameters.find(&format!("{site}.{LORA_B}"))) else {
             return Ok(None);
         };
@@ -219,35 +256,8 @@ impl Method for Lora {
     }
 
     fn read(settings: &mut Settings, model: &Model) -> Result<Self> {
-        let Settings { keys, .. } = settings;
-        let mut lora = Self::rank(keys.needed_size("r")?);
-        lora.alpha = keys.needed_number("lora_alpha")?;
-        lora.dropout = keys.number("lora_dropout")?.unwrap_or(0.0);
-        lora.rank_stabilised = keys.flag("use_rslora", false)?;
-        keys.only("use_dora", false, "DoRA's magnitudes")?;
-        keys.only("bias", "none", "trained biases")?;
-        keys.only("lora_bias", false, "a bias of the update")?;
-        keys.only("fan_in_fan_out", false, "transposed weights")?;
-        // Other ways to start change the base weights, too, so that the saved update belongs to no model on disk.
-        if let Some(start) =
-            keys.value("init_lora_weights").filter(|start| !start.is_boolean() && start != "gaussian" && start != "orthogonal")
-        {
-            return Err(keys.error(format!("`init_lora_weights` is {start}: a start that changes the base weights is not supported here")));
-        }
-        keys.ignore(&["loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_config", "megatron_core"]);
-        // Of weights that are tied to others and trained; none of those can be here.
-        keys.ignore(&["qalora_group_size", "runtime_config", "ensure_weight_tying"]);
-        let paths = settings.targets(model)?;
-        let (ranks, alphas) = (settings.per_module("rank_pattern", &paths)?, settings.per_module("alpha_pattern", &paths)?);
-        for (path, rank) in ranks {
-            if rank.fract() != 0.0 || rank < 1.0 {
-                return Err(settings.keys.error(format!("`rank_pattern` gives `{path}` the rank {rank}")));
-            }
-            lora.ranks.push((path, rank as i64));
-        }
-        lora.alphas = alphas;
-        lora.sites = Sites::spelled(&paths, model);
-        Ok(lora)
+        settings.keys.only("use_dora", false, "DoRA's magnitudes")?;
+        Self::of_settings(settings, model)
     }
 
     fn scaled(&self, parameters: &Parameters, factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
@@ -273,6 +283,12 @@ impl LowRank {
     pub fn delta(&self) -> Tensor {
         self.b.detach().matmul(&self.a.detach()) * self.scale
     }
+
+    /// What tells it from another, at its site.
+    pub(super) fn numbers(&self, site: &str) -> Vec<(String, Tensor)> {
+        let named = |name: &str, value: Tensor| (format!("{site}.{name}"), value);
+        vec![named(LORA_A, self.a.detach()), named(LORA_B, self.b.detach()), named("scale", Tensor::from(self.scale))]
+    }
 }
 
 impl Show for LowRank {
@@ -284,7 +300,7 @@ impl Show for LowRank {
 
 impl Adapter {
     /// The low-rank update at a site (see [`Model::sites`]), sharing memory with the adapter; `None` where it has none, as (IA)³ and virtual
-    /// tokens never have.
+    /// tokens never have; nor has DoRA, whose update is not one of low rank.
     ///
     /// # Errors
     /// When libtorch refuses.
@@ -311,18 +327,18 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn linear(&self, site: &str, input: &Tensor, draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let Some(LowRank { a, b, scale }) = self.updates.get(site) else { return base(input) };
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
+        let Some(LowRank { a, b, scale }) = self.updates.get(module.path()) else { return module.forward(input) };
         let mut size = input.size();
         let inputs = size.pop().unwrap_or(0);
         // Two axes: the base's product is then no view, so that the update is added in the product's own pass and memory, and a backward
         // pass copies nothing for it.
         let rows = input.reshape([-1, inputs]);
-        let mut output = base(&rows)?;
+        let mut output = module.forward(&rows)?;
         let kind = output.kind();
         // Kept for the backward pass: the input, which the sites of a layer share, and the thin product.
         let seen = match draws.filter(|_| self.dropout > 0.0) {
-            Some(draws) => draws.dropout(site, &rows, self.dropout)?,
+            Some(draws) => draws.dropout(module.path(), &rows, self.dropout)?,
             None => rows,
         };
         let thin = seen.linear::<Tensor>(&a.to_kind(kind), None);
@@ -335,14 +351,6 @@ impl Adapt for Updates {
     fn numbers(&self) -> Vec<(String, Tensor)> {
         let mut sites: Vec<&String> = self.updates.keys().collect();
         sites.sort_unstable();
-        let of = |site: &String| {
-            let LowRank { a, b, scale } = &self.updates[site];
-            [
-                (format!("{site}.{LORA_A}"), a.detach()),
-                (format!("{site}.{LORA_B}"), b.detach()),
-                (format!("{site}.scale"), Tensor::from(*scale)),
-            ]
-        };
-        sites.into_iter().flat_map(of).collect()
+        sites.into_iter().flat_map(|site| self.updates[site].numbers(site)).collect()
     }
 }

@@ -34,7 +34,7 @@ pub struct Merged {
 impl Adapter {
     /// Folds the adapter into `model`'s weights, and compares logits on four seeded prompts of 32 random tokens.
     ///
-    /// `W + s B A` for LoRA; `diag(l) W` and `l * b`, or `W diag(l)`, for (IA)³. Computed in f32 (f64 for a model held in it) and then held in the
+    /// `W + s B A` for LoRA, its rows at their magnitudes for DoRA; `diag(l) W` and `l * b`, or `W diag(l)`, for (IA)³. Computed in f32 (f64 for a model held in it) and then held in the
     /// model's kind: a half-precision model loses what is below its weights' rounding, and the largest logit change says how much that is.
     ///
     /// # Errors

@@ -5,12 +5,14 @@
 //! | kind | changes | parameters |
 //! |---|---|---|
 //! | [`Lora`] | linear modules: `W x + s B A x` | `A [rank, in]`, `B [out, rank]` per site |
+//! | [`Dora`] | linear modules: `m / \|W + s B A\| * (W + s B A) x` | LoRA's, and `m [out]` per site |
 //! | [`Ia3`] | linear modules: `l * (W x + b)`, or `W (l * x) + b` | `l [out]` or `l [in]` per site |
 //! | [`PromptTuning`] | virtual tokens by their embeddings | `[virtual, hidden]` |
 //! | [`PrefixTuning`] | virtual tokens by their keys and values | `[virtual, 2 layer, kv_head, head_dim]` |
 //!
 //! A kind is one file (its settings with their `Method`) and one line in the table below.
 
+mod dora;
 mod files;
 mod ia3;
 mod lora;
@@ -30,6 +32,7 @@ use std::rc::Rc;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use dora::Dora;
 pub use ia3::Ia3;
 pub use lora::{Lora, LowRank};
 pub use merge::Merged;
@@ -45,9 +48,9 @@ use crate::libtorch::door;
 use crate::model::{Config, Model};
 use method::Method;
 
-/// The table of kinds: each with what Python's PEFT calls it.
+/// The table of kinds: each with what Python's PEFT calls it, the one with a further setting before the one without.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $Kind:ident = $peft_type:literal,)+) => {
+    ($($(#[$doc:meta])* $Kind:ident = $peft_type:literal $(with $flag:literal)?,)+) => {
         /// Which adapter, with which settings.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -55,14 +58,21 @@ macro_rules! kinds {
             $($(#[$doc])* $Kind($Kind),)+
         }
 
-        /// The kinds there are, as PEFT's files call them (`peft_type`).
-        pub const KINDS: &[&str] = &[$($peft_type),+];
+        /// The kinds there are, as PEFT's files call them (`peft_type`), some with a setting that makes them another.
+        pub const KINDS: &[&str] = &[$(concat!($peft_type $(, " with ", $flag)?)),+];
 
         impl AdapterConfig {
             /// What PEFT's files call this kind.
             pub fn peft_type(&self) -> &'static str {
                 match self {
                     $(Self::$Kind(_) => $peft_type,)+
+                }
+            }
+
+            /// Its entry in [`KINDS`].
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$Kind(_) => concat!($peft_type $(, " with ", $flag)?),)+
                 }
             }
 
@@ -75,7 +85,7 @@ macro_rules! kinds {
             /// Reads the settings of the kind that PEFT calls `peft_type`; `None` if there is none.
             fn read(peft_type: &str, settings: &mut peft::Settings, model: &Model) -> Result<Option<Self>> {
                 match peft_type {
-                    $($peft_type => $Kind::read(settings, model).map(|method| Some(Self::$Kind(method))),)+
+                    $($peft_type $(if settings.keys.flag($flag, false)?)? => $Kind::read(settings, model).map(|method| Some(Self::$Kind(method))),)+
                     _ => Ok(None),
                 }
             }
@@ -90,6 +100,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// Low-rank updates of linear modules split into magnitude and direction.
+    Dora = "LORA" with "use_dora",
     /// Low-rank updates of linear modules.
     Lora = "LORA",
     /// Factors on the outputs or inputs of linear modules.
@@ -136,7 +148,7 @@ impl Base {
 impl Adapter {
     /// Fresh parameters for `model`. The same seed gives the same parameters.
     ///
-    /// With fresh [`Lora`] and [`Ia3`] the adapted model equals the base model; virtual tokens say at [`Start`] how they begin.
+    /// With fresh [`Lora`], [`Dora`] and [`Ia3`] the adapted model equals the base model; virtual tokens say at [`Start`] how they begin.
     ///
     /// # Errors
     /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded.
@@ -192,7 +204,7 @@ impl Adapter {
     /// LoRA's update becomes `factor s B A` (its alphas are multiplied); an (IA)³ factor `l` becomes `1 + factor (l - 1)`.
     ///
     /// # Errors
-    /// Virtual tokens, which have no strength; a factor that is not finite.
+    /// Virtual tokens and DoRA, which have no strength; a factor that is not finite.
     pub fn scaled(&self, factor: f64) -> Result<Self> {
         if !factor.is_finite() {
             return Err(Error::input(format!("an adapter cannot be scaled by {factor}: use a finite number")));
@@ -246,7 +258,7 @@ impl Adapter {
     ///
     /// # Errors
     /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, files that were changed since they
-    /// were saved or do not belong together, another base model: each named. Not supported are DoRA, updates of the embedding and the output
+    /// were saved or do not belong together, another base model: each named. Not supported are updates of the embedding and the output
     /// layer, whole modules saved beside the adapter, repeated layers, and pickles.
     pub fn open(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
         door("opening an adapter", || files::open(name.as_ref(), model, false))

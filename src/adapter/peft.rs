@@ -12,6 +12,8 @@ const PREFIX: &str = "base_model.model.";
 
 pub(super) const LORA_A: &str = "lora_A.weight";
 pub(super) const LORA_B: &str = "lora_B.weight";
+/// DoRA's norms of a weight's rows, beside the two factors.
+pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
 pub(super) const IA3: &str = "ia3_l";
 pub(super) const PROMPT: &str = "prompt_embeddings";
 
@@ -34,8 +36,6 @@ pub(super) fn unsupported(key: &str) -> Option<&'static str> {
         Some("an embedding or output layer saved beside the adapter (as PEFT does where the vocabulary was enlarged)")
     } else if name.contains(".modules_to_save.") {
         Some("a whole module trained beside the adapter")
-    } else if name.contains(".lora_magnitude_vector") {
-        Some("DoRA's magnitudes")
     } else {
         None
     }
@@ -43,7 +43,7 @@ pub(super) fn unsupported(key: &str) -> Option<&'static str> {
 
 /// The module that a parameter belongs to.
 pub(super) fn site_of(name: &str) -> Option<&str> {
-    [LORA_A, LORA_B, IA3].into_iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))
+    [LORA_A, LORA_B, MAGNITUDE, IA3].into_iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))
 }
 
 /// A whole number as JSON's integer, as PEFT's own files have it.

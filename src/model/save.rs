@@ -13,6 +13,7 @@ use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::libtorch::door;
+use crate::nn::Weights;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -40,6 +41,13 @@ impl Model {
     pub(crate) fn weight(&self, name: &str) -> Result<Tensor> {
         let found = self.decoder().weights().iter().find(|(weight, _)| weight == name);
         found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no weight `{name}`")))
+    }
+
+    /// Weight `[out, in]` and bias of a linear module.
+    pub(crate) fn frozen(&self, site: &str) -> Result<Weights> {
+        let bias = format!("{site}.bias");
+        let has_bias = self.decoder().weights().iter().any(|(name, _)| *name == bias);
+        Ok((self.weight(&format!("{site}.weight"))?, has_bias.then(|| self.weight(&bias)).transpose()?))
     }
 
     /// This model without adapter and with some weights replaced by others of the same shapes; the rest is shared.

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::Source;
+use super::frozen::Frozen;
 use super::pass::Pass;
 use crate::error::Result;
 use crate::libtorch::operations;
@@ -32,8 +33,9 @@ impl Linear {
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let bias = self.bias.as_ref();
         let base = |input: &Tensor| operations::linear(input, &self.weight, bias);
+        let weights = || Ok((self.weight.shallow_clone(), bias.map(Tensor::shallow_clone)));
         let output = match pass.adapter {
-            Some(adapter) => adapter.linear(&self.path, input, pass.draws, &base)?,
+            Some(adapter) => adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws)?,
             None => base(input)?,
         };
         pass.hook(&self.path, output)

@@ -3,6 +3,7 @@
 //! A [`Pass`] carries positions, cache, hooks and adapter through one forward; every module asks it, so no capability forks the decoder.
 
 mod attention;
+mod frozen;
 mod hook;
 mod kv_cache;
 mod linear;
@@ -12,6 +13,7 @@ mod rms_norm;
 pub mod rope;
 
 pub use attention::{Attention, AttentionShape};
+pub use frozen::{Frozen, Weights};
 pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};
 pub use kv_cache::KvCache;

@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::frozen::Frozen;
 use super::hook::{HookPoint, Hooks};
 use super::kv_cache::KvCache;
 use super::rope::Rope;
@@ -35,16 +36,15 @@ impl Draws {
 
 /// What an adapter may change in a forward. Each method's default leaves the base model as it is.
 pub trait Adapt: std::fmt::Debug {
-    /// The linear module at `site`, `[example, token, in]` to `[example, token, out]`; `base` computes the unadapted one, from any
-    /// number of axes before the last, as a fresh tensor that nobody else holds.
+    /// The linear `module`, `[example, token, in]` to `[example, token, out]`.
     ///
     /// In a step of training there are `draws`: dropout is on, and draws from them.
     ///
     /// # Errors
     /// When libtorch refuses.
-    fn linear(&self, site: &str, input: &Tensor, draws: Option<Draws>, base: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let _ = (site, draws);
-        base(input)
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
+        let _ = draws;
+        module.forward(input)
     }
 
     /// What stands before the first real token of every example.

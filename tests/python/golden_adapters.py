@@ -35,6 +35,8 @@ CASES = {
     "lora_bf16": (lambda: lora(target_modules=["q_proj", "k_proj", "o_proj"]), torch.bfloat16, "default"),
     "lora_f16": (lambda: lora(target_modules=["v_proj"]), torch.float16, "default"),
     "lora_named": (lambda: lora(target_modules=["k_proj"]), torch.float32, "other"),
+    "dora": (lambda: lora(use_dora=True, target_modules=["q_proj", "v_proj", "o_proj", "down_proj"], rank_pattern={"o_proj": 2}),
+             torch.float32, "default"),
     "ia3": (lambda: peft.IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"],
                                    task_type="CAUSAL_LM"), torch.float32, "default"),
     "ia3_authors": (lambda: peft.IA3Config(target_modules=["q_proj", "k_proj", "o_proj"],
@@ -58,6 +60,8 @@ def disturb(model, g):
                 weight.copy_(noise / weight.shape[1] ** 0.5)
             elif "lora_B" in key:
                 weight.copy_(0.3 * noise)
+            elif "magnitude" in key:
+                weight.copy_(weight * (1 + 0.3 * noise))
             elif "ia3_l" in key:
                 weight.copy_(1 + 0.4 * noise)
             else:
@@ -113,7 +117,7 @@ def write(root, tools):
             write_case(root, tools, checkpoint, case)
 
 
-TRAINED = ["lora_all_sites", "lora_rs", "ia3", "ia3_authors", "prompt", "prefix"]
+TRAINED = ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix"]
 
 
 def write_steps(root, tools, name, in_float64):

@@ -34,7 +34,6 @@ CASES = {
     "modules_to_save_tied": (lambda: lora(modules_to_save=["embed_tokens"], ensure_weight_tying=True), {}),
     "layer_replication": (lambda: lora(layer_replication=[[0, 2], [1, 3]]), {}),
     "tokens": (lambda: lora(trainable_token_indices=[3, 5]), {}),
-    "dora": (lambda: lora(use_dora=True), {}),
     "bias": (lambda: lora(bias="lora_only"), {}),
     "pickle": (lambda: lora(), {"safe_serialization": False}),
     "ia3_lm_head": (lambda: peft.IA3Config(target_modules=["k_proj", "lm_head"], feedforward_modules=[], task_type="CAUSAL_LM"), {}),

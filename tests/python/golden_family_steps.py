@@ -1,0 +1,2 @@
+def write(tools, families, folder, name):
+    pass
