@@ -12,8 +12,9 @@ mod rms_norm;
 pub mod rope;
 
 pub use attention::{Attention, AttentionShape};
-pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};
+pub(crate) use hook::{Pieces, layer_of};
+pub(crate) use kv_cache::Beginning;
 pub use kv_cache::KvCache;
 pub use linear::Linear;
 pub use mlp::Mlp;
