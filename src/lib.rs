@@ -196,7 +196,7 @@ pub mod prelude {
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
-    pub use crate::prompt::{Example, Examples, Prompts};
+    pub use crate::prompt::{Example, Examples, Orders, Prompts};
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
     pub use crate::tokenizer::Chat;
     pub use crate::train::{Optimizer, Schedule, Trained, Training};

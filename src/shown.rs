@@ -75,6 +75,7 @@ show_as_text! { "{:?}":
     crate::objective::SoftSft,
     crate::progress::Progress,
     crate::prompt::LabelTokens,
+    crate::prompt::Orders,
     crate::similarity::Invariance,
     crate::similarity::Pca,
     crate::similarity::PrincipalComponents,

@@ -8,7 +8,7 @@ use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Depth, Generation, Model, Responses, Sample, Teaching};
+use crate::model::{Generation, Model, Responses, Sample, Watch};
 use crate::nn::{Hooks, Selection};
 use crate::prompt::Prompts;
 
@@ -136,7 +136,7 @@ impl Capture {
         Ok(Plan { shape, bytes: bytes(&shape, self.kind.unwrap_or(model.kind())), hook_points })
     }
 
-    /// Activations of `model` on given responses: one teacher-forced forward per batch.
+    /// Activations of `model` on given responses, teacher-forced. What prompts begin with alike is read once.
     ///
     /// # Errors
     /// As [`Capture::plan`]; a prompt and response over the context.
@@ -145,19 +145,14 @@ impl Capture {
             let _inference = tch::no_grad_guard();
             let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
             let plan = self.plan(model, responses)?;
-            let spans = samples.iter().map(|sample| self.span(sample)).collect();
-            let read = samples.iter().map(|sample| sample.prompt.len() + sample.response.len() - 1).collect();
-            let store = Store::new(self, model, plan, spans, read)?;
-            let mut order: Vec<usize> = (0..samples.len()).collect();
-            order.sort_by_key(|&index| samples[index].prompt.len() + samples[index].response.len());
-            for examples in order.chunks(self.batch) {
-                let chosen: Vec<&Sample> = examples.iter().map(|&index| samples[index]).collect();
-                let mut hooks = Hooks::new();
-                hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));
-                hooks.bind(model.hook_points())?;
-                let narrow = self.positions == Positions::Response;
-                model.teach(&chosen, Teaching { depth: Depth::Hooks, narrow, draws: None }, Some(&mut hooks))?;
-            }
+            let spans: Vec<(usize, usize)> = samples.iter().map(|sample| self.span(sample)).collect();
+            let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
+            let store = Store::new(self, model, plan, spans.clone(), rows.iter().map(Vec::len).collect())?;
+            let watch = if self.positions.is_narrow() { Watch::End } else { Watch::Pieces };
+            let mut hooks = Hooks::new();
+            hooks.observe(&self.pattern, |point, value| store.put(point, point.examples, value));
+            model.visit(&rows, self.batch, |row| spans[row], watch, &mut hooks)?;
+            drop(hooks);
             store.finish(self.positions, responses.clone())
         })
     }

@@ -12,7 +12,7 @@ use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
-use crate::model::{Generation, Model, Responses};
+use crate::model::{Generation, Model, Responses, Watch};
 use crate::nn::Hooks;
 use crate::progress::Progress;
 use crate::prompt::Prompts;
@@ -95,7 +95,7 @@ pub(super) fn one_pass(
         }
     };
     let filling = keep.map(|(keep, device)| Filling::new(keep, model, rows.len(), limit, device)).transpose()?;
-    let narrow = capture.is_none_or(|capture| capture.positions.is_narrow());
+    let watch = if capture.is_none_or(|capture| capture.positions.is_narrow()) { Watch::End } else { Watch::Pieces };
     let generated = {
         let mut hooks = Hooks::new();
         if let Some((capture, store)) = &store {
@@ -105,7 +105,7 @@ pub(super) fn one_pass(
             hooks.observe("lm_head", |point, logits| filling.put(point, logits));
         }
         hooks.bind(model.hook_points())?;
-        model.generate_hooked(&rows, settings, Some(&mut hooks), narrow)?
+        model.generate_hooked(&rows, settings, Some(&mut hooks), watch)?
     };
     let responses = Responses::new(prompts, generated);
     let activations = store.map(|(capture, store)| store.finish(capture.positions, responses.clone())).transpose()?;

@@ -9,7 +9,7 @@ use super::Task;
 use super::near::{Near, near};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::prompt::{Example, Examples, Prompt, Prompts};
+use crate::prompt::{Example, Examples, Orders, Prompt, Prompts};
 use crate::random::Random;
 
 /// The largest development set, as in the authors' code.
@@ -39,7 +39,7 @@ pub struct Split {
 impl Split {
     /// The prompts whose responses and activations are the targets of IA2: each training example after the others
     /// (`min(at_most, N - 1)` of them; the authors' 256 unless memory is short), then each dev example *j* after the
-    /// demonstrations of training example *j*. Seeded by the run.
+    /// demonstrations of training example *j*. The orders are those of [`Orders::Tree`], seeded by the run.
     ///
     /// # Errors
     /// An input error when the training set has fewer than two examples or `at_most` is 0.
@@ -54,22 +54,34 @@ impl Split {
     /// # Errors
     /// As [`target_prompts`](Self::target_prompts); and when `orders` is 0 or above 1,000.
     pub fn target_prompts_in_orders(&self, at_most: usize, orders: usize) -> Result<Prompts> {
-        few(orders)?;
-        let first = self.train.leave_one_out(self.run, at_most)?;
-        let mut train = first.clone();
-        for order in 1..orders {
-            train = train.followed_by(&self.train.leave_one_out(self.seed("demonstration order", order), at_most)?)?;
-        }
-        train.followed_by(&self.dev.paired_with(&first)?)
+        self.target_prompts_in(Orders::Tree, at_most, orders)
+    }
+
+    /// [`target_prompts_in_orders`](Self::target_prompts_in_orders) with the kind of orders asked for.
+    ///
+    /// # Errors
+    /// As [`target_prompts_in_orders`](Self::target_prompts_in_orders).
+    pub fn target_prompts_in(&self, kind: Orders, at_most: usize, orders: usize) -> Result<Prompts> {
+        let first = self.run;
+        let seed = |order: usize| if order == 0 { first } else { self.seed("demonstration order", order) };
+        self.in_turn(orders, |order| self.train.leave_one_out_in(kind, seed(order), at_most))
     }
 
     /// Prompts for queries without labels: each of `unlabelled` after `min(at_most, N)` of the N training examples, `orders` times as in
     /// [`target_prompts_in_orders`](Self::target_prompts_in_orders), then each dev example *j* after the demonstrations of the *j*-th query.
-    /// The golds of `unlabelled` are never shown. Seeded by the run.
+    /// The golds of `unlabelled` are never shown. Seeded by the run; N queries in turn have the N orders of a tree ([`Orders::Tree`]).
     ///
     /// # Errors
     /// An input error when a set is empty, `at_most` or `orders` is 0 or `orders` above 1,000, or one of the queries is also a train, dev or test query.
     pub fn unlabelled_prompts(&self, unlabelled: &Examples, at_most: usize, orders: usize) -> Result<Prompts> {
+        self.unlabelled_prompts_in(Orders::Tree, unlabelled, at_most, orders)
+    }
+
+    /// [`unlabelled_prompts`](Self::unlabelled_prompts) with the kind of orders asked for.
+    ///
+    /// # Errors
+    /// As [`unlabelled_prompts`](Self::unlabelled_prompts).
+    pub fn unlabelled_prompts_in(&self, kind: Orders, unlabelled: &Examples, at_most: usize, orders: usize) -> Result<Prompts> {
         few(orders)?;
         if at_most == 0 {
             return Err(Error::input("at most 0 demonstrations leave no targets: ask for at least 1"));
@@ -81,23 +93,26 @@ impl Split {
                 return Err(Error::input(format!("the unlabelled query {:?} is a {name} query: {remedy}", row.query)));
             }
         }
-        let draw = |order: usize| -> Result<Prompts> {
-            let seed = self.seed("unlabelled order", order);
-            let one = |(place, example): (usize, &Example)| {
-                let shown = Random::new(seed, "unlabelled", place as u64).choose(at_most, self.train.len());
-                Prompt { demonstrations: self.train.pick(shown).rows().to_vec(), example: example.clone(), index: place }
-            };
-            if unlabelled.is_empty() || self.train.is_empty() {
-                return Err(Error::input("unlabelled targets need at least one query and one training example to show"));
-            }
-            Ok(Prompts::new(unlabelled.rows().iter().enumerate().map(one).collect()).with_form(self.train.form().clone()))
-        };
-        let first = draw(0)?;
-        let mut train = first.clone();
-        for order in 1..orders {
-            train = train.followed_by(&draw(order)?)?;
+        if unlabelled.is_empty() || self.train.is_empty() {
+            return Err(Error::input("unlabelled targets need at least one query and one training example to show"));
         }
-        train.followed_by(&self.dev.paired_with(&first)?)
+        self.in_turn(orders, |order| {
+            let shown = self.train.demonstrations(kind, self.seed("unlabelled order", order), unlabelled.len(), at_most);
+            let prompts = unlabelled.rows().iter().zip(shown).enumerate();
+            let prompt = |(index, (example, demonstrations)): (usize, (&Example, _))| Prompt { demonstrations, example: example.clone(), index };
+            Ok(Prompts::new(prompts.map(prompt).collect()).with_form(self.train.form().clone()))
+        })
+    }
+
+    /// Prompts in so many draws of demonstrations, then the dev examples after those of the first.
+    fn in_turn(&self, orders: usize, draw: impl Fn(usize) -> Result<Prompts>) -> Result<Prompts> {
+        few(orders)?;
+        let first = draw(0)?;
+        let mut all = first.clone();
+        for order in 1..orders {
+            all = all.followed_by(&draw(order)?)?;
+        }
+        all.followed_by(&self.dev.paired_with(&first)?)
     }
 
     /// A seed of its own for each purpose and number, drawn by the run.

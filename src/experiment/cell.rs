@@ -243,7 +243,7 @@ impl<'e> Cell<'e> {
     }
 
     fn targets(&self) -> Result<Targets> {
-        let collect = Targets::of(self.model, &self.split);
+        let collect = Targets::of(self.model, &self.split).compat(self.experiment.compat);
         let soft = self.experiment.methods.contains(&Method::Soft);
         if soft { collect.distributions(self.experiment.distributions).collect() } else { collect.collect() }
     }

@@ -256,7 +256,8 @@ impl Experiment {
     }
 
     /// [`Compat::Paper`] does as the authors' code: trains as [`Training::compat`](crate::train::Training::compat) says, reads the benchmarks that
-    /// are named as [`Benchmark::compat`](crate::dataset::Benchmark::compat) says, and sets [`Choice::TestAccuracy`],
+    /// are named as [`Benchmark::compat`](crate::dataset::Benchmark::compat) says, collects targets as
+    /// [`Collect::compat`](crate::objective::Collect::compat) says, and sets [`Choice::TestAccuracy`],
     /// [`Demonstrations::PerQuery`] and [`Rollouts::Own`]. Each of these three can be set otherwise afterwards.
     pub fn compat(mut self, compat: Compat) -> Self {
         self.compat = compat;

@@ -9,6 +9,7 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::record::Run;
 use super::{Demonstrations, Experiment, Method};
+use crate::compat::Compat;
 use crate::adapter::Adapter;
 use crate::dataset::SHOWN_AT_MOST;
 use crate::display::{Bundle, Show, headed};
@@ -128,8 +129,12 @@ impl Experiment {
             other += shown as f64 * time.query;
         }
         if missing.iter().any(|run| run.method.needs_targets()) {
-            // Each of n + dev prompts has n - 1 demonstrations and a query.
-            other += ((n + dev) * n) as f64 * time.query;
+            // Each of n + dev prompts has n - 1 demonstrations and a query; of a tree's orders each level reads n of them.
+            let levels = match self.compat {
+                Compat::Paper => n + dev,
+                Compat::Corrected => n.next_power_of_two().ilog2() as usize + 1,
+            };
+            other += (levels * n + n + dev) as f64 * time.query;
         }
         let mut bytes = missing.len() as u64 * RECORD_BYTES;
         for config in &self.adapters {

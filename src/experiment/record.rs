@@ -15,7 +15,7 @@ use crate::metric::METRICS;
 use crate::model::{Identity, Model};
 
 /// Changes whenever the same settings would give other results.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Everything that decides a run's course.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::{BATCH, below, encoded, in_front};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
 use crate::libtorch::door;
-use crate::model::Model;
+use crate::model::{Model, Watch};
 use crate::nn::{Hooks, Selection, layer_of};
 use crate::prompt::Prompts;
 
@@ -83,22 +83,23 @@ fn means(model: &Model, prompts: &Prompts, paths: &[String]) -> Result<HashMap<S
     let _inference = tch::no_grad_guard();
     let rows = encoded(model, prompts)?;
     let mut sums: HashMap<String, Tensor> = HashMap::new();
-    for examples in rows.chunks(BATCH) {
-        let mut hooks = Hooks::new();
-        hooks.observe(&paths.join(", "), |point, value| {
-            for (row, tokens) in examples.iter().enumerate() {
-                let own = value.get(row as i64).narrow(0, 0, tokens.len() as i64);
-                let sum = own.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
-                let sum = match sums.get(point.path) {
-                    Some(before) => before + sum,
-                    None => sum,
-                };
-                sums.insert(point.path.to_string(), sum);
-            }
-            Ok(())
-        });
-        model.visit(examples, &mut hooks)?;
-    }
+    let mut hooks = Hooks::new();
+    hooks.observe(&paths.join(", "), |point, value| {
+        let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
+        for (row, &example) in point.examples.iter().enumerate() {
+            let left = rows[example].len() as i64 - firsts[row.min(firsts.len() - 1)];
+            let own = value.get(row as i64).narrow(0, 0, left.min(value.size()[1]));
+            let sum = own.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+            let sum = match sums.get(point.path) {
+                Some(before) => before + sum,
+                None => sum,
+            };
+            sums.insert(point.path.to_string(), sum);
+        }
+        Ok(())
+    });
+    model.visit(&rows, BATCH, |_| (0, 0), Watch::Pieces, &mut hooks)?;
+    drop(hooks);
     let tokens: usize = rows.iter().map(Vec::len).sum();
     Ok(sums.into_iter().map(|(path, sum)| (path, sum / tokens as f64)).collect())
 }

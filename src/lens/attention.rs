@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::Model;
+use crate::model::{Model, Watch};
 use crate::nn::Hooks;
 use crate::prompt::Prompts;
 
@@ -54,23 +54,22 @@ pub fn attention_patterns(model: &Model, prompts: &Prompts, layers: impl IntoIte
         let paths: Vec<String> = layers.iter().map(|layer| format!("model.layers.{layer}.self_attn.pattern")).collect();
         // [head, query, key] per prompt and layer.
         let mut found: Vec<Vec<Option<Tensor>>> = rows.iter().map(|_| layers.iter().map(|_| None).collect()).collect();
-        for (place, examples) in rows.chunks(batch).enumerate() {
-            let first = place * batch;
-            let mut hooks = Hooks::new();
-            hooks.observe(&paths.join(", "), |point, value| {
-                let slots = value.size()[3] - value.size()[2];
-                for (row, tokens) in examples.iter().enumerate() {
-                    let (length, asked) = (tokens.len() as i64, counts[first + row] as i64);
-                    let weights = value.get(row as i64).narrow(1, length - asked, asked).narrow(2, 0, slots + length);
-                    for (layer, _) in paths.iter().enumerate().filter(|(_, path)| *path == point.path) {
-                        // A copy: what is narrowed would keep the whole.
-                        found[first + row][layer] = Some(weights.to_kind(Kind::Float).to_device(tch::Device::Cpu).copy());
-                    }
+        let mut hooks = Hooks::new();
+        hooks.observe(&paths.join(", "), |point, value| {
+            let slots = value.size()[3] - value.size()[2];
+            for (row, &example) in point.examples.iter().enumerate() {
+                let (length, asked) = (rows[example].len() as i64, counts[example] as i64);
+                let weights = value.get(row as i64).narrow(1, length - asked, asked).narrow(2, 0, slots + length);
+                for (layer, _) in paths.iter().enumerate().filter(|(_, path)| *path == point.path) {
+                    // A copy: what is narrowed would keep the whole.
+                    found[example][layer] = Some(weights.to_kind(Kind::Float).to_device(tch::Device::Cpu).copy());
                 }
-                Ok(())
-            });
-            model.visit(examples, &mut hooks)?;
-        }
+            }
+            Ok(())
+        });
+        // Whole rows: what a shared beginning's tokens look at lies elsewhere in each batch.
+        model.visit(&rows, batch, |_| (0, 0), Watch::From(0), &mut hooks)?;
+        drop(hooks);
         frame(model, prompts, &rows, &layers, found)
     })
 }

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::Model;
+use crate::model::{Model, Watch};
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
 
@@ -50,21 +50,30 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         // Where the rows of each prompt begin.
         let starts: Vec<usize> = counts.iter().scan(0, |next, count| Some(std::mem::replace(next, *next + layers * count))).collect();
         let mut read = Read::new(model, &labels, &starts, layers * counts.iter().sum::<usize>());
-        for (batch, examples) in rows.chunks(BATCH).enumerate() {
-            let first = batch * BATCH;
-            let mut hooks = Hooks::new();
-            hooks.observe("model.layers.*", |point, value| {
-                let layer = point.layer().ok_or_else(|| Error::internal(format!("`{}` lies in no layer", point.path)))?;
-                let (mut wanted, mut places) = (Vec::new(), Vec::new());
-                for (row, tokens) in examples.iter().enumerate() {
-                    let count = counts[first + row];
-                    wanted.push(value.get(row as i64).narrow(0, (tokens.len() - count) as i64, count as i64));
-                    places.extend((0..count).map(|token| starts[first + row] + layer * count + token));
+        let mut hooks = Hooks::new();
+        hooks.observe("model.layers.*", |point, value| {
+            let layer = point.layer().ok_or_else(|| Error::internal(format!("`{}` lies in no layer", point.path)))?;
+            let firsts: Vec<i64> = Vec::try_from(point.positions.select(1, 0).contiguous())?;
+            let (mut wanted, mut places) = (Vec::new(), Vec::new());
+            for (row, &example) in point.examples.iter().enumerate() {
+                let (length, count) = (rows[example].len(), counts[example]);
+                // In several pieces, of which the first may lie before what is asked for.
+                let first = firsts[row.min(firsts.len() - 1)] as usize;
+                let (from, to) = (first.max(length - count), length.min(first + value.size()[1] as usize));
+                if from < to {
+                    wanted.push(value.get(row as i64).narrow(0, (from - first) as i64, (to - from) as i64));
+                    places.extend((from..to).map(|token| starts[example] + layer * count + token - (length - count)));
                 }
-                read.put(model, &Tensor::cat(&wanted, 0), &places).map_err(|error| error.context(format_args!("`{}`", point.path)))
-            });
-            model.visit(examples, &mut hooks)?;
-        }
+            }
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            read.put(model, &Tensor::cat(&wanted, 0), &places).map_err(|error| error.context(format_args!("`{}`", point.path)))
+        });
+        // Observers of all tokens see shared ones; of the last few no other is shown.
+        let watch = if counts.iter().zip(&rows).all(|(&count, row)| count == row.len()) { Watch::Pieces } else { Watch::End };
+        model.visit(&rows, BATCH, |row| (rows[row].len() - counts[row], counts[row]), watch, &mut hooks)?;
+        drop(hooks);
         read.frame(model, prompts, &rows, &counts)
     })
 }

@@ -26,10 +26,6 @@ impl Batch {
         Self { ids, lengths }
     }
 
-    pub fn rows(&self) -> i64 {
-        self.ids.size()[0]
-    }
-
     pub fn tokens(&self) -> i64 {
         self.ids.size()[1]
     }
@@ -83,19 +79,6 @@ pub(crate) fn check<R: AsRef<[u32]>>(rows: &[R], extra: usize, before: usize, co
     Ok(())
 }
 
-/// How many leading tokens all rows share, leaving each row at least one of its own.
-pub(crate) fn shared_prefix<R: AsRef<[u32]>>(rows: &[R]) -> usize {
-    let Some((first, rest)) = rows.split_first() else { return 0 };
-    let first = first.as_ref();
-    let mut shared = first.len().saturating_sub(1);
-    for row in rest {
-        let row = row.as_ref();
-        shared = shared.min(row.len().saturating_sub(1));
-        shared = first.iter().zip(row).take(shared).take_while(|(a, b)| a == b).count();
-    }
-    shared
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,13 +88,6 @@ mod tests {
         let (indices, real) = spans(&[2, 5], &[3, 1], Device::Cpu);
         assert_eq!(Vec::<Vec<i64>>::try_from(indices).unwrap(), [[2, 3, 4], [5, 5, 5]]);
         assert_eq!(Vec::<i64>::try_from(real).unwrap(), [0, 1, 2, 3]);
-    }
-
-    #[test]
-    fn a_shared_prefix_leaves_each_row_a_token() {
-        assert_eq!(shared_prefix(&[vec![1, 2, 3], vec![1, 2, 4, 5]]), 2);
-        assert_eq!(shared_prefix(&[vec![1, 2], vec![1, 2, 3]]), 1);
-        assert_eq!(shared_prefix::<Vec<u32>>(&[]), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::{door, guest};
-use crate::nn::{self, Draws, Hooks, KvCache, Pass};
+use crate::nn::{self, Beginning, Draws, Hooks, KvCache, Pass};
 
 /// Logits of a plain forward.
 #[derive(Debug)]
@@ -91,18 +91,6 @@ impl Model {
     }
 
     fn logits_of(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
-        let (values, lengths) = self.hooked(prompts, Depth::Full, hooks)?;
-        let values = values.ok_or_else(|| Error::internal("a full forward ended early"))?;
-        Ok(Logits { values, lengths })
-    }
-
-    /// A forward over the prompts as far as the hooks look, without logits.
-    pub(crate) fn visit(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<()> {
-        self.hooked(prompts, Depth::Hooks, hooks).map(|_| ())
-    }
-
-    /// Logits `[example, token, vocab]`, if the depth reaches them, and the prompts' lengths.
-    fn hooked(&self, prompts: &[Vec<u32>], depth: Depth, hooks: &mut Hooks<'_>) -> Result<(Option<Tensor>, Vec<usize>)> {
         self.check(prompts, 0)?;
         hooks.bind(self.hook_points())?;
         let batch = Batch::new(prompts, self.device());
@@ -111,11 +99,12 @@ impl Model {
         let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
         pass.cache = cache.as_mut();
         pass.hooks = Some(hooks);
-        let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?;
-        let logits = hidden.filter(|_| depth == Depth::Full).map(|hidden| self.decoder().logits(&hidden, &mut pass)).transpose()?;
+        let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
+        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        let values = self.decoder().logits(&hidden, &mut pass)?;
         drop(pass);
         hooks.finish()?;
-        Ok((logits, batch.lengths))
+        Ok(Logits { values, lengths: batch.lengths })
     }
 
     /// What the model would say if `stream [token, hidden]` were its last layer's output: logits `[token, vocab]`, in f32 at least.
@@ -172,7 +161,8 @@ impl Model {
 
     /// The cache of virtual tokens for one forward over the batch.
     fn behind(&self, prefix: Option<KvCache>, batch: &Batch) -> Option<KvCache> {
-        let mut cache = prefix.map(|prefix| prefix.fork(batch.rows(), prefix.len() + batch.tokens(), true))?;
+        let beginning = prefix.map(Beginning::whole)?;
+        let mut cache = KvCache::lent(&vec![Some(beginning); batch.lengths.len()], batch.tokens(), self.device());
         cache.advance(&batch.real());
         Some(cache)
     }

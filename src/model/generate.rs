@@ -10,17 +10,13 @@ use tch::{Kind, Tensor};
 use running::Running;
 
 use super::Model;
-use super::batch::{self, Batch};
 use super::decoder::Depth;
+use super::reading::Watch;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
-use crate::interrupt;
 use crate::libtorch::door;
-use crate::nn::{Hooks, KvCache, Pass};
+use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompts};
-
-/// Prompts that share fewer tokens than this are cheaper without a prefix cache.
-const SHARED_PREFIX: usize = 16;
 
 /// How to generate. Defaults: greedy, no stop strings, prompts in batches of at most 32.
 #[derive(Clone, Debug)]
@@ -176,7 +172,7 @@ impl Model {
     /// An empty batch or prompt, an id outside the vocabulary, a prompt that with `max_new_tokens` exceeds the context, unusable settings,
     /// stop strings without a tokenizer.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Generation) -> Result<Vec<Generated>> {
-        door("generate", || self.generate_hooked(prompts, settings, None, true))
+        door("generate", || self.generate_hooked(prompts, settings, None, Watch::End))
     }
 
     /// [`Model::generate`] with observers and editors, which see the prompt's tokens once and then each new token.
@@ -186,19 +182,19 @@ impl Model {
     pub fn generate_with(&self, prompts: &[Vec<u32>], settings: &Generation, hooks: &mut Hooks<'_>) -> Result<Vec<Generated>> {
         door("generate", || {
             hooks.bind(self.hook_points())?;
-            let responses = self.generate_hooked(prompts, settings, Some(hooks), false)?;
+            let responses = self.generate_hooked(prompts, settings, Some(hooks), Watch::From(0))?;
             hooks.finish()?;
             Ok(responses)
         })
     }
 
-    /// With `narrow`, bound hooks see the tokens at decode positions only: prefixes are shared and the last layer is narrowed.
+    /// Bound hooks see the prompts as `watch` says, and then each new token.
     pub(crate) fn generate_hooked(
         &self,
         prompts: &[Vec<u32>],
         settings: &Generation,
-        mut hooks: Option<&mut Hooks<'_>>,
-        narrow: bool,
+        hooks: Option<&mut Hooks<'_>>,
+        watch: Watch,
     ) -> Result<Vec<Generated>> {
         let _inference = tch::no_grad_guard();
         settings.check()?;
@@ -207,112 +203,36 @@ impl Model {
         }
         // The last new token is never read, so it needs no place in the context.
         self.check(prompts, settings.max_new_tokens - 1)?;
-        let prefix = self.prefill_shared(prompts, if narrow { usize::MAX } else { 0 })?;
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
-        let mut done = 0;
-        for examples in by_length(prompts, settings.batch) {
-            interrupt::at(done, prompts.len() as u64, "prompts")?;
-            done += examples.len() as u64;
-            let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
+        self.read(prompts, watch.shared(), settings.batch, (watch, Depth::Full), hooks, &mut |batched, mut hooks| {
+            let mut running = Running::start(self, prompts, batched, settings, watch, hooks.as_deref_mut())?;
             while !running.examples.is_empty() {
                 running.choose(self, settings, &mut responses)?;
                 running.step(self, hooks.as_deref_mut())?;
             }
-        }
+            Ok(())
+        })?;
         responses.into_iter().map(|response| response.ok_or_else(|| Error::internal("a prompt got no response"))).collect()
     }
 
     /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
-    /// A prefix that all prompts share is computed once; prompts are batched by length. Bound hooks see every token from the position beside them on.
+    /// What prompts begin with alike is computed once. Bound hooks see every token from the position beside them on.
     pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize, hooks: Option<(&mut Hooks<'_>, usize)>) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
-        let (mut hooks, seen_from) = hooks.map_or((None, usize::MAX), |(hooks, from)| (Some(hooks), from));
-        let prefix = self.prefill_shared(prompts, seen_from)?;
+        let (hooks, watch) = hooks.map_or((None, Watch::End), |(hooks, from)| (Some(hooks), Watch::From(from)));
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
-        for examples in by_length(prompts, batch) {
-            interrupt::at(order.len() as u64, prompts.len() as u64, "prompts")?;
-            let narrow = hooks.is_none();
-            let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, hooks.as_deref_mut(), narrow)?;
+        self.read(prompts, watch.shared(), batch, (watch, Depth::Full), hooks, &mut |batched, hooks| {
+            let (logits, _) = self.prefill(prompts, batched, 0, watch, hooks)?;
             parts.push(wide(&logits));
-            order.extend(examples.into_iter().map(|example| example as i64));
-        }
+            order.extend(batched.examples.iter().map(|&example| example as i64));
+            Ok(())
+        })?;
         let places = Tensor::from_slice(&order).argsort(0, false).to_device(self.device());
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
     }
-
-    /// The cache of what all prompts begin with: virtual tokens, and as many of the tokens they share as the caller allows, if that saves work.
-    pub(super) fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
-        let shared = batch::shared_prefix(prompts).min(at_most);
-        let virtual_tokens = self.prefix(None)?;
-        if prompts.len() < 2 || shared < SHARED_PREFIX {
-            return Ok(virtual_tokens);
-        }
-        let batch = Batch::new(&[&prompts[0][..shared]], self.device());
-        let mut cache = match virtual_tokens {
-            Some(cache) => cache.fork(1, cache.len() + batch.tokens(), false),
-            None => self.cache(1, batch.tokens()),
-        };
-        cache.advance(&batch.real());
-        let mut pass = self.pass(crate::nn::positions(0, batch.tokens(), self.device()), &[]);
-        pass.cache = Some(&mut cache);
-        // The last layer's keys and values are all that is left to compute there; its one kept query is the least a forward can do.
-        pass.keep = Some(Tensor::zeros([1, 1], (Kind::Int64, self.device())));
-        self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        drop(pass);
-        Ok(Some(cache))
-    }
-
-    /// Reads the prompts; gives logits `[example, vocab]` after their last tokens and, if `room` new tokens are to follow, the cache.
-    pub(super) fn prefill(
-        &self,
-        prompts: &[Vec<u32>],
-        examples: &[usize],
-        prefix: Option<&KvCache>,
-        room: i64,
-        hooks: Option<&mut Hooks<'_>>,
-        narrow: bool,
-    ) -> Result<(Tensor, Option<KvCache>)> {
-        let start = prefix.map_or(0, KvCache::tokens);
-        let rows: Vec<&[u32]> = examples.iter().map(|&example| &prompts[example][start as usize..]).collect();
-        let batch = Batch::new(&rows, self.device());
-        let slots = prefix.map_or(0, KvCache::len) + batch.tokens() + room;
-        let mut cache = match prefix {
-            Some(prefix) => Some(prefix.fork(batch.rows(), slots, room == 0)),
-            None => (room > 0).then(|| self.cache(batch.rows(), slots)),
-        };
-        if let Some(cache) = &mut cache {
-            cache.advance(&batch.real());
-        }
-        let last: Vec<i64> = batch.lengths.iter().map(|&length| length as i64 - 1).collect();
-        let last = Tensor::from_slice(&last).to_device(self.device()).unsqueeze(1);
-        let mut pass = self.pass(crate::nn::positions(start, batch.tokens(), self.device()), examples);
-        pass.cache = cache.as_mut();
-        pass.hooks = hooks;
-        pass.keep = narrow.then(|| last.shallow_clone());
-        let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
-        let mut hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
-        if !narrow {
-            hidden = Pass::gather(&hidden, &last);
-            pass.narrow(&last);
-        }
-        let logits = self.decoder().logits(&hidden, &mut pass)?.squeeze_dim(1);
-        Ok((logits, cache))
-    }
-
-    fn cache(&self, examples: i64, slots: i64) -> KvCache {
-        let config = self.config();
-        KvCache::new(config.layers as usize, examples, config.kv_heads, slots, config.head_dim, self.decoder().kind(), self.device())
-    }
-}
-
-/// Indices of the prompts in batches of similar length: little padding.
-pub(super) fn by_length(prompts: &[Vec<u32>], batch: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&index| prompts[index].len());
-    order.chunks(batch.max(1)).map(<[usize]>::to_vec).collect()
 }
 
 /// Logits are compared and summed in f32 at least.

@@ -3,6 +3,7 @@
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::tree::Tree;
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
@@ -189,20 +190,24 @@ impl Model {
     }
 
     /// How long prompts are, before they are run: `index`, `demonstrations` (count), `tokens` (special tokens included), `left` (positions of
-    /// the context that remain for the response). Where `left` is negative the prompt does not fit: everything that runs prompts
+    /// the context that remain for the response), `read` (those of its tokens that are read for it: a beginning that it shares with an earlier
+    /// prompt is read once, if that saves time). Where `left` is negative the prompt does not fit: everything that runs prompts
     /// refuses it, and none is ever cut.
     ///
     /// # Errors
     /// The model has no tokenizer; a prompt is empty.
     pub fn lengths(&self, prompts: &Prompts) -> Result<DataFrame> {
         let tokenizer = self.tokenizer()?;
-        let tokens = prompts.iter().map(|prompt| Ok(tokenizer.encode(&prompt.text())?.len() as i64)).collect::<Result<Vec<_>>>()?;
+        let rows = prompts.iter().map(|prompt| tokenizer.encode(&prompt.text())).collect::<Result<Vec<_>>>()?;
+        let tokens: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
+        let read = Tree::of(&rows, |_| usize::MAX).read(&rows);
         let context = self.config().max_positions - self.virtual_tokens().map_or(0, |prefix| prefix.shift);
         Ok(df!(
             "index" => prompts.iter().map(|prompt| prompt.index as u32).collect::<Vec<_>>(),
             "demonstrations" => prompts.iter().map(|prompt| prompt.demonstrations.len() as u32).collect::<Vec<_>>(),
             "tokens" => tokens.iter().map(|&tokens| tokens as u32).collect::<Vec<_>>(),
             "left" => tokens.iter().map(|&tokens| context - tokens).collect::<Vec<_>>(),
+            "read" => read.iter().map(|&read| read as u32).collect::<Vec<_>>(),
         )?)
     }
 

@@ -5,11 +5,11 @@ use tch::{Kind, Tensor};
 
 use super::batch::Batch;
 use super::decoder::Depth;
-use super::generate::{by_length, wide};
+use super::generate::wide;
+use super::reading::Watch;
 use super::{Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::interrupt;
 use crate::libtorch::door;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
@@ -105,7 +105,7 @@ impl Model {
     /// How likely each of the `continuations` is after each prompt.
     ///
     /// A continuation has the tokens that it has after the prompt's query ([`Tokenizer::encode_after`](crate::tokenizer::Tokenizer::encode_after)), no
-    /// end-of-sequence token among them. What all prompts begin with is computed once, and each prompt once for all its continuations.
+    /// end-of-sequence token among them. What prompts begin with alike is computed once, and each prompt once for all its continuations.
     ///
     /// ```
     /// use ia2::prelude::*;
@@ -159,7 +159,7 @@ impl Model {
 
     /// ln p(token | prompt, tokens before it) of each response token of each sample, nats.
     ///
-    /// Samples with the same prompt share its forward, and what all prompts begin with is computed once for all.
+    /// Samples with the same prompt share its forward, and what prompts begin with alike is computed once.
     ///
     /// # Errors
     /// No samples; an empty prompt or response, an id outside the vocabulary, a sample over the context; logits that are not finite.
@@ -174,20 +174,13 @@ impl Model {
             self.check(&samples.iter().map(Sample::read).collect::<Vec<_>>(), 0)?;
             self.check(&lasts, 0)?;
             let (prompts, of_prompt) = by_prompt(samples);
-            let prefix = self.prefill_shared(&prompts, usize::MAX)?;
             let mut values: Vec<Vec<f64>> = samples.iter().map(|sample| Vec::with_capacity(sample.response.len())).collect();
-            let mut done = 0;
-            for examples in by_length(&prompts, BATCH) {
-                interrupt::at(done, prompts.len() as u64, "prompts")?;
-                done += examples.len() as u64;
+            self.read(&prompts, Watch::End.shared(), BATCH, (Watch::End, Depth::Full), None, &mut |batched, _| {
                 // The samples of these prompts, each with its prompt's row.
-                let rows: Vec<(i64, usize)> = examples
-                    .iter()
-                    .zip(0..)
-                    .flat_map(|(&prompt, row)| of_prompt[prompt].iter().map(move |&sample| (row, sample)))
-                    .collect();
+                let of = |(row, &prompt): (i64, &usize)| of_prompt[prompt].iter().map(move |&sample| (row, sample));
+                let rows: Vec<(i64, usize)> = (0..).zip(&batched.examples).flat_map(of).collect();
                 let room = rows.iter().map(|&(_, sample)| samples[sample].response.len() - 1).max().unwrap_or(0);
-                let (logits, cache) = self.prefill(&prompts, &examples, prefix.as_ref(), room as i64, None, true)?;
+                let (logits, cache) = self.prefill(&prompts, batched, room as i64, Watch::End, None)?;
                 for rows in rows.chunks(ROWS) {
                     let firsts: Vec<u32> = rows.iter().map(|&(_, sample)| samples[sample].response[0]).collect();
                     let logits = logits.index_select(0, &self.indices(rows.iter().map(|&(row, _)| row)));
@@ -195,7 +188,7 @@ impl Model {
                         values[sample].push(value);
                     }
                 }
-                let Some(cache) = cache.filter(|_| room > 0) else { continue };
+                let Some(cache) = cache else { return Ok(()) };
                 let longer: Vec<(i64, usize)> = rows.into_iter().filter(|&(_, sample)| samples[sample].response.len() > 1).collect();
                 for rows in longer.chunks(BATCH) {
                     let samples: Vec<&Sample> = rows.iter().map(|&(_, sample)| &samples[sample]).collect();
@@ -204,7 +197,8 @@ impl Model {
                         values[sample].extend(rest);
                     }
                 }
-            }
+                Ok(())
+            })?;
             Ok(values)
         })
     }

@@ -93,6 +93,11 @@ impl<'a> Hooks<'a> {
         Self { outer: Some(outer), ..Self::default() }
     }
 
+    /// Those that have seen tokens of several examples in `pieces`, and none of its own.
+    pub(crate) fn on_pieces(pieces: &'a mut Pieces<'_, '_>) -> Self {
+        Self { outer: Some(pieces), ..Self::default() }
+    }
+
     /// Reads the value at every hook point that `pattern` selects (see [`Selection`]).
     pub fn observe(&mut self, pattern: &str, read: impl FnMut(&HookPoint<'_>, &Tensor) -> Result<()> + 'a) -> &mut Self {
         self.push(pattern, Action::Observe(Box::new(read)))
@@ -198,6 +203,35 @@ impl Fire for Hooks<'_> {
                     value = replacement;
                 }
             }
+        }
+        Ok(value)
+    }
+}
+
+/// Observers of examples, in a forward each row of which several examples begin with: they see each row as those examples' own.
+pub(crate) struct Pieces<'a, 'h> {
+    /// Bound, and observers all.
+    pub observers: &'a mut Hooks<'h>,
+    /// Of each row the examples, none where observers need not see it, and how many of its tokens are real.
+    pub rows: Vec<(Vec<usize>, i64)>,
+}
+
+impl Fire for Pieces<'_, '_> {
+    fn wants(&self, path: &str) -> bool {
+        Fire::wants(self.observers, path)
+    }
+
+    fn paths(&self) -> Vec<&str> {
+        Fire::paths(self.observers)
+    }
+
+    fn call(&mut self, point: &HookPoint<'_>, value: Tensor) -> Result<Tensor> {
+        for (row, (examples, tokens)) in self.rows.iter().enumerate().filter(|(_, (examples, _))| !examples.is_empty()) {
+            let mut size = value.size();
+            (size[0], size[1]) = (examples.len() as i64, *tokens);
+            let own = value.narrow(0, row as i64, 1).narrow(1, 0, *tokens).expand(&size, false);
+            let positions = point.positions.narrow(0, (row as i64).min(point.positions.size()[0] - 1), 1).narrow(1, 0, *tokens);
+            let _ = self.observers.call(&HookPoint { path: point.path, examples, positions: &positions }, own)?;
         }
         Ok(value)
     }

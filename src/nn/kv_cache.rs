@@ -1,10 +1,13 @@
 //! Keys and values of tokens already seen.
 
+use std::rc::Rc;
+
 use tch::{Device, Kind, Tensor};
 
 /// Preallocated keys and values per layer, `[example, kv_head, slot, head_dim]`, and which slots hold real tokens.
 ///
-/// Prompts are padded on the right, so the slots between a short prompt and the first generated token hold padding; `valid` masks them.
+/// Prompts are padded on the right, so the slots between a short prompt and the first generated token hold padding; what rows have taken over
+/// from other caches is padded on the left, so that it ends at one slot. `valid` masks both.
 /// Positions (and so rotary angles) follow the logical token, not the slot.
 #[derive(Debug)]
 pub struct KvCache {
@@ -17,14 +20,89 @@ pub struct KvCache {
 }
 
 /// What happens to the keys and values of a forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Growth {
     /// They are copied into room that is there already.
     Room,
     /// They are joined to those before and kept; gradients flow through them.
     Kept,
-    /// Nothing but one forward reads this cache: they are joined to those before and not kept; gradients flow through them.
-    Lent,
+    /// Nothing but one forward reads this cache: they are joined to those of earlier caches, a layer at a time, and not kept. Gradients flow
+    /// through them where all rows go on from one beginning.
+    Lent(Vec<Run>),
+}
+
+/// What a continuation goes on from: the tokens of one row of a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Beginning {
+    cache: Rc<KvCache>,
+    row: i64,
+    /// The slot after the last token.
+    end: i64,
+    /// How many slots the tokens take, those of virtual tokens included.
+    slots: i64,
+}
+
+impl Beginning {
+    /// All of the first row.
+    pub fn whole(cache: KvCache) -> Self {
+        let slots = cache.filled;
+        Self { cache: Rc::new(cache), row: 0, end: slots, slots }
+    }
+
+    /// `before` (`None` where nothing came before) and the `tokens` that `cache` has of it in `row`, from the slot `start` on.
+    pub fn grown(before: Option<&Self>, cache: &Rc<KvCache>, row: usize, start: i64, tokens: i64) -> Self {
+        let slots = before.map_or(0, |before| before.slots);
+        Self { cache: cache.clone(), row: row as i64, end: start + tokens, slots: slots + tokens }
+    }
+
+    /// Slots that the longest of some beginnings takes.
+    pub fn longest(beginnings: &[Option<Self>]) -> i64 {
+        beginnings.iter().flatten().map(|beginning| beginning.slots).max().unwrap_or(0)
+    }
+
+    fn is_at(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.cache, &other.cache) && (self.row, self.end, self.slots) == (other.row, other.end, other.slots)
+    }
+
+    /// Its slots of a tensor `[example, .., slot, ..]` of its cache, one example.
+    fn of(&self, values: &Tensor, axis: i64) -> Tensor {
+        values.narrow(0, self.row, 1).narrow(axis, self.end - self.slots, self.slots)
+    }
+}
+
+/// Neighbouring rows that go on from the same beginning.
+#[derive(Debug)]
+struct Run {
+    first: i64,
+    rows: i64,
+    beginning: Option<Beginning>,
+}
+
+impl Run {
+    fn of(beginnings: &[Option<Beginning>]) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for (row, beginning) in beginnings.iter().enumerate() {
+            match (runs.last_mut(), beginning) {
+                (Some(Self { rows, beginning: Some(last), .. }), Some(own)) if last.is_at(own) => *rows += 1,
+                (Some(Self { rows, beginning: None, .. }), None) => *rows += 1,
+                _ => runs.push(Self { first: row as i64, rows: 1, beginning: beginning.clone() }),
+            }
+        }
+        runs
+    }
+
+    /// Writes what the rows go on from before the slot `end` of `values [example, .., slot, ..]`, and zeros before it: what is masked must be
+    /// finite.
+    fn write(&self, values: &Tensor, axis: i64, end: i64, pick: impl Fn(&KvCache) -> &Tensor) {
+        let own = values.narrow(0, self.first, self.rows);
+        let slots = self.beginning.as_ref().map_or(0, |beginning| beginning.slots);
+        if slots < end {
+            let _ = own.narrow(axis, 0, end - slots).zero_();
+        }
+        if let Some(beginning) = &self.beginning {
+            own.narrow(axis, end - slots, slots).copy_(&beginning.of(pick(&beginning.cache), axis));
+        }
+    }
 }
 
 impl KvCache {
@@ -85,49 +163,74 @@ impl KvCache {
     /// Writes one layer's keys and values into the newest slots and gives all filled ones.
     pub(crate) fn put(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let tokens = keys.size()[2];
+        let before = self.filled - tokens;
+        if let Growth::Lent(runs) = &self.growth {
+            let join = |new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor| joined(runs, before, new, pick);
+            return (join(keys, &|cache| &cache.layers[layer].0), join(values, &|cache| &cache.layers[layer].1));
+        }
         let (all_keys, all_values) = &self.layers[layer];
-        if self.growth != Growth::Room {
+        if matches!(self.growth, Growth::Kept) {
             let (keys, values) = (Tensor::cat(&[all_keys, keys], 2), Tensor::cat(&[all_values, values], 2));
-            if self.growth == Growth::Kept {
-                self.layers[layer] = (keys.shallow_clone(), values.shallow_clone());
-            }
+            self.layers[layer] = (keys.shallow_clone(), values.shallow_clone());
             return (keys, values);
         }
-        all_keys.narrow(2, self.filled - tokens, tokens).copy_(keys);
-        all_values.narrow(2, self.filled - tokens, tokens).copy_(values);
+        all_keys.narrow(2, before, tokens).copy_(keys);
+        all_values.narrow(2, before, tokens).copy_(values);
         (all_keys.narrow(2, 0, self.filled), all_values.narrow(2, 0, self.filled))
     }
 
-    /// A cache for `examples` continuations of this one example, the shared prefix of many prompts, with `slots` for them in all. If
-    /// just one forward is to follow, the prefix is lent and not copied.
-    pub(crate) fn fork(&self, examples: i64, slots: i64, lent: bool) -> Self {
-        let fork = |source: &Tensor| {
-            let mut size = source.size();
-            (size[0], size[2]) = (examples, self.filled);
-            let shared = source.narrow(2, 0, self.filled).expand(&size, false);
-            if lent {
-                return shared;
+    /// Copies what each row goes on from into this new cache, whose room is filled up to where the longest of them ends.
+    pub(crate) fn go_on_from(&mut self, beginnings: &[Option<Beginning>]) {
+        let end = Beginning::longest(beginnings);
+        let runs = Run::of(beginnings);
+        for (layer, (keys, values)) in self.layers.iter().enumerate() {
+            for run in &runs {
+                run.write(keys, 2, end, |cache| &cache.layers[layer].0);
+                run.write(values, 2, end, |cache| &cache.layers[layer].1);
             }
-            size[2] = slots;
-            let own = Tensor::empty(&size, (source.kind(), source.device()));
-            own.narrow(2, 0, self.filled).copy_(&shared);
-            own
-        };
-        let valid = Tensor::zeros([examples, slots], (Kind::Bool, self.valid.device()));
-        valid.narrow(1, 0, self.filled).copy_(&self.valid());
+        }
+        runs.iter().for_each(|run| run.write(&self.valid, 1, end, |cache| &cache.valid));
+        (self.filled, self.virtual_tokens) = (end, virtual_tokens(beginnings));
+    }
+
+    /// A cache for one forward over `tokens` tokens that go on from these beginnings, one row for each: they are lent and not copied as a whole.
+    pub(crate) fn lent(beginnings: &[Option<Beginning>], tokens: i64, device: Device) -> Self {
+        let filled = Beginning::longest(beginnings);
+        let valid = Tensor::zeros([beginnings.len() as i64, filled + tokens], (Kind::Bool, device));
+        let runs = Run::of(beginnings);
+        runs.iter().for_each(|run| run.write(&valid, 1, filled, |cache| &cache.valid));
+        Self { layers: Vec::new(), valid, filled, virtual_tokens: virtual_tokens(beginnings), growth: Growth::Lent(runs) }
+    }
+
+    /// These rows of a cache with room: what is put here is put there. Both must be told of new slots.
+    pub(crate) fn rows(&self, first: usize, rows: usize) -> Self {
+        let own = |values: &Tensor| values.narrow(0, first as i64, rows as i64);
         Self {
-            layers: self.layers.iter().map(|(keys, values)| (fork(keys), fork(values))).collect(),
-            valid,
+            layers: self.layers.iter().map(|(keys, values)| (own(keys), own(values))).collect(),
+            valid: own(&self.valid),
             filled: self.filled,
             virtual_tokens: self.virtual_tokens,
-            growth: if lent { Growth::Lent } else { Growth::Room },
+            growth: Growth::Room,
         }
+    }
+
+    /// Zeros between the first `tokens` and the first `widest` slots that are still to be filled: what is masked must be finite.
+    pub(crate) fn blank(&self, tokens: i64, widest: i64) {
+        for values in self.layers.iter().flat_map(|(keys, values)| [keys, values]).filter(|_| tokens < widest) {
+            let _ = values.narrow(2, self.filled + tokens, widest - tokens).zero_();
+        }
+    }
+
+    /// Counts slots as filled that were filled by way of [`KvCache::rows`].
+    pub(crate) fn filled_to(&mut self, slots: i64) {
+        self.filled = slots;
     }
 
     /// A cache of these rows, each of them as often as it is named: several continuations of one prompt.
     pub(crate) fn pick(&self, rows: &Tensor) -> Self {
         let layers = self.layers.iter().map(|(keys, values)| (keys.index_select(0, rows), values.index_select(0, rows)));
-        Self { layers: layers.collect(), valid: self.valid.index_select(0, rows), ..*self }
+        let (filled, virtual_tokens) = (self.filled, self.virtual_tokens);
+        Self { layers: layers.collect(), valid: self.valid.index_select(0, rows), filled, virtual_tokens, growth: Growth::Room }
     }
 
     /// Keeps only these rows: finished examples leave the batch.
@@ -138,4 +241,22 @@ impl KvCache {
         }
         self.valid = self.valid.index_select(0, rows);
     }
+}
+
+fn virtual_tokens(beginnings: &[Option<Beginning>]) -> i64 {
+    beginnings.iter().flatten().map(|beginning| beginning.cache.virtual_tokens).max().unwrap_or(0)
+}
+
+/// `new [example, kv_head, token, head_dim]` behind what its rows go on from, which ends at the slot `before`.
+fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor) -> Tensor {
+    if let [Run { rows, beginning: Some(beginning), .. }] = runs {
+        let shared = beginning.of(pick(&beginning.cache), 2);
+        return Tensor::cat(&[shared.expand([*rows, -1, -1, -1], false), new.shallow_clone()], 2);
+    }
+    let mut size = new.size();
+    let tokens = std::mem::replace(&mut size[2], before + new.size()[2]);
+    let all = Tensor::empty(&size, (new.kind(), new.device()));
+    runs.iter().for_each(|run| run.write(&all, 2, before, pick));
+    all.narrow(2, before, tokens).copy_(new);
+    all
 }

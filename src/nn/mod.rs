@@ -14,8 +14,9 @@ pub mod rope;
 
 pub use attention::{Attention, AttentionShape};
 pub use frozen::{Frozen, Weights};
-pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};
+pub(crate) use hook::{Pieces, layer_of};
+pub(crate) use kv_cache::Beginning;
 pub use kv_cache::KvCache;
 pub use linear::Linear;
 pub use mlp::Mlp;

@@ -6,12 +6,13 @@ use tch::{Device, Kind};
 
 use super::{Ia2, Ia2Sft, Sft, SoftSft};
 use crate::activations::{Activations, Capture, Collected, Collection, CollectionPlan, Distributions, Keep};
+use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::{Generation, Model, Responses};
-use crate::prompt::{Examples, LabelTokens, Prompts};
+use crate::prompt::{Examples, LabelTokens, Orders, Prompts};
 
 /// What IA2, soft labels and SFT on ICL responses learn from: for the train set, then the dev set of a split, the base model's responses after
 /// demonstrations, its activations while it gave them and, where asked for, its distributions over the next token.
@@ -41,6 +42,7 @@ pub struct Collect<'s> {
     split: &'s Split,
     demonstrations: usize,
     orders: usize,
+    kind_of_orders: Orders,
     unlabelled: Option<&'s Examples>,
     pattern: Option<String>,
     kind: Option<Kind>,
@@ -56,7 +58,8 @@ pub struct Collect<'s> {
 }
 
 impl Targets {
-    /// Targets of a split. Defaults: self-attention outputs; up to 256 demonstrations in one random order by the split's run; greedy responses of
+    /// Targets of a split. Defaults: self-attention outputs; up to 256 demonstrations in one random order for each query, by the
+    /// split's run ([`Orders::Tree`]); greedy responses of
     /// the base model that end with the end-of-sequence token or at the length of the answer form, not at its stop string (as the authors
     /// train), and for labels of several tokens at the end of the label; in the memory of the model's device.
     pub fn of<'s>(model: &Model, split: &'s Split) -> Collect<'s> {
@@ -65,6 +68,7 @@ impl Targets {
             split,
             demonstrations: SHOWN_AT_MOST,
             orders: 1,
+            kind_of_orders: Orders::Tree,
             unlabelled: None,
             pattern: Some("model.layers.*.self_attn".into()),
             kind: None,
@@ -164,6 +168,20 @@ impl Collect<'_> {
         self
     }
 
+    /// How the orders of different queries hang together: [`Orders::Tree`] unless set, which is collected several times faster.
+    pub fn in_orders(mut self, kind: Orders) -> Self {
+        self.kind_of_orders = kind;
+        self
+    }
+
+    /// [`Compat::Paper`] orders demonstrations as the authors' code does: [`Orders::Independent`].
+    pub fn compat(self, compat: Compat) -> Self {
+        self.in_orders(match compat {
+            Compat::Paper => Orders::Independent,
+            Compat::Corrected => Orders::Tree,
+        })
+    }
+
     /// The targets of the adapted model, if the model given is one; those of the base model unless set.
     pub fn of_adapted(mut self) -> Self {
         self.adapted = true;
@@ -223,11 +241,11 @@ impl Collect<'_> {
     /// The prompts whose answers are the targets: train, then dev.
     ///
     /// # Errors
-    /// As [`Split::target_prompts_in_orders`] and [`Split::unlabelled_prompts`].
+    /// As [`Split::target_prompts_in`] and [`Split::unlabelled_prompts_in`].
     pub fn prompts(&self) -> Result<Prompts> {
         match self.unlabelled {
-            None => self.split.target_prompts_in_orders(self.demonstrations, self.orders),
-            Some(unlabelled) => self.split.unlabelled_prompts(unlabelled, self.demonstrations, self.orders),
+            None => self.split.target_prompts_in(self.kind_of_orders, self.demonstrations, self.orders),
+            Some(unlabelled) => self.split.unlabelled_prompts_in(self.kind_of_orders, unlabelled, self.demonstrations, self.orders),
         }
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerForm, Example, Prompt, Prompts};
+use super::orders::{Halved, last};
+use super::{AnswerForm, Example, Orders, Prompt, Prompts};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::random::Random;
@@ -112,22 +113,55 @@ impl Examples {
 
     /// Each query after demonstrations made of the *other* examples, `min(at_most, N - 1)` of them, in an order of its own.
     ///
-    /// The authors draw at most 256 and shuffle what is drawn. Example *i*'s draw depends on `seed`, *i* and N only.
+    /// The authors draw at most 256 and shuffle what is drawn. Example *i*'s draw depends on `seed`, *i* and N only. These are
+    /// [`Orders::Independent`]; see [`leave_one_out_in`](Self::leave_one_out_in) for orders that are read in less time.
     ///
     /// # Errors
     /// An input error when the set has fewer than two examples, `at_most` is 0, or another example has the same query
     /// (its answer would then stand in the prompt).
     pub fn leave_one_out(&self, seed: u64, at_most: usize) -> Result<Prompts> {
+        self.leave_one_out_in(Orders::Independent, seed, at_most)
+    }
+
+    /// [`leave_one_out`](Self::leave_one_out) in the orders asked for. Those of [`Orders::Tree`] depend on `seed` and N only; where `at_most` is below
+    /// N - 1, each query is shown the last of its order.
+    ///
+    /// # Errors
+    /// As [`leave_one_out`](Self::leave_one_out).
+    pub fn leave_one_out_in(&self, orders: Orders, seed: u64, at_most: usize) -> Result<Prompts> {
         if self.len() < 2 {
             return Err(Error::input(format!("leaving one out needs at least two examples, `{}` has {}", self.name, self.len())));
         }
         if at_most == 0 {
             return Err(Error::input("at most 0 demonstrations leaves none: use `zero_shot` for queries alone"));
         }
-        self.prompts(|place| {
-            let others = Random::new(seed, "leave one out", place as u64).choose(at_most, self.len() - 1);
-            Ok(others.into_iter().map(|other| self.rows[other + usize::from(other >= place)].clone()).collect())
+        let halved = Halved::new(self.len(), &mut Random::new(seed, "leave one out tree", 0));
+        let places = halved.places();
+        self.prompts(|own| {
+            let others = match orders {
+                Orders::Tree => {
+                    let mut shown = halved.shown(places[own]);
+                    shown.pop();
+                    last(shown, at_most)
+                }
+                Orders::Independent => {
+                    let others = Random::new(seed, "leave one out", own as u64).choose(at_most, self.len() - 1);
+                    others.into_iter().map(|other| other + usize::from(other >= own)).collect()
+                }
+            };
+            Ok(self.pick(others).rows)
         })
+    }
+
+    /// For each of `count` queries `min(at_most, N)` of these examples, in the orders asked for. Of a tree's orders there are N: the queries take turns.
+    pub(crate) fn demonstrations(&self, orders: Orders, seed: u64, count: usize, at_most: usize) -> Vec<Vec<Example>> {
+        let halved = Halved::new(self.len(), &mut Random::new(seed, "unlabelled tree", 0));
+        let shown = |query: usize| match orders {
+            Orders::Tree if self.is_empty() => Vec::new(),
+            Orders::Tree => last(halved.shown(query % self.len()), at_most),
+            Orders::Independent => Random::new(seed, "unlabelled", query as u64).choose(at_most, self.len()),
+        };
+        (0..count).map(|query| self.pick(shown(query)).rows).collect()
     }
 
     /// Each query after the same demonstrations: all of `from`, in one random order, so that all prompts share their beginning.

@@ -18,6 +18,7 @@
 mod answer;
 mod examples;
 mod labels;
+mod orders;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ pub use answer::AnswerForm;
 pub use examples::Examples;
 pub(crate) use examples::check;
 pub use labels::LabelTokens;
+pub use orders::Orders;
 
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::super::batch::Batch;
 use super::super::decoder::Depth;
+use super::super::reading::{Batched, Watch};
 use super::super::{Model, Sample};
 use super::{Ending, Generated, Generation, Sampling, wide};
 use crate::error::{Error, Result};
@@ -33,14 +34,14 @@ impl Running {
     pub fn start(
         model: &Model,
         prompts: &[Vec<u32>],
-        examples: Vec<usize>,
+        batched: &Batched,
         settings: &Generation,
-        prefix: Option<&KvCache>,
+        watch: Watch,
         hooks: Option<&mut Hooks<'_>>,
-        narrow: bool,
     ) -> Result<Self> {
         let room = settings.max_new_tokens as i64 - 1;
-        let (logits, cache) = model.prefill(prompts, &examples, prefix, room, hooks, narrow)?;
+        let (logits, cache) = model.prefill(prompts, batched, room, watch, hooks)?;
+        let examples = batched.examples.clone();
         let seed = settings.sampling.map_or(0, |sampling| sampling.seed);
         Ok(Self {
             responses: vec![Vec::new(); examples.len()],

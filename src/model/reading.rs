@@ -1,0 +1,339 @@
+//! Reading prompts: what several of them begin with is read once, and its keys and values are forked.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use super::Model;
+use super::batch::{self, Batch};
+use super::decoder::Depth;
+use super::tree::{FORWARD, Tree};
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::nn::{self, Beginning, Hooks, KvCache, Pass, Pieces};
+
+/// What bound hooks have to see of rows that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The end of each row, from the last token that is shared with none, where the last layer may compute the tokens alone that are asked for.
+    End,
+    /// Every token from this position on, in one call for all rows of a batch. The hooks may edit what they see.
+    From(usize),
+    /// Every token. They are observers, which may see a row's tokens in several pieces.
+    Pieces,
+}
+
+impl Watch {
+    /// How many tokens of a row may be read together with other rows', where no row's end is longer than one token.
+    pub(super) fn shared(self) -> impl Fn(usize) -> usize {
+        move |_| match self {
+            Self::From(position) => position,
+            Self::End | Self::Pieces => usize::MAX,
+        }
+    }
+}
+
+/// Rows that go on from what was read, the shortest rest first.
+pub(crate) struct Batched {
+    /// Which rows.
+    pub examples: Vec<usize>,
+    /// How many tokens of each have been read.
+    starts: Vec<usize>,
+    beginnings: Vec<Option<Beginning>>,
+}
+
+/// Where the rows go, a batch at a time.
+pub(crate) type Each<'e, 'h> = &'e mut dyn FnMut(&Batched, Option<&mut Hooks<'h>>) -> Result<()>;
+
+/// A shared beginning to be read, or a row to go on with: its number, and what was read before it.
+#[derive(Clone)]
+struct Waiting {
+    number: usize,
+    start: usize,
+    beginning: Option<Beginning>,
+}
+
+impl Waiting {
+    fn all(numbers: &[usize], start: usize, beginning: &Option<Beginning>) -> impl Iterator<Item = Self> {
+        numbers.iter().map(move |&number| Self { number, start, beginning: beginning.clone() })
+    }
+}
+
+impl Model {
+    /// Reads what `rows` begin with alike, of each row at most `at_most` tokens and as far as `depth` says, and hands the rows over in batches of
+    /// at most `batch`, to go on from there.
+    ///
+    /// The tree is walked in depth, but as many of its branches at once as have a batch of rows between them. So the caches that lie in memory
+    /// have at most as many rows as three batches, and one for each time that the rows can be halved.
+    pub(super) fn read<'h, R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        at_most: impl Fn(usize) -> usize,
+        batch: usize,
+        (watch, depth): (Watch, Depth),
+        mut hooks: Option<&mut Hooks<'h>>,
+        each: Each<'_, 'h>,
+    ) -> Result<()> {
+        let (tree, batch) = (Tree::of(rows, at_most), batch.max(1));
+        let mut done = 0;
+        let mut each = |batched: Batched, hooks: Option<&mut Hooks<'h>>| {
+            interrupt::at(done, rows.len() as u64, "prompts")?;
+            done += batched.examples.len() as u64;
+            each(&batched, hooks)
+        };
+        let root = self.prefix(None)?.map(Beginning::whole);
+        let size = |waiting: &Waiting| tree.rows(waiting.number).len();
+        let mut open: Vec<Waiting> = Waiting::all(&tree.root().children, 0, &root).collect();
+        open.sort_by_key(|waiting| Reverse(size(waiting)));
+        let mut ready: Vec<Waiting> = Vec::new();
+        while let Some(first) = open.pop() {
+            let mut taken = vec![first];
+            while let Some(next) = open.last()
+                && taken.iter().map(size).sum::<usize>() + size(next) <= batch
+            {
+                taken.extend(open.pop());
+            }
+            let mut children = Vec::new();
+            for Waiting { number, start, beginning } in self.read_shared(rows, &tree, taken, (watch, depth), hooks.as_deref_mut())? {
+                ready.extend(Waiting::all(&tree.node(number).leaves, start, &beginning));
+                children.extend(Waiting::all(&tree.node(number).children, start, &beginning));
+            }
+            // The largest is read last, when nothing beside it waits any more.
+            children.sort_by_key(|waiting| Reverse(size(waiting)));
+            open.extend(children);
+            while ready.len() >= batch {
+                each(Batched::of(rows, ready.drain(..batch)), hooks.as_deref_mut())?;
+            }
+        }
+        let mut rest: Vec<Waiting> = Waiting::all(&tree.root().leaves, 0, &root).collect();
+        // Of similar length: little padding.
+        rest.sort_by_key(|waiting| (rows[waiting.number].as_ref().len(), waiting.number));
+        ready.extend(rest);
+        for waiting in ready.chunks(batch) {
+            each(Batched::of(rows, waiting.iter().cloned()), hooks.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    /// Reads beginnings, each behind what was read before it, and gives what goes on from them.
+    fn read_shared<R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        tree: &Tree,
+        mut taken: Vec<Waiting>,
+        (watch, depth): (Watch, Depth),
+        mut hooks: Option<&mut Hooks<'_>>,
+    ) -> Result<Vec<Waiting>> {
+        taken.sort_by_key(|waiting| tree.node(waiting.number).end - waiting.start);
+        let own = |waiting: &Waiting| &rows[tree.rows(waiting.number)[0]].as_ref()[waiting.start..tree.node(waiting.number).end];
+        let segments: Vec<&[u32]> = taken.iter().map(own).collect();
+        let beginnings: Vec<Option<Beginning>> = taken.iter().map(|waiting| waiting.beginning.clone()).collect();
+        let filled = Beginning::longest(&beginnings);
+        let widest = segments.last().map_or(0, |segment| segment.len());
+        let mut cache = self.cache(segments.len() as i64, filled + widest as i64);
+        cache.go_on_from(&beginnings);
+        for part in cuts(&segments.iter().map(|segment| segment.len()).collect::<Vec<_>>()) {
+            let batch = Batch::new(&segments[part.clone()], self.device());
+            let mut own = cache.rows(part.start, part.len());
+            own.advance(&batch.real());
+            let starts: Vec<usize> = taken[part.clone()].iter().map(|waiting| waiting.start).collect();
+            let mut pass = self.pass(self.places(&starts, batch.tokens()), &[]);
+            pass.cache = Some(&mut own);
+            let shown = |waiting: &Waiting| if watch == Watch::Pieces { tree.rows(waiting.number).to_vec() } else { Vec::new() };
+            let mut pieces = hooks.as_deref_mut().map(|observers| Pieces {
+                observers,
+                rows: taken[part.clone()].iter().map(shown).zip(batch.lengths.iter().map(|&length| length as i64)).collect(),
+            });
+            let mut seen = pieces.as_mut().map(Hooks::on_pieces);
+            pass.hooks = seen.as_mut();
+            // Unless somebody looks, the last layer's keys and values are all that is left to compute there; its one kept query is the least
+            // a forward can do.
+            pass.keep = (watch != Watch::Pieces || pass.hooks.is_none())
+                .then(|| Tensor::zeros([part.len() as i64, 1], (Kind::Int64, self.device())));
+            self.decoder().forward(&batch.ids, depth, &mut pass)?;
+        }
+        let cache = Rc::new(cache);
+        let grown = |(row, waiting): (usize, Waiting)| {
+            let tokens = segments[row].len();
+            let beginning = Beginning::grown(waiting.beginning.as_ref(), &cache, row, filled, tokens as i64);
+            Waiting { number: waiting.number, start: waiting.start + tokens, beginning: Some(beginning) }
+        };
+        Ok(taken.into_iter().enumerate().map(grown).collect())
+    }
+
+    /// Reads the rest of rows; gives logits `[example, vocab]` after their last tokens and, if `room` new tokens are to follow, the cache.
+    /// Unless hooks have to see every token, the last layer computes the last one alone.
+    pub(super) fn prefill<R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        batched: &Batched,
+        room: i64,
+        watch: Watch,
+        mut hooks: Option<&mut Hooks<'_>>,
+    ) -> Result<(Tensor, Option<KvCache>)> {
+        let filled = Beginning::longest(&batched.beginnings);
+        let widest = batched.rests(rows).map(<[u32]>::len).max().unwrap_or(0) as i64;
+        let mut cache = (room > 0).then(|| self.cache(batched.examples.len() as i64, filled + widest + room));
+        if let Some(cache) = &mut cache {
+            cache.go_on_from(&batched.beginnings);
+        }
+        let mut logits = Vec::new();
+        for part in batched.parts(rows) {
+            let own = cache.as_ref().map(|cache| cache.rows(part.start, part.len()));
+            let (rest, mut own) = self.rest(rows, batched, part, own, widest);
+            let last: Vec<usize> = rest.lengths.iter().map(|length| length - 1).collect();
+            let (keep, _) = batch::spans(&last, &vec![1; last.len()], self.device());
+            let mut pass = self.pass(self.places(rest.starts, rest.batch.tokens()), rest.examples);
+            pass.cache = own.as_mut();
+            pass.hooks = hooks.as_deref_mut();
+            pass.keep = (watch == Watch::End).then(|| keep.shallow_clone());
+            let hidden = self.decoder().forward(&rest.batch.ids, Depth::Full, &mut pass)?;
+            let mut hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+            if watch != Watch::End {
+                hidden = Pass::gather(&hidden, &keep);
+                pass.narrow(&keep);
+            }
+            logits.push(self.decoder().logits(&hidden, &mut pass)?.squeeze_dim(1));
+        }
+        if let Some(cache) = &mut cache {
+            cache.filled_to(filled + widest);
+        }
+        Ok((if logits.len() == 1 { logits.remove(0) } else { Tensor::cat(&logits, 0) }, cache))
+    }
+
+    /// Shows the hooks `rows`, in batches of at most `batch`, as far as they look. Of each row they have to see the tokens of its span (the first
+    /// one and how many) and may see others; [`Watch::End`] computes these alone in the last layer.
+    ///
+    /// What was begun with `Watch::From` sees whole batches.
+    pub(crate) fn visit<R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        batch: usize,
+        span: impl Fn(usize) -> (usize, usize),
+        watch: Watch,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<()> {
+        self.check(rows, 0)?;
+        hooks.bind(self.hook_points())?;
+        let at_most = |row: usize| if watch == Watch::End { span(row).0 } else { watch.shared()(row) };
+        self.read(rows, at_most, batch, (watch, Depth::Hooks), Some(&mut *hooks), &mut |batched, mut hooks| {
+            for part in batched.parts(rows) {
+                let (rest, mut own) = self.rest(rows, batched, part, None, 0);
+                let mut pass = self.pass(self.places(rest.starts, rest.batch.tokens()), rest.examples);
+                pass.cache = own.as_mut();
+                pass.hooks = hooks.as_deref_mut();
+                if watch == Watch::End {
+                    let spans: Vec<(usize, usize)> = rest.examples.iter().map(|&row| span(row)).collect();
+                    let starts: Vec<usize> = spans.iter().zip(rest.starts).map(|(span, start)| span.0 - start).collect();
+                    let counts: Vec<usize> = spans.iter().map(|span| span.1).collect();
+                    pass.keep = Some(batch::spans(&starts, &counts, self.device()).0);
+                }
+                self.decoder().forward(&rest.batch.ids, Depth::Hooks, &mut pass)?;
+            }
+            Ok(())
+        })?;
+        hooks.finish()
+    }
+
+    /// Some rows' rest as a batch, and its cache: `own`, a part of one that is as wide as its widest rest, or one that is lent for a single
+    /// forward if something was read before.
+    fn rest<'b, R: AsRef<[u32]>>(
+        &self,
+        rows: &[R],
+        batched: &'b Batched,
+        part: Range<usize>,
+        own: Option<KvCache>,
+        widest: i64,
+    ) -> (Rest<'b>, Option<KvCache>) {
+        let tokens: Vec<&[u32]> = batched.rests(rows).skip(part.start).take(part.len()).collect();
+        let batch = Batch::new(&tokens, self.device());
+        let beginnings = &batched.beginnings[part.clone()];
+        let lent = || beginnings.iter().any(Option::is_some).then(|| KvCache::lent(beginnings, batch.tokens(), self.device()));
+        let mut cache = match own {
+            Some(own) => {
+                own.blank(batch.tokens(), widest);
+                Some(own)
+            }
+            None => lent(),
+        };
+        if let Some(cache) = &mut cache {
+            cache.advance(&batch.real());
+        }
+        (Rest { batch, starts: &batched.starts[part.clone()], examples: &batched.examples[part] }, cache)
+    }
+
+    /// Logical positions of the next `tokens` of rows of which `starts` have been read: `[1, token]` where all agree.
+    pub(super) fn places(&self, starts: &[usize], tokens: i64) -> Tensor {
+        match starts {
+            [first, rest @ ..] if rest.iter().all(|start| start == first) => nn::positions(*first as i64, tokens, self.device()),
+            _ => {
+                let starts: Vec<i64> = starts.iter().map(|&start| start as i64).collect();
+                Tensor::from_slice(&starts).to_device(self.device()).unsqueeze(1) + nn::positions(0, tokens, self.device())
+            }
+        }
+    }
+
+    fn cache(&self, examples: i64, slots: i64) -> KvCache {
+        let config = self.config();
+        KvCache::new(config.layers as usize, examples, config.kv_heads, slots, config.head_dim, self.kind(), self.device())
+    }
+}
+
+/// Some rows' rest.
+struct Rest<'b> {
+    batch: Batch,
+    starts: &'b [usize],
+    examples: &'b [usize],
+}
+
+impl std::ops::Deref for Rest<'_> {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+impl Batched {
+    fn of<R: AsRef<[u32]>>(rows: &[R], waiting: impl Iterator<Item = Waiting>) -> Self {
+        let mut waiting: Vec<Waiting> = waiting.collect();
+        waiting.sort_by_key(|waiting| rows[waiting.number].as_ref().len() - waiting.start);
+        Self {
+            examples: waiting.iter().map(|waiting| waiting.number).collect(),
+            starts: waiting.iter().map(|waiting| waiting.start).collect(),
+            beginnings: waiting.into_iter().map(|waiting| waiting.beginning).collect(),
+        }
+    }
+
+    /// The tokens of each row that have not been read.
+    fn rests<'r, R: AsRef<[u32]>>(&self, rows: &'r [R]) -> impl Iterator<Item = &'r [u32]> {
+        self.examples.iter().zip(&self.starts).map(|(&row, &start)| &rows[row].as_ref()[start..])
+    }
+
+    /// Which of the rows go through the model together: all, where nothing was shared.
+    fn parts<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<Range<usize>> {
+        match self.starts.iter().any(|&start| start > 0) {
+            true => cuts(&self.rests(rows).map(<[u32]>::len).collect::<Vec<_>>()),
+            false => vec![0..self.examples.len()],
+        }
+    }
+}
+
+/// Cuts rows of growing `lengths` into forwards, each where padding the rows before would cost more than another forward does.
+fn cuts(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut cuts = Vec::new();
+    let (mut first, mut padding) = (0, 0);
+    for (row, &length) in lengths.iter().enumerate() {
+        if row > first {
+            padding += (length - lengths[row - 1]) * (row - first);
+            if padding >= FORWARD {
+                cuts.push(first..row);
+                (first, padding) = (row, 0);
+            }
+        }
+    }
+    cuts.push(first..lengths.len());
+    cuts
+}
