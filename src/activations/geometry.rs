@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{Activations, Tokens};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::similarity::{self, principal_components};
 
@@ -47,6 +48,7 @@ impl Activations {
         let prompt = |&owner: &usize| self.responses.rows().get(owner).map(|row| &row.prompt);
         let (layers, mut whole) = (self.layers(), None);
         for (layer, path) in self.hook_points.iter().enumerate() {
+            interrupt::at(layer as u64, self.hook_points.len() as u64, "hook points")?;
             let found = self.representation(layer, tokens).and_then(|own| principal_components(&own, count));
             let found = found.map_err(|error| error.context(format_args!("`{path}`")))?;
             let rows = owners.len();

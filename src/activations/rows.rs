@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::stored::Stored;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 /// Tensors whose first axis is *example*; every other axis but *token* has one size. Pieces stay in their files: memory holds what is read.
 #[derive(Debug)]
@@ -104,6 +105,7 @@ impl Rows {
         for piece in &self.pieces {
             let size = piece.size();
             for row in 0..size[0] {
+                interrupt::check()?;
                 all.f_get(place)?.f_narrow(self.token - 1, 0, size[self.token as usize])?.f_copy_(&piece.get(row)?)?;
                 place += 1;
             }

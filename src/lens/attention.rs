@@ -80,6 +80,7 @@ fn frame(model: &Model, prompts: &Prompts, rows: &[Vec<u32>], layers: &[usize], 
     let (mut index, mut layer, mut head, mut query, mut key) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut query_token, mut key_token, mut weight) = (Vec::new(), Vec::new(), Vec::new());
     for ((prompt, tokens), found) in prompts.iter().zip(&tokens).zip(found) {
+        interrupt::check()?;
         for (&own, weights) in layers.iter().zip(found) {
             let weights = weights.ok_or_else(|| Error::internal(format!("layer {own} showed no pattern")))?;
             let (heads, asked, slots) = weights.size3()?;

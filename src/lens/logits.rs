@@ -105,6 +105,7 @@ impl<'a> Read<'a> {
     /// Reads `stream [token, hidden]`, whose tokens have their rows at `places`.
     fn put(&mut self, model: &Model, stream: &Tensor, places: &[usize]) -> Result<()> {
         for (chunk, places) in places.chunks(ROWS).enumerate() {
+            interrupt::check()?;
             let logits = model.unembed(&stream.narrow(0, (chunk * ROWS) as i64, places.len() as i64))?;
             let all = logits.softmax(-1, logits.kind());
             let (probability, top) = all.max_dim(-1, false);

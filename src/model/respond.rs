@@ -7,6 +7,7 @@ use super::tree::Tree;
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
 use crate::tokenizer::Chat;
 
@@ -217,7 +218,11 @@ impl Model {
     /// The model has no tokenizer; a prompt is empty or over the context.
     pub fn encode(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
         let tokenizer = self.tokenizer()?;
-        let rows = prompts.iter().map(|prompt| tokenizer.encode(&prompt.text())).collect::<Result<Vec<_>>>()?;
+        let encode = |prompt: &Prompt| {
+            interrupt::check()?;
+            tokenizer.encode(&prompt.text())
+        };
+        let rows = prompts.iter().map(encode).collect::<Result<Vec<_>>>()?;
         self.check(&rows, 0)?;
         Ok(rows)
     }

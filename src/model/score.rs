@@ -140,6 +140,7 @@ impl Model {
         let tokenizer = self.tokenizer()?;
         let (mut samples, mut scores) = (Vec::new(), Vec::new());
         for (prompt, own) in prompts.iter().zip(continuations) {
+            interrupt::check()?;
             let ids = tokenizer.encode(&prompt.text())?;
             for continuation in own.iter().map(AsRef::as_ref) {
                 let answer = tokenizer.encode_answer(&prompt.example.query, continuation);

@@ -9,6 +9,7 @@ use super::orders::{Halved, last};
 use super::{AnswerForm, Example, Orders, Prompt, Prompts};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::random::Random;
 
 /// Solved examples of one task, in order.
@@ -212,6 +213,7 @@ impl Examples {
         }
         let mut rows = Vec::with_capacity(self.len());
         for (index, example) in self.rows.iter().enumerate() {
+            interrupt::at(index as u64, self.len() as u64, "prompts")?;
             let demonstrations = demonstrations(index)?;
             if demonstrations.iter().any(|shown| shown.query == example.query) {
                 let remedy = "remove repeated queries, or use `leave_one_out` within one set";
