@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Model, Watch};
 use crate::nn::Hooks;

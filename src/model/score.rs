@@ -10,6 +10,7 @@ use super::reading::Watch;
 use super::{Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
