@@ -76,6 +76,9 @@ impl<R: Read> Read for Asking<R> {
 
 /// The whole content of a file.
 pub(crate) fn bytes(path: &Path, holds: Holds) -> Result<Vec<u8>> {
+    if matches!(holds, Holds::Rows | Holds::Tensors) {
+        interrupt::io()?;
+    }
     let file = open(path)?;
     let size = file.metadata()?.len();
     // The kernel's own files (`/proc`) say that they are empty.

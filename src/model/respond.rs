@@ -80,13 +80,16 @@ impl Responses {
     /// # Errors
     /// The model has no tokenizer, or cannot encode a query.
     pub fn without_demonstrations(&self, model: &Model) -> Result<Self> {
-        let tokenizer = model.tokenizer()?;
-        let mut rows = self.rows.clone();
-        for row in &mut rows {
-            row.prompt.demonstrations.clear();
-            row.tokens.prompt = tokenizer.encode(&row.prompt.text())?;
-        }
-        Ok(Self { form: self.form.clone(), rows })
+        interrupt::during("tokenising queries", || {
+            let tokenizer = model.tokenizer()?;
+            let mut rows = self.rows.clone();
+            for (place, row) in rows.iter_mut().enumerate() {
+                interrupt::at(place as u64, self.len() as u64, "queries")?;
+                row.prompt.demonstrations.clear();
+                row.tokens.prompt = tokenizer.encode(&row.prompt.text())?;
+            }
+            Ok(Self { form: self.form.clone(), rows })
+        })
     }
 
     /// Where the form left open at which words responses end: without what the length limit left of a stop string that had begun.
@@ -146,8 +149,10 @@ impl Model {
     /// # Errors
     /// As [`Model::respond`].
     pub fn respond_as(&self, prompts: &Prompts, settings: &Generation) -> Result<Responses> {
-        let rows = self.encode(prompts)?;
-        Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+        interrupt::during("responding", || {
+            let rows = self.encode(prompts)?;
+            Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+        })
     }
 
     /// Responses to texts, in their order.
@@ -166,8 +171,11 @@ impl Model {
     /// As [`Model::generate`]; the model has no tokenizer; a text is empty.
     pub fn generate_text<S: AsRef<str>>(&self, texts: &[S], settings: &Generation) -> Result<Vec<Generated>> {
         let tokenizer = self.tokenizer()?;
-        let rows = texts.iter().map(|text| tokenizer.encode(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        self.generate(&rows, settings)
+        let encode = |text: &S| {
+            interrupt::check()?;
+            tokenizer.encode(text.as_ref())
+        };
+        interrupt::during("responding", || self.generate(&texts.iter().map(encode).collect::<Result<Vec<_>>>()?, settings))
     }
 
     /// An instruct model's reply to a chat.
@@ -198,8 +206,7 @@ impl Model {
     /// # Errors
     /// The model has no tokenizer; a prompt is empty.
     pub fn lengths(&self, prompts: &Prompts) -> Result<DataFrame> {
-        let tokenizer = self.tokenizer()?;
-        let rows = prompts.iter().map(|prompt| tokenizer.encode(&prompt.text())).collect::<Result<Vec<_>>>()?;
+        let rows = self.tokenised(prompts)?;
         let tokens: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
         let read = Tree::of(&rows, |_| usize::MAX).read(&rows);
         let context = self.config().max_positions - self.virtual_tokens().map_or(0, |prefix| prefix.shift);
@@ -217,14 +224,20 @@ impl Model {
     /// # Errors
     /// The model has no tokenizer; a prompt is empty or over the context.
     pub fn encode(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
-        let tokenizer = self.tokenizer()?;
-        let encode = |prompt: &Prompt| {
-            interrupt::check()?;
-            tokenizer.encode(&prompt.text())
-        };
-        let rows = prompts.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let rows = self.tokenised(prompts)?;
         self.check(&rows, 0)?;
         Ok(rows)
+    }
+
+    fn tokenised(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
+        interrupt::during("tokenising prompts", || {
+            let tokenizer = self.tokenizer()?;
+            let encode = |(place, prompt): (usize, &Prompt)| {
+                interrupt::at(place as u64, prompts.len() as u64, "prompts")?;
+                tokenizer.encode(&prompt.text())
+            };
+            prompts.iter().enumerate().map(encode).collect()
+        })
     }
 }
 

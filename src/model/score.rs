@@ -138,6 +138,10 @@ impl Model {
                 continuations.len()
             )));
         }
+        interrupt::during("scoring", || self.scored(prompts, continuations))
+    }
+
+    fn scored<S: AsRef<str>>(&self, prompts: &Prompts, continuations: &[Vec<S>]) -> Result<Scores> {
         let tokenizer = self.tokenizer()?;
         let (mut samples, mut scores) = (Vec::new(), Vec::new());
         for (prompt, own) in prompts.iter().zip(continuations) {

@@ -211,6 +211,10 @@ impl Examples {
         if self.is_empty() {
             return Err(Error::input(format!("`{}` has no examples to make prompts of", self.name)));
         }
+        interrupt::during("making prompts", || self.asked(demonstrations))
+    }
+
+    fn asked(&self, demonstrations: impl Fn(usize) -> Result<Vec<Example>>) -> Result<Prompts> {
         let mut rows = Vec::with_capacity(self.len());
         for (index, example) in self.rows.iter().enumerate() {
             interrupt::at(index as u64, self.len() as u64, "prompts")?;

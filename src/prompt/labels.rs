@@ -88,9 +88,10 @@ impl LabelTokens {
         let labels = prompts.form().label_set();
         let of = |prompt: &Prompt| {
             interrupt::check()?;
-            Self::after(tokenizer, labels, &prompt.example.query)
+            let own = Self::after(tokenizer, labels, &prompt.example.query);
+            own.map_err(|error| error.context(format_args!("prompt {}", prompt.index)))
         };
-        prompts.iter().map(|prompt| of(prompt).map_err(|error| error.context(format_args!("prompt {}", prompt.index)))).collect()
+        interrupt::during("tokenising labels", || prompts.iter().map(of).collect())
     }
 
     /// The labels, in the order given.

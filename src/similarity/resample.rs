@@ -64,14 +64,14 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
     if !(1..=MOST_DRAWS).contains(&count) {
         return Err(Error::input(format!("a permutation null needs 1 to {MOST_DRAWS} permutations, {count} asked for; 999 is usual")));
     }
-    let value = measure.compute(a, b)?;
     let mut random = Random::new(seed, "permutation null", 0);
-    let draws = door("a permutation null", || {
+    let (value, draws) = door("a permutation null", || {
+        let value = measure.compute(a, b)?;
         let draw = |place: usize| {
             interrupt::at(place as u64, count as u64, "permutations")?;
             measure.compute(a, &b.permuted(&rows(&random.order(b.examples()), b)))
         };
-        (0..count).map(draw).collect::<Result<Vec<_>>>()
+        Ok((value, (0..count).map(draw).collect::<Result<Vec<_>>>()?))
     })?;
     // Rounding differs between orders of one sum; it must not decide whether a draw reaches the value.
     let reached = draws.iter().filter(|draw| **draw >= value - 1e-12).count();
@@ -94,16 +94,16 @@ pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count
             "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
         )));
     }
-    let value = measure.compute(a, b)?;
     let mut random = Random::new(seed, "half samples", 0);
-    let mut draws = door("an interval of half samples", || {
+    let (value, mut draws) = door("an interval of half samples", || {
+        let value = measure.compute(a, b)?;
         let draw = |place: usize| {
             interrupt::at(place as u64, count as u64, "half samples")?;
             let chosen = random.choose(a.examples() / 2, a.examples());
             let half = measure.compute(&a.some(&rows(&chosen, a)), &b.some(&rows(&chosen, b)));
             half.map_err(|error| error.context(format_args!("half of the {} examples", a.examples())))
         };
-        (0..count).map(draw).collect::<Result<Vec<_>>>()
+        Ok((value, (0..count).map(draw).collect::<Result<Vec<_>>>()?))
     })?;
     draws.sort_by(f64::total_cmp);
     let mean = draws.iter().sum::<f64>() / count as f64;
