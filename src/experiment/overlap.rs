@@ -26,7 +26,7 @@ impl Study {
             let rows: Vec<Row<'_>> = self.chosen()?.into_iter().filter(|row| !row.ood() && lora(row)).collect();
             let mut adapters = Vec::with_capacity(rows.len());
             for row in &rows {
-                adapters.push(row.entry.record.open_adapter(self.home().path(), &row.entry.model)?);
+                adapters.push(row.entry.record.open_adapter(self.home().path(), row.entry.model.get()?)?);
             }
             let (mut firsts, mut seconds, mut sites, mut overlaps, mut notes) = (vec![], vec![], vec![], vec![], vec![]);
             for (place, first) in rows.iter().enumerate() {

@@ -7,11 +7,12 @@ use polars::prelude::*;
 
 use super::Choice;
 use super::choose::{Chosen, choose};
+use super::cluster::Progress;
+use super::held::Held;
 use super::record::{Evaluated, Record, Run};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::metric::METRICS;
-use crate::model::Model;
 
 /// The results of an [`Experiment`](super::Experiment).
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub struct Study {
     choice: Choice,
     /// What was not done as it is by default.
     notes: Vec<&'static str>,
+    /// Of each cell: its runs, and those that are done.
+    counts: Vec<(usize, usize)>,
+    /// Of a grid that workers are at.
+    pub(super) progress: Option<Progress>,
 }
 
 /// Where results and adapters lie.
@@ -37,7 +42,7 @@ pub(super) struct Entry {
     pub record: Record,
     /// Task and digest of each test; the task's own first.
     pub tests: Vec<(String, String)>,
-    pub model: Model,
+    pub model: Held,
 }
 
 impl Entry {
@@ -100,8 +105,12 @@ impl<'a> Row<'a> {
 }
 
 impl Study {
-    pub(super) fn new(home: Home, entries: Vec<Entry>, choice: Choice, notes: Vec<&'static str>) -> Self {
-        Self { home, entries, choice, notes }
+    pub(super) fn new(home: Home, entries: Vec<Entry>, counts: Vec<(usize, usize)>, choice: Choice, notes: Vec<&'static str>) -> Self {
+        Self { home, entries, choice, notes, counts, progress: None }
+    }
+
+    pub(super) fn counts(&self) -> &[(usize, usize)] {
+        &self.counts
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -201,7 +210,12 @@ impl Study {
         let failed = self.rows()?.iter().filter(|row| row.failed().is_some()).count();
         let failed = if failed > 0 { format!(", {failed} rows failed (column `failed` of `.frame()`)") } else { String::new() };
         let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
-        Ok(format!("Study({} runs{failed}{notes}); means over runs:", self.entries.len()))
+        let missing = match self.missing() {
+            0 => String::new(),
+            missing => format!(", {missing} to do"),
+        };
+        let progress = self.progress.as_ref().filter(|_| !missing.is_empty()).map_or(String::new(), Progress::words);
+        Ok(format!("Study({} runs{missing}{failed}{notes}{progress}); means over runs:", self.entries.len()))
     }
 }
 

@@ -1,0 +1,5 @@
+//! Placeholder until the merge.
+
+pub(super) fn is_set() -> bool {
+    false
+}
