@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use ia2::experiment::{Ended, Worker};
+use ia2::interrupt;
 
 
 const USAGE: &str = "\
@@ -59,7 +60,7 @@ fn parse(arguments: &[String]) -> Option<(Worker, bool)> {
 
 fn work(worker: &Worker, requeues: bool) -> ExitCode {
     // A scheduler warns by the one, and ends by the other.
-    let listening: ia2::Result<()> = Ok(());
+    let listening = interrupt::listen_to(&[libc::SIGINT, libc::SIGTERM, libc::SIGUSR1]);
     match listening.and_then(|()| worker.run()) {
         Ok(ended) => {
             println!("ia2-worker: {ended}");

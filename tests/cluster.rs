@@ -258,7 +258,7 @@ fn a_failure_is_a_row_with_its_log_and_what_is_wrong_with_a_node_is_said() -> Re
     common::refused(Experiment::open(folder.path()), &["holds no plan of a grid"]);
 
     // A model in memory alone, and a program that is none.
-    let changed = model.with_weights(HashMap::from([("model.norm.weight".to_string(), model.weight("model.norm.weight")? * 2.0)]))?;
+    let changed = Adapter::new(&model, Lora::rank(2), 0)?.merge(&model)?.model;
     let elsewhere = tempfile::tempdir().unwrap();
     common::refused(prepared(&small(&changed, 4), elsewhere.path(), WORKER), &["in memory alone", "save it"]);
     common::refused(prepared(&small(&model, 4), elsewhere.path(), "/bin/true"), &["built from other sources", "cargo build --release"]);

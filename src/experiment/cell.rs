@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use polars::prelude::DataFrame;
 
@@ -16,12 +16,13 @@ use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::file;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::metric::METRICS;
 use crate::model::{Model, Responses};
 use crate::objective::{Ia2Sft, Sft, Targets};
 use crate::prompt::{Examples, Prompts};
-use crate::train::{Trained, Training};
+use crate::train::{Stopped, Trained, Training};
 
 const SELF_ATTENTION: &str = "model.layers.*.self_attn";
 
@@ -72,26 +73,14 @@ struct Shown {
     inside: Activations,
 }
 
-/// What became of a run.
-enum Made {
-    Ended(Record),
-    /// It was told to stop; its training goes on from the checkpoint.
-    Stopped,
-}
-
 /// Who has a cell done, and wants to know of each run.
 pub(super) trait Overseer {
     /// Whether the next run may begin.
     fn goes_on(&mut self) -> Result<bool>;
 
     /// Whether what is done may still be written.
-    fn holds(&mut self) -> Result<bool> {
+    fn holds(&self) -> Result<bool> {
         Ok(true)
-    }
-
-    /// How long a training may go on.
-    fn time_left(&self) -> Option<Duration> {
-        None
     }
 
     /// Where the training of a run is kept when it is stopped.
@@ -141,13 +130,14 @@ impl<'e> Cell<'e> {
                 return Ok(false);
             }
             let began = Instant::now();
-            let made = door("a run of an experiment", || self.make(folder, run, &shared, overseer));
-            let made = match made {
-                Ok(made) => made,
-                Err(error) => Made::Ended(Record::new(record::name(self.model), run, Some(overseer.excused(error)?))),
+            let record = door("a run of an experiment", || self.make(folder, run, &shared, overseer));
+            let record = match record {
+                Ok(record) => record,
+                // It was told to stop; a training goes on from its checkpoint.
+                Err(error) if error.is_interrupted() => return Ok(false),
+                Err(error) => Record::new(record::name(self.model), run, Some(overseer.excused(error)?)),
             };
             // Whoever lost the cell meanwhile leaves the files to its new holder.
-            let Made::Ended(record) = made else { return Ok(false) };
             if !overseer.holds()? {
                 return Ok(false);
             }
@@ -160,14 +150,13 @@ impl<'e> Cell<'e> {
         Ok(true)
     }
 
-    fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Made> {
+    fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
         let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
         let model = match (&run.training, earlier) {
             (None, _) => self.model.clone(),
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
-                Ok((trained, _)) if trained.stopped().is_early() => return Ok(Made::Stopped),
                 Ok((trained, seconds)) => {
                     // Before the record: a record says that its adapter is there.
                     trained.save(record::adapter(folder, &run.key()?))?;
@@ -182,12 +171,19 @@ impl<'e> Cell<'e> {
                 }
                 Err(message) => {
                     record.failed = Some(message);
-                    return Ok(Made::Ended(record));
+                    return Ok(record);
                 }
             },
         };
         for (place, test) in self.missing(&record.clone()) {
-            let evaluated = self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused)?;
+            let evaluated = match self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused) {
+                // What was trained is not trained again.
+                Err(error) if error.is_interrupted() && record.trained.is_some() && overseer.holds()? => {
+                    interrupt::undisturbed(|| record.save(folder))?;
+                    return Err(error);
+                }
+                evaluated => evaluated?,
+            };
             let failed = |message| Evaluated {
                 task: test.task.clone(),
                 examples: test.queries.len(),
@@ -196,7 +192,7 @@ impl<'e> Cell<'e> {
             };
             record.evaluated.insert(test.digest.clone(), evaluated.unwrap_or_else(failed));
         }
-        Ok(Made::Ended(record))
+        Ok(record)
     }
 
     /// The training and its seconds, or why it failed.
@@ -257,11 +253,10 @@ impl<'e> Cell<'e> {
             Some(file) => begun.checkpoint_when_stopped(file),
             None => begun,
         };
-        let begun = match overseer.time_left() {
-            Some(time) => begun.at_most(time),
-            None => begun,
-        };
         let trained = begun.compat(compat).run(self.model, &self.split)?;
+        if trained.stopped() == Stopped::Interrupted {
+            interrupt::check()?;
+        }
         Ok(Ok((trained, began.elapsed().as_secs_f64())))
     }
 
@@ -272,6 +267,7 @@ impl<'e> Cell<'e> {
         // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
+        interrupt::check()?;
         // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
         let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, test, shown)).map(Ok).or_else(excused)? {
             Ok(asim) => (asim, None),

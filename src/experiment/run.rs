@@ -11,6 +11,7 @@ use super::study::{Entry, Home};
 use super::{Experiment, Study, cluster, protocol};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::progress::Progress;
 
@@ -18,7 +19,8 @@ impl Experiment {
     /// Does what is missing of the grid and gives the results of all of it.
     ///
     /// A run that comes to NaN, whose prompts the model cannot take, or whose task has too few rows for its N, has failed with a message in the
-    /// frame, and the grid goes on.
+    /// frame, and the grid goes on. An [interrupt](crate::interrupt) ends it with the results there are ([`Study::missing`]); the same call does the
+    /// rest.
     ///
     /// # Errors
     /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model with an adapter on it; files that cannot be
@@ -26,6 +28,7 @@ impl Experiment {
     pub fn run(&self) -> Result<Study> {
         door("running an experiment", || {
             let home = self.home()?;
+            interrupt::keeps("what was done is kept: the same call does the rest");
             let grid = self.grid()?;
             self.finish(home, &grid)
         })
@@ -40,17 +43,24 @@ impl Experiment {
         }
         let left: u64 = missing.iter().sum();
         let mut progress = Progress::new("experiment", total).resumed(total - left);
-        let begun = inode(home.path())?;
+        let (begun, mut stopped) = (inode(home.path())?, false);
         if cluster::is_planned(home.path()) {
             // Workers may be at it, here or elsewhere.
-            cluster::run_all(grid, home.path(), &mut |run| progress.tick(1, run))?;
+            stopped = !cluster::run_all(grid, home.path(), &mut |run| progress.tick(1, run))?;
         } else {
             for (cell, _) in grid.cells.iter().zip(missing).filter(|(_, missing)| *missing > 0) {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                grid.cell(cell)?.run(home.path(), &mut Alone(&mut progress))?;
+                if !grid.cell(cell)?.run(home.path(), &mut Alone(&mut progress))? {
+                    stopped = true;
+                    break;
+                }
             }
+        }
+        if stopped {
+            progress.finish_early("interrupted: the same call does the rest");
+            return interrupt::undisturbed(|| self.study(home, grid, false));
         }
         if left > 0 {
             progress.finish();
@@ -114,7 +124,7 @@ struct Alone<'p>(&'p mut Progress);
 
 impl Overseer for Alone<'_> {
     fn goes_on(&mut self) -> Result<bool> {
-        Ok(true)
+        Ok(!interrupt::is_asked())
     }
 
     fn done(&mut self, run: &Run, _: &Record, _: f64) -> Result<()> {

@@ -212,7 +212,7 @@ impl Study {
         let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
         let missing = match self.missing() {
             0 => String::new(),
-            missing => format!(", {missing} to do"),
+            missing => format!(", {missing} more are yet to be made"),
         };
         let progress = self.progress.as_ref().filter(|_| !missing.is_empty()).map_or(String::new(), Progress::words);
         Ok(format!("Study({} runs{missing}{failed}{notes}{progress}); means over runs:", self.entries.len()))

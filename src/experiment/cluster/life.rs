@@ -186,7 +186,7 @@ mod tests {
         tell(&place, process.clone(), None);
         assert_eq!(Watch::new(&place, patience).life("w"), Life::Dead);
         // Elsewhere, whatever its clock says.
-        for place_of in [|process: &mut Process| process.host = "other".into(), |process| process.space = "container".into()] {
+        for place_of in [|process: &mut Process| process.host = "other".into(), |process: &mut Process| process.space = "container".into()] {
             let mut elsewhere = process.clone();
             place_of(&mut elsewhere);
             let path = tell(&place, elsewhere, None);

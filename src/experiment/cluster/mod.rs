@@ -19,7 +19,6 @@ mod life;
 mod open;
 mod progress;
 mod secret;
-mod signal;
 mod slurm;
 mod work;
 mod worker_file;

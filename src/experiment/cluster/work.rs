@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::claim::{Claim, Claims};
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::experiment::cell::Overseer;
 use crate::experiment::grid::{Grid, Sketch};
 use crate::experiment::record::{self, Record, Run};
+use crate::interrupt;
 use crate::libtorch::{self, door};
 use crate::progress::Progress;
 
@@ -133,15 +135,16 @@ impl Worker {
     }
 }
 
-/// Does what is missing of a grid in whose folder there is a plan, together with whoever else is at work there, and waits for them.
-pub(in crate::experiment) fn run_all(grid: &Grid<'_>, home: &Path, done: &mut dyn FnMut(&str)) -> Result<()> {
+/// Does what is missing of a grid in whose folder there is a plan, together with whoever else is at work there, and waits for them; false where it was
+/// interrupted.
+pub(in crate::experiment) fn run_all(grid: &Grid<'_>, home: &Path, done: &mut dyn FnMut(&str)) -> Result<bool> {
     let mut shift = Shift::begin(grid, home, &Plan::open(home)?, None)?;
     shift.told = Some(done);
     let ended = shift.work(true);
     shift.end(&ended);
     match ended? {
-        Ended::Finished | Ended::OthersHave(_) => Ok(()),
-        Ended::Stopped(cells) => Err(Error::input(format!("the experiment was stopped with {cells} cells left: run it again to go on"))),
+        Ended::Finished | Ended::OthersHave(_) => Ok(true),
+        Ended::Stopped(_) => Ok(false),
         Ended::Troubled(words) => Err(Error::file(words.join("\n"))),
     }
 }
@@ -160,7 +163,8 @@ struct Shift<'g, 'e, 't> {
     doubtful: HashSet<usize>,
     /// Cells that could not be done here, and why.
     troubles: HashMap<usize, String>,
-    deadline: Option<Instant>,
+    /// Dropped, it calls the alarm off.
+    _alarm: Option<Sender<()>>,
     pause: Duration,
     progress: Option<Progress>,
     /// Who wants to hear of each run.
@@ -201,7 +205,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
             names,
             doubtful,
             troubles: HashMap::new(),
-            deadline: time.map(|time| Instant::now() + time),
+            _alarm: time.map(alarm).transpose()?,
             pause: (patience / 16).min(Duration::from_secs(5)),
             progress: None,
             told: None,
@@ -218,7 +222,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
             let began = Instant::now();
             let look = self.look()?;
             self.duty.claimed(began.elapsed());
-            if self.is_to_stop() {
+            if interrupt::is_asked() {
                 if let Some((_, claim)) = look.taken {
                     claim.free()?;
                 }
@@ -233,7 +237,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                         words.dedup();
                         return Ok(if words.is_empty() { Ended::OthersHave(held) } else { Ended::Troubled(words) });
                     }
-                    _ => std::thread::sleep(self.pause),
+                    _ => self.rest(),
                 }
                 continue;
             };
@@ -264,6 +268,13 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                     self.troubles.insert(cell, words);
                 }
             }
+        }
+    }
+
+    fn rest(&self) {
+        let began = Instant::now();
+        while began.elapsed() < self.pause && !interrupt::is_asked() {
+            std::thread::sleep(Duration::from_millis(50).min(self.pause));
         }
     }
 
@@ -313,10 +324,6 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         cell.run(self.home, self)
     }
 
-    fn is_to_stop(&self) -> bool {
-        super::signal::is_set() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
     fn end(self, ended: &Result<Ended>) {
         let words = match ended {
             Ok(ended) => ended.to_string(),
@@ -324,6 +331,18 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         };
         self.duty.end(&secret::hidden(&words));
     }
+}
+
+/// Asks the work to stop after this time, unless it is called off.
+fn alarm(time: Duration) -> Result<Sender<()>> {
+    let (off, called_off) = channel::<()>();
+    let rings = move || {
+        if called_off.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+            interrupt::request();
+        }
+    };
+    let thread = std::thread::Builder::new().name("ia2-alarm".into()).spawn(rings);
+    thread.map(|_| off).map_err(|error| Error::internal("a thread for the time limit").because(error))
 }
 
 /// What a look at all cells found.
@@ -342,15 +361,11 @@ impl Overseer for Shift<'_, '_, '_> {
         self.duty.demand_home()?;
         let held = self.holds()?;
         self.duty.claimed(began.elapsed());
-        Ok(held && !self.is_to_stop())
+        Ok(held && !interrupt::is_asked())
     }
 
-    fn holds(&mut self) -> Result<bool> {
+    fn holds(&self) -> Result<bool> {
         self.claim.as_ref().map_or(Ok(false), Claim::is_held)
-    }
-
-    fn time_left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn checkpoint(&self, key: &str) -> Option<PathBuf> {

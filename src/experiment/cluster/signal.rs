@@ -1,5 +1,0 @@
-//! Placeholder until the merge.
-
-pub(super) fn is_set() -> bool {
-    false
-}
