@@ -184,7 +184,8 @@ fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Re
     ia2::libtorch::set_threads(1)?;
     let model = Model::open("tiny-icl")?;
     let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let grid = small(&model, runs);
+    // Long enough that things happen in the middle of a training.
+    let grid = small(&model, runs).epochs(40).patience(1000);
     let slurm = Slurm::new().workers(4).patience(PATIENCE).program(WORKER).time("30").memory("500M").partition("main");
     let job = grid.prepare(folder.path(), &slurm)?;
     assert!(job.script().contains("#SBATCH --array=0-3\n") && job.script().contains("--signal=B:USR1@120"), "{}", job.script());
@@ -249,7 +250,7 @@ fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Re
     assert!(timeless(&study.frame()?).equals_missing(&timeless(&local)), "{harm:?}");
     same_results(folder.path(), whole.path());
     let busy = worked_once(folder.path(), runs);
-    assert!(harm.values().sum::<usize>() >= harms.min(4), "too little happened: {harm:?}");
+    assert!(harm.values().sum::<usize>() >= harms, "too little happened: {harm:?}");
     let workers = study.workers()?;
     let sum = |column: &str| Ok::<_, Error>(workers.column(column)?.f64()?.iter().flatten().sum::<f64>());
     let (seconds, claiming) = (sum("seconds")?, sum("claiming")?);
