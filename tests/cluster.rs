@@ -342,6 +342,57 @@ fn secrets_never_enter_the_folder() {
     }
 }
 
+#[test]
+fn a_grid_that_grew_is_prepared_again_and_failures_are_tried_again_once() -> Result<()> {
+    ia2::libtorch::set_threads(1)?;
+    let model = Model::open("tiny-icl")?;
+    let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let grid = small(&model, 4).methods(&[Method::Icl, Method::Sft]).sizes(&[4]);
+    prepared(&grid, folder.path(), WORKER)?;
+    assert_eq!(worker(folder.path(), "1.log").wait(), 0);
+    let lines = || {
+        let files = std::fs::read_dir(folder.path().join("cluster/workers")).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().unwrap() == "csv").map(|path| std::fs::read_to_string(path).unwrap().lines().count() - 1).sum::<usize>()
+    };
+    assert_eq!(lines(), 2);
+
+    let grown = grid.clone().learning_rates(&[3e-3, 1e300]).tested_on("sentiment", &["sentiment_film"]);
+    prepared(&grown, folder.path(), WORKER)?;
+    assert_eq!(Experiment::open(folder.path())?.missing(), 3, "a test of the two that are there, and one more");
+    assert_eq!(worker(folder.path(), "2.log").wait(), 0);
+    let frame = Experiment::open(folder.path())?.frame()?;
+    assert!(timeless(&frame).equals_missing(&timeless(&grown.clone().folder(whole.path()).run()?.frame()?)));
+    same_results(folder.path(), whole.path());
+    assert_eq!(lines(), 5);
+
+    // A failure stands until it is to be tried again, which is done once.
+    prepared(&grown.clone().retry_failed(), folder.path(), WORKER)?;
+    assert_eq!(worker(folder.path(), "3.log").wait(), 0);
+    assert_eq!(worker(folder.path(), "4.log").wait(), 0);
+    assert_eq!(lines(), 6);
+    // A record that was removed is made again.
+    let key = texts(&frame, "key").remove(0);
+    std::fs::remove_file(folder.path().join(format!("{key}.json"))).unwrap();
+    assert_eq!(Experiment::open(folder.path())?.missing(), 1);
+    assert_eq!(worker(folder.path(), "5.log").wait(), 0);
+    assert!(timeless(&Experiment::open(folder.path())?.frame()?).equals_missing(&timeless(&frame)));
+    Ok(())
+}
+
+#[test]
+fn a_worker_stops_when_its_time_is_over() -> Result<()> {
+    let model = Model::open("tiny-icl")?;
+    let folder = tempfile::tempdir().unwrap();
+    prepared(&small(&model, 4).methods(&[Method::Sft]).sizes(&[4]).epochs(100_000).patience(1_000_000), folder.path(), WORKER)?;
+    let mut command = Command::new(folder.path().join("cluster/ia2-worker"));
+    command.arg(folder.path()).args(["--minutes", "0.05", "--threads", "1", "--cpu"]);
+    assert_eq!(started(command, folder.path(), "short.log").wait(), 75, "{}", log(folder.path(), "short.log"));
+    let mut command = Command::new(folder.path().join("cluster/ia2-worker"));
+    command.arg(folder.path()).arg("--unknown");
+    assert_eq!(started(command, folder.path(), "usage.log").wait(), 2);
+    Ok(())
+}
+
 /// Set in a child: measure.
 const LARGE: &str = "IA2_TEST_LARGE_IN";
 const THIRTEEN_THOUSAND: usize = 13_000;

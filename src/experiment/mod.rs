@@ -29,6 +29,24 @@
 //! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
 //! an experiment that was killed, or is asked for more, does what is missing.
 //!
+//! # On a cluster
+//! [`Experiment::prepare`] puts the same grid into a folder on a disk that all nodes share: a plan, the program `ia2-worker` and a script for SLURM's
+//! `sbatch`, which it shows. [`Job::submit`] hands the script over. Each [`Worker`] takes a cell (one model, task, N and run) that nobody has, does its runs, and
+//! takes the next, until none is left or its time is nearly over; then the next worker goes on from where it was, to the same bits. [`Experiment::open`] shows what
+//! is done so far, at any moment and from any machine ([`Study::cells`], [`Study::workers`], [`Study::failures`], [`Study::hours_left`]), and
+//! [`Study::finish`] does the rest here. The files of the runs are those of a local grid: with [`folder`](Experiment::folder), [`run`](Experiment::run)
+//! and [`so_far`](Experiment::so_far) work on them as on any other.
+//!
+//! - A claim is a file that only one can make. A worker that dies is taken over when its heartbeat has stopped for the
+//!   [patience](Slurm::patience); no clocks are compared. Nothing is done twice, nothing is lost, and any number of workers may be started at any time.
+//! - A run that fails is a row, whatever the reason. A node that lacks the model or has another one, a disk that is full or gone, another
+//!   version of the code are said in the worker's log and in [`Study::workers`].
+//! - The nodes need the folder, the models' folders, and libtorch where it was when the worker was built; no Jupyter, no compiler, no network.
+//! - Exit codes of a worker: 0, nothing left to take; 75, stopped with work left (SLURM's `RequeueExit=75` brings it back, as does
+//!   [`Slurm::requeue_by_itself`]); 1, some cells could not be done there.
+//! - Results agree to the bit with a local grid on the same kind of processor with as many threads ([`Slurm::threads`]).
+//! - No environment is written down, and a script that would hold a secret of it is refused.
+//!
 //! # What is compared
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code

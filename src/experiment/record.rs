@@ -48,7 +48,7 @@ pub(super) struct TrainingId {
 }
 
 /// A model, as the manifest of a training knows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct ModelId {
     pub kind: String,
     #[serde(flatten)]
@@ -210,6 +210,34 @@ mod tests {
         let identity = Identity { config: "c".into(), weights: "w".into(), tokenizer: None };
         let model = ModelId { kind: "Float".into(), identity };
         Run { format: FORMAT, model, task: "t".into(), rows: "r".into(), n, run: 0, method: Method::Icl, training: None }
+    }
+
+    #[test]
+    fn a_rate_comes_back_with_every_bit_and_a_disk_that_fails_is_no_missing_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let adapter = crate::adapter::Lora::rank(2).into();
+        let mut random = crate::random::Random::new(0, "rates", 0);
+        for _ in 0..200 {
+            // serde_json's quick reader misses the last bit of one in some.
+            let learning_rate = (random.below(1 << 52) as f64 + 0.5) / (1u64 << 60) as f64;
+            let training = TrainingId {
+                adapter: Clone::clone(&adapter),
+                learning_rate,
+                beta: Some(learning_rate * 3.0),
+                epochs: 1,
+                patience: 1,
+                compat: Compat::Corrected,
+                distributions: None,
+            };
+            let record = Record::new("m".into(), &Run { method: Method::Sft, training: Some(training), ..run(2) }, Some("NaN".into()));
+            record.save(folder.path()).unwrap();
+            assert_eq!(Record::open(folder.path(), &record.run).unwrap(), Some(record));
+        }
+        // Neither there nor not there.
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Record::open(&file, &run(2)).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("cannot read"), "{error}");
     }
 
     #[test]

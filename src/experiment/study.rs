@@ -121,7 +121,9 @@ impl Study {
         let chosen = choose(&self.entries, self.choice)?;
         let rows =
             |(entry, chosen): (_, Vec<Chosen>)| chosen.into_iter().enumerate().map(move |(test, chosen)| Row { entry, test, chosen });
-        Ok(self.entries.iter().zip(chosen).flat_map(rows).collect())
+        // A run that was stopped between its training and a test, or that is to be tested on more, has nothing to tell there yet.
+        let told = |row: &Row<'_>| row.evaluated().is_some() || row.failed().is_some();
+        Ok(self.entries.iter().zip(chosen).flat_map(rows).filter(told).collect())
     }
 
     /// Rows that stand for their method.
@@ -215,7 +217,9 @@ impl Study {
             missing => format!(", {missing} more are yet to be made"),
         };
         let progress = self.progress.as_ref().filter(|_| !missing.is_empty()).map_or(String::new(), Progress::words);
-        Ok(format!("Study({} runs{missing}{failed}{notes}{progress}); means over runs:", self.entries.len()))
+        let told = |entry: &&Entry| entry.record.failed.is_some() || (0..entry.tests.len()).any(|test| entry.evaluated(test).is_some());
+        let runs = self.entries.iter().filter(told).count();
+        Ok(format!("Study({runs} runs{missing}{failed}{notes}{progress}); means over runs:"))
     }
 }
 

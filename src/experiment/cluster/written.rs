@@ -246,3 +246,31 @@ fn keys(grid: &Grid<'_>) -> Result<String> {
     }
     record::digest(&keys)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_those_that_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let task = Task::open("sentiment").unwrap();
+        let rows = Rows::write(&task, folder.path()).unwrap();
+        assert_eq!(Rows::write(&task, folder.path()).unwrap(), rows);
+        let again = rows.open().unwrap();
+        assert_eq!((again.name(), again.examples(), again.held_out()), (task.name(), task.examples(), task.held_out()));
+        for run in 0..3 {
+            assert_eq!(again.few_shot(4, run).unwrap(), task.few_shot(4, run).unwrap());
+        }
+        let whole = std::fs::read(rows.path()).unwrap();
+        for place in (0..whole.len()).step_by(whole.len() / 7) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1;
+            std::fs::write(rows.path(), bytes).unwrap();
+            let error = rows.open().unwrap_err();
+            assert!(error.is_file() && error.to_string().contains("prepare the grid again"), "{error}");
+        }
+        std::fs::remove_file(rows.path()).unwrap();
+        assert!(rows.open().unwrap_err().to_string().contains("cannot read"));
+    }
+}
