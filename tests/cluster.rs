@@ -82,15 +82,16 @@ fn workers_that_are_killed_and_stopped_come_to_the_frame_of_a_local_grid() -> Re
     ia2::libtorch::set_threads(1)?;
     let model = Model::open("tiny-icl")?;
     let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let grid = small(&model, 24);
+    // Long enough that things happen in the middle of a training.
+    let grid = small(&model, 16).epochs(40).patience(1000);
     let job = prepared(&grid, folder.path(), WORKER)?;
     let shown = job.bundle().plain;
-    assert!(shown.contains("24 runs in 6 cells") && shown.contains("nothing is submitted yet") && shown.contains("#SBATCH --array=0-3"), "{shown}");
+    assert!(shown.contains("16 runs in 4 cells") && shown.contains("nothing is submitted yet") && shown.contains("#SBATCH --array=0-3"), "{shown}");
     let local = grid.clone().folder(whole.path()).run()?.frame()?;
 
     let study = Experiment::open(folder.path())?;
-    assert_eq!((study.missing(), study.frame()?.height(), study.hours_left()), (24, 0, None));
-    assert_eq!(texts(&study.cells()?, "state"), ["waiting"; 6]);
+    assert_eq!((study.missing(), study.frame()?.height(), study.hours_left()), (16, 0, None));
+    assert_eq!(texts(&study.cells()?, "state"), ["waiting"; 4]);
 
     // Again and again, at moments that no clock of ours decides; a stopped one is found dead, and comes back to life.
     let began = Instant::now();
@@ -122,9 +123,9 @@ fn workers_that_are_killed_and_stopped_come_to_the_frame_of_a_local_grid() -> Re
     let study = Experiment::open(folder.path())?;
     assert!(timeless(&study.frame()?).equals_missing(&timeless(&local)), "{harm:?}");
     same_results(folder.path(), whole.path());
-    worked_once(folder.path(), 24);
+    worked_once(folder.path(), 16);
     assert!(harm.values().sum::<usize>() >= 4, "nothing happened to anybody: {harm:?}");
-    assert_eq!(texts(&study.cells()?, "state"), ["done"; 6]);
+    assert_eq!(texts(&study.cells()?, "state"), ["done"; 4]);
     // Nothing is left to do for anybody, at once, and nothing is left behind.
     assert_eq!(worker(folder.path(), "late.log").wait(), 0);
     assert!(log(folder.path(), "late.log").contains("every run is done"), "{}", log(folder.path(), "late.log"));
@@ -175,7 +176,7 @@ fn workers_of_two_hosts_share_one_folder_and_take_over_from_each_other() -> Resu
     ia2::libtorch::set_threads(1)?;
     let model = Model::open("tiny-icl")?;
     let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let grid = small(&model, 24);
+    let grid = small(&model, 16).epochs(40).patience(1000);
     prepared(&grid, folder.path(), WORKER)?;
     let on = |host: &str, log: &str| {
         let mut command = Command::new("/usr/bin/unshare");
@@ -189,7 +190,7 @@ fn workers_of_two_hosts_share_one_folder_and_take_over_from_each_other() -> Resu
     loop {
         assert!(began.elapsed() < LONG && first.ended().is_none(), "{}{}", log(folder.path(), "a.log"), log(folder.path(), "b.log"));
         let study = Experiment::open(folder.path())?;
-        if held(&study, "node-a")? && held(&study, "node-b")? && study.missing() < 24 {
+        if held(&study, "node-a")? && held(&study, "node-b")? && study.missing() < 16 {
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -201,7 +202,7 @@ fn workers_of_two_hosts_share_one_folder_and_take_over_from_each_other() -> Resu
     assert!(log(folder.path(), "b.log").contains("taking over a cell of node-a-"), "{}", log(folder.path(), "b.log"));
     let study = Experiment::open(folder.path())?;
     assert!(timeless(&study.frame()?).equals_missing(&timeless(&grid.clone().folder(whole.path()).run()?.frame()?)));
-    worked_once(folder.path(), 24);
+    worked_once(folder.path(), 16);
     Ok(())
 }
 

@@ -111,7 +111,8 @@ impl Watch {
         Self { workers: place.workers(), patience, seen: HashMap::new() }
     }
 
-    pub fn life(&mut self, worker: &str) -> Life {
+    /// Since `after`, if that is said, a beat must have come.
+    pub fn life(&mut self, worker: &str, after: Option<Instant>) -> Life {
         let path = self.workers.join(format!("{worker}.json"));
         let (beat, now) = (beat(&path), Instant::now());
         let seen = self.seen.entry(worker.into()).or_insert_with(|| Seen { about: None, beat, since: now, looked: now, beats: false });
@@ -130,7 +131,7 @@ impl Watch {
         match now.duration_since(seen.since) {
             _ if over => Life::Dead,
             silent if silent >= self.patience => Life::Dead,
-            _ if seen.beats => Life::Lives,
+            _ if seen.beats && after.is_none_or(|after| seen.since >= after) => Life::Lives,
             _ => Life::Unsure,
         }
     }
@@ -173,18 +174,18 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut process = Process { pid: child.id(), started: started(child.id()).unwrap(), ..Process::this() };
         tell(&place, process.clone(), None);
-        assert_eq!(Watch::new(&place, patience).life("w"), Life::Unsure);
+        assert_eq!(Watch::new(&place, patience).life("w", None), Life::Unsure);
         child.kill().unwrap();
         // Not waited for: a zombie is no worker.
         while started(child.id()).is_some() {
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(Watch::new(&place, patience).life("w"), Life::Dead);
+        assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
         child.wait().unwrap();
         // The number came again.
         process.pid = std::process::id();
         tell(&place, process.clone(), None);
-        assert_eq!(Watch::new(&place, patience).life("w"), Life::Dead);
+        assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
         // Elsewhere, whatever its clock says.
         for place_of in [|process: &mut Process| process.host = "other".into(), |process: &mut Process| process.space = "container".into()] {
             let mut elsewhere = process.clone();
@@ -193,22 +194,29 @@ mod tests {
             let mut watch = Watch::new(&place, patience);
             let strange = SystemTime::now() + Duration::from_secs(86_400);
             for beats in 1..5 {
-                assert_eq!(watch.life("w"), if beats == 1 { Life::Unsure } else { Life::Lives });
+                assert_eq!(watch.life("w", None), if beats == 1 { Life::Unsure } else { Life::Lives });
                 std::fs::File::options().write(true).open(&path).unwrap().set_modified(strange + Duration::from_secs(beats)).unwrap();
                 std::thread::sleep(Duration::from_millis(100));
             }
             let began = Instant::now();
-            while watch.life("w") != Life::Dead {
+            while watch.life("w", None) != Life::Dead {
                 assert!(began.elapsed() < 40 * patience);
                 std::thread::sleep(Duration::from_millis(20));
             }
             assert!(began.elapsed() >= patience / 2);
             // Whoever slept himself begins to watch anew.
             std::thread::sleep(2 * patience);
-            assert_eq!(watch.life("w"), Life::Unsure);
+            assert_eq!(watch.life("w", None), Life::Unsure);
         }
+        // A beat of before is none of now.
+        let path = tell(&place, Process { host: "other".into(), ..process }, None);
+        let mut watch = Watch::new(&place, patience);
+        watch.life("w", None);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() + patience).unwrap();
+        assert_eq!(watch.life("w", None), Life::Lives);
+        assert_eq!(watch.life("w", Some(Instant::now())), Life::Unsure);
         tell(&place, Process::this(), Some("done"));
-        assert_eq!(Watch::new(&place, patience).life("w"), Life::Dead);
-        assert_eq!(Watch::new(&place, patience).life("nobody"), Life::Unsure);
+        assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
+        assert_eq!(Watch::new(&place, patience).life("nobody", None), Life::Unsure);
     }
 }

@@ -218,9 +218,11 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         if self.told.is_none() {
             self.progress = Some(Progress::new("worker", 0));
         }
+        // Since when there has been nothing to take: who is to be left with the rest must be seen to live from then on.
+        let mut idle = None;
         loop {
             let began = Instant::now();
-            let look = self.look()?;
+            let look = self.look(idle)?;
             self.duty.claimed(began.elapsed());
             if interrupt::is_asked() {
                 if let Some((_, claim)) = look.taken {
@@ -229,6 +231,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 return Ok(Ended::Stopped(look.left));
             }
             let Some((cell, claim)) = look.taken else {
+                idle.get_or_insert(began);
                 match look {
                     Look { left: 0, .. } if self.troubles.is_empty() => return Ok(Ended::Finished),
                     Look { unsure: 0, held, .. } if held == 0 || !waits => {
@@ -241,6 +244,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 }
                 continue;
             };
+            idle = None;
             self.duty.takes(Some(&claim.cell))?;
             self.claim = Some(claim);
             let outcome = self.work_on(cell);
@@ -278,8 +282,8 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         }
     }
 
-    /// Looks for a cell, and takes the first that can be had.
-    fn look(&mut self) -> Result<Look> {
+    /// Looks for a cell, and takes the first that can be had. Holders must have been seen to live since `idle`.
+    fn look(&mut self, idle: Option<Instant>) -> Result<Look> {
         let states = self.claims.list()?;
         let mut look = Look::default();
         for (cell, (name, mark)) in self.names.iter().enumerate() {
@@ -296,7 +300,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
             if !state.is_none_or(|state| state.is_free()) {
                 // Whoever has not written its name yet is watched by that of the claim, and never beats.
                 let holder = self.claims.holder(name, number).unwrap_or_else(|| format!("{name}.{number}"));
-                match self.watch.life(&holder) {
+                match self.watch.life(&holder, idle) {
                     Life::Dead => println!("taking over a cell of {holder}, which lives no more"),
                     Life::Lives => look.held += 1,
                     Life::Unsure => look.unsure += 1,
