@@ -54,7 +54,12 @@ fn operations(include: &Path) {
     const FILE: &str = "src/libtorch/operations.cpp";
     const NAME: &str = "ia2_operations";
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let now = format!("{}\n{}\n{}", include.display(), std::fs::read_to_string("build.rs").unwrap_or_default(), std::fs::read_to_string(FILE).unwrap_or_default());
+    let now = format!(
+        "{}\n{}\n{}",
+        include.display(),
+        std::fs::read_to_string("build.rs").unwrap_or_default(),
+        std::fs::read_to_string(FILE).unwrap_or_default()
+    );
     let before = out.join("operations.of");
     if std::fs::read_to_string(&before).is_ok_and(|before| before == now) && out.join(format!("lib{NAME}.a")).exists() {
         // As cc says it.

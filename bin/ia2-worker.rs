@@ -11,7 +11,6 @@ use std::time::Duration;
 use ia2::experiment::{Ended, Worker};
 use ia2::interrupt;
 
-
 const USAGE: &str = "\
 usage: ia2-worker FOLDER [--threads N] [--minutes M] [--cpu] [--requeue]
 
@@ -78,7 +77,9 @@ fn work(worker: &Worker, requeues: bool) -> ExitCode {
 
 /// Another turn for this job.
 fn requeue() {
-    let Some(job) = std::env::var_os("SLURM_JOB_ID") else { return eprintln!("ia2-worker: --requeue is for jobs of SLURM, and this is none") };
+    let Some(job) = std::env::var_os("SLURM_JOB_ID") else {
+        return eprintln!("ia2-worker: --requeue is for jobs of SLURM, and this is none");
+    };
     let asked = Command::new("scontrol").arg("requeue").arg(job).status();
     if !asked.as_ref().is_ok_and(|status| status.success()) {
         eprintln!("ia2-worker: `scontrol requeue` did not succeed ({asked:?}): submit the script again for what is left");

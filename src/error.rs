@@ -248,9 +248,14 @@ mod tests {
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
         // 28 is ENOSPC, 27 EFBIG, 30 EROFS, 13 EACCES, 122 EDQUOT.
-        for (code, words) in
-            [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of"), (116, "stale file handle")]
-        {
+        for (code, words) in [
+            (28, "disk is full: free"),
+            (27, "larger than"),
+            (30, "only be read"),
+            (13, "folder there"),
+            (122, "share of"),
+            (116, "stale file handle"),
+        ] {
             let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }

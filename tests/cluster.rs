@@ -86,7 +86,10 @@ fn workers_that_are_killed_and_stopped_come_to_the_frame_of_a_local_grid() -> Re
     let grid = small(&model, 16).epochs(40).patience(1000);
     let job = prepared(&grid, folder.path(), WORKER)?;
     let shown = job.bundle().plain;
-    assert!(shown.contains("16 runs in 4 cells") && shown.contains("nothing is submitted yet") && shown.contains("#SBATCH --array=0-3"), "{shown}");
+    assert!(
+        shown.contains("16 runs in 4 cells") && shown.contains("nothing is submitted yet") && shown.contains("#SBATCH --array=0-3"),
+        "{shown}"
+    );
     let local = grid.clone().folder(whole.path()).run()?.frame()?;
 
     let study = Experiment::open(folder.path())?;
@@ -107,7 +110,8 @@ fn workers_that_are_killed_and_stopped_come_to_the_frame_of_a_local_grid() -> Re
         std::thread::sleep(Duration::from_millis(300 + random() % 1200));
         let victim = &workers[random() as usize % workers.len()];
         let done: usize = harm.values().sum();
-        let (name, signal) = [("SIGKILL", libc::SIGKILL), ("SIGTERM", libc::SIGTERM), ("SIGUSR1", libc::SIGUSR1), ("SIGSTOP", libc::SIGSTOP)][done % 4];
+        let (name, signal) =
+            [("SIGKILL", libc::SIGKILL), ("SIGTERM", libc::SIGTERM), ("SIGUSR1", libc::SIGUSR1), ("SIGSTOP", libc::SIGSTOP)][done % 4];
         if done < 12 {
             *harm.entry(name).or_default() += 1;
             victim.signal(signal);
@@ -226,7 +230,11 @@ fn a_failure_is_a_row_with_its_log_and_what_is_wrong_with_a_node_is_said() -> Re
     assert_eq!(worker(folder.path(), "lacks.log").wait(), 1);
     says("lacks.log", &["the model of the plan is not on this machine", "a model", "is its disk mounted here?"]);
     let study = Experiment::open(folder.path())?;
-    assert!(texts(&study.workers()?, "troubles")[0].contains("not on this machine") && study.bundle().plain.contains("1 troubles"), "{}", study.bundle().plain);
+    assert!(
+        texts(&study.workers()?, "troubles")[0].contains("not on this machine") && study.bundle().plain.contains("1 troubles"),
+        "{}",
+        study.bundle().plain
+    );
     let golden = common::with_words("qwen3_grouped_tied");
     Model::open(golden.path())?.save(&place)?;
     assert_eq!(worker(folder.path(), "other.log").wait(), 1);
@@ -298,7 +306,10 @@ fn a_full_disk_ends_a_worker_with_a_clear_word_and_nothing_is_lost() -> Result<(
     ia2::libtorch::set_threads(1)?;
     let model = Model::open("tiny-icl")?;
     prepared(&small(&model, 4), folder.path(), WORKER)?;
-    let used: u64 = common::listing(folder.path()).iter().map(|(_, bytes)| bytes.as_ref().map_or(0, |bytes| (bytes.len() as u64).div_ceil(4096) * 4096)).sum();
+    let used: u64 = common::listing(folder.path())
+        .iter()
+        .map(|(_, bytes)| bytes.as_ref().map_or(0, |bytes| (bytes.len() as u64).div_ceil(4096) * 4096))
+        .sum();
     let logs = tempfile::tempdir().unwrap();
     let run = || {
         let mut command = Command::new(folder.path().join("cluster/ia2-worker"));
@@ -335,7 +346,8 @@ fn secrets_never_enter_the_folder() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "child", "--ignored"]).env(FOLDER, folder.path()).env("HF_TOKEN", secret).stdout(Stdio::null());
     assert!(child.status().unwrap().success());
-    let status = Command::new(folder.path().join("cluster/ia2-worker")).arg(folder.path()).env("HF_TOKEN", secret).stdout(Stdio::null()).status();
+    let status =
+        Command::new(folder.path().join("cluster/ia2-worker")).arg(folder.path()).env("HF_TOKEN", secret).stdout(Stdio::null()).status();
     assert!(status.unwrap().success());
     for (path, bytes) in common::listing(folder.path()) {
         let found = bytes.is_some_and(|bytes| bytes.windows(secret.len()).any(|part| part == secret.as_bytes()));
@@ -353,7 +365,10 @@ fn a_grid_that_grew_is_prepared_again_and_failures_are_tried_again_once() -> Res
     assert_eq!(worker(folder.path(), "1.log").wait(), 0);
     let lines = || {
         let files = std::fs::read_dir(folder.path().join("cluster/workers")).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.extension().unwrap() == "csv").map(|path| std::fs::read_to_string(path).unwrap().lines().count() - 1).sum::<usize>()
+        files
+            .filter(|path| path.extension().unwrap() == "csv")
+            .map(|path| std::fs::read_to_string(path).unwrap().lines().count() - 1)
+            .sum::<usize>()
     };
     assert_eq!(lines(), 2);
 
@@ -432,7 +447,10 @@ fn child_large() -> Result<()> {
     let listed = began.elapsed().as_secs_f64();
     let grown = memory("VmHWM") - before;
     let disk: u64 = ["plan.json", "tasks"].iter().map(|name| size(&folder.join("cluster").join(name))).sum();
-    println!("MEASURED written {written:.1} s, opened {opened:.1} s, listed {listed:.1} s, memory {grown:.0} MB, disk {:.1} MB", disk as f64 / 1e6);
+    println!(
+        "MEASURED written {written:.1} s, opened {opened:.1} s, listed {listed:.1} s, memory {grown:.0} MB, disk {:.1} MB",
+        disk as f64 / 1e6
+    );
     assert!(grown < 100.0, "{grown} MB");
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! A grid on a real SLURM: one node, started here, with workers that are killed, requeued and preempted.
 //!
 //! Packages `slurm-wlm` and `munge`; `cargo xtask test` installs them where it may. `IA2_TEST_SLURM_RUNS` sets the number of runs (a multiple of 8; 48
-//! unless said), `IA2_TEST_SLURM_HARM` how often something is done to somebody.
+//! unless said), `IA2_TEST_SLURM_HARM` how often something is done to somebody, `IA2_TEST_SLURM_MINUTES` the jobs' time limit (30 unless said);
+//! with `IA2_TEST_SLURM_BY_ITSELF` stopped workers ask for another turn themselves.
 #![cfg(unix)]
 
 mod common;
@@ -9,7 +10,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use ia2::prelude::*;
 const WORKER: &str = env!("CARGO_BIN_EXE_ia2-worker");
 const PROGRAMS: [&str; 6] = ["munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue"];
 const LONG: Duration = Duration::from_secs(1500);
+/// Set in a child: the folder that it prepares and submits.
+const FOLDER: &str = "IA2_TEST_SLURM_IN";
 
 /// SLURM's daemons with a scratch folder of their own; they end with it.
 struct Cluster {
@@ -56,7 +59,9 @@ impl Cluster {
         // SAFETY: a question to the system.
         let root = unsafe { libc::geteuid() } == 0;
         if lacks.is_some() || !root {
-            let why = lacks.map_or("starting SLURM's daemons needs root".into(), |program| format!("there is no `{program}`: apt-get install slurm-wlm munge"));
+            let why = lacks.map_or("starting SLURM's daemons needs root".into(), |program| {
+                format!("there is no `{program}`: apt-get install slurm-wlm munge")
+            });
             // Past the test runner's capture, so that it is seen and counted.
             let _ = writeln!(std::io::stdout(), "\nSKIPPED: {why}");
             return None;
@@ -117,7 +122,13 @@ impl Cluster {
         let mut cluster = Self { scratch, daemons: Vec::new() };
         let mut munged = cluster.command("munged");
         munged.args(["--foreground", "--force"]);
-        for (option, name) in [("socket", "munge.socket"), ("key-file", "munge.key"), ("pid-file", "munge.pid"), ("log-file", "munge.log"), ("seed-file", "munge.seed")] {
+        for (option, name) in [
+            ("socket", "munge.socket"),
+            ("key-file", "munge.key"),
+            ("pid-file", "munge.pid"),
+            ("log-file", "munge.log"),
+            ("seed-file", "munge.seed"),
+        ] {
             munged.arg(format!("--{option}={}", cluster.at(name)));
         }
         cluster.daemon(munged);
@@ -136,7 +147,7 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(on_path(program).unwrap_or(program.into()));
+        let mut command = Command::new(if program.contains('/') { program.into() } else { on_path(program).unwrap_or(program.into()) });
         command.env("SLURM_CONF", self.at("slurm.conf")).stdin(Stdio::null());
         command
     }
@@ -151,7 +162,9 @@ impl Cluster {
         while !there() {
             if began.elapsed() > Duration::from_secs(60) {
                 let logs = std::fs::read_dir(self.at("log")).unwrap().map(|entry| entry.unwrap().path());
-                let logs = logs.map(|path| format!("{}\n{}", path.display(), std::fs::read_to_string(&path).unwrap_or_default())).collect::<String>();
+                let logs = logs
+                    .map(|path| format!("{}\n{}", path.display(), std::fs::read_to_string(&path).unwrap_or_default()))
+                    .collect::<String>();
                 panic!("there is no {what}:\n{logs}");
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -177,26 +190,45 @@ fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
+/// The grid of this test, and what SLURM is asked for.
+fn asked(model: &Model) -> (Experiment, Slurm) {
+    // Long enough that things happen in the middle of a training.
+    let grid = small(model, number("IA2_TEST_SLURM_RUNS", 48)).epochs(40).patience(1000);
+    let slurm = Slurm::new().workers(4).patience(PATIENCE).program(WORKER).memory("500M").partition("main");
+    let slurm = slurm.time(&number("IA2_TEST_SLURM_MINUTES", 30).to_string()).notice(Duration::from_secs(30));
+    // What a job sees of the secrets of whoever has submitted it.
+    let slurm = slurm.line("echo \"secret: ${IA2_TEST_TOKEN:-none}\"");
+    (grid, if std::env::var_os("IA2_TEST_SLURM_BY_ITSELF").is_some() { slurm.requeue_by_itself() } else { slurm })
+}
+
+/// SLURM's configuration is told by the environment, which a test must not change for others.
+#[test]
+#[ignore = "the child of `a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers`"]
+fn child() -> Result<()> {
+    let Some(folder) = std::env::var_os(FOLDER) else { return Ok(()) };
+    ia2::libtorch::set_threads(1)?;
+    let (grid, slurm) = asked(&Model::open("tiny-icl")?);
+    let job = grid.prepare(folder, &slurm)?;
+    assert!(job.script().contains("#SBATCH --array=0-3\n") && job.script().contains("--signal=B:USR1@30"), "{}", job.script());
+    let jobs = job.submit()?;
+    assert!(jobs.id().parse::<u32>().is_ok() && jobs.so_far()?.missing() > 0, "{jobs:?}");
+    Ok(())
+}
+
 #[test]
 fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Result<()> {
     let Some(cluster) = Cluster::start() else { return Ok(()) };
     let (runs, harms) = (number("IA2_TEST_SLURM_RUNS", 48), number("IA2_TEST_SLURM_HARM", 6));
     ia2::libtorch::set_threads(1)?;
-    let model = Model::open("tiny-icl")?;
     let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Long enough that things happen in the middle of a training.
-    let grid = small(&model, runs).epochs(40).patience(1000);
-    let slurm = Slurm::new().workers(4).patience(PATIENCE).program(WORKER).time("30").memory("500M").partition("main");
-    let job = grid.prepare(folder.path(), &slurm)?;
-    assert!(job.script().contains("#SBATCH --array=0-3\n") && job.script().contains("--signal=B:USR1@120"), "{}", job.script());
     let began = Instant::now();
-    let local = grid.clone().folder(whole.path()).run()?.frame()?;
+    let local = asked(&Model::open("tiny-icl")?).0.folder(whole.path()).run()?.frame()?;
     let alone = began.elapsed();
-
-    // `Job::submit` runs `sbatch` of the path; SLURM's configuration is told by the environment, which a test must not change.
     let submit = || {
-        let output = cluster.output("sbatch", &["--parsable", folder.path().join("cluster/job.sh").to_str().unwrap()]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut child = cluster.command(std::env::current_exe().unwrap().to_str().unwrap());
+        child.args(["--exact", "child", "--ignored"]).env(FOLDER, folder.path()).env("IA2_TEST_TOKEN", "a secret of whoever submits");
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     };
     submit();
     let began = Instant::now();
@@ -216,6 +248,7 @@ fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Re
         let running = cluster.tasks("RUNNING");
         let all = running.len() + cluster.tasks("PENDING,SUSPENDED,CONFIGURING,COMPLETING,PREEMPTED").len();
         if all == 0 {
+            // As whoever sees that nobody is at it any more.
             submit();
             submitted += 1;
             continue;
@@ -230,7 +263,8 @@ fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Re
             "killed" => {
                 let workers = study.workers()?;
                 let (pids, lives) = (workers.column("pid")?.u32()?, workers.column("lives")?.bool()?);
-                let alive: Vec<u32> = pids.iter().zip(lives.iter()).filter(|(_, lives)| *lives == Some(true)).filter_map(|(pid, _)| pid).collect();
+                let alive: Vec<u32> =
+                    pids.iter().zip(lives.iter()).filter(|(_, lives)| *lives == Some(true)).filter_map(|(pid, _)| pid).collect();
                 // SAFETY: a signal to a worker of ours.
                 !alive.is_empty() && unsafe { libc::kill(alive[any % alive.len()] as i32, libc::SIGKILL) } == 0
             }
@@ -264,12 +298,11 @@ fn a_grid_on_slurm_is_that_of_a_notebook_whatever_happens_to_its_workers() -> Re
         workers.height(),
         claiming / seconds * 100.0
     );
-    for path in [folder.path().join("cluster/logs")] {
-        assert!(logs(&path) > 0, "SLURM wrote no logs where it was told to");
+    let logs = std::fs::read_dir(folder.path().join("cluster/logs")).unwrap().map(|entry| entry.unwrap().path());
+    let logs: Vec<String> = logs.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert!(logs.len() >= 4 && logs.iter().all(|log| !log.contains("a secret") && log.contains("secret: none")), "{logs:?}");
+    if std::env::var_os("IA2_TEST_SLURM_SHOW").is_some() {
+        println!("{}", logs.concat());
     }
     Ok(())
-}
-
-fn logs(folder: &Path) -> usize {
-    std::fs::read_dir(folder).unwrap().filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "log"))).count()
 }

@@ -159,7 +159,7 @@ impl<'e> Cell<'e> {
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
                 Ok((trained, seconds)) => {
                     // Before the record: a record says that its adapter is there.
-                    trained.save(record::adapter(folder, &run.key()?))?;
+                    interrupt::undisturbed(|| trained.save(record::adapter(folder, &run.key()?)))?;
                     record.trained = Some(TrainedRecord {
                         dev_loss: trained.dev_loss(),
                         dev_cross_entropy: if run.method.has_beta() { dev_part(&trained.history()?, "dev_sft")? } else { None },

@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The most splits of one experiment.
 const MOST_SPLITS: u64 = 100_000;
@@ -75,6 +76,7 @@ impl Experiment {
                 let before = grid.cells.len();
                 for &n in &self.settings.sizes {
                     for run in 0..self.settings.runs {
+                        interrupt::check()?;
                         match grid.sketch(model, task, n, run) {
                             Ok(cell) => grid.cells.push(cell),
                             Err(error) if error.is_input() => {
@@ -213,10 +215,8 @@ impl<'e> Grid<'e> {
         let pool = self.settings().demonstrations.pool(task);
         let compared = self.settings().compared_at_most;
         // What is drawn from is no part of a run's own digest.
-        let ways = (
-            pool.as_deref().map(|task| record::digest(&task.others(&split))).transpose()?,
-            self.settings().rollouts == Rollouts::Own,
-        );
+        let ways =
+            (pool.as_deref().map(|task| record::digest(&task.others(&split))).transpose()?, self.settings().rollouts == Rollouts::Own);
         let mut tests = vec![Test::new(&split.task, split.test.clone(), compared, &ways)?];
         for other in others {
             tests.push(Test::new(other.name(), other.test(self.settings().test_at_most, split.run)?, compared, &ways)?);

@@ -14,6 +14,7 @@ use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
+use crate::interrupt;
 use crate::libtorch::{self, door};
 use crate::model::Model;
 use crate::objective::Sft;
@@ -99,7 +100,8 @@ impl Experiment {
             let mut rows: Vec<Line> = Vec::new();
             let mut clock = Clock::default();
             let grid = self.grid()?;
-            for sketch in &grid.cells {
+            for (place, sketch) in grid.cells.iter().enumerate() {
+                interrupt::at(place as u64, grid.cells.len() as u64, "cells")?;
                 let runs = grid.runs(sketch)?;
                 let missing = match &self.folder {
                     Some(folder) => grid.missing(folder, sketch)?,
@@ -134,7 +136,11 @@ impl Experiment {
                     None => rows.push(line),
                 }
             }
-            Ok(Plan { rows, refused: grid.refused.iter().map(|refused| grid.refused_runs(refused).map(|runs| runs.len())).sum::<Result<_>>()?, threads: libtorch::threads() })
+            Ok(Plan {
+                rows,
+                refused: grid.refused.iter().map(|refused| grid.refused_runs(refused).map(|runs| runs.len())).sum::<Result<_>>()?,
+                threads: libtorch::threads(),
+            })
         })
     }
 

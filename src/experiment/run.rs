@@ -38,6 +38,7 @@ impl Experiment {
     pub(super) fn finish(&self, home: Home, grid: &Grid<'_>) -> Result<Study> {
         let (mut total, mut missing) = (0, vec![0; grid.cells.len()]);
         for (cell, missing) in grid.cells.iter().zip(&mut missing) {
+            interrupt::check()?;
             total += grid.runs(cell)?.len() as u64;
             *missing = grid.missing(home.path(), cell)?.len() as u64;
         }
@@ -82,6 +83,7 @@ impl Experiment {
         for cell in &grid.cells {
             let mut count = (0, 0);
             for run in grid.runs(cell)? {
+                interrupt::check()?;
                 count.0 += 1;
                 let record = Record::open(home.path(), &run)?;
                 if all && record.is_none() {

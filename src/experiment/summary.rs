@@ -8,6 +8,7 @@ use super::record::ModelId;
 use super::study::{Row, metrics};
 use super::{Method, Study};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::statistics;
 
 /// What is compared unless said otherwise: SFT with all that starts from the model under ICL, and IA2 with what follows it.
@@ -29,9 +30,14 @@ impl Study {
     /// # Errors
     /// When polars cannot build the frame.
     pub fn summary(&self) -> Result<DataFrame> {
+        interrupt::during("summarising a study", || self.means())
+    }
+
+    fn means(&self) -> Result<DataFrame> {
         let rows = self.rows()?;
         let (mut groups, mut places): (Vec<Vec<Row<'_>>>, HashMap<_, usize>) = (Vec::new(), HashMap::new());
-        for row in &rows {
+        for (at, row) in rows.iter().enumerate() {
+            interrupt::at(at as u64, rows.len() as u64, "rows")?;
             let place = *places.entry(group_of(row)).or_insert(groups.len());
             match groups.get_mut(place) {
                 Some(group) => group.push(*row),

@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::seal;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The header's length in bytes stands in the first eight.
 pub(crate) const LENGTH: usize = 8;
@@ -120,7 +121,12 @@ impl<'t> Layout<'t> {
             file.write_all(bytes)
         };
         put(&self.head)?;
-        self.tensors.iter().try_for_each(|tensor| put(&super::content(tensor)))?;
+        for tensor in &self.tensors {
+            for piece in super::content(tensor).chunks(super::PIECE) {
+                interrupt::io()?;
+                put(piece)?;
+            }
+        }
         seal::stamp(file, &self.head, &format!("{:x}", digest.finalize()))
     }
 }
@@ -145,8 +151,7 @@ pub(crate) fn is_ours(texts: &HashMap<String, String>) -> bool {
 
 /// All tensors by name, and the text metadata. A checksum of ours is compared; `remedy` is for the message.
 pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
-    let bytes =
-        super::bytes(path, super::Holds::Tensors).map_err(|error| Error::unread(path, error))?;
+    let bytes = super::bytes(path, super::Holds::Tensors).map_err(|error| Error::unread(path, error))?;
     let malformed = |error| {
         let what = super::mistaken(&bytes, "numbers").unwrap_or_else(|| format!("is no readable safetensors file (truncated?): {remedy}"));
         Error::file(format!("{} {what}", path.display())).because(error)

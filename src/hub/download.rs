@@ -9,6 +9,7 @@ use super::settings::Settings;
 use super::{Holding, Name, is_plain, variable};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 const CONFIG: &str = "config.json";
 /// Not every model has these. A snapshot is complete once it is known of the first three; Python leaves no note of the others' absence.
@@ -178,11 +179,17 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String
 }
 
 /// Brings files into the cache, and gives them their names when each is whole.
-fn all(client: &Client, name: &Name, commit: &str, files: &[&str], cache: &Cache) -> Result<()> {
-    let entries = files.iter().map(|file| Ok((*file, client.entry(name, commit, file)?))).collect::<Result<Vec<_>>>()?;
+fn all<'f>(client: &Client, name: &Name, commit: &str, files: &[&'f str], cache: &Cache) -> Result<()> {
+    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
+    let entry = |file: &&'f str| {
+        interrupt::check()?;
+        Ok((*file, client.entry(name, commit, file)?))
+    };
+    let entries = files.iter().map(entry).collect::<Result<Vec<_>>>()?;
     let left = entries.iter().map(|(_, entry)| blob::left(cache, entry)).sum();
     let mut meter = Meter::new(&format!("downloading {name}"), left);
-    for (file, entry) in &entries {
+    for (place, (file, entry)) in entries.iter().enumerate() {
+        interrupt::at(place as u64, entries.len() as u64, "files")?;
         if !blob::is_there(cache, entry) {
             let wanted = Wanted { name, file: Some(file) };
             blob::fetch(client, wanted, &client.address(name, commit, file), entry, cache, &mut meter)?;

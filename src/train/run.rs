@@ -83,8 +83,22 @@ impl<'t> Loop<'t> {
         let (best, state) = (flat.copy(), State::new(moments.steps));
         let identity = manifest.identity()?;
         let draws = adapter.config().draws();
-        let mut run =
-            Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, stored: Cell::new(0), stored_at: Cell::new(Instant::now()), manifest, identity };
+        let mut run = Self {
+            draws,
+            training,
+            model,
+            adapter,
+            samples,
+            steps,
+            parts,
+            moments,
+            best,
+            state,
+            stored: Cell::new(0),
+            stored_at: Cell::new(Instant::now()),
+            manifest,
+            identity,
+        };
         if let Some(path) = &training.checkpoint {
             checkpoint::restore(&mut run, path)?;
         }

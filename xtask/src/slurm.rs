@@ -18,7 +18,11 @@ pub fn run(project: &Project) -> bool {
         true => quiet("sudo", &[&["-n"], arguments].concat()),
         false => quiet(arguments[0], &arguments[1..]),
     };
-    let there = || ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/munged", "/usr/bin/sbatch"].iter().all(|path| std::fs::exists(path).unwrap_or(false));
+    let there = || {
+        ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/munged", "/usr/bin/sbatch"]
+            .iter()
+            .all(|path| std::fs::exists(path).unwrap_or(false))
+    };
     let install = [&["apt-get", "install", "-y", "--no-install-recommends"], PACKAGES.as_slice()].concat();
     if !there() && !as_root(&install) && !(as_root(&["apt-get", "update"]) && as_root(&install)) || !there() {
         return skipped(&format!("the packages {} cannot be installed here (apt-get of Debian or Ubuntu)", PACKAGES.join(" and ")));

@@ -4,8 +4,8 @@ use super::*;
 use crate::adapter::Lora;
 use crate::compat::Compat;
 use crate::experiment::Method;
-use crate::experiment::record::{Evaluated, ModelId, Record, TrainedRecord};
 use crate::experiment::held::Held;
+use crate::experiment::record::{Evaluated, ModelId, Record, TrainedRecord};
 use crate::model::{Identity, Model};
 
 /// A run of SFT at a rate with its metrics on the one test, or one that failed.

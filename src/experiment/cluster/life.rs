@@ -56,12 +56,16 @@ fn of_kernel(path: &str) -> Option<String> {
     file::text(Path::new(path), Holds::Settings).ok().map(|text| text.trim().to_string())
 }
 
-/// When a process of this machine was started; `None` if there is none of that number, or nothing is left of it but its number.
+/// When a process of this machine was started; `None` where that cannot be told.
 fn started(pid: u32) -> Option<u64> {
+    fields(pid)?.get(19)?.parse().ok()
+}
+
+/// What the kernel says of a process, from its state on.
+fn fields(pid: u32) -> Option<Vec<String>> {
     let stat = of_kernel(&format!("/proc/{pid}/stat"))?;
     // The name before may hold spaces and brackets.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if matches!(fields.first(), Some(&("Z" | "X"))) { None } else { fields.get(19)?.parse().ok() }
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(String::from).collect())
 }
 
 impl Process {
@@ -76,7 +80,18 @@ impl Process {
     pub fn is_gone(&self) -> bool {
         let here = Self::this();
         let same = (&self.host, &self.system, &self.space) == (&here.host, &here.system, &here.space);
-        same && !self.system.is_empty() && started(self.pid) != Some(self.started)
+        if !same || self.system.is_empty() {
+            return false;
+        }
+        match fields(self.pid) {
+            // What cannot be told is no death.
+            None => matches!(std::fs::exists(format!("/proc/{}", self.pid)), Ok(false)),
+            // Of a zombie there is nothing left but its number; or the number came again.
+            Some(fields) => {
+                matches!(fields.first().map(String::as_str), Some("Z" | "X"))
+                    || fields.get(19).and_then(|started| started.parse().ok()).is_some_and(|started: u64| started != self.started)
+            }
+        }
     }
 }
 
@@ -160,8 +175,7 @@ mod tests {
     fn tell(place: &Place, process: Process, ended: Option<&str>) -> PathBuf {
         let (id, ended) = ("w".to_string(), ended.map(String::from));
         let (code, troubles) = (String::new(), Vec::new());
-        let about =
-            About { id, process, job: None, log: None, code, cell: None, runs: 0, seconds: 0.0, claiming: 0.0, ended, troubles };
+        let about = About { id, process, job: None, log: None, code, cell: None, runs: 0, seconds: 0.0, claiming: 0.0, ended, troubles };
         let path = place.workers().join("w.json");
         file::write(&path, file::json(&about).unwrap().as_bytes()).unwrap();
         path
@@ -177,17 +191,19 @@ mod tests {
         assert_eq!(Watch::new(&place, patience).life("w", None), Life::Unsure);
         child.kill().unwrap();
         // Not waited for: a zombie is no worker.
-        while started(child.id()).is_some() {
+        while !process.is_gone() {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
         child.wait().unwrap();
+        assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
         // The number came again.
         process.pid = std::process::id();
         tell(&place, process.clone(), None);
         assert_eq!(Watch::new(&place, patience).life("w", None), Life::Dead);
         // Elsewhere, whatever its clock says.
-        for place_of in [|process: &mut Process| process.host = "other".into(), |process: &mut Process| process.space = "container".into()] {
+        for place_of in [|process: &mut Process| process.host = "other".into(), |process: &mut Process| process.space = "container".into()]
+        {
             let mut elsewhere = process.clone();
             place_of(&mut elsewhere);
             let path = tell(&place, elsewhere, None);

@@ -25,9 +25,9 @@ mod worker_file;
 mod written;
 
 pub use job::{Job, Submitted};
-pub(super) use written::Rows;
 pub use slurm::Slurm;
 pub use work::{Ended, Worker};
+pub(super) use written::Rows;
 
 pub(super) use folder::is_planned;
 pub(super) use life::host;

@@ -121,7 +121,8 @@ impl Study {
     /// When polars cannot build the frame.
     pub fn failures(&self) -> Result<DataFrame> {
         let rows: Vec<Row<'_>> = self.rows()?.into_iter().filter(|row| row.failed().is_some()).collect();
-        let about = |row: &Row<'_>| self.progress.as_ref().and_then(|progress| progress.worker_of(&row.entry.key)).map(|worker| &worker.about);
+        let about =
+            |row: &Row<'_>| self.progress.as_ref().and_then(|progress| progress.worker_of(&row.entry.key)).map(|worker| &worker.about);
         let mut frame = self.names(&rows)?;
         frame.insert_column(0, Column::new("key".into(), rows.iter().map(|row| row.entry.key.as_str()).collect::<Vec<_>>()))?;
         Ok(frame.hstack(&[

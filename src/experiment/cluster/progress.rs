@@ -102,7 +102,9 @@ impl Progress {
     pub fn words(&self) -> String {
         let of = |state: &str| self.cells.iter().filter(|cell| cell.state == state).count();
         let mut words = format!("; {} workers live", self.lives());
-        for (state, what) in [("waiting", "cells wait"), ("held", "cells are held"), ("silent", "cells are held by workers that live no more")] {
+        for (state, what) in
+            [("waiting", "cells wait"), ("held", "cells are held"), ("silent", "cells are held by workers that live no more")]
+        {
             if of(state) > 0 {
                 words.push_str(&format!(", {} {what}", of(state)));
             }

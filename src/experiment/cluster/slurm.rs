@@ -177,7 +177,12 @@ impl Slurm {
 
     /// Refuses what makes no sense, and what would end up in files that it must not be in.
     pub(super) fn check(&self) -> Result<()> {
-        let counts = [("workers", self.workers), ("cpus", self.cpus), ("threads", self.threads.unwrap_or(1)), ("at_once", self.at_once.unwrap_or(1))];
+        let counts = [
+            ("workers", self.workers),
+            ("cpus", self.cpus),
+            ("threads", self.threads.unwrap_or(1)),
+            ("at_once", self.at_once.unwrap_or(1)),
+        ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(Error::input(format!("0 {name} do no work: give at least 1 by `.{name}()`")));
         }
@@ -261,7 +266,8 @@ impl Slurm {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    let bad = || Error::input(format!("the path {path:?} cannot be written into a script: choose one without line breaks and of UTF-8 text"));
+    let bad =
+        || Error::input(format!("the path {path:?} cannot be written into a script: choose one without line breaks and of UTF-8 text"));
     path.to_str().filter(|text| !text.contains(['\n', '\r'])).ok_or_else(bad)
 }
 

@@ -222,14 +222,11 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         let mut idle = None;
         loop {
             let began = Instant::now();
+            if interrupt::is_asked() {
+                return interrupt::undisturbed(|| self.left()).map(Ended::Stopped);
+            }
             let look = self.look(idle)?;
             self.duty.claimed(began.elapsed());
-            if interrupt::is_asked() {
-                if let Some((_, claim)) = look.taken {
-                    claim.free()?;
-                }
-                return Ok(Ended::Stopped(look.left));
-            }
             let Some((cell, claim)) = look.taken else {
                 idle.get_or_insert(began);
                 match look {
@@ -259,6 +256,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 }
                 // Stopped, or taken over.
                 Ok(false) => claim.free()?,
+                Err(error) if error.is_interrupted() => claim.free()?,
                 Err(error) => {
                     // What can be written at all is written: the next may take the cell at once.
                     let freed = claim.free();
@@ -273,6 +271,15 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 }
             }
         }
+    }
+
+    /// The number of cells that are not done.
+    fn left(&self) -> Result<usize> {
+        let states = self.claims.list()?;
+        let done = |cell: usize, name: &str, mark: &str| {
+            states.get(name).is_some_and(|state| state.is_done(mark)) && !self.doubtful.contains(&cell)
+        };
+        Ok(self.names.iter().enumerate().filter(|(cell, (name, mark))| !done(*cell, name, mark)).count())
     }
 
     fn rest(&self) {
@@ -333,7 +340,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
             Ok(ended) => ended.to_string(),
             Err(error) => error.to_string(),
         };
-        self.duty.end(&secret::hidden(&words));
+        interrupt::undisturbed(|| self.duty.end(&secret::hidden(&words)));
     }
 }
 

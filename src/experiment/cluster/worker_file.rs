@@ -160,8 +160,8 @@ impl Drop for Duty {
 
 /// A thread that changes the file's time now and then.
 fn heart(path: &Path, beat: Duration, lost: Arc<AtomicBool>) -> Result<(Sender<()>, std::thread::JoinHandle<()>)> {
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|error| Error::input(format!("{} is no path", path.display())).because(error))?;
+    let name =
+        CString::new(path.as_os_str().as_bytes()).map_err(|error| Error::input(format!("{} is no path", path.display())).because(error))?;
     let (stop, stopped) = channel::<()>();
     let beats = move || {
         while stopped.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
