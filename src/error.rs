@@ -8,6 +8,10 @@ use std::path::Path;
 /// `Result` with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// For the server's answer ESTALE.
+const STALE: &str = "the network disk has it no more (stale file handle): it was moved, or the disk was mounted anew; open its folder again, or \
+                     choose another node";
+
 /// What kind of thing went wrong; ask with [`Error::is_input`] and its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -68,9 +72,33 @@ impl Error {
             io::ErrorKind::QuotaExceeded => "your share of its disk is used up: free some space, or choose another disk",
             io::ErrorKind::FileTooLarge => "it would be larger than this disk, or `ulimit -f`, allows: choose another disk",
             io::ErrorKind::ReadOnlyFilesystem => "its disk can only be read: choose another disk",
+            io::ErrorKind::StaleNetworkFileHandle => STALE,
             _ => "is its folder there and writable?",
         };
         Self::file(format!("cannot write {}: {remedy}", path.display())).because(error)
+    }
+
+    /// A file that cannot be read, for the reason the system gives.
+    pub(crate) fn unread(path: &Path, error: io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::StaleNetworkFileHandle => format!(": {STALE}"),
+            _ => String::new(),
+        };
+        Self::file(format!("cannot read {}{remedy}", path.display())).because(error)
+    }
+
+    /// Whether the disk, rather than one file, is at fault: it is full, can only be read, or is gone.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StaleNetworkFileHandle, StorageFull};
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            if kind.is_some_and(|kind| matches!(kind, StorageFull | QuotaExceeded | ReadOnlyFilesystem | StaleNetworkFileHandle)) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// NaN or infinity where a number is needed.
@@ -220,9 +248,14 @@ mod tests {
         assert_eq!(error.to_string(), "saving the adapter: cannot write `a/b`: make the folder writable\n  because: disk on fire");
         assert!(error.is_file() && !error.is_input());
         // 28 is ENOSPC, 27 EFBIG, 30 EROFS, 13 EACCES, 122 EDQUOT.
-        for (code, words) in
-            [(28, "disk is full: free"), (27, "larger than"), (30, "only be read"), (13, "folder there"), (122, "share of")]
-        {
+        for (code, words) in [
+            (28, "disk is full: free"),
+            (27, "larger than"),
+            (30, "only be read"),
+            (13, "folder there"),
+            (122, "share of"),
+            (116, "stale file handle"),
+        ] {
             let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }

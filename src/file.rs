@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tch::Tensor;
@@ -30,7 +31,15 @@ pub(crate) fn folder(path: &Path) -> Result<()> {
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String> {
-    text(path, Holds::Settings).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))
+    text(path, Holds::Settings).map_err(|error| Error::unread(path, error))
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::unwritten(path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// What a file is to hold.
@@ -82,11 +91,7 @@ pub(crate) fn replace(
     }
     let _lock = Lock::exclusive(folder)?;
     for name in others.iter().rev().map(|(name, _)| name).chain(stale) {
-        let path = folder.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::unwritten(&path, error)),
-            _ => {}
-        }
+        remove(&folder.join(name))?;
     }
     written.into_iter().try_for_each(Prepared::take_its_place)
 }
@@ -180,7 +185,7 @@ impl Lock {
 /// A new file that is locked as long as this process writes it: the lock ends with the process, however that ends.
 fn partial(folder: &Path) -> std::io::Result<NamedTempFile> {
     loop {
-        let file = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
+        let file = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", *KERNEL)).suffix(SUFFIX).tempfile_in(folder)?;
         // Another process may have taken it for a leftover before it was locked. (Some network disks know no locks; there nothing is.)
         let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock)) || !file.path().exists();
         if !taken {
@@ -189,10 +194,37 @@ fn partial(folder: &Path) -> std::io::Result<NamedTempFile> {
     }
 }
 
+/// Of the running kernel, in the names of its files: many network disks keep locks to one machine, where another sees none.
+static KERNEL: LazyLock<String> = LazyLock::new(|| {
+    let boot = text(Path::new("/proc/sys/kernel/random/boot_id"), Holds::Settings).unwrap_or_default();
+    format!("{:x}", Sha256::digest(boot.trim()))[..8].to_string()
+});
+/// What another kernel left is nobody's after this time.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// A folder is looked through not more often than this: one of a large grid has tens of thousands of names.
+const TIDY: Duration = Duration::from_secs(60);
+
 /// Removes the files that a process died over; those that are being written are locked. What cannot be removed harms nobody.
 fn remove_leftovers(folder: &Path) {
+    static LAST: Mutex<Option<HashMap<PathBuf, Instant>>> = Mutex::new(None);
+    if let Ok(mut last) = LAST.lock() {
+        let last = last.get_or_insert_default();
+        last.retain(|_, at| at.elapsed() < TIDY);
+        if last.contains_key(folder) {
+            return;
+        }
+        last.insert(folder.to_path_buf(), Instant::now());
+    }
     let named = |name: &str| name.starts_with(PREFIX) && name.ends_with(SUFFIX);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_name().to_str().is_some_and(named)) {
+        let ours = entry.file_name().to_string_lossy()[PREFIX.len()..].starts_with(&*KERNEL);
+        let old = || {
+            let changed = entry.metadata().and_then(|meta| meta.modified());
+            changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age > ABANDONED))
+        };
+        if !ours && !old() {
+            continue;
+        }
         // Locked until it is gone: whoever has just made it, and not locked it yet, sees one or the other and makes another.
         if let Ok(file) = open(&entry.path())
             && file.try_lock().is_ok()
@@ -249,11 +281,17 @@ mod tests {
         // As by a kill: the file stays, its lock is gone.
         std::mem::forget(left);
         fs::write(folder.path().join(".ia2-mine"), "of somebody else").unwrap();
+        // Of another machine, whose locks this one may not see: it stays while it may be being written.
+        let [elsewhere, long_ago] = [".ia2-00000000-a.partial", ".ia2-00000000-b.partial"].map(|name| folder.path().join(name));
+        fs::write(&elsewhere, "half").unwrap();
+        fs::write(&long_ago, "half").unwrap();
+        let two_days = SystemTime::now() - 2 * ABANDONED;
+        File::options().write(true).open(&long_ago).unwrap().set_modified(two_days).unwrap();
         let mut under_way = partial(folder.path()).unwrap();
         under_way.write_all(b"half").unwrap();
         write(&folder.path().join("a"), b"one").unwrap();
         let being_written = under_way.path().file_name().unwrap().to_str().unwrap().to_string();
-        let mut expected = [".ia2-mine".to_string(), being_written, "a".to_string()];
+        let mut expected = [".ia2-00000000-a.partial".to_string(), ".ia2-mine".to_string(), being_written, "a".to_string()];
         expected.sort();
         assert_eq!(names(folder.path()), expected);
         under_way.persist(folder.path().join("b")).unwrap();

@@ -41,6 +41,7 @@
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
 //! | [`Experiment`](experiment::Experiment), [`Study`](experiment::Study) | a grid of runs that goes on where it was; its results as frames |
+//! | [`Slurm`](experiment::Slurm), [`Job`](experiment::Job), [`Worker`](experiment::Worker) | the same grid on a cluster: what SLURM is asked for, what is handed over, what does the runs |
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
@@ -104,6 +105,7 @@
 //! | [`Activations::save`](activations::Activations::save) | one | yes | lengths, hook points, kinds that do not agree |
 //! | [`Collect::shards`](objective::Collect::shards) | one for each part | of the header, and of each example, compared when it is first read | another collection or model, parts that do not hold the same |
 //! | [`Experiment::folder`](experiment::Experiment::folder) | one record for each run, with its format; its adapter as above | yes | another run's record, numbers out of their range, another adapter; without its adapter a run is done again |
+//! | [`Experiment::prepare`](experiment::Experiment::prepare) | a plan, with its format and code; the rows of each task, called by their digest; what each worker tells of itself | yes | another format; to work on it, other code, another model |
 //! | figures, tables | one | no | |
 //!
 //! Files of Hugging Face and PEFT have no such checksum and open as they are. Of a model all bytes count, in manifests, checkpoints, shards and records:
@@ -188,7 +190,7 @@ pub mod prelude {
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::{evaluate, evaluate_with};
-    pub use crate::experiment::{Choice, Demonstrations, Experiment, Method, Rollouts, Study};
+    pub use crate::experiment::{Choice, Demonstrations, Experiment, Method, Rollouts, Slurm, Study};
     pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability};
     pub use crate::figure::{attention, bars, components, lines, matrix, reliability, scatter, token_table, violins};
     pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};

@@ -42,6 +42,8 @@ show_as_text! { "{:?}":
     crate::experiment::Experiment,
     crate::experiment::Method,
     crate::experiment::Rollouts,
+    crate::experiment::Slurm,
+    crate::experiment::Worker,
     crate::figure::Chart,
     crate::figure::HeatMap,
     crate::figure::Reliability,

@@ -166,6 +166,11 @@ impl Task {
         Self::counted(examples, none, card, vec![count], sieve.disputes)
     }
 
+    /// A task that was stored as these rows, sifted already.
+    pub(crate) fn stored(examples: Examples, held_out: Examples) -> Self {
+        Self::counted(examples, held_out, Card::default(), Vec::new(), Vec::new())
+    }
+
     /// A task whose rows are sifted and counted already.
     fn counted(examples: Examples, held_out: Examples, card: Card, counts: Vec<Count>, disputes: Vec<Dispute>) -> Self {
         Self { examples, held_out, card, counts, disputes, test_at_most: TEST_AT_MOST }

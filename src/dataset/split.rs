@@ -148,6 +148,11 @@ impl Split {
         )?)
     }
 
+    /// The number of dev examples on top of `n` to learn from.
+    pub(crate) fn dev_of(n: usize) -> usize {
+        DEV_AT_MOST.min(n / 2).max(1)
+    }
+
     fn near(&self) -> Result<Vec<Near>> {
         fn queries(set: &Examples) -> impl Iterator<Item = &str> {
             set.rows().iter().map(|row| row.query.as_str())
@@ -258,7 +263,7 @@ impl Task {
         if n == 0 {
             return Err(Error::input("a few-shot split needs at least one training example, 0 asked for"));
         }
-        let dev = DEV_AT_MOST.min(n / 2).max(1);
+        let dev = Split::dev_of(n);
         let (test, rest) = if self.held_out().is_empty() { (1, " and at least one test") } else { (0, "") };
         if self.len() < n.saturating_add(dev + test) {
             return Err(Error::input(format!(

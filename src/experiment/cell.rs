@@ -1,7 +1,7 @@
 //! One model, task, N and run: everything that its methods share.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -15,7 +15,9 @@ use crate::adapter::Adapter;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
+use crate::file;
 use crate::interrupt;
+use crate::libtorch::door;
 use crate::metric::METRICS;
 use crate::model::{Model, Responses};
 use crate::objective::{Ia2Sft, Sft, Targets};
@@ -53,11 +55,6 @@ impl Test {
     pub fn len(&self) -> usize {
         self.queries.len()
     }
-
-    /// How many of the queries are compared.
-    pub fn compared(&self) -> usize {
-        self.compared.min(self.len())
-    }
 }
 
 /// What the base model does under ICL, found when it is first needed and gone with the cell's last run.
@@ -76,6 +73,29 @@ struct Shown {
     inside: Activations,
 }
 
+/// Who has a cell done, and wants to know of each run.
+pub(super) trait Overseer {
+    /// Whether the next run may begin.
+    fn goes_on(&mut self) -> Result<bool>;
+
+    /// Whether what is done may still be written.
+    fn holds(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Where the training of a run is kept when it is stopped.
+    fn checkpoint(&self, _key: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// The message of a run that failed for a reason that is not its own, such as a lack of memory; or the error, which ends the work.
+    fn excused(&self, error: Error) -> Result<String> {
+        Err(error)
+    }
+
+    fn done(&mut self, run: &Run, record: &Record, seconds: f64) -> Result<()>;
+}
+
 impl<'e> Cell<'e> {
     pub fn new(
         experiment: &'e Experiment,
@@ -87,41 +107,59 @@ impl<'e> Cell<'e> {
         Self { experiment, model, split, pool, tests, runs }
     }
 
-    pub fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
-        let again = |record: &Record| record.failed.is_some() && self.experiment.retry_failed;
-        Ok(Record::open(folder, run)?.is_some_and(|record| !again(&record) && self.missing(&record).next().is_none()))
+    /// Whether a run has been done, with all tests of this cell.
+    fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
+        let retry = self.experiment.settings.retry_failed;
+        Ok(Record::open(folder, run)?.is_some_and(|record| record.is_whole(self.tests.iter().map(|test| test.digest.as_str()), retry)))
     }
 
-    /// Tests that a record lacks; a run that failed has nothing to test.
+    /// Tests that a record lacks.
     fn missing<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (usize, &'a Test)> {
-        let there =
-            |test: &Test| record.evaluated.get(&test.digest).is_some_and(|there| there.failed.is_none() || !self.experiment.retry_failed);
-        self.tests.iter().enumerate().filter(move |(_, test)| record.failed.is_none() && !there(test))
+        let retry = self.experiment.settings.retry_failed;
+        self.tests.iter().enumerate().filter(move |(_, test)| record.lacks(&test.digest, retry))
     }
 
-    /// Does the runs that are missing, and says of each when it is done.
-    pub fn run(&self, folder: &Path, mut done: impl FnMut(&str)) -> Result<()> {
+    /// Does the runs that are missing; false where the overseer wants it to be left before its end.
+    pub fn run(&self, folder: &Path, overseer: &mut dyn Overseer) -> Result<bool> {
         let shared = Shared { targets: Once::default(), shown: self.tests.iter().map(|_| Once::default()).collect() };
         for run in &self.runs {
-            if !self.is_done(folder, run)? {
-                interrupt::check()?;
-                self.make(folder, run, &shared)?.save(folder)?;
-                done(&format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name()));
+            if self.is_done(folder, run)? {
+                continue;
             }
+            if !overseer.goes_on()? {
+                return Ok(false);
+            }
+            let began = Instant::now();
+            let record = door("a run of an experiment", || self.make(folder, run, &shared, overseer));
+            let record = match record {
+                Ok(record) => record,
+                // It was told to stop; a training goes on from its checkpoint.
+                Err(error) if error.is_interrupted() => return Ok(false),
+                Err(error) => Record::new(record::name(self.model), run, Some(overseer.excused(error)?)),
+            };
+            // Whoever lost the cell meanwhile leaves the files to its new holder.
+            if !overseer.holds()? {
+                return Ok(false);
+            }
+            record.save(folder)?;
+            if let Some(checkpoint) = overseer.checkpoint(&run.key()?) {
+                file::remove(&checkpoint)?;
+            }
+            overseer.done(run, &record, began.elapsed().as_secs_f64())?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn make(&self, folder: &Path, run: &Run, shared: &Shared) -> Result<Record> {
+    fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
-        let mut record = earlier.clone().unwrap_or_else(|| Record::new(self.model, run, None));
+        let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
         let model = match (&run.training, earlier) {
             (None, _) => self.model.clone(),
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
-            (Some(training), None) => match self.train(folder, run, training, shared).or_else(excused)? {
+            (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
                 Ok((trained, seconds)) => {
                     // Before the record: a record says that its adapter is there.
-                    trained.save(record::adapter(folder, &run.key()?))?;
+                    interrupt::undisturbed(|| trained.save(record::adapter(folder, &run.key()?)))?;
                     record.trained = Some(TrainedRecord {
                         dev_loss: trained.dev_loss(),
                         dev_cross_entropy: if run.method.has_beta() { dev_part(&trained.history()?, "dev_sft")? } else { None },
@@ -140,7 +178,7 @@ impl<'e> Cell<'e> {
         for (place, test) in self.missing(&record.clone()) {
             let evaluated = match self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused) {
                 // What was trained is not trained again.
-                Err(error) if error.is_interrupted() && record.trained.is_some() => {
+                Err(error) if error.is_interrupted() && record.trained.is_some() && overseer.holds()? => {
                     interrupt::undisturbed(|| record.save(folder))?;
                     return Err(error);
                 }
@@ -158,7 +196,14 @@ impl<'e> Cell<'e> {
     }
 
     /// The training and its seconds, or why it failed.
-    fn train(&self, folder: &Path, run: &Run, training: &TrainingId, shared: &Shared) -> Result<Result<(Trained, f64), String>> {
+    fn train(
+        &self,
+        folder: &Path,
+        run: &Run,
+        training: &TrainingId,
+        shared: &Shared,
+        overseer: &dyn Overseer,
+    ) -> Result<Result<(Trained, f64), String>> {
         let start = match run.method.after() {
             None => None,
             Some(method) => {
@@ -204,6 +249,10 @@ impl<'e> Cell<'e> {
             None => begun,
         };
         let begun = begun.seed(run.run).learning_rate(training.learning_rate).epochs(training.epochs).patience(training.patience);
+        let begun = match overseer.checkpoint(&run.key()?) {
+            Some(file) => begun.checkpoint_when_stopped(file),
+            None => begun,
+        };
         let trained = begun.compat(compat).run(self.model, &self.split)?;
         if trained.stopped() == Stopped::Interrupted {
             interrupt::check()?;
@@ -229,11 +278,11 @@ impl<'e> Cell<'e> {
 
     /// By layer.
     fn asim(&self, model: &Model, icl: bool, test: &Test, shown: &Shown) -> Result<Vec<(Option<u32>, f64)>> {
-        let own = match self.experiment.rollouts {
+        let own = match self.experiment.settings.rollouts {
             _ if icl => None,
             Rollouts::Icl => Some(capture(model, &shown.taught, SELF_ATTENTION)?),
             Rollouts::Own => {
-                let prompts = test.queries.take(test.compared()).zero_shot()?;
+                let prompts = test.queries.take(test.compared).zero_shot()?;
                 Some(Capture::at(SELF_ATTENTION).while_responding(model, &prompts)?.1)
             }
         };
@@ -243,9 +292,10 @@ impl<'e> Cell<'e> {
     }
 
     fn targets(&self) -> Result<Targets> {
-        let collect = Targets::of(self.model, &self.split).compat(self.experiment.compat);
-        let soft = self.experiment.methods.contains(&Method::Soft);
-        if soft { collect.distributions(self.experiment.distributions).collect() } else { collect.collect() }
+        let settings = &self.experiment.settings;
+        let collect = Targets::of(self.model, &self.split).compat(settings.compat);
+        let soft = settings.methods.contains(&Method::Soft);
+        if soft { collect.distributions(settings.distributions).collect() } else { collect.collect() }
     }
 
     fn show(&self, test: &Test) -> Result<Shown> {

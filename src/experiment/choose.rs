@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::record::{Run, TrainingId};
 use super::study::Entry;
 use crate::error::Result;
 
 /// How the learning rate (and beta) of each method is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Choice {
     /// In each run the least dev loss; for IA2 + SFT the least cross-entropy on dev, since the losses of different betas cannot be compared.
     #[default]

@@ -1,70 +1,99 @@
 //! Every cell of the grid, and every run of a cell.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Test};
+use super::held::Held;
 use super::protocol::Rollouts;
-use super::record::{self, FORMAT, ModelId, Run, TrainingId};
+use super::record::{self, FORMAT, Record, Run};
+use super::settings::Settings;
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::model::Model;
 
 /// The most splits of one experiment.
 const MOST_SPLITS: u64 = 100_000;
 
-/// A grid with its splits drawn.
+/// A grid whose splits were drawn once, and are drawn again for the cell that is worked on: all of them at once would fill the memory.
 pub(super) struct Grid<'e> {
-    pub cells: Vec<Cell<'e>>,
-    /// Runs whose task has too few rows for their N, and the message that says so.
-    pub refused: Vec<(&'e Model, Run, String)>,
+    pub experiment: &'e Experiment,
+    /// The tasks' names.
+    names: Vec<String>,
+    /// Opened by the first who needs rows.
+    tasks: OnceCell<Vec<Opened>>,
+    pub cells: Vec<Sketch>,
+    pub refused: Vec<Refused>,
+}
+
+/// A task with those it is tested on out of distribution.
+pub(super) struct Opened {
+    pub task: Rc<Task>,
+    pub others: Vec<Task>,
+}
+
+/// A cell, told by digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sketch {
+    /// The model's and the task's place in the grid.
+    pub model: usize,
+    pub task: usize,
+    pub n: usize,
+    pub run: u64,
+    /// Of the train and dev sets.
+    pub rows: String,
+    /// Task and digest of each test; the task's own first.
+    pub tests: Vec<(String, String)>,
+    /// Queries of each test.
+    pub asked: Vec<usize>,
+}
+
+/// Runs whose task has too few rows for their N, and the message that says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refused {
+    pub model: usize,
+    pub task: usize,
+    pub n: usize,
+    pub run: u64,
+    pub message: String,
 }
 
 impl Experiment {
     /// Every model, task, N and run.
     pub(super) fn grid(&self) -> Result<Grid<'_>> {
         self.check()?;
-        let (tasks, mut cells, mut refused) = (self.opened()?, Vec::new(), Vec::new());
-        for model in &self.models {
-            let id = model_id(model)?;
-            for (task, others) in &tasks {
-                let before = cells.len();
-                for &n in &self.sizes {
-                    for run in 0..self.runs {
+        let tasks = self.opened()?;
+        let names: Vec<String> = tasks.iter().map(|opened| opened.task.name().into()).collect();
+        let mut grid = Grid { experiment: self, names, tasks: OnceCell::from(tasks), cells: Vec::new(), refused: Vec::new() };
+        for (model, held) in self.models.iter().enumerate() {
+            held.id()?;
+            for task in 0..grid.names.len() {
+                let before = grid.cells.len();
+                for &n in &self.settings.sizes {
+                    for run in 0..self.settings.runs {
                         interrupt::check()?;
-                        let of = |rows: String| Run {
-                            format: FORMAT,
-                            model: id.clone(),
-                            task: task.name().into(),
-                            rows,
-                            n,
-                            run,
-                            method: Method::Icl,
-                            training: None,
-                        };
-                        match task.few_shot(n, run) {
-                            Ok(split) => {
-                                let runs = self.runs_of(&of(record::digest(&(&split.train, &split.dev))?));
-                                let pool = self.demonstrations.pool(task);
-                                let tests = self.tests(&split, pool.as_deref(), others)?;
-                                cells.push(Cell::new(self, model, (split, pool), tests, runs));
-                            }
+                        match grid.sketch(model, task, n, run) {
+                            Ok(cell) => grid.cells.push(cell),
                             Err(error) if error.is_input() => {
-                                refused.extend(self.runs_of(&of(String::new())).into_iter().map(|run| (model, run, error.to_string())));
+                                grid.refused.push(Refused { model, task, n, run, message: error.to_string() });
                             }
                             Err(error) => return Err(error),
                         }
                     }
                 }
-                if let (true, Some((_, _, message))) = (cells.len() == before, refused.last()) {
-                    return Err(Error::input(message.clone()));
+                if let (true, Some(refused)) = (grid.cells.len() == before, grid.refused.last()) {
+                    return Err(Error::input(refused.message.clone()));
                 }
             }
         }
         let mut keys = HashSet::new();
-        for run in cells.iter().flat_map(|cell| &cell.runs).chain(refused.iter().map(|(_, run, _)| run)) {
+        let runs = grid.cells.iter().map(|cell| grid.runs(cell)).chain(grid.refused.iter().map(|refused| grid.refused_runs(refused)));
+        for run in runs.collect::<Result<Vec<_>>>()?.into_iter().flatten() {
             if !keys.insert(run.key()?) {
                 let Run { task, n, method, .. } = run;
                 let remedy = "name each model, task, size, adapter, learning rate and beta once";
@@ -74,60 +103,27 @@ impl Experiment {
                 )));
             }
         }
-        Ok(Grid { cells, refused })
+        Ok(grid)
     }
 
-    /// The task's own queries, then those out of distribution.
-    fn tests(&self, split: &Split, pool: Option<&Task>, others: &[Task]) -> Result<Vec<Test>> {
-        // What is drawn from is no part of a run's own digest.
-        let ways = (pool.map(|task| record::digest(&task.others(split))).transpose()?, self.rollouts == Rollouts::Own);
-        let mut tests = vec![Test::new(&split.task, split.test.clone(), self.compared_at_most, &ways)?];
-        for other in others {
-            tests.push(Test::new(other.name(), other.test(self.test_at_most, split.run)?, self.compared_at_most, &ways)?);
-        }
-        Ok(tests)
-    }
-
-    /// The runs of a cell, what one goes on from before it.
-    fn runs_of(&self, cell: &Run) -> Vec<Run> {
-        let mut runs = Vec::new();
-        for method in Method::with_earlier(&self.methods) {
-            let run = Run { method, ..cell.clone() };
-            if !method.is_trained() {
-                runs.push(run);
-                continue;
-            }
-            let betas: Vec<Option<f64>> = if method.has_beta() { self.betas.iter().copied().map(Some).collect() } else { vec![None] };
-            for adapter in &self.adapters {
-                for &learning_rate in &self.learning_rates {
-                    for &beta in &betas {
-                        let distributions = (method == Method::Soft).then(|| format!("{:?}", self.distributions));
-                        let (epochs, patience, compat, adapter) = (self.epochs, self.patience, self.compat, adapter.clone());
-                        let training = TrainingId { adapter, learning_rate, beta, epochs, patience, compat, distributions };
-                        runs.push(Run { training: Some(training), ..run.clone() });
-                    }
-                }
-            }
-        }
-        runs
-    }
-
-    /// Each task with those it is tested on out of distribution.
-    fn opened(&self) -> Result<Vec<(Rc<Task>, Vec<Task>)>> {
+    /// The tasks and those they are tested on.
+    pub(super) fn opened(&self) -> Result<Vec<Opened>> {
         let mut others: HashMap<String, Task> = HashMap::new();
         let mut tasks = Vec::new();
         for wanted in &self.tasks {
             let task = match wanted {
-                Wanted::Named(name) => Task::open_as(name, self.compat)?,
+                Wanted::Named(name) => Task::open_as(name, self.settings.compat)?,
                 Wanted::Open(task) => (**task).clone(),
+                Wanted::Stored(rows) => rows.open()?,
             };
-            let task = task.test_at_most(self.test_at_most)?;
-            let named = self.tested_on.iter().find(|(name, _)| name == task.name()).map_or(task.ood(), |(_, named)| named);
+            let task = task.test_at_most(self.settings.test_at_most)?;
+            let tested_on = self.tested_on.iter().find(|(name, _)| name == task.name()).map_or(task.ood(), |(_, others)| others);
             let mut tested = Vec::new();
-            for name in named {
+            for name in tested_on {
                 if !others.contains_key(name) {
                     let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
-                    let opened = Task::open_as(name, self.compat);
+                    let stored = self.others.iter().find(|rows| rows.name == *name);
+                    let opened = stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open());
                     others.insert(
                         name.clone(),
                         opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
@@ -135,29 +131,31 @@ impl Experiment {
                 }
                 tested.extend(others.get(name).cloned());
             }
-            tasks.push((Rc::new(task), tested));
+            tasks.push(Opened { task: Rc::new(task), others: tested });
         }
         Ok(tasks)
     }
 
     fn check(&self) -> Result<()> {
+        let settings = &self.settings;
         let lists = [
             ("tasks", self.tasks.len()),
-            ("sizes", self.sizes.len()),
-            ("runs", self.runs as usize),
-            ("methods", self.methods.len()),
-            ("adapters", self.adapters.len()),
-            ("learning_rates", self.learning_rates.len()),
-            ("betas", if self.methods.contains(&Method::Ia2PlusSft) { self.betas.len() } else { 1 }),
-            ("test_at_most", self.test_at_most),
-            ("compared_at_most", self.compared_at_most),
+            ("sizes", settings.sizes.len()),
+            ("runs", settings.runs as usize),
+            ("methods", settings.methods.len()),
+            ("adapters", settings.adapters.len()),
+            ("learning_rates", settings.learning_rates.len()),
+            ("betas", if settings.methods.contains(&Method::Ia2PlusSft) { settings.betas.len() } else { 1 }),
+            ("test_at_most", settings.test_at_most),
+            ("compared_at_most", settings.compared_at_most),
         ];
         if let Some((name, _)) = lists.iter().find(|(_, count)| *count == 0) {
             return Err(Error::input(format!("the experiment has no {name}: give at least one by `.{name}()`")));
         }
-        // Before splits are drawn: each takes memory.
-        let splits =
-            [self.models.len(), self.tasks.len(), self.sizes.len()].iter().fold(self.runs, |all, &count| all.saturating_mul(count as u64));
+        // Before splits are drawn: each takes time.
+        let splits = [self.models.len(), self.tasks.len(), settings.sizes.len()]
+            .iter()
+            .fold(settings.runs, |all, &count| all.saturating_mul(count as u64));
         if splits > MOST_SPLITS {
             return Err(Error::input(format!(
                 "{splits} splits (models x tasks x sizes x runs) are asked for: {MOST_SPLITS} at most are one experiment"
@@ -168,7 +166,7 @@ impl Experiment {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::input(format!("the task `{}` is named twice: name each once", pair[0])));
         }
-        match self.learning_rates.iter().chain(&self.betas).find(|value| !value.is_finite() || **value < 0.0) {
+        match settings.learning_rates.iter().chain(&settings.betas).find(|value| !value.is_finite() || **value < 0.0) {
             Some(value) => Err(Error::input(format!("a learning rate or beta is {value}: use positive numbers"))),
             None => Ok(()),
         }
@@ -178,16 +176,105 @@ impl Experiment {
         let name = |wanted: &Wanted| match wanted {
             Wanted::Named(name) => name.clone(),
             Wanted::Open(task) => task.name().into(),
+            Wanted::Stored(rows) => rows.name.clone(),
         };
         self.tasks.iter().map(name).collect()
     }
 }
 
-fn model_id(model: &Model) -> Result<ModelId> {
-    if model.is_adapted() {
-        return Err(Error::input(
-            "an experiment starts from a model without an adapter: give `model.base()`, or merge the adapter and save it",
-        ));
+impl<'e> Grid<'e> {
+    /// A grid whose splits were drawn before, elsewhere.
+    pub fn drawn(experiment: &'e Experiment, cells: Vec<Sketch>, refused: Vec<Refused>) -> Self {
+        Self { experiment, names: experiment.opened_names(), tasks: OnceCell::new(), cells, refused }
     }
-    Ok(ModelId { kind: format!("{:?}", model.kind()), identity: model.identity()?.clone() })
+
+    pub fn tasks(&self) -> Result<&[Opened]> {
+        if self.tasks.get().is_none() {
+            let _ = self.tasks.set(self.experiment.opened()?);
+        }
+        self.tasks.get().map(Vec::as_slice).ok_or_else(|| Error::internal("the tasks of a grid got lost"))
+    }
+
+    fn settings(&self) -> &'e Settings {
+        &self.experiment.settings
+    }
+
+    pub fn model(&self, place: usize) -> Result<&'e Held> {
+        self.experiment.models.get(place).ok_or_else(|| Error::internal("a cell of a model that the grid has not"))
+    }
+
+    pub fn task(&self, place: usize) -> Result<&str> {
+        self.names.get(place).map(String::as_str).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))
+    }
+
+    /// Draws the sets of a cell: what is learned from, whose rows demonstrations are drawn from, and what is tested.
+    fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, Vec<Test>)> {
+        let opened = self.tasks()?.get(task).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))?;
+        let Opened { task, others } = opened;
+        let split = task.few_shot(n, run)?;
+        let pool = self.settings().demonstrations.pool(task);
+        let compared = self.settings().compared_at_most;
+        // What is drawn from is no part of a run's own digest.
+        let ways =
+            (pool.as_deref().map(|task| record::digest(&task.others(&split))).transpose()?, self.settings().rollouts == Rollouts::Own);
+        let mut tests = vec![Test::new(&split.task, split.test.clone(), compared, &ways)?];
+        for other in others {
+            tests.push(Test::new(other.name(), other.test(self.settings().test_at_most, split.run)?, compared, &ways)?);
+        }
+        Ok((split, pool, tests))
+    }
+
+    fn sketch(&self, model: usize, task: usize, n: usize, run: u64) -> Result<Sketch> {
+        let (split, _, tests) = self.draw(task, n, run)?;
+        let asked = tests.iter().map(Test::len).collect();
+        let tests = tests.into_iter().map(|test| (test.task, test.digest)).collect();
+        Ok(Sketch { model, task, n, run, rows: record::digest(&(&split.train, &split.dev))?, tests, asked })
+    }
+
+    /// The cell with its rows and its model.
+    pub fn cell(&self, sketch: &Sketch) -> Result<Cell<'e>> {
+        let (split, pool, tests) = self.draw(sketch.task, sketch.n, sketch.run)?;
+        let same = record::digest(&(&split.train, &split.dev))? == sketch.rows
+            && tests.iter().map(|test| (&test.task, &test.digest)).eq(sketch.tests.iter().map(|(task, digest)| (task, digest)));
+        if !same {
+            return Err(Error::file(format!(
+                "the rows of `{}` are not those that this grid was made with (N = {}, run {}): prepare it again",
+                split.task, sketch.n, sketch.run
+            )));
+        }
+        Ok(Cell::new(self.experiment, self.model(sketch.model)?.get()?, (split, pool), tests, self.runs(sketch)?))
+    }
+
+    /// The runs of a cell, in an order in which they can be done.
+    pub fn runs(&self, cell: &Sketch) -> Result<Vec<Run>> {
+        Ok(self.settings().runs_of(&self.run(cell.model, cell.task, cell.n, cell.run, &cell.rows)?))
+    }
+
+    /// The runs that cannot be done.
+    pub fn refused_runs(&self, refused: &Refused) -> Result<Vec<Run>> {
+        Ok(self.settings().runs_of(&self.run(refused.model, refused.task, refused.n, refused.run, "")?))
+    }
+
+    /// What the runs of a cell have in common, as that of them which trains nothing.
+    fn run(&self, model: usize, task: usize, n: usize, run: u64, rows: &str) -> Result<Run> {
+        let (model, task) = (self.model(model)?.id()?.clone(), self.task(task)?.to_string());
+        Ok(Run { format: FORMAT, model, task, rows: rows.into(), n, run, method: Method::Icl, training: None })
+    }
+
+    /// Whether a run of a cell is done, with all its tests.
+    pub fn is_done(&self, folder: &Path, cell: &Sketch, run: &Run) -> Result<bool> {
+        let record = Record::open(folder, run)?;
+        Ok(record.is_some_and(|record| record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), self.settings().retry_failed)))
+    }
+
+    /// Runs of a cell that are not done yet.
+    pub fn missing(&self, folder: &Path, cell: &Sketch) -> Result<Vec<Run>> {
+        let mut missing = Vec::new();
+        for run in self.runs(cell)? {
+            if !self.is_done(folder, cell, &run)? {
+                missing.push(run);
+            }
+        }
+        Ok(missing)
+    }
 }

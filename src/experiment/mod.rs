@@ -29,6 +29,24 @@
 //! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
 //! an experiment that was killed, or is asked for more, does what is missing.
 //!
+//! # On a cluster
+//! [`Experiment::prepare`] puts the same grid into a folder on a disk that all nodes share: a plan, the program `ia2-worker` and a script for SLURM's
+//! `sbatch`, which it shows. [`Job::submit`] hands the script over. Each [`Worker`] takes a cell (one model, task, N and run) that nobody has, does its runs, and
+//! takes the next, until none is left or its time is nearly over; then the next worker goes on from where it was, to the same bits. [`Experiment::open`] shows what
+//! is done so far, at any moment and from any machine ([`Study::cells`], [`Study::workers`], [`Study::failures`], [`Study::hours_left`]), and
+//! [`Study::finish`] does the rest here. The files of the runs are those of a local grid: with [`folder`](Experiment::folder), [`run`](Experiment::run)
+//! and [`so_far`](Experiment::so_far) work on them as on any other.
+//!
+//! - A claim is a file that only one can make. A worker that dies is taken over when its heartbeat has stopped for the
+//!   [patience](Slurm::patience); no clocks are compared. Nothing is done twice, nothing is lost, and any number of workers may be started at any time.
+//! - A run that fails is a row, whatever the reason. A node that lacks the model or has another one, a disk that is full or gone, another
+//!   version of the code are said in the worker's log and in [`Study::workers`].
+//! - The nodes need the folder, the models' folders, and libtorch where it was when the worker was built; no Jupyter, no compiler, no network.
+//! - Exit codes of a worker: 0, nothing left to take; 75, stopped with work left (SLURM's `RequeueExit=75` brings it back, as does
+//!   [`Slurm::requeue_by_itself`]); 1, some cells could not be done there.
+//! - Results agree to the bit with a local grid on the same kind of processor with as many threads ([`Slurm::threads`]).
+//! - No environment is written down, and a script that would hold a secret of it is refused.
+//!
 //! # What is compared
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
@@ -40,7 +58,9 @@
 
 mod cell;
 mod choose;
+mod cluster;
 mod grid;
+mod held;
 mod method;
 mod overlap;
 mod paper;
@@ -48,6 +68,7 @@ mod plan;
 mod protocol;
 mod record;
 mod run;
+mod settings;
 mod show;
 mod study;
 mod summary;
@@ -56,17 +77,20 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub use choose::Choice;
+pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
 pub use method::Method;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};
 pub use study::Study;
 
+use held::Held;
+use settings::Settings;
+
 use crate::activations::Keep;
-use crate::adapter::{AdapterConfig, Lora};
+use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::Task;
 use crate::model::Model;
-use crate::train::{EPOCHS, PATIENCE};
 
 /// A grid of runs: a builder.
 ///
@@ -87,60 +111,34 @@ use crate::train::{EPOCHS, PATIENCE};
 /// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
 #[derive(Clone, Debug)]
 pub struct Experiment {
-    models: Vec<Model>,
+    models: Vec<Held>,
     tasks: Vec<Wanted>,
     tested_on: Vec<(String, Vec<String>)>,
-    sizes: Vec<usize>,
-    runs: u64,
-    methods: Vec<Method>,
-    adapters: Vec<AdapterConfig>,
-    learning_rates: Vec<f64>,
-    betas: Vec<f64>,
-    epochs: u64,
-    patience: u64,
-    test_at_most: usize,
-    compared_at_most: usize,
-    distributions: Keep,
-    compat: Compat,
-    choice: Choice,
-    demonstrations: Demonstrations,
-    rollouts: Rollouts,
-    retry_failed: bool,
+    settings: Settings,
+    /// Of a plan: what stands for the names in `tested_on`.
+    others: Vec<cluster::Rows>,
     folder: Option<PathBuf>,
     /// Made by the first run without a folder, so that a second one goes on from it.
     temporary: std::cell::OnceCell<Rc<tempfile::TempDir>>,
 }
 
-/// A task by name, opened when it is needed, or one that is open.
+/// A task by name or in a plan's files, opened when it is needed, or one that is open.
 #[derive(Clone, Debug)]
 enum Wanted {
     Named(String),
     Open(Box<Task>),
+    Stored(cluster::Rows),
 }
 
 impl Experiment {
     /// With this model, and the defaults of the table above.
     pub fn new(model: &Model) -> Self {
         Self {
-            models: vec![model.clone()],
+            models: vec![Held::open(model)],
             tasks: Vec::new(),
             tested_on: Vec::new(),
-            sizes: vec![2, 4, 8, 16],
-            runs: 5,
-            methods: vec![Method::Icl, Method::Sft, Method::Ia2, Method::Ia2ThenSft],
-            adapters: vec![Lora::rank(8).into()],
-            learning_rates: vec![1e-4, 3e-4, 1e-3],
-            betas: vec![0.1, 0.5, 0.9],
-            epochs: EPOCHS,
-            patience: PATIENCE,
-            test_at_most: 500,
-            compared_at_most: 100,
-            distributions: Keep::All,
-            compat: Compat::Corrected,
-            choice: Choice::DevLoss,
-            demonstrations: Demonstrations::Same,
-            rollouts: Rollouts::Icl,
-            retry_failed: false,
+            settings: Settings::default(),
+            others: Vec::new(),
             folder: None,
             temporary: std::cell::OnceCell::new(),
         }
@@ -148,7 +146,7 @@ impl Experiment {
 
     /// With one more model; all else is done with each.
     pub fn and_model(mut self, model: &Model) -> Self {
-        self.models.push(model.clone());
+        self.models.push(Held::open(model));
         self
     }
 
@@ -173,85 +171,85 @@ impl Experiment {
 
     /// Numbers of training examples.
     pub fn sizes(mut self, sizes: &[usize]) -> Self {
-        self.sizes = sizes.to_vec();
+        self.settings.sizes = sizes.to_vec();
         self
     }
 
     /// The number of runs, seeded 0, 1, ...: each draws its own train, dev and test sets.
     pub fn runs(mut self, runs: u64) -> Self {
-        self.runs = runs;
+        self.settings.runs = runs;
         self
     }
 
     /// What is compared. A method that another goes on from (IA2 for IA2 → SFT) is run, and in the frame, whether named or not.
     pub fn methods(mut self, methods: &[Method]) -> Self {
-        self.methods = methods.to_vec();
+        self.settings.methods = methods.to_vec();
         self
     }
 
     /// What is trained; each is an experiment of its own with its own chosen rates.
     pub fn adapters(mut self, adapters: &[AdapterConfig]) -> Self {
-        self.adapters = adapters.to_vec();
+        self.settings.adapters = adapters.to_vec();
         self
     }
 
     /// Every method is trained at each.
     pub fn learning_rates(mut self, rates: &[f64]) -> Self {
-        self.learning_rates = rates.to_vec();
+        self.settings.learning_rates = rates.to_vec();
         self
     }
 
     /// Weights of cross-entropy in IA2 + SFT; each is trained at each learning rate.
     pub fn betas(mut self, betas: &[f64]) -> Self {
-        self.betas = betas.to_vec();
+        self.settings.betas = betas.to_vec();
         self
     }
 
     /// At most this often over the training examples, in each phase.
     pub fn epochs(mut self, epochs: u64) -> Self {
-        self.epochs = epochs;
+        self.settings.epochs = epochs;
         self
     }
 
     /// Checks of the dev loss without improvement after which a phase ends.
     pub fn patience(mut self, checks: u64) -> Self {
-        self.patience = checks;
+        self.settings.patience = checks;
         self
     }
 
     /// Maximum number of test queries of each task.
     pub fn test_at_most(mut self, count: usize) -> Self {
-        self.test_at_most = count;
+        self.settings.test_at_most = count;
         self
     }
 
     /// Maximum number of test queries for asim.
     pub fn compared_at_most(mut self, count: usize) -> Self {
-        self.compared_at_most = count;
+        self.settings.compared_at_most = count;
         self
     }
 
     /// What soft labels keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
     pub fn distributions(mut self, keep: Keep) -> Self {
-        self.distributions = keep;
+        self.settings.distributions = keep;
         self
     }
 
     /// How the learning rate (and beta) of each method is chosen.
     pub fn choice(mut self, choice: Choice) -> Self {
-        self.choice = choice;
+        self.settings.choice = choice;
         self
     }
 
     /// What ICL is shown before each test query.
     pub fn demonstrations(mut self, demonstrations: Demonstrations) -> Self {
-        self.demonstrations = demonstrations;
+        self.settings.demonstrations = demonstrations;
         self
     }
 
     /// At which answers asim compares.
     pub fn rollouts(mut self, rollouts: Rollouts) -> Self {
-        self.rollouts = rollouts;
+        self.settings.rollouts = rollouts;
         self
     }
 
@@ -260,8 +258,9 @@ impl Experiment {
     /// [`Collect::compat`](crate::objective::Collect::compat) says, and sets [`Choice::TestAccuracy`],
     /// [`Demonstrations::PerQuery`] and [`Rollouts::Own`]. Each of these three can be set otherwise afterwards.
     pub fn compat(mut self, compat: Compat) -> Self {
-        self.compat = compat;
-        (self.choice, self.demonstrations, self.rollouts) = match compat {
+        self.settings.compat = compat;
+        let settings = &mut self.settings;
+        (settings.choice, settings.demonstrations, settings.rollouts) = match compat {
             Compat::Paper => (Choice::TestAccuracy, Demonstrations::PerQuery, Rollouts::Own),
             Compat::Corrected => (Choice::DevLoss, Demonstrations::Same, Rollouts::Icl),
         };
@@ -270,7 +269,7 @@ impl Experiment {
 
     /// Runs that failed are done again; without it their failure stands, as any other result.
     pub fn retry_failed(mut self) -> Self {
-        self.retry_failed = true;
+        self.settings.retry_failed = true;
         self
     }
 

@@ -28,7 +28,7 @@ impl Study {
             let mut adapters = Vec::with_capacity(rows.len());
             for row in &rows {
                 interrupt::check()?;
-                adapters.push(row.entry.record.open_adapter(self.home().path(), &row.entry.model)?);
+                adapters.push(row.entry.record.open_adapter(self.home().path(), row.entry.model.get()?)?);
             }
             let (mut firsts, mut seconds, mut sites, mut overlaps, mut notes) = (vec![], vec![], vec![], vec![], vec![]);
             for (place, first) in rows.iter().enumerate() {

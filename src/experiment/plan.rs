@@ -1,29 +1,37 @@
 //! What an experiment will take, before it is run.
 
 use std::collections::HashMap;
-use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use polars::prelude::*;
 
 use super::cell::{Cell, excused};
+use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Method};
+use super::{Demonstrations, Experiment, Method, Rollouts};
+use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
-use crate::adapter::Adapter;
-use crate::dataset::SHOWN_AT_MOST;
+use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::{self, door};
+use crate::model::Model;
 use crate::objective::Sft;
+use crate::prompt::Examples;
 use crate::train::{BATCH, CHECK_EVERY, Training};
 
-/// Steps that are timed.
-const STEPS: u64 = 8;
+/// Steps that are timed, and the time after which no other is begun.
+const STEPS: u64 = 4;
+const STEPS_FOR: Duration = Duration::from_secs(6);
 /// Queries that are timed.
-const QUERIES: usize = 16;
+const QUERIES: usize = 4;
+/// Of answers that are generated, tokens that are timed, and queries.
+const TOKENS: usize = 8;
+const FREE_QUERIES: usize = 2;
+/// Rows whose lengths stand for those of their task.
+const ROWS: usize = 64;
 /// A forward takes about a third of what a forward with its backward takes.
 const FORWARD: f64 = 1.0 / 3.0;
 /// A record, and an adapter's manifest and history.
@@ -32,25 +40,33 @@ const HISTORY_BYTES: u64 = 24 << 10;
 
 /// What an experiment will take: a dry run.
 ///
-/// Times are extrapolated from 8 steps of SFT and 16 queries, timed on this machine for each model and task just now, and are upper bounds
-/// in one respect: every training is counted with all its epochs, while most stop early. Evaluation under ICL counts demonstrations once where all queries share them.
+/// Times are extrapolated from up to 4 steps of SFT for each model (begun within 6 seconds), by the lengths of each task's rows, and 4 queries for each
+/// model and task (2, and 8 tokens, where answers are generated), timed on this machine just now. They are upper bounds in two respects: every training is
+/// counted with all its epochs, while most stop early, and every generated answer with as many tokens as its form allows. Evaluation under ICL
+/// counts demonstrations once where all queries share them. Core-hours are hours times the threads of this process
+/// ([`libtorch::threads`](crate::libtorch::threads)).
 #[derive(Clone, Debug)]
 pub struct Plan {
     rows: Vec<Line>,
     refused: usize,
+    threads: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Line {
-    model: String,
+    model: usize,
+    name: String,
     task: String,
     n: usize,
+    cells: usize,
     runs: usize,
     done: usize,
     trainings: usize,
     training_seconds: f64,
     other_seconds: f64,
     bytes: u64,
+    /// The longest cell.
+    longest: f64,
     /// Why there are no times.
     note: Option<String>,
 }
@@ -60,132 +76,220 @@ struct Line {
 struct Timed {
     /// One example, forward and backward.
     example: f64,
-    /// One query.
+    /// One query with its answer.
     query: f64,
 }
 
+/// What was timed so far.
+#[derive(Default)]
+struct Clock {
+    /// Forward and backward for one token, of each model.
+    token: HashMap<usize, Result<f64, String>>,
+    task: HashMap<(usize, usize), Result<Timed, String>>,
+    /// Bytes of an adapter of each model.
+    adapters: HashMap<usize, Vec<u64>>,
+}
+
 impl Experiment {
-    /// Predicts runs, hours and disk of what is not done yet, from a short timed sample.
+    /// Predicts runs, core-hours and disk of what is not done yet, in all and for a cell, from a few timed steps. On a real model this takes seconds to a
+    /// minute; a model that is not open yet is opened.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn plan(&self) -> Result<Plan> {
         door("planning an experiment", || {
-            let folder = self.folder.as_deref();
             let mut rows: Vec<Line> = Vec::new();
-            let mut timed: HashMap<(String, String), Result<Timed, String>> = HashMap::new();
+            let mut clock = Clock::default();
             let grid = self.grid()?;
-            for (place, cell) in grid.cells.iter().enumerate() {
+            for (place, sketch) in grid.cells.iter().enumerate() {
                 interrupt::at(place as u64, grid.cells.len() as u64, "cells")?;
-                let missing = missing(cell, folder)?;
-                let key = (format!("{:?}", cell.model), cell.split.task.clone());
-                if !missing.is_empty() && !timed.contains_key(&key) {
-                    timed.insert(key.clone(), self.time(cell).map(Ok).or_else(excused)?);
+                let runs = grid.runs(sketch)?;
+                let missing = match &self.folder {
+                    Some(folder) => grid.missing(folder, sketch)?,
+                    None => runs.clone(),
+                };
+                let key = (sketch.model, sketch.task);
+                if !missing.is_empty() && !clock.task.contains_key(&key) {
+                    let timed = clock.time(sketch.model, &grid.cell(sketch)?, &self.settings.adapters)?;
+                    clock.task.insert(key, timed);
                 }
-                let line = self.line(cell, &missing, timed.get(&key).unwrap_or(&Ok(Timed::default())))?;
+                let mut line = Line {
+                    model: sketch.model,
+                    name: grid.model(sketch.model)?.name(),
+                    task: grid.task(sketch.task)?.into(),
+                    n: sketch.n,
+                    cells: usize::from(!missing.is_empty()),
+                    runs: runs.len(),
+                    done: runs.len() - missing.len(),
+                    trainings: 0,
+                    training_seconds: 0.0,
+                    other_seconds: 0.0,
+                    bytes: 0,
+                    longest: 0.0,
+                    note: None,
+                };
+                if !missing.is_empty() {
+                    let bytes = clock.adapters(sketch.model, grid.model(sketch.model)?.get()?, &self.settings.adapters)?;
+                    self.fill(&mut line, sketch, &missing, &bytes, clock.task.get(&key));
+                }
                 match rows.iter_mut().find(|row| row.model == line.model && row.task == line.task && row.n == line.n) {
                     Some(row) => row.add(&line),
                     None => rows.push(line),
                 }
             }
-            Ok(Plan { rows, refused: grid.refused.len() })
+            Ok(Plan {
+                rows,
+                refused: grid.refused.iter().map(|refused| grid.refused_runs(refused).map(|runs| runs.len())).sum::<Result<_>>()?,
+                threads: libtorch::threads(),
+            })
         })
     }
 
-    fn time(&self, cell: &Cell<'_>) -> Result<Timed> {
-        let training = |steps| {
-            let training = Training::new(self.adapters[0].clone(), Sft::gold()).epochs(STEPS).patience(STEPS);
-            training.at_most_steps(steps).run(cell.model, &cell.split)
+    fn fill(&self, line: &mut Line, cell: &Sketch, missing: &[Run], adapters: &[u64], timed: Option<&Result<Timed, String>>) {
+        let settings = &self.settings;
+        let (n, dev) = (cell.n, Split::dev_of(cell.n));
+        let time = match timed {
+            Some(Ok(time)) => *time,
+            Some(Err(message)) => {
+                line.note = Some(message.clone());
+                Timed::default()
+            }
+            None => Timed::default(),
         };
-        // The first step of a process pays for what later ones find warm.
-        training(1)?;
-        let began = Instant::now();
-        let steps = training(STEPS)?.steps().max(1);
-        let seconds = began.elapsed().as_secs_f64() / steps as f64;
-        let queries = cell.split.test.take(QUERIES);
-        let began = Instant::now();
-        evaluate(cell.model, &queries.zero_shot()?)?;
-        let query = began.elapsed().as_secs_f64() / queries.len() as f64;
-        Ok(Timed { example: seconds / examples_of_step(cell.split.train.len(), cell.split.dev.len()), query })
-    }
-
-    fn line(&self, cell: &Cell<'_>, missing: &[&Run], time: &Result<Timed, String>) -> Result<Line> {
-        let (n, dev) = (cell.split.train.len(), cell.split.dev.len());
-        let (time, note) = match time {
-            Ok(time) => (*time, None),
-            Err(message) => (Timed::default(), Some(message.clone())),
-        };
-        let steps = self.epochs as f64 * n.div_ceil(BATCH) as f64;
-        let training = steps * examples_of_step(n, dev) * time.example;
+        let forward = time.example * FORWARD;
+        // A step costs its own examples, and its share of the next look at the dev set.
+        let step = n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64;
+        let training = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * step * time.example;
         let trainings: Vec<_> = missing.iter().filter_map(|run| run.training.as_ref()).collect();
-        let asked: usize = cell.tests.iter().map(|test| test.len()).sum();
-        let compared: usize = cell.tests.iter().map(|test| test.compared()).sum();
+        let tests = cell.tests.len();
+        let asked: usize = cell.asked.iter().sum();
+        let compared: usize = cell.asked.iter().map(|&asked| asked.min(settings.compared_at_most)).sum();
         // Each run is asked everything, and compared at the answers of the first queries.
-        let mut other = missing.len() as f64 * (asked + compared) as f64 * time.query;
+        let comparing = if settings.rollouts == Rollouts::Own { time.query } else { forward };
+        let mut other = missing.len() as f64 * (asked as f64 * time.query + compared as f64 * comparing);
         // Demonstrations that all queries share are read once.
-        let shown = match self.demonstrations {
-            Demonstrations::Same => n,
+        let shown = match settings.demonstrations {
+            Demonstrations::Same => n * tests,
             Demonstrations::PerQuery => n.saturating_sub(1).min(SHOWN_AT_MOST) * asked,
         };
         if missing.iter().any(|run| run.method == Method::Icl) {
-            other += shown as f64 * time.query;
+            other += shown as f64 * forward;
         }
         if missing.iter().any(|run| run.method.needs_targets()) {
-            // Each of n + dev prompts has n - 1 demonstrations and a query; of a tree's orders each level reads n of them.
-            let levels = match self.compat {
-                Compat::Paper => n + dev,
-                Compat::Corrected => n.next_power_of_two().ilog2() as usize + 1,
+            // In independent orders each of n + dev prompts has n - 1 demonstrations; of a tree's orders each level reads n of them.
+            let demonstrations = match settings.compat {
+                Compat::Paper => (n + dev) * n.saturating_sub(1).min(SHOWN_AT_MOST),
+                Compat::Corrected => n * (n.next_power_of_two().ilog2() as usize + 1),
             };
-            other += (levels * n + n + dev) as f64 * time.query;
+            other += demonstrations as f64 * forward + (n + dev) as f64 * time.query;
         }
-        let mut bytes = missing.len() as u64 * RECORD_BYTES;
-        for config in &self.adapters {
+        line.bytes = missing.len() as u64 * RECORD_BYTES;
+        for (config, bytes) in settings.adapters.iter().zip(adapters) {
             let own = trainings.iter().filter(|training| training.adapter == *config).count() as u64;
-            bytes += own * (Adapter::new(cell.model, config.clone(), 0)?.count() as u64 * 4 + HISTORY_BYTES);
+            line.bytes += own * (bytes + HISTORY_BYTES);
         }
-        Ok(Line {
-            model: super::record::name(cell.model),
-            task: cell.split.task.clone(),
-            n,
-            runs: cell.runs.len(),
-            done: cell.runs.len() - missing.len(),
-            trainings: trainings.len(),
-            training_seconds: trainings.len() as f64 * training,
-            other_seconds: other,
-            bytes,
-            note,
-        })
+        (line.trainings, line.training_seconds, line.other_seconds) = (trainings.len(), trainings.len() as f64 * training, other);
+        line.longest = line.training_seconds + other;
     }
 }
 
-/// Runs of a cell that are not done yet.
-fn missing<'c>(cell: &'c Cell<'_>, folder: Option<&Path>) -> Result<Vec<&'c Run>> {
-    let mut missing = Vec::new();
-    for run in &cell.runs {
-        let done = match folder {
-            Some(folder) => cell.is_done(folder, run)?,
-            None => false,
+impl Clock {
+    /// The times of a model on a cell's task, or why there are none.
+    fn time(&mut self, place: usize, cell: &Cell<'_>, adapters: &[AdapterConfig]) -> Result<Result<Timed, String>> {
+        let split = &cell.split;
+        let tokens = tokens(cell.model, &split.train.rows().iter().chain(split.test.rows()).map(|row| row.solved()).collect::<Vec<_>>());
+        let tokens = match tokens.map(Ok).or_else(excused)? {
+            Ok(tokens) => tokens,
+            Err(message) => return Ok(Err(message)),
         };
-        if !done {
-            missing.push(run);
+        if !self.token.contains_key(&place) {
+            let adapter = adapters.first().ok_or_else(|| Error::internal("an experiment without adapters"))?;
+            let token = step(cell.model, split, adapter).and_then(|(seconds, text)| Ok(seconds / self::tokens(cell.model, &text)?));
+            self.token.insert(place, token.map(Ok).or_else(excused)?);
         }
+        let token = match self.token.get(&place) {
+            Some(Ok(token)) => *token,
+            Some(Err(message)) => return Ok(Err(message.clone())),
+            None => 0.0,
+        };
+        let query = match query(cell.model, &split.test).map(Ok).or_else(excused)? {
+            Ok(query) => query,
+            Err(message) => return Ok(Err(message)),
+        };
+        Ok(Ok(Timed { example: token * tokens, query }))
     }
-    Ok(missing)
+
+    fn adapters(&mut self, place: usize, model: &Model, adapters: &[AdapterConfig]) -> Result<Vec<u64>> {
+        if !self.adapters.contains_key(&place) {
+            let bytes = |config: &AdapterConfig| Ok(Adapter::new(model, config.clone(), 0)?.count() as u64 * 4);
+            self.adapters.insert(place, adapters.iter().map(bytes).collect::<Result<_>>()?);
+        }
+        Ok(self.adapters.get(&place).cloned().unwrap_or_default())
+    }
 }
 
-/// What one step costs in examples trained: its own, and its share of the next look at the dev set.
-fn examples_of_step(n: usize, dev: usize) -> f64 {
-    n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64
+/// The mean number of tokens.
+fn tokens(model: &Model, texts: &[String]) -> Result<f64> {
+    let tokenizer = model.tokenizer()?;
+    let counts = texts.iter().take(ROWS).map(|text| Ok(tokenizer.encode(text)?.len())).collect::<Result<Vec<_>>>()?;
+    Ok((counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64).max(1.0))
+}
+
+/// Seconds for an example of a step, and the texts of the examples that were timed.
+fn step(model: &Model, split: &Split, adapter: &AdapterConfig) -> Result<(f64, Vec<String>)> {
+    let split = Split { train: split.train.take(BATCH), dev: split.dev.take(1), ..split.clone() };
+    let training = |steps| {
+        let training = Training::new(adapter.clone(), Sft::gold()).epochs(STEPS).patience(STEPS).check_every(STEPS);
+        training.at_most_steps(steps).at_most(STEPS_FOR).run(model, &split)
+    };
+    // The first step of a process pays for what later ones find warm.
+    training(1)?;
+    let began = Instant::now();
+    let steps = training(STEPS)?.steps().max(1);
+    let examples = steps as f64 * (split.train.len() as f64 + split.dev.len() as f64 * FORWARD);
+    Ok((began.elapsed().as_secs_f64() / examples, split.train.rows().iter().map(|row| row.solved()).collect()))
+}
+
+/// Seconds for a query; of answers that are generated, for one of all the tokens that its form allows.
+fn query(model: &Model, test: &Examples) -> Result<f64> {
+    let timed = |queries: &Examples, tokens: Option<usize>| {
+        let prompts = queries.zero_shot()?;
+        let form = prompts.form().clone();
+        let prompts = match tokens {
+            Some(tokens) => prompts.with_form(form.at_most(tokens)?),
+            None => prompts,
+        };
+        let began = Instant::now();
+        evaluate(model, &prompts)?;
+        Ok::<_, Error>(began.elapsed().as_secs_f64() / queries.len().max(1) as f64)
+    };
+    let most = test.form().max_new_tokens();
+    if !test.labels().is_empty() || most <= TOKENS {
+        return timed(&test.take(QUERIES), None);
+    }
+    let queries = test.take(FREE_QUERIES);
+    let (first, some) = (timed(&queries, Some(1))?, timed(&queries, Some(TOKENS))?);
+    Ok(first + (some - first).max(0.0) / (TOKENS - 1) as f64 * (most - 1) as f64)
 }
 
 impl Line {
     fn add(&mut self, other: &Self) {
+        self.cells += other.cells;
         self.runs += other.runs;
         self.done += other.done;
         self.trainings += other.trainings;
         self.training_seconds += other.training_seconds;
         self.other_seconds += other.other_seconds;
         self.bytes += other.bytes;
+        self.longest = self.longest.max(other.longest);
+        self.note = self.note.take().or_else(|| other.note.clone());
+    }
+}
+
+impl Line {
+    /// Of one of its cells.
+    fn core_hours(&self, threads: usize) -> f64 {
+        (self.training_seconds + self.other_seconds) / 3600.0 * threads as f64 / self.cells.max(1) as f64
     }
 }
 
@@ -200,9 +304,19 @@ impl Plan {
         self.refused
     }
 
-    /// Hours at most, if no training stopped early, of what could be timed.
+    /// Hours at most, one run after the other, if no training stopped early, of what could be timed.
     pub fn hours(&self) -> f64 {
         self.rows.iter().map(|row| row.training_seconds + row.other_seconds).sum::<f64>() / 3600.0
+    }
+
+    /// [`hours`](Self::hours) times threads.
+    pub fn core_hours(&self) -> f64 {
+        self.hours() * self.threads as f64
+    }
+
+    /// Hours of the longest cell, which one worker does: a job whose time is shorter goes on in the next one from a checkpoint.
+    pub fn longest_cell(&self) -> f64 {
+        self.rows.iter().map(|row| row.longest).fold(0.0, f64::max) / 3600.0
     }
 
     /// Bytes on disk.
@@ -211,7 +325,8 @@ impl Plan {
     }
 
     /// One row per model, task and N: `model`, `task`, `n`, `runs`, `done`, `trainings` (to do), `training_hours` (at most: all epochs),
-    /// `other_hours` (targets, evaluations, asim), `megabytes`, and `note`, why the sample failed where it did: then hours are null, and in no sum.
+    /// `other_hours` (targets, evaluations, asim), `megabytes`, `cells` (with something to do), `core_hours_per_cell`, `megabytes_per_cell`, and `note`, why
+    /// the sample failed where it did: then hours are null, and in no sum.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -221,7 +336,7 @@ impl Plan {
             self.rows.iter().map(|row| row.note.is_none().then(|| seconds(row) / 3600.0)).collect::<Vec<Option<f64>>>()
         };
         Ok(df!(
-            "model" => self.rows.iter().map(|row| row.model.as_str()).collect::<Vec<_>>(),
+            "model" => self.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
             "task" => self.rows.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(),
             "n" => counts(|row| row.n),
             "runs" => counts(|row| row.runs),
@@ -230,6 +345,9 @@ impl Plan {
             "training_hours" => hours(|row| row.training_seconds),
             "other_hours" => hours(|row| row.other_seconds),
             "megabytes" => self.rows.iter().map(|row| row.bytes as f64 / 1e6).collect::<Vec<_>>(),
+            "cells" => counts(|row| row.cells),
+            "core_hours_per_cell" => self.rows.iter().map(|row| (row.note.is_none() && row.cells > 0).then(|| row.core_hours(self.threads))).collect::<Vec<_>>(),
+            "megabytes_per_cell" => self.rows.iter().map(|row| row.bytes as f64 / 1e6 / row.cells.max(1) as f64).collect::<Vec<_>>(),
             "note" => self.rows.iter().map(|row| row.note.as_deref()).collect::<Vec<_>>(),
         )?)
     }
@@ -253,8 +371,9 @@ impl Show for Plan {
         };
         let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
-            "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} and less where trainings stop early (extrapolated from {STEPS} timed steps and {QUERIES} queries per model and \
-             task), {megabytes:.1} MB"
+            "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} with {} threads and less where trainings stop early (extrapolated from {STEPS} timed \
+             steps per model and a few queries per model and task), {megabytes:.1} MB",
+            self.threads
         );
         headed(&heading, self.frame())
     }

@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Choice, Experiment};
 use crate::dataset::{SHOWN_AT_MOST, Split, Task};
 use crate::error::{Error, Result};
 use crate::prompt::{Examples, Prompts};
 
 /// What ICL is shown before each test query.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Demonstrations {
     /// The N training examples, in one order for every query: what the trained methods learn from, and their common beginning is computed once.
     #[default]
@@ -19,7 +22,8 @@ pub enum Demonstrations {
 }
 
 /// At which answers asim compares a model with the untouched one under ICL. With answers of one token there is no difference.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rollouts {
     /// Both at the answers given under ICL: token for token the same text.
     #[default]
@@ -55,9 +59,9 @@ pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Task>) -> R
 /// What is not as it is by default, in words.
 pub(super) fn notes(experiment: &Experiment) -> Vec<&'static str> {
     let notes = [
-        (experiment.demonstrations == Demonstrations::PerQuery, "ICL with demonstrations of its own for each query"),
-        (experiment.rollouts == Rollouts::Own, "asim of each side's own answers"),
-        (experiment.choice == Choice::TestAccuracy, "rates chosen by accuracy on test"),
+        (experiment.settings.demonstrations == Demonstrations::PerQuery, "ICL with demonstrations of its own for each query"),
+        (experiment.settings.rollouts == Rollouts::Own, "asim of each side's own answers"),
+        (experiment.settings.choice == Choice::TestAccuracy, "rates chosen by accuracy on test"),
     ];
     notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note).collect()
 }

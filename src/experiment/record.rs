@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::metric::METRICS;
 use crate::model::{Identity, Model};
+use crate::train::exact;
 
 /// Changes whenever the same settings would give other results.
 pub(super) const FORMAT: u32 = 3;
@@ -35,7 +36,9 @@ pub(super) struct Run {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct TrainingId {
     pub adapter: AdapterConfig,
+    #[serde(with = "exact")]
     pub learning_rate: f64,
+    #[serde(with = "exact::maybe")]
     pub beta: Option<f64>,
     pub epochs: u64,
     pub patience: u64,
@@ -45,7 +48,7 @@ pub(super) struct TrainingId {
 }
 
 /// A model, as the manifest of a training knows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct ModelId {
     pub kind: String,
     #[serde(flatten)]
@@ -107,8 +110,8 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 
 impl Record {
     /// Of a run with nothing to show yet, or ever.
-    pub fn new(model: &Model, run: &Run, failed: Option<String>) -> Self {
-        Self { model: name(model), run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
+    pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
+        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -116,8 +119,11 @@ impl Record {
         const REMEDY: &str = "remove it, and the run is done again";
         let key = run.key()?;
         let path = path(folder, &key);
-        if !path.exists() {
-            return Ok(None);
+        // Anything but "there is none" is no answer: a disk that fails would have every run done again.
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => return Err(Error::unread(&path, error)),
         }
         let record: Self = file::read_json(&path, "the record of a run", REMEDY)?;
         if record.run != *run {
@@ -126,6 +132,16 @@ impl Record {
         record.check().map_err(|what| Error::file(format!("{} holds {what}: {REMEDY}", path.display())))?;
         // Without its adapter a training is as good as not done.
         Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
+    }
+
+    /// Whether nothing is left to do; `retry` does again what failed.
+    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, retry: bool) -> bool {
+        !(retry && self.failed.is_some()) && !tests.any(|digest| self.lacks(digest, retry))
+    }
+
+    /// Whether the test of that digest is still to be asked; a run that failed has nothing to test.
+    pub fn lacks(&self, digest: &str, retry: bool) -> bool {
+        self.failed.is_none() && self.evaluated.get(digest).is_none_or(|there| retry && there.failed.is_some())
     }
 
     /// What could not be so in the record of a run.
@@ -194,6 +210,34 @@ mod tests {
         let identity = Identity { config: "c".into(), weights: "w".into(), tokenizer: None };
         let model = ModelId { kind: "Float".into(), identity };
         Run { format: FORMAT, model, task: "t".into(), rows: "r".into(), n, run: 0, method: Method::Icl, training: None }
+    }
+
+    #[test]
+    fn a_rate_comes_back_with_every_bit_and_a_disk_that_fails_is_no_missing_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let adapter = crate::adapter::Lora::rank(2).into();
+        let mut random = crate::random::Random::new(0, "rates", 0);
+        for _ in 0..200 {
+            // serde_json's quick reader misses the last bit of one in some.
+            let learning_rate = (random.below(1 << 52) as f64 + 0.5) / (1u64 << 60) as f64;
+            let training = TrainingId {
+                adapter: Clone::clone(&adapter),
+                learning_rate,
+                beta: Some(learning_rate * 3.0),
+                epochs: 1,
+                patience: 1,
+                compat: Compat::Corrected,
+                distributions: None,
+            };
+            let record = Record::new("m".into(), &Run { method: Method::Sft, training: Some(training), ..run(2) }, Some("NaN".into()));
+            record.save(folder.path()).unwrap();
+            assert_eq!(Record::open(folder.path(), &record.run).unwrap(), Some(record));
+        }
+        // Neither there nor not there.
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = Record::open(&file, &run(2)).unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("cannot read"), "{error}");
     }
 
     #[test]

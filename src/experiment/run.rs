@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::cell::Overseer;
 use super::grid::Grid;
-use super::protocol;
-use super::record::Record;
+use super::record::{Record, Run};
 use super::study::{Entry, Home};
-use super::{Experiment, Study};
+use super::{Experiment, Study, cluster, protocol};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
@@ -29,33 +29,44 @@ impl Experiment {
         door("running an experiment", || {
             let home = self.home()?;
             interrupt::keeps("what was done is kept: the same call does the rest");
-            let mut missing = 0;
-            let mut total = 0;
             let grid = self.grid()?;
-            for cell in &grid.cells {
-                total += cell.runs.len() as u64;
-                interrupt::check()?;
-                missing += cell.runs.iter().map(|run| Ok(u64::from(!cell.is_done(home.path(), run)?))).sum::<Result<u64>>()?;
-            }
-            let mut progress = Progress::new("experiment", total).resumed(total - missing);
-            let begun = inode(home.path())?;
-            for cell in &grid.cells {
+            self.finish(home, &grid)
+        })
+    }
+
+    /// Does what is missing of a grid.
+    pub(super) fn finish(&self, home: Home, grid: &Grid<'_>) -> Result<Study> {
+        let (mut total, mut missing) = (0, vec![0; grid.cells.len()]);
+        for (cell, missing) in grid.cells.iter().zip(&mut missing) {
+            interrupt::check()?;
+            total += grid.runs(cell)?.len() as u64;
+            *missing = grid.missing(home.path(), cell)?.len() as u64;
+        }
+        let left: u64 = missing.iter().sum();
+        let mut progress = Progress::new("experiment", total).resumed(total - left);
+        let (begun, mut stopped) = (inode(home.path())?, false);
+        if cluster::is_planned(home.path()) {
+            // Workers may be at it, here or elsewhere.
+            stopped = !cluster::run_all(grid, home.path(), &mut |run| progress.tick(1, run))?;
+        } else {
+            for (cell, _) in grid.cells.iter().zip(missing).filter(|(_, missing)| *missing > 0) {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                match cell.run(home.path(), |run| progress.tick(1, run)) {
-                    Err(error) if error.is_interrupted() => {
-                        progress.finish_early("interrupted: the same call does the rest");
-                        return interrupt::undisturbed(|| self.study(home, &grid, false));
-                    }
-                    outcome => outcome?,
+                if !grid.cell(cell)?.run(home.path(), &mut Alone(&mut progress))? {
+                    stopped = true;
+                    break;
                 }
             }
-            if missing > 0 {
-                progress.finish();
-            }
-            self.study(home, &grid, true)
-        })
+        }
+        if stopped {
+            progress.finish_early("interrupted: the same call does the rest");
+            return interrupt::undisturbed(|| self.study(home, grid, false));
+        }
+        if left > 0 {
+            progress.finish();
+        }
+        self.study(home, grid, true)
     }
 
     /// The results there are, of a grid that may be half done.
@@ -67,28 +78,33 @@ impl Experiment {
     }
 
     /// Of what is done; where `all` was done, what is missing now was taken away.
-    fn study(&self, home: Home, grid: &Grid<'_>, all: bool) -> Result<Study> {
-        let mut entries = Vec::new();
+    pub(super) fn study(&self, home: Home, grid: &Grid<'_>, all: bool) -> Result<Study> {
+        let (mut entries, mut counts) = (Vec::new(), Vec::new());
         for cell in &grid.cells {
-            for run in &cell.runs {
+            let mut count = (0, 0);
+            for run in grid.runs(cell)? {
                 interrupt::check()?;
-                let record = Record::open(home.path(), run)?;
+                count.0 += 1;
+                let record = Record::open(home.path(), &run)?;
                 if all && record.is_none() {
                     return Err(lost(home.path(), "lost results"));
                 }
                 if let Some(record) = record {
-                    let tests = cell.tests.iter().map(|test| (test.task.clone(), test.digest.clone())).collect();
-                    entries.push(Entry { key: run.key()?, record, tests, model: cell.model.clone() });
+                    // What failed is done, whatever is to become of it.
+                    count.1 += usize::from(record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), false));
+                    entries.push(Entry { key: run.key()?, record, tests: cell.tests.clone(), model: grid.model(cell.model)?.clone() });
                 }
             }
+            counts.push(count);
         }
-        for (model, run, message) in &grid.refused {
-            let record = Record::new(model, run, Some(message.clone()));
-            entries.push(Entry { key: run.key()?, record, tests: vec![(run.task.clone(), String::new())], model: (*model).clone() });
+        for refused in &grid.refused {
+            let (model, tests) = (grid.model(refused.model)?, vec![(grid.task(refused.task)?.to_string(), String::new())]);
+            for run in grid.refused_runs(refused)? {
+                let record = Record::new(model.name(), &run, Some(refused.message.clone()));
+                entries.push(Entry { key: run.key()?, record, tests: tests.clone(), model: model.clone() });
+            }
         }
-        let total = grid.refused.len() + grid.cells.iter().map(|cell| cell.runs.len()).sum::<usize>();
-        let missing = total.saturating_sub(entries.len());
-        Ok(Study::new(home, entries, missing, self.choice, protocol::notes(self)))
+        Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self)))
     }
 
     fn home(&self) -> Result<Home> {
@@ -102,6 +118,20 @@ impl Experiment {
             let _ = self.temporary.set(Rc::new(made));
         }
         self.temporary.get().map(|folder| Home::Temporary(folder.clone())).ok_or_else(|| Error::internal("a temporary folder got lost"))
+    }
+}
+
+/// Nobody else is at work.
+struct Alone<'p>(&'p mut Progress);
+
+impl Overseer for Alone<'_> {
+    fn goes_on(&mut self) -> Result<bool> {
+        Ok(!interrupt::is_asked())
+    }
+
+    fn done(&mut self, run: &Run, _: &Record, _: f64) -> Result<()> {
+        self.0.tick(1, &format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name()));
+        Ok(())
     }
 }
 

@@ -7,22 +7,25 @@ use polars::prelude::*;
 
 use super::Choice;
 use super::choose::{Chosen, choose};
+use super::cluster::Progress;
+use super::held::Held;
 use super::record::{Evaluated, Record, Run};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::metric::METRICS;
-use crate::model::Model;
 
 /// The results of an [`Experiment`](super::Experiment).
 #[derive(Debug)]
 pub struct Study {
     home: Home,
     entries: Vec<Entry>,
-    /// Runs of the grid that are yet to be made.
-    missing: usize,
     choice: Choice,
     /// What was not done as it is by default.
     notes: Vec<&'static str>,
+    /// Of each cell: its runs, and those that are done.
+    counts: Vec<(usize, usize)>,
+    /// Of a grid that workers are at.
+    pub(super) progress: Option<Progress>,
 }
 
 /// Where results and adapters lie.
@@ -39,7 +42,7 @@ pub(super) struct Entry {
     pub record: Record,
     /// Task and digest of each test; the task's own first.
     pub tests: Vec<(String, String)>,
-    pub model: Model,
+    pub model: Held,
 }
 
 impl Entry {
@@ -102,14 +105,12 @@ impl<'a> Row<'a> {
 }
 
 impl Study {
-    pub(super) fn new(home: Home, entries: Vec<Entry>, missing: usize, choice: Choice, notes: Vec<&'static str>) -> Self {
-        Self { home, entries, missing, choice, notes }
+    pub(super) fn new(home: Home, entries: Vec<Entry>, counts: Vec<(usize, usize)>, choice: Choice, notes: Vec<&'static str>) -> Self {
+        Self { home, entries, choice, notes, counts, progress: None }
     }
 
-    /// Runs of the grid that there is nothing of yet: after an [interrupt](crate::interrupt), or where
-    /// [`so_far`](super::Experiment::so_far) was asked.
-    pub fn missing(&self) -> usize {
-        self.missing
+    pub(super) fn counts(&self) -> &[(usize, usize)] {
+        &self.counts
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -120,7 +121,9 @@ impl Study {
         let chosen = choose(&self.entries, self.choice)?;
         let rows =
             |(entry, chosen): (_, Vec<Chosen>)| chosen.into_iter().enumerate().map(move |(test, chosen)| Row { entry, test, chosen });
-        Ok(self.entries.iter().zip(chosen).flat_map(rows).collect())
+        // A run that was stopped between its training and a test, or that is to be tested on more, has nothing to tell there yet.
+        let told = |row: &Row<'_>| row.evaluated().is_some() || row.failed().is_some();
+        Ok(self.entries.iter().zip(chosen).flat_map(rows).filter(told).collect())
     }
 
     /// Rows that stand for their method.
@@ -209,8 +212,14 @@ impl Study {
         let failed = self.rows()?.iter().filter(|row| row.failed().is_some()).count();
         let failed = if failed > 0 { format!(", {failed} rows failed (column `failed` of `.frame()`)") } else { String::new() };
         let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
-        let missing = if self.missing > 0 { format!(", {} more are yet to be made", self.missing) } else { String::new() };
-        Ok(format!("Study({} runs{missing}{failed}{notes}); means over runs:", self.entries.len()))
+        let missing = match self.missing() {
+            0 => String::new(),
+            missing => format!(", {missing} more are yet to be made"),
+        };
+        let progress = self.progress.as_ref().filter(|_| !missing.is_empty()).map_or(String::new(), Progress::words);
+        let told = |entry: &&Entry| entry.record.failed.is_some() || (0..entry.tests.len()).any(|test| entry.evaluated(test).is_some());
+        let runs = self.entries.iter().filter(told).count();
+        Ok(format!("Study({runs} runs{missing}{failed}{notes}{progress}); means over runs:"))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Runs together: means and tests.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use polars::prelude::*;
 
+use super::record::ModelId;
 use super::study::{Row, metrics};
 use super::{Method, Study};
 use crate::error::{Error, Result};
@@ -34,10 +35,11 @@ impl Study {
 
     fn means(&self) -> Result<DataFrame> {
         let rows = self.rows()?;
-        let mut groups: Vec<Vec<Row<'_>>> = Vec::new();
-        for (place, row) in rows.iter().enumerate() {
-            interrupt::at(place as u64, rows.len() as u64, "rows")?;
-            match groups.iter_mut().find(|group| alike(&group[0], row)) {
+        let (mut groups, mut places): (Vec<Vec<Row<'_>>>, HashMap<_, usize>) = (Vec::new(), HashMap::new());
+        for (at, row) in rows.iter().enumerate() {
+            interrupt::at(at as u64, rows.len() as u64, "rows")?;
+            let place = *places.entry(group_of(row)).or_insert(groups.len());
+            match groups.get_mut(place) {
                 Some(group) => group.push(*row),
                 None => groups.push(vec![*row]),
             }
@@ -132,11 +134,10 @@ impl Study {
     }
 }
 
-/// Whether two rows differ in run, learning rate and beta at most.
-fn alike(a: &Row<'_>, b: &Row<'_>) -> bool {
-    let of = |row: &Row<'_>| (row.run().method, row.run().n, row.ood(), row.adapter());
-    let names = |row: &Row<'_>| (row.run().task.clone(), row.evaluated_on().to_string());
-    of(a) == of(b) && names(a) == names(b) && a.run().model == b.run().model
+/// What rows have in common that differ in run, learning rate and beta at most.
+fn group_of<'r>(row: &Row<'r>) -> (&'r ModelId, &'r str, &'r str, bool, usize, Method, Option<String>) {
+    let run = row.run();
+    (&run.model, &run.task, row.evaluated_on(), row.ood(), run.n, run.method, row.adapter())
 }
 
 /// Whether two methods' rows are of the same run; what trains nothing is of that of any adapter.

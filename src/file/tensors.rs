@@ -151,8 +151,7 @@ pub(crate) fn is_ours(texts: &HashMap<String, String>) -> bool {
 
 /// All tensors by name, and the text metadata. A checksum of ours is compared; `remedy` is for the message.
 pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
-    let bytes =
-        super::bytes(path, super::Holds::Tensors).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let bytes = super::bytes(path, super::Holds::Tensors).map_err(|error| Error::unread(path, error))?;
     let malformed = |error| {
         let what = super::mistaken(&bytes, "numbers").unwrap_or_else(|| format!("is no readable safetensors file (truncated?): {remedy}"));
         Error::file(format!("{} {what}", path.display())).because(error)
@@ -160,7 +159,7 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;
     let texts = metadata.metadata().clone().unwrap_or_default();
     let (head, rest) = bytes.split_at(LENGTH + header);
-    let sealed = seal::holds(head, rest).map_err(|error| Error::file(format!("cannot read {}", path.display())).because(error))?;
+    let sealed = seal::holds(head, rest).map_err(|error| Error::unread(path, error))?;
     if sealed == Some(false) || sealed.is_none() && is_ours(&texts) {
         return Err(seal::broken(path, remedy));
     }

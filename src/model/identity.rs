@@ -20,7 +20,7 @@ use crate::interrupt;
 ///
 /// All bytes of the weights count. A file is read once, at the speed of SHA-256 (measured: 0.5 s of a processor with instructions for it for 1 GB), when the identity is first asked for, and remembered by its path, inode, size and times of change: in this process and, from
 /// 64 MiB on, in `ia2/digests` of the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// Of the configuration as it was understood.
     pub config: String,

@@ -131,4 +131,10 @@ impl Training {
         self.checkpoint = Some(file.as_ref().to_path_buf());
         self
     }
+
+    /// As [`checkpoint`](Self::checkpoint), written only when the run ends early, and now and then before: many short runs are not held up.
+    pub(crate) fn checkpoint_when_stopped(mut self, file: impl AsRef<Path>) -> Self {
+        self.seldom = true;
+        self.checkpoint(file)
+    }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number as serde writes one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Exact(pub f64);
+pub(crate) struct Exact(pub f64);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -15,7 +15,7 @@ enum Written {
 
 /// A JSON number where reading it gives the same bits, else the shortest decimal text that does: serde_json's quick reader may be off in
 /// the last bit, and JSON has no infinity.
-pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     // As serde_json would write it: infinity reads as null, and fails here.
     let read = serde_json::to_string(value).and_then(|text| serde_json::from_str::<f64>(&text));
     match read {
@@ -24,7 +24,7 @@ pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::
     }
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     match Written::deserialize(deserializer)? {
         Written::Number(value) => Ok(value),
         Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
@@ -40,6 +40,32 @@ impl Serialize for Exact {
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize(deserializer).map(Self)
+    }
+}
+
+/// A number that may be missing.
+pub(crate) mod maybe {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Exact).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        Ok(Option::<Exact>::deserialize(deserializer)?.map(|value| value.0))
+    }
+}
+
+/// A list of numbers.
+pub(crate) mod many {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().copied().map(Exact))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Ok(Vec::<Exact>::deserialize(deserializer)?.into_iter().map(|value| value.0).collect())
     }
 }
 

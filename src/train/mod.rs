@@ -23,7 +23,7 @@
 mod batches;
 mod builder;
 mod checkpoint;
-mod exact;
+pub(crate) mod exact;
 mod history;
 mod losses;
 mod manifest;
@@ -64,6 +64,8 @@ pub struct Training {
     settings: Settings,
     limits: Limits,
     checkpoint: Option<PathBuf>,
+    /// Whether the checkpoint is for when the run ends early, or has lasted long.
+    seldom: bool,
     /// The run that this one is to be again.
     expected: Option<Manifest>,
 }
@@ -135,6 +137,7 @@ impl Training {
             settings: Settings::default(),
             limits: Limits::default(),
             checkpoint: None,
+            seldom: false,
             expected: None,
         }
     }

@@ -1,7 +1,7 @@
 //! A run under way.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
@@ -22,6 +22,8 @@ use crate::nn::{Draws, Hooks};
 use crate::objective::{Part, Samples};
 use crate::progress::Progress;
 
+/// Between two checkpoints of a run that keeps few.
+const SELDOM: Duration = Duration::from_secs(600);
 /// Examples of a forward over the dev set.
 const DEV_ROWS: usize = 16;
 
@@ -40,6 +42,7 @@ pub(super) struct Loop<'t> {
     pub state: State,
     /// The step whose state the checkpoint holds.
     stored: Cell<u64>,
+    stored_at: Cell<Instant>,
     pub manifest: Manifest,
     pub identity: String,
 }
@@ -80,8 +83,22 @@ impl<'t> Loop<'t> {
         let (best, state) = (flat.copy(), State::new(moments.steps));
         let identity = manifest.identity()?;
         let draws = adapter.config().draws();
-        let mut run =
-            Self { draws, training, model, adapter, samples, steps, parts, moments, best, state, stored: Cell::new(0), manifest, identity };
+        let mut run = Self {
+            draws,
+            training,
+            model,
+            adapter,
+            samples,
+            steps,
+            parts,
+            moments,
+            best,
+            state,
+            stored: Cell::new(0),
+            stored_at: Cell::new(Instant::now()),
+            manifest,
+            identity,
+        };
         if let Some(path) = &training.checkpoint {
             checkpoint::restore(&mut run, path)?;
         }
@@ -266,8 +283,8 @@ impl<'t> Loop<'t> {
 
     pub fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
         let kept = match &self.training.checkpoint {
-            Some(path) => format!("; the last good state, of step {}, is in {}", self.stored.get(), path.display()),
-            None => String::new(),
+            Some(path) if path.exists() => format!("; the last good state, of step {}, is in {}", self.stored.get(), path.display()),
+            _ => String::new(),
         };
         Error::numeric(format!(
             "the {what} is {value} after {} steps, on examples {examples:?}: lower the learning rate ({:e}), or look for NaN in the weights{kept}",
@@ -276,6 +293,10 @@ impl<'t> Loop<'t> {
     }
 
     fn store(&self) -> Result<()> {
+        let early = self.state.stopped.is_some_and(Stopped::is_early);
+        if self.training.seldom && !early && self.stored_at.get().elapsed() < SELDOM {
+            return Ok(());
+        }
         if let Some(path) = &self.training.checkpoint {
             // Nobody is sent back to a file that cannot be gone on from.
             let norm = self.adapter.parameters().flat().norm().double_value(&[]);
@@ -284,6 +305,7 @@ impl<'t> Loop<'t> {
             }
             checkpoint::store(self, path)?;
             self.stored.set(self.state.step);
+            self.stored_at.set(Instant::now());
         }
         Ok(())
     }

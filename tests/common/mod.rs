@@ -1,6 +1,8 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod grid;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

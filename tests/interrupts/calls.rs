@@ -33,7 +33,15 @@ const SHORT: &[&str] = &[
     "keeping the largest probabilities",
 ];
 /// Interrupted elsewhere: trainings and grids give what they have.
-const ELSEWHERE: &[&str] = &["training", "running an experiment", "reading an experiment"];
+const ELSEWHERE: &[&str] = &[
+    "training",
+    "running an experiment",
+    "reading an experiment",
+    "a run of an experiment",
+    // Workers, in `tests/cluster.rs`.
+    "working on a grid",
+    "finishing a grid",
+];
 /// Always within another call of this table, whose name comes first.
 const WITHIN: &[&str] = &["reading parquet"];
 
@@ -259,9 +267,19 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
         // Its hours are measured.
         grid(model, &all.place("grid")).plan().map(|_| String::new())
     });
+    call!(
+        "preparing a grid for workers",
+        Ok(grid(model, &all.place("grid")).prepare(all.place("prepared"), &slurm())?.script().to_string())
+    );
+    grid(model, &all.place("grid")).prepare(all.place("opened"), &slurm()).unwrap();
+    call!("opening a grid", written(Experiment::open(all.place("opened"))?.cells()?));
     call!("summarising a study", written(all.study.summary()?));
     call!("subspace overlap of adapters", written(all.study.overlap()?));
     calls
+}
+
+fn slurm() -> Slurm {
+    Slurm::new().program(env!("CARGO_BIN_EXE_ia2-worker"))
 }
 
 /// The names that calls have in the sources.

@@ -405,7 +405,24 @@ impl Workshop {
         });
         let others: Vec<Vec<u8>> = inputs.iter().filter(|input| **input != reader.inputs[0]).cloned().collect();
         readers.push(others.into_iter().fold(reader, Reader::other).ours().weight(3.0));
+        // For workers elsewhere. What is opened is shown without the models.
+        let planned = self.place("planned");
+        self.planned().prepare(&planned, &Slurm::new().program(env!("CARGO_BIN_EXE_ia2-worker"))).unwrap();
+        readers.push(
+            of_file("plan of a grid", Shape::Json, planned.join("cluster/plan.json"), move || {
+                let study = Experiment::open(&planned)?;
+                Ok(format!("{} {} {}", frame(&study.cells()?), frame(&study.frame()?), study.missing()))
+            })
+            .ours()
+            .weight(3.0),
+        );
         readers
+    }
+
+    /// A grid of a model in files.
+    fn planned(&self) -> Experiment {
+        let model = Model::open("tiny-icl").unwrap();
+        Experiment::new(&model).tasks(&["sentiment"]).tested_on("sentiment", &[]).sizes(&[4]).runs(2).test_at_most(4)
     }
 
     fn collections(&self) -> Vec<Reader> {

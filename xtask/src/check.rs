@@ -9,6 +9,7 @@ use crate::model;
 use crate::notebooks::{self, Outcome};
 use crate::project::Project;
 use crate::setup;
+use crate::slurm;
 
 pub fn run(project: &Project) -> Result {
     let mut report = Report::default();
@@ -31,6 +32,8 @@ pub fn run(project: &Project) -> Result {
     // Only what the feature adds; first, because what stays built afterwards is what a plain `cargo test` wants.
     let hub = ["test", "--features", "hub", "--locked", "--no-fail-fast", "--lib", "--test", "hub", "--", "hub::", "with_the_feature::"];
     report.tests("tests, hub", command::cargo(project).args(hub));
+    // What tests/slurm.rs needs.
+    report.step("slurm", || slurm::run(project));
     report.tests("tests", command::cargo(project).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
     report.tests("kernel", notebooks::jupyter(project).arg(project.join("xtask/python/kernel_tests.py")).arg(&project.root));
     report.tests("notebook rules", notebooks::jupyter(project).arg(project.join("xtask/python/notebook_tests.py")));

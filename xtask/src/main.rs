@@ -12,6 +12,7 @@ mod model;
 mod notebooks;
 mod project;
 mod setup;
+mod slurm;
 
 use std::process::ExitCode;
 

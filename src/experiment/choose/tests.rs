@@ -4,6 +4,7 @@ use super::*;
 use crate::adapter::Lora;
 use crate::compat::Compat;
 use crate::experiment::Method;
+use crate::experiment::held::Held;
 use crate::experiment::record::{Evaluated, ModelId, Record, TrainedRecord};
 use crate::model::{Identity, Model};
 
@@ -22,14 +23,14 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
         method: Method::Sft,
         training: Some(training),
     };
-    let mut record = Record::new(model, &run, metrics.is_none().then(|| "NaN".into()));
+    let mut record = Record::new("m".into(), &run, metrics.is_none().then(|| "NaN".into()));
     if let Some(metrics) = metrics {
         record.trained =
             Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: String::new() });
         let metrics: BTreeMap<String, f64> = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         record.evaluated.insert("test".into(), Evaluated { task: "t".into(), examples: 9, metrics, ..Evaluated::default() });
     }
-    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], model: model.clone() }
+    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], model: Held::open(model) }
 }
 
 fn chosen(entries: &[Entry], choice: Choice) -> Vec<bool> {

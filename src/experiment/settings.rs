@@ -1,0 +1,82 @@
+//! What decides a grid besides its models and tasks.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Run, TrainingId};
+use super::{Choice, Demonstrations, Method, Rollouts};
+use crate::activations::Keep;
+use crate::adapter::{AdapterConfig, Lora};
+use crate::compat::Compat;
+use crate::train::{EPOCHS, PATIENCE, exact};
+
+/// The table in the docs of [`Experiment`](super::Experiment) says what each is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub sizes: Vec<usize>,
+    pub runs: u64,
+    pub methods: Vec<Method>,
+    pub adapters: Vec<AdapterConfig>,
+    #[serde(with = "exact::many")]
+    pub learning_rates: Vec<f64>,
+    #[serde(with = "exact::many")]
+    pub betas: Vec<f64>,
+    pub epochs: u64,
+    pub patience: u64,
+    pub test_at_most: usize,
+    pub compared_at_most: usize,
+    pub distributions: Keep,
+    pub compat: Compat,
+    pub choice: Choice,
+    pub demonstrations: Demonstrations,
+    pub rollouts: Rollouts,
+    pub retry_failed: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sizes: vec![2, 4, 8, 16],
+            runs: 5,
+            methods: vec![Method::Icl, Method::Sft, Method::Ia2, Method::Ia2ThenSft],
+            adapters: vec![Lora::rank(8).into()],
+            learning_rates: vec![1e-4, 3e-4, 1e-3],
+            betas: vec![0.1, 0.5, 0.9],
+            epochs: EPOCHS,
+            patience: PATIENCE,
+            test_at_most: 500,
+            compared_at_most: 100,
+            distributions: Keep::All,
+            compat: Compat::Corrected,
+            choice: Choice::DevLoss,
+            demonstrations: Demonstrations::Same,
+            rollouts: Rollouts::Icl,
+            retry_failed: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The runs of a cell, what one goes on from before it. `cell` is any of them.
+    pub fn runs_of(&self, cell: &Run) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for method in Method::with_earlier(&self.methods) {
+            let run = Run { method, ..cell.clone() };
+            if !method.is_trained() {
+                runs.push(run);
+                continue;
+            }
+            let betas: Vec<Option<f64>> = if method.has_beta() { self.betas.iter().copied().map(Some).collect() } else { vec![None] };
+            for adapter in &self.adapters {
+                for &learning_rate in &self.learning_rates {
+                    for &beta in &betas {
+                        let distributions = (method == Method::Soft).then(|| format!("{:?}", self.distributions));
+                        let (epochs, patience, compat, adapter) = (self.epochs, self.patience, self.compat, adapter.clone());
+                        let training = TrainingId { adapter, learning_rate, beta, epochs, patience, compat, distributions };
+                        runs.push(Run { training: Some(training), ..run.clone() });
+                    }
+                }
+            }
+        }
+        runs
+    }
+}
