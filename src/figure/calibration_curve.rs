@@ -18,7 +18,9 @@ pub(super) fn wilson(share: f64, count: f64, level: f64) -> (f64, f64) {
 pub(super) fn curve(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sorted: Vec<f64> = points.iter().map(|point| point.0).collect();
     sorted.sort_by(f64::total_cmp);
-    let (Some(&least), Some(&greatest), Some(width)) = (sorted.first(), sorted.last(), super::violins::bandwidth(&sorted)) else { return Vec::new() };
+    let (Some(&least), Some(&greatest), Some(width)) = (sorted.first(), sorted.last(), super::violins::bandwidth(&sorted)) else {
+        return Vec::new();
+    };
     let at = |place: usize| least + (greatest - least) * place as f64 / (POINTS - 1) as f64;
     let of = |x: f64| {
         let weight = |point: &(f64, f64)| (-((x - point.0) / width).powi(2) / 2.0).exp();

@@ -100,10 +100,7 @@ impl Cells {
             )));
         }
         let rows = places.values().map(|place| place.1).max().unwrap_or(1);
-        let mut cells: Vec<Cell> = places
-            .into_iter()
-            .map(|((panel, y, x), (value, _, text))| Cell { panel, x, y, value, text })
-            .collect();
+        let mut cells: Vec<Cell> = places.into_iter().map(|((panel, y, x), (value, _, text))| Cell { panel, x, y, value, text }).collect();
         cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
         let x_named = x_texts.is_some() || matches!(x, Along::Names(_));
         let upward = matches!(y, Along::Numbers(_));
@@ -257,7 +254,8 @@ mod tests {
         assert!((of - mean).abs() < 1e-12, "{of} {mean}");
         let (low, high) = cells.robust().unwrap();
         assert!((-2.0..0.0).contains(&low) && (0.0..2.0).contains(&high), "{low} {high}");
-        let even = df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
+        let even =
+            df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
         assert_eq!(Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap().robust(), None);
     }
 

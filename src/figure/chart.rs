@@ -297,7 +297,7 @@ impl Chart {
             1 => (720.max(names.min(1600)), 400),
             2 => (720.max(names.min(1600)), 560),
             3 => (720, 760),
-            _ => (if abreast > 4 { 1100 } else { 900 }, 130 + if abreast > 4 { 150 } else { 210 } * rows.min(17) as u32),
+            _ => (if abreast > 4 { 1100 } else { 900 }, 130 + if abreast > 4 { 120 } else { 190 } * rows.min(17) as u32),
         })?;
         let mut scene = Scene::new(width, height);
         let wishes = Wishes {
@@ -322,12 +322,20 @@ impl Chart {
             note: note::text(self, &data),
         };
         let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &wishes)?;
-        panels.iter().for_each(|panel| reference::draw(&mut scene, &self.references, panel));
+        let bands = |band: bool| self.references.iter().enumerate().filter(move |(_, line)| (line.from < line.to) == band);
+        panels.iter().for_each(|panel| reference::draw(&mut scene, bands(true), panel));
+        // Behind lines and points, but bars and violins would hide it.
+        if !self.has_slots() {
+            panels.iter().for_each(|panel| reference::draw(&mut scene, bands(false), panel));
+        }
         match self.marks {
             Marks::Lines => lines::draw(&mut scene, self, &data, &panels),
             Marks::Bars => bars::draw(&mut scene, self, &data, &panels),
             Marks::Points => points::draw(&mut scene, self, &data, &panels),
             Marks::Violins => violins::draw(&mut scene, self, &data, &panels),
+        }
+        if self.has_slots() {
+            panels.iter().for_each(|panel| reference::draw(&mut scene, bands(false), panel));
         }
         Ok((scene, alt::text(self, &data)))
     }
@@ -348,8 +356,12 @@ impl Chart {
     fn y_axes(&self, data: &Data, several: bool) -> Vec<YAxis> {
         let wanted = if several { 4 } else { 5 };
         match self.free.1 {
-            true => (0..data.panels.len()).map(|panel| self.y_axis(&data.cells.iter().filter(|cell| cell.panel == panel).collect::<Vec<_>>(), data, wanted)).collect(),
-            false => (0..data.panels.len() / data.abreast).map(|index| self.y_axis(&data.sharing(index * data.abreast).collect::<Vec<_>>(), data, wanted)).collect(),
+            true => (0..data.panels.len())
+                .map(|panel| self.y_axis(&data.cells.iter().filter(|cell| cell.panel == panel).collect::<Vec<_>>(), data, wanted))
+                .collect(),
+            false => (0..data.panels.len() / data.abreast)
+                .map(|index| self.y_axis(&data.sharing(index * data.abreast).collect::<Vec<_>>(), data, wanted))
+                .collect(),
         }
     }
 
@@ -362,7 +374,11 @@ impl Chart {
                     let rows = if self.dots { scale::extent(cell.values.iter().copied()) } else { (cell.mean, cell.mean) };
                     [ends[0], cell.mean, ends[1], rows.0, rows.1]
                 };
-                let each = data.each.iter().filter(|line| cells().any(|cell| cell.panel == line.0)).flat_map(|line| line.2.iter().map(|point| point.1));
+                let each = data
+                    .each
+                    .iter()
+                    .filter(|line| cells().any(|cell| cell.panel == line.0))
+                    .flat_map(|line| line.2.iter().map(|point| point.1));
                 scale::extent(cells().flat_map(of).chain(each))
             }
             Marks::Points => scale::extent(cells().flat_map(|cell| cell.values.iter().copied())),
@@ -404,7 +420,8 @@ impl Chart {
             Marks::Points => legend::MARKER,
             Marks::Bars | Marks::Violins => legend::SQUARE,
         };
-        let title = self.columns.colour.as_deref().filter(|_| there && !data.plain).map_or_else(String::new, |colour| self.settings.name(colour));
+        let title =
+            self.columns.colour.as_deref().filter(|_| there && !data.plain).map_or_else(String::new, |colour| self.settings.name(colour));
         let groups = || data.groups.iter().cloned().zip(data.looks.iter().copied());
         // More than a reader looks up one by one.
         let row = there && data.ordered && data.groups.len() > 8;

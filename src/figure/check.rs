@@ -28,7 +28,10 @@ pub(super) fn settings(chart: &Chart) -> Result<()> {
     }
     if let Some(line) = chart.references.iter().find(|line| !line.from.is_finite() || !line.to.is_finite() || line.from > line.to) {
         let (from, to) = (line.from, line.to);
-        return Err(Error::input(format!("figure: the reference `{}` needs a number or two ascending ones, not {from} and {to}", line.name)));
+        return Err(Error::input(format!(
+            "figure: the reference `{}` needs a number or two ascending ones, not {from} and {to}",
+            line.name
+        )));
     }
     let slots = matches!(chart.marks, Marks::Bars | Marks::Violins);
     let (marks, (logs, spread)) = match chart.marks {

@@ -143,7 +143,9 @@ impl Data {
         let mut row_names = Vec::new();
         if let Some(rows) = &columns.rows {
             if !columns.beside.is_empty() {
-                return Err(Error::input("figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both"));
+                return Err(Error::input(
+                    "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
+                ));
             }
             let (names, row_of) = read::panels(frame, Some(rows), &settings.name(rows), order)?;
             let across = facets.len();
@@ -191,7 +193,8 @@ impl Data {
         }
         let bounds = |(panel, group, _): (usize, usize, usize)| limits[if together { group % ys.len() } else { panel / abreast }];
         let spread = columns.spread;
-        let mut cells: Vec<Cell> = places.into_iter().map(|(place, rows)| cell(place, &rows, spread, bounds(place))).collect::<Result<_>>()?;
+        let mut cells: Vec<Cell> =
+            places.into_iter().map(|(place, rows)| cell(place, &rows, spread, bounds(place))).collect::<Result<_>>()?;
         cells.sort_by_key(|cell| (cell.panel, cell.group, cell.at));
         let mut data = Self {
             along,
@@ -424,7 +427,10 @@ mod tests {
             assert_eq!(data.along, Along::Names(data.groups.clone()));
             data.groups
         };
-        assert_eq!((groups(&[]), groups(&["new", "SFT only"])), (vec!["ICL".to_owned(), "SFT".into(), "new".into()], vec!["new".into(), "SFT".into(), "ICL".into()]));
+        assert_eq!(
+            (groups(&[]), groups(&["new", "SFT only"])),
+            (vec!["ICL".to_owned(), "SFT".into(), "new".into()], vec!["new".into(), "SFT".into(), "ICL".into()])
+        );
     }
 
     #[test]
@@ -443,7 +449,10 @@ mod tests {
         let frame = df!("a" => rows.iter().map(|row| row.0).collect::<Vec<_>>(), "b" => rows.iter().map(|row| row.1).collect::<Vec<_>>(), "x" => vec![0i64; 100], "y" => (0..100).map(f64::from).collect::<Vec<_>>()).unwrap();
         let both = Columns { facet: Some("b".into()), rows: Some("a".into()), ..columns("x", "y", None) };
         let mut data = read(&frame, &both).unwrap();
-        assert_eq!((data.panels.len(), &data.panels[..6], data.row_names[19].as_str()), (100, &["b 0", "b 1", "b 2", "b 3", "b 4", ""].map(String::from)[..], "a 19"));
+        assert_eq!(
+            (data.panels.len(), &data.panels[..6], data.row_names[19].as_str()),
+            (100, &["b 0", "b 1", "b 2", "b 3", "b 4", ""].map(String::from)[..], "a 19")
+        );
         let page = |page: usize| {
             let mut settings = Settings::default();
             settings.page = page;

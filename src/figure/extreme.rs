@@ -61,7 +61,9 @@ fn layers(layers: usize, rows_each: usize) -> Result<DataFrame> {
 
 fn planes(layers: usize) -> Result<DataFrame> {
     let rows = pairs(layers, 60);
-    let at = |layer: usize, row: usize, shift: usize| 1.6f64.powi((layer / 2) as i32) * (noise(layer * 999 + row + shift) + (row % 2) as f64 - 1.0);
+    let at = |layer: usize, row: usize, shift: usize| {
+        1.6f64.powi((layer / 2) as i32) * (noise(layer * 999 + row + shift) + (row % 2) as f64 - 1.0)
+    };
     Ok(df!(
         "layer" => column(&rows, |layer, _| layer as u32), "label" => column(&rows, |_, row| ["0", "1"][row % 2]),
         "pc1" => column(&rows, |layer, row| at(layer, row, 0)), "pc2" => column(&rows, |layer, row| at(layer, row, 500) / 3.0),
@@ -76,7 +78,9 @@ fn units(layers: usize, units: usize) -> Result<DataFrame> {
         (true, 318) => 812.0,
         _ => (noise(layer * 4099 + unit) - 0.5) * (1.0 + layer as f64 / 8.0) + 2.0 * f64::from(u8::from(unit % 97 == 0)),
     };
-    Ok(df!("layer" => column(&rows, |layer, _| layer as u32), "unit" => column(&rows, |_, unit| unit as u32), "value" => column(&rows, value))?)
+    Ok(
+        df!("layer" => column(&rows, |layer, _| layer as u32), "unit" => column(&rows, |_, unit| unit as u32), "value" => column(&rows, value))?,
+    )
 }
 
 fn tokens(layers: usize, tokens: &[&str], positions: usize) -> Result<DataFrame> {
@@ -112,7 +116,26 @@ fn bins(methods: usize, from: f64) -> Result<DataFrame> {
 }
 
 const HOSTILE: [&str; 20] = [
-    "今天", "天气", "مرحبا", "بالعالم", "שלום", "\u{1f600}", "ไทย", "हिन्दी", "한국어", "日本語", "Ġthe", "▁film", "\n\n", "\t", "<|im_start|>", "a\u{301}", "\u{200b}", "\u{10fffd}", "\"&<>'", "%$#_{}",
+    "今天",
+    "天气",
+    "مرحبا",
+    "بالعالم",
+    "שלום",
+    "\u{1f600}",
+    "ไทย",
+    "हिन्दी",
+    "한국어",
+    "日本語",
+    "Ġthe",
+    "▁film",
+    "\n\n",
+    "\t",
+    "<|im_start|>",
+    "a\u{301}",
+    "\u{200b}",
+    "\u{10fffd}",
+    "\"&<>'",
+    "%$#_{}",
 ];
 
 /// Every extreme picture by its name.
@@ -136,13 +159,20 @@ pub(super) fn pictures() -> Vec<(&'static str, fn() -> Result<(Picture, DataFram
             let frame = df!("head" => column(&rows, |head, _| format!("L3H{head}")), "position" => column(&rows, |_, at| at as u32), "weight" => column(&rows, |head, at| noise(head) + at as f64 * 0.02));
             chart(Chart::lines("position", "weight").colour("head"), Ok(frame?))
         }),
-        ("real_lines_by_layer", || chart(Chart::lines("run", "asim").colour("layer").title("A title that is longer than the picture is wide, as titles of figures are that name the model, the task, the number of demonstrations and of runs"), layers(64, 10))),
+        ("real_lines_by_layer", || {
+            chart(Chart::lines("run", "asim").colour("layer").title("A title that is longer than the picture is wide, as titles of figures are that name the model, the task, the number of demonstrations and of runs"), layers(64, 10))
+        }),
         ("real_components_30_layers", || chart(components().facet("layer"), planes(30))),
         ("real_panels_64", || chart(Chart::lines("run", "asim").facet("layer"), layers(64, 8))),
         ("real_panels_130_page_2", || chart(Chart::lines("run", "asim").facet("layer").page(2), layers(130, 5))),
         ("real_units_4096", || map(HeatMap::new("unit", "layer", "value").diverging(), units(36, 4096))),
         ("real_units_1025_sequential", || map(HeatMap::new("unit", "layer", "value"), units(17, 1025))),
-        ("real_tokens_36_by_60", || map(token_table(), tokens(36, &["Text", ":", " a", " warm", " and", " funny", " internationalisation", "\n", "Label", " positive"], 60))),
+        ("real_tokens_36_by_60", || {
+            map(
+                token_table(),
+                tokens(36, &["Text", ":", " a", " warm", " and", " funny", " internationalisation", "\n", "Label", " positive"], 60),
+            )
+        }),
         ("real_tokens_30_by_8", || map(token_table(), tokens(30, &["Text", ":", " a", " warm", " film", "\n", "Label", ":"], 8))),
         ("real_attention_9_heads", || map(attention(), heads(9, 0..24))),
         ("real_attention_32_heads", || map(attention(), heads(32, 0..20))),
@@ -158,7 +188,9 @@ pub(super) fn pictures() -> Vec<(&'static str, fn() -> Result<(Picture, DataFram
             let frame = df!("layer" => column(&rows, |a, _| (a / 5) as u32), "method" => column(&rows, |a, _| METHODS[a % 5]), "other_method" => column(&rows, |_, b| METHODS[b]), "value" => column(&rows, |a, b| 1.0 / (1.0 + (a % 5).abs_diff(b) as f64)));
             map(matrix("other_method", "method", "value").facet("layer").range(0.0, 1.0), Ok(frame?))
         }),
-        ("real_reliability_half", || Ok((Picture::Reliability(Reliability::new().facet("method").title("Two labels: no confidence below 0.5")), bins(5, 0.5)?))),
+        ("real_reliability_half", || {
+            Ok((Picture::Reliability(Reliability::new().facet("method").title("Two labels: no confidence below 0.5")), bins(5, 0.5)?))
+        }),
         ("real_reliability_30", || Ok((Picture::Reliability(Reliability::new().facet("method")), bins(30, 0.0)?))),
         ("real_training_runs", || {
             let rows: Vec<(usize, usize)> = pairs(6, 40).into_iter().filter(|(run, step)| *step < 40 - 3 * run).collect();
@@ -173,7 +205,15 @@ pub(super) fn pictures() -> Vec<(&'static str, fn() -> Result<(Picture, DataFram
         ("real_bars_with_runs", || {
             let rows = pairs(5, 40);
             let frame = df!("method" => column(&rows, |method, _| METHODS[method]), "demonstrations" => column(&rows, |_, row| [2u32, 4, 8, 16][row % 4]), "accuracy" => column(&rows, |method, row| (0.5 + 0.08 * method as f64 + 0.2 * noise(method * 40 + row)).min(1.0)));
-            chart(Chart::bars("demonstrations", "accuracy").colour("method").dots().spread(Spread::T(0.95)).reference(0.5, "chance").reference_range(0.46, 0.54, "95 % of guesses"), Ok(frame?))
+            chart(
+                Chart::bars("demonstrations", "accuracy")
+                    .colour("method")
+                    .dots()
+                    .spread(Spread::T(0.95))
+                    .reference(0.5, "chance")
+                    .reference_range(0.46, 0.54, "95 % of guesses"),
+                Ok(frame?),
+            )
         }),
         ("real_violins_20_rows", || {
             let rows = pairs(3, 20);

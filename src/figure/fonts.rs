@@ -1,5 +1,6 @@
 //! The fonts that pictures are set in: the embedded one, and for letters that it lacks those of the system.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
@@ -53,19 +54,19 @@ impl Fonts {
             folders(&mut database);
             database.load_system_fonts();
         }
-        let mut others: Vec<(bool, Other)> = database
+        let mut others: Vec<(bool, u16, Other)> = database
             .faces()
             .filter(|face| !own.contains(&Some(face.id)) && is_plain(face))
             .filter_map(|face| {
                 let letters = database.with_face_data(face.id, letters).flatten()?;
                 // Dots on a raster, one for every letter there is: better than a number, worse than any other.
                 let last = face.families.iter().any(|(name, _)| name.contains("Unifont"));
-                (!letters.is_empty()).then_some((last, Other { id: face.id, letters }))
+                (!letters.is_empty()).then(|| (last, face.weight.0.abs_diff(400), Other { id: face.id, letters }))
             })
             .collect();
         // The widest first: a text in one script stays in one font.
-        others.sort_by_key(|(last, other)| (*last, std::cmp::Reverse(other.letters.len())));
-        Self { database: Arc::new(database), own, others: others.into_iter().map(|(_, other)| other).collect() }
+        others.sort_by_key(|(last, weight, other)| (*last, std::cmp::Reverse(other.letters.len()), *weight));
+        Self { database: Arc::new(database), own, others: others.into_iter().map(|(.., other)| other).collect() }
     }
 
     fn find(&self, letter: char) -> Option<(ID, u16)> {
@@ -87,22 +88,25 @@ fn folders(database: &mut Database) {
     }
 }
 
-/// Upright and of usual weight, with outlines: pictures of emoji are none.
+/// Upright, not bold (a font of many weights counts as its lightest), with outlines: pictures of emoji have none.
 fn is_plain(face: &FaceInfo) -> bool {
     let named = |part: &str| face.families.iter().any(|(name, _)| name.contains(part));
-    (300..=500).contains(&face.weight.0) && face.style == Style::Normal && !named("Color Emoji") && !named("Last Resort") && !named("Mono")
+    face.weight.0 <= 500 && face.style == Style::Normal && !named("Color Emoji") && !named("Last Resort") && !named("Mono")
 }
+
+/// Letters of one block.
+const BLOCK: u32 = 64;
 
 /// What a face has besides the embedded font's letters.
 fn letters(data: &[u8], index: u32) -> Option<Vec<(char, u16)>> {
     let font = FontRef::try_from_slice_and_index(data, index).ok()?;
     let em = font.units_per_em()?;
     let wide = |id| (font.h_advance_unscaled(id) / em * 1000.0).clamp(0.0, 60_000.0) as u16;
-    let mut found: Vec<(char, u16)> =
-        font.codepoint_ids().filter(|(id, letter)| id.0 != 0 && !is_own(*letter)).map(|(id, letter)| (letter, wide(id))).collect();
-    found.sort_unstable();
-    found.dedup_by_key(|found| found.0);
-    Some(found)
+    // Of letters that share a glyph (a radical and the sign it is), ab_glyph lists one: so each block that has some is asked letter by letter.
+    let blocks: BTreeSet<u32> = font.codepoint_ids().map(|(_, letter)| letter as u32 / BLOCK).collect();
+    let all = blocks.into_iter().flat_map(|block| block * BLOCK..(block + 1) * BLOCK).filter_map(char::from_u32);
+    let there = all.filter(|letter| !is_own(*letter)).map(|letter| (letter, font.glyph_id(letter)));
+    Some(there.filter(|(_, id)| id.0 != 0).map(|(letter, id)| (letter, wide(id))).collect())
 }
 
 /// The width of a letter that the embedded font lacks, in ems; `None` where no font has it.

@@ -188,7 +188,12 @@ impl HeatMap {
                 across: data.across(0).len(),
                 down: data.y.len(),
                 square: self.square,
-                highest: if self.columns.text.is_some() { 30.0 } else { 60.0 },
+                highest: match (self.columns.text.is_some(), data.y.len()) {
+                    _ if self.settings.has_height() => 60.0,
+                    (true, 13..) => 17.0,
+                    (true, _) => 26.0,
+                    (false, _) => 60.0,
+                },
             }),
             note: note.clone(),
         };
@@ -218,13 +223,19 @@ impl HeatMap {
         let (columns, rows) = (data.across(0).len(), data.y.len());
         let down = data.panels.len().div_ceil(abreast);
         let text = self.columns.text.is_some();
-        let wide = if text { if columns > 14 { 33 } else { 44 } } else if data.x_named { 14 } else { 1 };
-        let width = ((columns * wide + 24) * abreast + 140).clamp(720, if down > 4 || abreast > 4 { 1100 } else { 1000 });
+        let wide = if text {
+            if columns > 14 { 33 } else { 44 }
+        } else if data.x_named {
+            14
+        } else {
+            1
+        };
+        let width = ((columns * wide + 24) * abreast + 140).clamp(if abreast > 4 { 960 } else { 720 }, 1100);
         let across = (width - 150) / abreast - 28;
         let square = across * rows / columns.max(1);
         let panel = match down {
             _ if text => rows * if rows > 12 { 16 } else { 24 },
-            _ if self.square => square.clamp(12, 520),
+            _ if self.square => square.clamp(48, 520),
             1 if self.downward => across.clamp(150, 420),
             1 => (rows * 14).clamp(230, 560),
             _ if self.downward => square.clamp(90, 260),
@@ -358,7 +369,11 @@ impl HeatMap {
             };
             let title = format!("{x_name} {}, {y_name} {}: {said}", range(&labels[panel], x, across), range(&ys, y, down));
             let half = 0.5;
-            scene.hover((place.x.at(x as f64 - half), place.y.at(y as f64 - half)), (place.x.at(to_x - half), place.y.at(to_y - half)), title);
+            scene.hover(
+                (place.x.at(x as f64 - half), place.y.at(y as f64 - half)),
+                (place.x.at(to_x - half), place.y.at(to_y - half)),
+                title,
+            );
         }
     }
 

@@ -73,6 +73,8 @@ pub(super) struct Wishes {
     pub note: String,
 }
 
+/// The least height of a row of cells in a panel of few.
+const LEAST_ROW: f64 = 16.0;
 /// The least height and width of a panel that can be read.
 const LEAST_PANEL: f64 = 40.0;
 
@@ -118,9 +120,8 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     let xs: Vec<XAxis> = wishes.along.iter().map(|along| XAxis::of(along, wishes.places, wishes.x_range, width)).collect::<Result<_>>()?;
     let label_height = xs.iter().map(XAxis::height).fold(0.0, f64::max) + 6.0;
     let x_name = text::wrapped(&wishes.x_name, AXIS_NAME, right - left, 2);
-    let headings: Vec<Heading> = (0..count)
-        .map(|panel| Heading::of(&wishes.panels[panel], wishes.remarks.get(panel).map_or("", String::as_str), width))
-        .collect();
+    let headings: Vec<Heading> =
+        (0..count).map(|panel| Heading::of(&wishes.panels[panel], wishes.remarks.get(panel).map_or("", String::as_str), width)).collect();
     let heading_height = |row: usize| {
         let lines = headings.iter().skip(row * columns).take(columns).map(Heading::lines).max().unwrap_or(0);
         if lines == 0 { 4.0 } else { lines as f64 * HEADING_ROW + 7.0 }
@@ -201,7 +202,8 @@ impl Grid {
         match self.square {
             true => {
                 let side = (width / across).min(height / down);
-                (side * across, side * down)
+                // A row or two of many cells would be a hair: these need not be square.
+                (side * across, (side * down).max((down * LEAST_ROW).min(LEAST_ROW * 3.0).min(height)))
             }
             false => (width, height),
         }

@@ -63,8 +63,8 @@ pub use chart::Chart;
 pub use heat::HeatMap;
 pub use reliability::Reliability;
 pub use settings::{COLUMN, NOTEBOOK, PAPER};
-pub use spread::Spread;
 pub use shapes::{attention, components, matrix, token_table, training};
+pub use spread::Spread;
 pub use text::register_fonts;
 pub use value::{Figure, Figures};
 
@@ -260,6 +260,8 @@ pub static FIGURES: &[Kind] = &[
 
 #[cfg(test)]
 mod extreme;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod gallery;
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
             }
         }
         Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
-        Marks::Points if data.has_shares => parts.push("variance: along x and y, of the panel's whole".to_owned()),
+        Marks::Points if data.has_shares => parts.push("variance: shares of x and of y in the panel's whole".to_owned()),
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));

@@ -105,7 +105,20 @@ pub(crate) fn marker(scene: &mut Scene, at: Point, look: Look, radius: f64) {
 pub(crate) fn shape(scene: &mut Scene, at: Point, marker: usize, radius: f64, colour: Colour) {
     let polygon = |corners: &[Point]| corners.iter().map(|corner| (at.0 + corner.0 * radius, at.1 + corner.1 * radius)).collect();
     // A plus, and the same lying on its side.
-    let plus = [(-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)];
+    let plus = [
+        (-0.4, -1.2),
+        (0.4, -1.2),
+        (0.4, -0.4),
+        (1.2, -0.4),
+        (1.2, 0.4),
+        (0.4, 0.4),
+        (0.4, 1.2),
+        (-0.4, 1.2),
+        (-0.4, 0.4),
+        (-1.2, 0.4),
+        (-1.2, -0.4),
+        (-0.4, -0.4),
+    ];
     match marker % MARKERS {
         0 => scene.circle(at, radius, colour),
         1 => scene.polygon(polygon(&[(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)]), colour),

@@ -106,7 +106,7 @@ pub(super) fn shares(frame: &DataFrame, columns: &Columns, settings: &Settings, 
     let percent = |share: f64| format!("{} %", scale::value(100.0 * share, 0));
     let of = |panel: &String| {
         let row = panel_of.iter().position(|place| all[*place] == *panel)?;
-        (x[row].is_finite() && y[row].is_finite()).then(|| format!("variance: {} and {}", percent(x[row]), percent(y[row])))
+        (x[row].is_finite() && y[row].is_finite()).then(|| format!("variance {}, {}", percent(x[row]), percent(y[row])))
     };
     Ok(data.panels.iter().map(|panel| of(panel).unwrap_or_default()).collect())
 }

@@ -38,8 +38,8 @@ pub(super) const BAND: Sample =
 const BAND_INK: f64 = 0.18;
 
 /// Draws those that lie inside a panel.
-pub(super) fn draw(scene: &mut Scene, references: &[Reference], panel: &Panel) {
-    for (at, reference) in references.iter().enumerate() {
+pub(super) fn draw<'a>(scene: &mut Scene, references: impl Iterator<Item = (usize, &'a Reference)>, panel: &Panel) {
+    for (at, reference) in references {
         let (look, scale) = (look(at), if reference.upright { &panel.x } else { &panel.y });
         if reference.to < scale.from.min(scale.to) || reference.from > scale.from.max(scale.to) {
             continue;

@@ -104,7 +104,9 @@ impl Reliability {
         let level = self.intervals.unwrap_or(LEVEL);
         if !(0.0..1.0).contains(&level) || self.from.is_some_and(|from| !(0.0..1.0).contains(&from)) {
             let from = self.from.unwrap_or_default();
-            return Err(Error::input(format!("figure: the level {level} and the beginning {from} of a reliability diagram must lie in [0, 1)")));
+            return Err(Error::input(format!(
+                "figure: the level {level} and the beginning {from} of a reliability diagram must lie in [0, 1)"
+            )));
         }
         let panels = self.read(frame)?;
         let first = panels.iter().flat_map(|panel| &panel.bins).map(|bin| bin.lower).fold(1.0, f64::min);
@@ -175,7 +177,8 @@ impl Reliability {
         let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
         let of = |panel: &Bins| {
             let rows = (0..frame.height()).filter(|&row| names[panel_of[row]] == panel.name);
-            let points: Vec<(f64, f64)> = rows.map(|row| (confidence[row], correct[row])).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+            let points: Vec<(f64, f64)> =
+                rows.map(|row| (confidence[row], correct[row])).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
             curve(&points)
         };
         Ok(panels.iter().map(of).collect())

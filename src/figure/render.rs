@@ -135,7 +135,15 @@ mod tests {
         scene.line(vec![(20.0, 5.0), (30.0, 25.0), (38.0, 5.0)], 2.0, blue);
         scene.polygon(vec![(20.0, 20.0), (25.0, 20.0), (22.0, 25.0)], blue.faint(0.5));
         scene.hover((5.0, 5.0), (15.0, 25.0), "5 < 7".to_owned());
-        scene.text(Label { at: (2.0, 28.0), text: text.to_owned(), size: 8.0, bold: true, colour: blue, anchor: Anchor::Start, turned: false });
+        scene.text(Label {
+            at: (2.0, 28.0),
+            text: text.to_owned(),
+            size: 8.0,
+            bold: true,
+            colour: blue,
+            anchor: Anchor::Start,
+            turned: false,
+        });
         scene
     }
 
@@ -148,7 +156,9 @@ mod tests {
         let svg = svg(&scene("a<b & \"c\""), "a < b").unwrap();
         assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"40\" height=\"30\" viewBox=\"0 0 160 120\""), "{svg}");
         assert!(svg.contains("<title>a &lt; b</title>") && svg.contains("a&lt;b &amp; &quot;c&quot;"));
-        assert!(svg.contains("<rect x=\"20\" y=\"20\" width=\"40\" height=\"80\" fill=\"none\" pointer-events=\"all\"><title>5 &lt; 7</title></rect>"));
+        assert!(svg.contains(
+            "<rect x=\"20\" y=\"20\" width=\"40\" height=\"80\" fill=\"none\" pointer-events=\"all\"><title>5 &lt; 7</title></rect>"
+        ));
         assert!(svg.trim_end().ends_with("</svg>") && svg.matches("<svg").count() == 1 && svg.matches("</svg>").count() == 1);
         // A moved baseline would move with the viewer's font.
         assert!(!svg.contains("dy="), "{svg}");

@@ -74,11 +74,16 @@ impl Settings {
         let each = (most / unit).max(1) * unit;
         let pages = all.div_ceil(each).max(1);
         if !(1..=pages).contains(&self.page) {
-            return Err(Error::input(format!("figure: there is no page {}: {all} panels are on {pages} page{}", self.page, if pages == 1 { "" } else { "s" })));
+            return Err(Error::input(format!(
+                "figure: there is no page {}: {all} panels are on {pages} page{}",
+                self.page,
+                if pages == 1 { "" } else { "s" }
+            )));
         }
         let from = (self.page - 1) * each;
         let range = from..(from + each).min(all);
-        let note = (pages > 1).then(|| format!("page {} of {pages}: panels {} to {} of {all}, others by .page(n)", self.page, from + 1, range.end));
+        let note = (pages > 1)
+            .then(|| format!("page {} of {pages}: panels {} to {} of {all}, others by .page(n)", self.page, from + 1, range.end));
         Ok((range, note))
     }
 

@@ -50,7 +50,9 @@ pub(super) fn spelled(text: &str) -> Cow<'_, str> {
 
 /// Text without what no picture can show and XML forbids: control characters are spelled as in Rust (`\u{1b}`).
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    let hidden = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+    // Spaces of no width and turns of the writing direction are in no picture either; joiners are part of their words.
+    let unseen = |letter: char| matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let hidden = |letter: char| letter.is_control() || unseen(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}');
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
@@ -185,6 +187,7 @@ mod tests {
         assert_eq!(width("a\u{10fffd}", 12.0, false), width("a\\u{10fffd}", 12.0, false));
         assert_eq!([printable("中\u{1b}\u{0}"), printable("a b")], ["中\\u{1b}\\u{0}", "a b"]);
         assert_eq!(width("\u{1b}", 12.0, false), width("\\u{1b}", 12.0, false));
+        assert_eq!(printable("a\u{200b}b\u{202e}"), "a\\u{200b}b\\u{202e}");
         assert!(is_foreign("今") && !is_foreign("→é"));
     }
 

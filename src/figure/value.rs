@@ -85,7 +85,8 @@ impl Figure {
         if self.areas.is_empty() || self.areas.len() > MOST_AREAS {
             return image("");
         }
-        let share = |place: f64, of: u32| format!("{:.2}", 100.0 * place / f64::from(of)).trim_end_matches('0').trim_end_matches('.').to_owned();
+        let share =
+            |place: f64, of: u32| format!("{:.2}", 100.0 * place / f64::from(of)).trim_end_matches('0').trim_end_matches('.').to_owned();
         let one = |area: &Area| {
             let [left, wide] = [area.from.0, area.to.0 - area.from.0].map(|length| share(length, self.width));
             let [top, high] = [area.from.1, area.to.1 - area.from.1].map(|length| share(length, self.height));

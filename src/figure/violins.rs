@@ -51,7 +51,8 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         }
         let group = if data.groups.len() > 1 && !chart.colour_is_x() { format!(", {}", data.groups[cell.group]) } else { String::new() };
         let (low, high) = (shown(quantile(&sorted, 0.25)), shown(quantile(&sorted, 0.75)));
-        let words = format!("median {}, quartiles {low} and {high}, mean {}, {} rows", shown(median(&sorted)), shown(cell.mean), sorted.len());
+        let words =
+            format!("median {}, quartiles {low} and {high}, mean {}, {} rows", shown(median(&sorted)), shown(cell.mean), sorted.len());
         let (least, greatest) = reach(&cell.values, cell.bounds);
         scene.hover((centre - half, y(least)), (centre + half, y(greatest)), format!("{}{group}: {words}", data.label(cell.at)));
     }
@@ -143,7 +144,10 @@ mod tests {
         for values in [&[0.1, 0.2, 0.3, 0.4][..], &[0.3; 9]] {
             assert!(density(values, super::super::bounds::NONE).is_none() && !has_density(values));
         }
-        assert!(density(&[0.3, 0.3, 0.3, 0.3, 0.3, 0.9], super::super::bounds::NONE).is_some(), "quartiles of no distance leave the standard deviation");
+        assert!(
+            density(&[0.3, 0.3, 0.3, 0.3, 0.3, 0.9], super::super::bounds::NONE).is_some(),
+            "quartiles of no distance leave the standard deviation"
+        );
         assert_eq!((median(&[1.0, 2.0, 4.0]), median(&[1.0, 2.0])), (2.0, 1.5));
     }
 }

@@ -46,9 +46,7 @@ accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: 
     assert_eq!(first.get_column_names(), names);
     assert_eq!(first.column("mean").unwrap().f64().unwrap().get(0), Some(0.51));
     assert_eq!(table.frame().height(), 12);
-    assert!(
-        table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT,accuracy,0.51,")
-    );
+    assert!(table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT,accuracy,0.51,"));
     assert!(table.bundle().html.unwrap().contains("colspan=\"2\">SFT</th>"));
 }
 

@@ -7,11 +7,13 @@ pub(crate) fn words(column: &str) -> String {
         (!count.is_empty() && count.bytes().all(|digit| digit.is_ascii_digit()))
             .then(|| format!("{name} ({count} {} bins)", kind.trim_end_matches('_').replace('_', "-")))
     };
-    for (start, name) in [("ece_", "ECE"), ("mce_", "MCE"), ("rmsce_", "RMSCE"), ("classwise_ece_", "class-wise ECE"), ("top_1_ece_", "top-1 ECE")] {
+    for (start, name) in
+        [("ece_", "ECE"), ("mce_", "MCE"), ("rmsce_", "RMSCE"), ("classwise_ece_", "class-wise ECE"), ("top_1_ece_", "top-1 ECE")]
+    {
         let found = column.strip_prefix(start).and_then(|tail| {
-            bins(tail, "equal_width_", name).or_else(|| bins(tail, "equal_mass_", name)).or_else(|| {
-                tail.strip_prefix("paper_").map(|count| format!("{name} ({count} bins of the paper's code)"))
-            })
+            bins(tail, "equal_width_", name)
+                .or_else(|| bins(tail, "equal_mass_", name))
+                .or_else(|| tail.strip_prefix("paper_").map(|count| format!("{name} ({count} bins of the paper's code)")))
         });
         if let Some(found) = found {
             return found;
