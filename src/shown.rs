@@ -47,6 +47,7 @@ show_as_text! { "{:?}":
     crate::figure::Chart,
     crate::figure::HeatMap,
     crate::figure::Reliability,
+    crate::figure::Spread,
     crate::lens::Ablation,
     crate::model::Decoder,
     crate::model::Depth,

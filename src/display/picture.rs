@@ -13,34 +13,6 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// The mean of every `factor` x `factor` block: what turns jagged edges into smooth ones.
-    pub(crate) fn reduced(&self, factor: usize) -> Self {
-        let (width, height) = (self.width / factor, self.height / factor);
-        let area = (factor * factor) as u32;
-        let lines = |y: usize| &self.rgb[y * factor * self.width * 3..(y + 1) * factor * self.width * 3];
-        let mut rgb = Vec::with_capacity(width * height * 3);
-        let mut sums = vec![0u32; width * 3];
-        for y in 0..height {
-            // Much of a drawing repeats the line above it.
-            if y > 0 && lines(y) == lines(y - 1) {
-                rgb.extend_from_within(rgb.len() - width * 3..);
-                continue;
-            }
-            sums.fill(0);
-            for line in lines(y).chunks_exact(self.width * 3) {
-                for (sum, block) in sums.chunks_exact_mut(3).zip(line.chunks_exact(3 * factor)) {
-                    for pixel in block.chunks_exact(3) {
-                        sum[0] += u32::from(pixel[0]);
-                        sum[1] += u32::from(pixel[1]);
-                        sum[2] += u32::from(pixel[2]);
-                    }
-                }
-            }
-            rgb.extend(sums.iter().map(|sum| ((sum + area / 2) / area) as u8));
-        }
-        Self { width, height, rgb }
-    }
-
     /// The bytes of a PNG file, with a palette: a third of the size, which a notebook carries for good.
     ///
     /// A drawing has few colours besides the blends along its edges. The 256 most frequent stay exact; the rest take the nearest.
@@ -169,13 +141,5 @@ mod tests {
         let worst = many.rgb.iter().zip(&back.rgb).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
         assert!(back.rgb.len() == many.rgb.len() && worst < 255, "{worst}");
         assert_eq!(many.png().unwrap(), many.png().unwrap());
-    }
-
-    #[test]
-    fn reducing_takes_the_mean() {
-        let mut picture = plain(4, 2, 0);
-        picture.rgb[..6].fill(200);
-        let small = picture.reduced(2);
-        assert_eq!((small.width, small.height, &small.rgb[..]), (2, 1, &[100, 100, 100, 0, 0, 0][..]));
     }
 }

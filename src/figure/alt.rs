@@ -3,6 +3,7 @@
 use super::chart::{Chart, Marks};
 use super::data::{Cell, Data};
 use super::read::shown;
+use super::reference::Reference;
 use super::{note, points, scale, violins};
 use crate::display;
 
@@ -27,6 +28,9 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     if let Some(colour) = columns.colour.as_deref().filter(|_| data.groups.len() > 1 && !chart.colour_is_x()) {
         out.push_str(&format!(", {one} per {}", settings.name(colour)));
     }
+    if let Some(rows) = &columns.rows {
+        out.push_str(&format!(", one row of panels per {}", settings.name(rows)));
+    }
     if let Some(facet) = &columns.facet {
         out.push_str(&format!(", one panel per {}", settings.name(facet)));
     }
@@ -36,6 +40,10 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     if chart.fit {
         let remarks: Vec<String> = data.panels.iter().zip(points::remarks(data)).map(|(panel, remark)| joined(&[panel, &remark])).collect();
         out.push_str(&format!(" {}.", remarks.join("; ")));
+    }
+    if !chart.references.is_empty() {
+        let lines: Vec<String> = chart.references.iter().map(Reference::words).collect();
+        out.push_str(&format!(" Grey: {}.", lines.join("; ")));
     }
     let note = note::text(chart, data);
     if !note.is_empty() {

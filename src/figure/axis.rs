@@ -22,13 +22,18 @@ pub(super) struct YAxis {
     steps: Steps,
     ticks: Vec<f64>,
     labels: Vec<String>,
+    /// What is added to each label, in words; empty for most.
+    added: String,
     grid: bool,
 }
 
+/// Size of what is added to labels.
+const ADDED: f64 = 10.0;
+
 impl YAxis {
     pub(super) fn of((from, to): (f64, f64), wanted: usize, steps: Steps) -> Self {
-        let (ticks, labels) = round((from, to), wanted, false, steps);
-        Self { from, to, steps, ticks, labels, grid: true }
+        let (ticks, labels, base) = round((from, to), wanted, false, steps);
+        Self { from, to, steps, ticks, labels, added: base.map_or_else(String::new, scale::added), grid: true }
     }
 
     /// Without the ticks where no value can be: what is left above them is room for markers and numbers.
@@ -47,13 +52,15 @@ impl YAxis {
             steps: Steps::Linear,
             ticks: (0..names.len()).map(|row| row as f64).collect(),
             labels: names.iter().map(|name| text::fitted(name, PLAIN, UPRIGHT)).collect(),
+            added: String::new(),
             grid: false,
         }
     }
 
     /// The width of the widest label.
     pub(super) fn width(&self) -> f64 {
-        self.labels.iter().map(|label| text::width(label, PLAIN, false)).fold(0.0, f64::max)
+        let added = text::width(&self.added, ADDED, false) - 4.0;
+        self.labels.iter().map(|label| text::width(label, PLAIN, false)).fold(added.max(0.0), f64::max)
     }
 
     /// From the pixel `base` up to the pixel `top`.
@@ -66,6 +73,9 @@ impl YAxis {
         // Rows may be too low for a label each.
         let room = (scale.start - scale.end) / self.ticks.len().max(1) as f64;
         let each = if self.grid { 1 } else { scale::every(room, UPRIGHT_ROW) };
+        if labelled && !self.added.is_empty() {
+            scene.text(Label::new((from - 3.0, scale.end - 9.0), &self.added, ADDED, MUTED, Anchor::End));
+        }
         for (&tick, label) in self.ticks.iter().zip(&self.labels).step_by(each) {
             let y = scale.at(tick);
             let zero = tick == 0.0 && self.from < 0.0;
@@ -113,21 +123,22 @@ enum Labels {
 }
 
 impl XAxis {
-    /// The axis of a panel `width` wide.
+    /// The axis of a panel `width` wide, over `asked` where that is given.
     ///
     /// # Errors
     /// More names than have room.
-    pub(super) fn of(along: &Along, places: Places, width: f64) -> Result<Self> {
+    pub(super) fn of(along: &Along, places: Places, asked: Option<(f64, f64)>, width: f64) -> Result<Self> {
         let (slots, steps, own) = match places {
             Places::Slots | Places::Cells => (true, Steps::Linear, true),
             Places::Apart(steps) => (false, steps, true),
             Places::Round(steps) => (false, steps, false),
         };
-        let (from, to) = range(along, slots, steps);
+        let (from, to) = asked.filter(|_| !slots).unwrap_or_else(|| range(along, slots, steps));
         let slot = width / (to - from).max(1.0);
         let labels = match along {
             Along::Numbers(values) if !slots => Labels::Ticks(values.clone()),
-            along => names(along.labels(), slot, places == Places::Cells)?,
+            // Numbers in order can be counted on where some are not labelled.
+            along => names(along.labels(), slot, places == Places::Cells || matches!(along, Along::Numbers(_)))?,
         };
         Ok(Self { from, to, steps, own, inset: if slots { 0.0 } else { 8.0 }, labels })
     }
@@ -145,18 +156,19 @@ impl XAxis {
         }
     }
 
-    /// Ticks and labels below the line at `base`.
-    pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, base: f64, labelled: bool) {
+    /// Ticks and labels below the line at `base`; returns what is to be added to every label.
+    pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, base: f64, labelled: bool) -> Option<f64> {
         let mut write = |x: f64, y: f64, name: &str| scene.text(Label::new((x, base + y), name, PLAIN, MUTED, Anchor::Middle));
         match &self.labels {
             Labels::Ticks(values) => {
-                let (ticks, labels) = ticks(values, scale, self.own);
+                let (ticks, labels, added) = ticks(values, scale, self.own);
                 for (&tick, label) in ticks.iter().zip(&labels).filter(|_| labelled) {
                     write(scale.at(tick), 16.0, label);
                 }
                 for x in ticks.into_iter().map(|tick| scale.at(tick)) {
                     scene.line(vec![(x, base), (x, base + 4.0)], 1.0, AXIS);
                 }
+                return added;
             }
             _ if !labelled => {}
             Labels::Level(names) => {
@@ -173,6 +185,7 @@ impl XAxis {
                 }
             }
         }
+        None
     }
 }
 
@@ -218,34 +231,34 @@ fn range(along: &Along, slots: bool, steps: Steps) -> (f64, f64) {
     }
 }
 
-/// The values themselves where they are few and far enough apart (2, 4, 8, 16), else round numbers.
-fn ticks(values: &[f64], x: &Scale, own: bool) -> (Vec<f64>, Vec<String>) {
+/// The values themselves where they are few, inside and far enough apart (2, 4, 8, 16), else round numbers; with what is to be added to each label.
+fn ticks(values: &[f64], x: &Scale, own: bool) -> (Vec<f64>, Vec<String>, Option<f64>) {
+    let values: Vec<f64> = values.iter().copied().filter(|value| (x.from..=x.to).contains(value)).collect();
     let labels: Vec<String> = values.iter().map(|&value| shown(value)).collect();
     let apart = values.windows(2).zip(labels.windows(2)).all(|(pair, labels)| {
         let room = labels.iter().map(|label| text::width(label, PLAIN, false)).sum::<f64>() / 2.0 + 8.0;
-        x.at(pair[1]) - x.at(pair[0]) >= room
+        labels[0] != labels[1] && x.at(pair[1]) - x.at(pair[0]) >= room
     });
-    if own && values.len() <= 16 && apart {
-        return (values.to_vec(), labels);
+    if own && !values.is_empty() && values.len() <= 16 && apart {
+        return (values, labels, None);
     }
     let whole = values.iter().all(|value| value.fract() == 0.0);
     let wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
     round((x.from, x.to), wanted, whole, x.steps)
 }
 
-/// Round numbers in a range, with their labels.
-fn round((from, to): (f64, f64), wanted: usize, whole: bool, steps: Steps) -> (Vec<f64>, Vec<String>) {
+/// Round numbers in a range, with their labels and what is to be added to each.
+fn round((from, to): (f64, f64), wanted: usize, whole: bool, steps: Steps) -> (Vec<f64>, Vec<String>, Option<f64>) {
     match steps {
         Steps::Linear => {
             let ticks = scale::ticks(from, to, wanted, whole);
-            let decimals = scale::decimals(&ticks);
-            let labels = ticks.iter().map(|&tick| scale::label(tick, decimals)).collect();
-            (ticks, labels)
+            let (labels, added) = scale::labels(&ticks);
+            (ticks, labels, added)
         }
         Steps::Log(base) => {
             let ticks = scale::log_ticks(from, to, base, wanted);
             let labels = ticks.iter().map(|&tick| shown(tick)).collect();
-            (ticks, labels)
+            (ticks, labels, None)
         }
     }
 }

@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use polars::prelude::*;
 
 use super::read::{self, Along};
-use super::settings::Settings;
+use super::settings::{MOST_PANELS, Settings};
 use crate::error::{Error, Result};
 
-/// The most panels of one heat map: the heads of a large layer.
-const MOST_PANELS: usize = 36;
-/// The most places along one side: finer cells could not be seen.
-const MOST_PLACES: usize = 1024;
+/// The most places along one side: finer cells could not be seen, and neighbours become one.
+const MOST_PLACES: usize = 512;
+/// The most places of a row of cells with text.
+const MOST_TEXTS: usize = 20;
+/// The share of cells on each side that a range of colours may leave out, and how far they must lie off to be left out.
+const TAIL: f64 = 0.02;
+const FAR: f64 = 4.0;
 
 /// The columns a heat map reads.
 #[derive(Clone, Debug)]
@@ -42,7 +45,13 @@ pub(super) struct Cells {
     pub panels: Vec<String>,
     /// What stands along x: names where there are some, else the values themselves.
     pub x: Along,
+    /// The same in pieces, one for each panel, where a row of text is too long for one.
+    pub pieces: Vec<Along>,
     pub y: Along,
+    /// How many places of x and of y one cell is the mean of.
+    pub binned: (usize, usize),
+    /// Which panels these are, where there are more.
+    pub page: Option<String>,
     /// Do the places along x have names, which must all be readable?
     pub x_named: bool,
     /// Numbers go up, names go down.
@@ -68,17 +77,18 @@ impl Cells {
         let (x_texts, y_texts) = (x_texts?, y_texts?);
         read::some_rows(frame)?;
         let ((x, x_of), (y, y_of)) = (read::places(x, &columns.order)?, read::places(y, &columns.order)?);
-        read::at_most(columns.facet.as_deref().unwrap_or(&columns.x), panels.len(), MOST_PANELS, "panels of a heat map")?;
-        read::at_most(&columns.x, x.len(), MOST_PLACES, "places along x")?;
-        read::at_most(&columns.y, y.len(), MOST_PLACES, "places along y")?;
+        let binned = (x.len().div_ceil(MOST_PLACES), y.len().div_ceil(MOST_PLACES));
 
-        let mut places: HashMap<(usize, usize, usize), (Vec<f64>, String)> = HashMap::new();
+        let mut places: HashMap<(usize, usize, usize), (f64, usize, String)> = HashMap::new();
         let mut skipped = 0;
         for row in 0..frame.height() {
             match (x_of[row], y_of[row]) {
                 (Some(x), Some(y)) if values[row].is_finite() => {
                     let text = || texts.as_ref().map_or_else(String::new, |texts| texts[row].clone());
-                    places.entry((panel_of[row], y, x)).or_insert_with(|| (Vec::new(), text())).0.push(values[row]);
+                    let place = places.entry((panel_of[row], y / binned.1, x / binned.0)).or_insert_with(|| (0.0, 0, text()));
+                    // A running mean: the sum of large numbers may have none.
+                    place.1 += 1;
+                    place.0 += (values[row] - place.0) / place.1 as f64;
                 }
                 _ => skipped += 1,
             }
@@ -89,21 +99,83 @@ impl Cells {
                 columns.value, columns.x, columns.y
             )));
         }
-        let rows = places.values().map(|(values, _)| values.len()).max().unwrap_or(1);
-        let mut cells: Vec<Cell> = places
-            .into_iter()
-            .map(|((panel, y, x), (values, text))| Cell { panel, x, y, value: values.iter().sum::<f64>() / values.len() as f64, text })
-            .collect();
+        let rows = places.values().map(|place| place.1).max().unwrap_or(1);
+        let mut cells: Vec<Cell> = places.into_iter().map(|((panel, y, x), (value, _, text))| Cell { panel, x, y, value, text }).collect();
         cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
         let x_named = x_texts.is_some() || matches!(x, Along::Names(_));
         let upward = matches!(y, Along::Numbers(_));
-        let (x, y) = (renamed(x, &x_of, x_texts, &columns.x)?, renamed(y, &y_of, y_texts, &columns.y)?);
-        Ok(Self { panels, x, y, x_named, upward, cells, skipped, rows })
+        let called = settings.name(&columns.x);
+        let at = |along: &Along, place: usize| along.labels().get(place).cloned().unwrap_or_default();
+        let (values, x) = (x.clone(), renamed(x, &x_of, x_texts, &columns.x)?);
+        let y = renamed(y, &y_of, y_texts, &columns.y)?;
+        let (x, y) = (thinned(x, binned.0), thinned(y, binned.1));
+        let mut read = Self { panels, pieces: Vec::new(), x, y, binned, page: None, x_named, upward, cells, skipped, rows };
+        if columns.text.is_some() && columns.facet.is_none() && read.x.len() > MOST_TEXTS {
+            let name = |from: usize, to: usize| format!("{called} {} to {}", at(&values, from), at(&values, to));
+            read.cut(&name);
+        }
+        Ok(read)
+    }
+
+    /// Long rows as several below each other.
+    fn cut(&mut self, name: &dyn Fn(usize, usize) -> String) {
+        let (all, each) = (self.x.len(), self.x.len().div_ceil(self.x.len().div_ceil(MOST_TEXTS)));
+        let pieces: Vec<(usize, usize)> = (0..all).step_by(each).map(|from| (from, (from + each).min(all))).collect();
+        self.panels = pieces.iter().map(|&(from, to)| name(from, to - 1)).collect();
+        self.pieces = pieces.iter().map(|&(from, to)| self.x.part(from, to)).collect();
+        for cell in &mut self.cells {
+            (cell.panel, cell.x) = (cell.x / each, cell.x % each);
+        }
+        self.cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
+    }
+
+    /// Keeps the panels of the page that is asked for.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub(super) fn turn(&mut self, settings: &Settings) -> Result<()> {
+        let (range, page) = settings.paged(self.panels.len(), 1, MOST_PANELS)?;
+        self.panels = self.panels[range.clone()].to_vec();
+        if !self.pieces.is_empty() {
+            self.pieces = self.pieces[range.clone()].to_vec();
+        }
+        self.cells.retain_mut(|cell| {
+            let kept = range.contains(&cell.panel);
+            cell.panel = cell.panel.wrapping_sub(range.start);
+            kept
+        });
+        self.page = page;
+        Ok(())
+    }
+
+    /// The places along x of one panel.
+    pub(super) fn across(&self, panel: usize) -> &Along {
+        self.pieces.get(panel).unwrap_or(&self.x)
+    }
+
+    /// A range that a few values far off do not decide, where there are some: colours spent on them would leave none for the others.
+    pub(super) fn robust(&self) -> Option<(f64, f64)> {
+        let mut values: Vec<f64> = self.cells.iter().map(|cell| cell.value).collect();
+        values.sort_by(f64::total_cmp);
+        let out = ((TAIL * values.len() as f64).ceil() as usize).max(1);
+        let inner = values.get(out..values.len().checked_sub(out)?)?;
+        let (low, high, least, greatest) = (*inner.first()?, *inner.last()?, *values.first()?, *values.last()?);
+        let span = high - low;
+        let far = values.len() >= 10 && span > 0.0 && greatest - least > FAR * span;
+        far.then(|| ((low - span / 2.0).max(least), (high + span / 2.0).min(greatest)))
     }
 
     /// The extent of the values.
     pub(super) fn extent(&self) -> (f64, f64) {
         super::scale::extent(self.cells.iter().map(|cell| cell.value))
+    }
+}
+
+/// The first of every few places.
+fn thinned(along: Along, each: usize) -> Along {
+    match along {
+        Along::Numbers(values) => Along::Numbers(values.into_iter().step_by(each).collect()),
+        Along::Names(names) => Along::Names(names.into_iter().step_by(each).collect()),
     }
 }
 
@@ -168,6 +240,23 @@ mod tests {
         let frame = df!("p" => [3i64, 3], "l" => [0i64, 1], "v" => [0.5, 0.2], "t" => ["a", "b"]).unwrap();
         let error = Cells::read(&frame, &columns(), &Settings::default()).unwrap_err().to_string();
         assert!(error.contains("place 3 of column `p` has two names, `a` and `b`"), "{error}");
+    }
+
+    #[test]
+    fn wide_maps_are_binned_and_a_few_far_values_do_not_decide_the_colours() {
+        let rows: Vec<(i64, i64)> = (0..4 * 1030).map(|at| (at / 1030, at % 1030)).collect();
+        let value = |&(layer, unit): &(i64, i64)| if (layer, unit) == (2, 300) { 800.0 } else { ((unit * 7 + layer) as f64).sin() };
+        let frame = df!("l" => rows.iter().map(|row| row.0).collect::<Vec<_>>(), "p" => rows.iter().map(|row| row.1).collect::<Vec<_>>(), "v" => rows.iter().map(value).collect::<Vec<_>>()).unwrap();
+        let cells = Cells::read(&frame, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap();
+        assert_eq!((cells.binned, cells.x.len(), cells.y.len()), ((3, 1), 344, 4));
+        let of = cells.cells.iter().find(|cell| (cell.y, cell.x) == (0, 1)).unwrap().value;
+        let mean = [3.0, 4.0, 5.0].map(|unit: f64| (unit * 7.0).sin()).iter().sum::<f64>() / 3.0;
+        assert!((of - mean).abs() < 1e-12, "{of} {mean}");
+        let (low, high) = cells.robust().unwrap();
+        assert!((-2.0..0.0).contains(&low) && (0.0..2.0).contains(&high), "{low} {high}");
+        let even =
+            df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
+        assert_eq!(Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap().robust(), None);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 use polars::prelude::DataFrame;
 
 use super::axis::{Places, YAxis};
-use super::data::{Columns, Data};
-use super::layout::{self, Legend, Panel, Sample, Wishes};
+use super::data::{Cell, Columns, Data};
+use super::layout::{self, Panel, Wishes};
+use super::legend::{self, Legend};
+use super::read::Along;
+use super::reference::{self, Reference};
 use super::scale::{self, Steps};
 use super::scene::Scene;
 use super::settings::{Settings, setters};
+use super::spread::Spread;
 use super::{Figure, alt, bars, check, lines, note, points, violins};
 use crate::error::Result;
 
@@ -43,15 +47,36 @@ pub struct Chart {
     pub(super) y_range: Option<(f64, f64)>,
     pub(super) x_steps: Steps,
     pub(super) y_steps: Steps,
+    pub(super) x_range: Option<(f64, f64)>,
+    /// Does each panel have its own x axis, its own y axis?
+    pub(super) free: (bool, bool),
     pub(super) whiskers: bool,
     pub(super) fit: bool,
+    pub(super) dots: bool,
+    pub(super) jitter: bool,
+    pub(super) opacity: Option<f64>,
+    pub(super) references: Vec<Reference>,
 }
 
 impl Chart {
     fn new(marks: Marks, x: &str, y: &str) -> Self {
         let columns = Columns { x: x.to_owned(), y: y.to_owned(), ..Columns::default() };
-        let (x_steps, y_steps) = (Steps::Linear, Steps::Linear);
-        Self { marks, columns, settings: Settings::default(), y_range: None, x_steps, y_steps, whiskers: false, fit: false }
+        Self {
+            marks,
+            columns,
+            settings: Settings::default(),
+            y_range: None,
+            x_steps: Steps::Linear,
+            y_steps: Steps::Linear,
+            x_range: None,
+            free: (false, false),
+            whiskers: false,
+            fit: false,
+            dots: false,
+            jitter: false,
+            opacity: None,
+            references: Vec::new(),
+        }
     }
 
     /// Lines of the column `y` over the column `x` (numbers keep their distances; names stand in order of appearance).
@@ -73,21 +98,46 @@ impl Chart {
     /// and the median marked.
     ///
     /// The bandwidth is Silverman's: h = 0.9 min(s, IQR / 1.34) n^(−1/5), with s the sample standard deviation and IQR the distance of the
-    /// quartiles (s alone where that is 0), and n the number of rows. Violins end at the least and the greatest value, and all are equally
-    /// wide at their widest. Fewer than 5 rows, or rows without spread, are shown as points.
+    /// quartiles (s alone where that is 0), and n the number of rows. Violins go on three bandwidths beyond the least and the greatest value, or to
+    /// where no value can be, and all are equally wide at their widest. Fewer than 5 rows, or rows without spread, are shown as points.
     pub fn violins(x: &str, y: &str) -> Self {
         Self::new(Marks::Violins, x, y)
     }
 
-    /// One line, bar, or colour of points or violins per value of this column, at most 16.
+    /// One line, bar, or colour of points or violins per value of this column. Numbers, and names that are more than 16, go from dark to light
+    /// in their order. The paper's methods have the same name, place and look in every figure.
     pub fn colour(mut self, column: &str) -> Self {
         self.columns.colour = Some(column.to_owned());
         self
     }
 
-    /// One panel per value of this column, at most 16, all with the same axes.
+    /// One panel per value of this column, all with the same axes; more than 64 are on pages ([`Chart::page`]).
     pub fn facet(mut self, column: &str) -> Self {
         self.columns.facet = Some(column.to_owned());
+        self
+    }
+
+    /// One row of panels per value of this column, below each other; with [`Chart::facet`] for the panels beside each other.
+    pub fn rows(mut self, column: &str) -> Self {
+        self.columns.rows = Some(column.to_owned());
+        self
+    }
+
+    /// Lines: a faint one for each value of this column (the run) behind the mean of all.
+    pub fn each(mut self, column: &str) -> Self {
+        self.columns.each = Some(column.to_owned());
+        self
+    }
+
+    /// Each panel has a y axis of its own, for values that lie far apart.
+    pub fn free_y(mut self) -> Self {
+        self.free.1 = true;
+        self
+    }
+
+    /// Each panel has an x axis of its own. For lines and points over numbers.
+    pub fn free_x(mut self) -> Self {
+        self.free.0 = true;
         self
     }
 
@@ -113,6 +163,47 @@ impl Chart {
     /// The column that holds the spread to show around each value, instead of the standard deviation of repeated rows.
     pub fn error(mut self, column: &str) -> Self {
         self.columns.error = Some(column.to_owned());
+        self
+    }
+
+    /// What whiskers and bands show around the mean of several rows; by default one standard deviation. The note says which.
+    pub fn spread(mut self, spread: Spread) -> Self {
+        self.columns.spread = spread;
+        self
+    }
+
+    /// Every row as a small point over its bar or violin.
+    pub fn dots(mut self) -> Self {
+        self.dots = true;
+        self
+    }
+
+    /// Points are set a little aside, each by another distance, so that those of the same x do not hide each other.
+    pub fn jitter(mut self) -> Self {
+        self.jitter = true;
+        self
+    }
+
+    /// How opaque points are, in (0, 1]; by default the less, the more there are.
+    pub fn opacity(mut self, opacity: f64) -> Self {
+        self.opacity = Some(opacity);
+        self
+    }
+
+    /// A dashed grey line across all panels at this y (chance, a mean), named in the legend.
+    pub fn reference(self, y: f64, name: &str) -> Self {
+        self.reference_range(y, y, name)
+    }
+
+    /// A grey band across all panels between two y (what 95 % of a null hypothesis' draws give), named in the legend.
+    pub fn reference_range(mut self, from: f64, to: f64, name: &str) -> Self {
+        self.references.push(Reference { from, to, name: name.to_owned(), upright: false });
+        self
+    }
+
+    /// A dashed grey line at this x, from the bottom of each panel to its top, named in the legend. For lines and points.
+    pub fn reference_x(mut self, x: f64, name: &str) -> Self {
+        self.references.push(Reference { from: x, to: x, name: name.to_owned(), upright: true });
         self
     }
 
@@ -158,6 +249,12 @@ impl Chart {
         self
     }
 
+    /// The range of the x axes of lines and points; by default that of the values. What lies outside is not drawn, and the note counts it.
+    pub fn x_range(mut self, from: f64, to: f64) -> Self {
+        self.x_range = Some((from, to));
+        self
+    }
+
     setters!();
 
     /// Draws the frame.
@@ -174,24 +271,43 @@ impl Chart {
     /// The shapes, and the description in words.
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
         check::settings(self)?;
-        let data = Data::read(frame, &self.columns, &self.settings)?;
+        let mut data = Data::read(frame, &self.columns, &self.settings)?;
         check::values(self, &data)?;
+        // Axes are those of all pages.
         let shared = data.panels.len() == data.abreast;
-        let abreast = if shared || data.abreast == 1 { layout::abreast(data.panels.len()) } else { data.abreast };
-        let (width, height) = self.settings.size(match data.panels.len().div_ceil(abreast) {
-            1 => (720, 400),
-            2 => (720, 560),
+        let axes = self.y_axes(&data, data.panels.len() > layout::abreast(data.panels.len()));
+        data.turn(&self.settings)?;
+        if let Some((from, to)) = self.x_range {
+            let (inside, before) = (|x: f64| (from..=to).contains(&x), data.cells.len());
+            let xs: Vec<bool> = data.cells.iter().map(|cell| inside(data.x(cell))).collect();
+            let mut xs = xs.into_iter();
+            data.cells.retain(|_| xs.next().unwrap_or(false));
+            data.each.iter_mut().for_each(|line| line.2.retain(|point| inside(point.0)));
+            data.outside = before - data.cells.len();
+        }
+        let count = data.panels.len();
+        let abreast = match data.row_names.len() {
+            0 if shared || data.abreast == 1 => layout::abreast(count),
+            0 => data.abreast,
+            rows => count / rows,
+        };
+        let rows = count.div_ceil(abreast);
+        let names = if matches!(data.along, Along::Names(_)) && self.has_slots() { data.along.len() as u32 * 14 + 90 } else { 0 };
+        let (width, height) = self.settings.size(match rows {
+            1 => (720.max(names.min(1600)), 400),
+            2 => (720.max(names.min(1600)), 560),
             3 => (720, 760),
-            _ => (900, 960),
+            _ => (if abreast > 4 { 1100 } else { 900 }, 130 + if abreast > 4 { 120 } else { 190 } * rows.min(17) as u32),
         })?;
         let mut scene = Scene::new(width, height);
-        let rows = data.panels.len().div_ceil(abreast);
         let wishes = Wishes {
             legend: self.legend(&data),
             panels: data.panels.clone(),
             abreast,
-            remarks: if self.fit { points::remarks(&data) } else { Vec::new() },
-            along: data.along.clone(),
+            row_names: data.row_names.clone(),
+            remarks: self.remarks(frame, &data)?,
+            along: if self.free.0 { (0..count).map(|panel| data.along_of(panel)).collect() } else { vec![data.along.clone()] },
+            x_range: self.x_range,
             places: match self.marks {
                 Marks::Bars | Marks::Violins => Places::Slots,
                 Marks::Lines => Places::Apart(self.x_steps),
@@ -199,41 +315,96 @@ impl Chart {
             },
             x_name: self.settings.x_name(&self.columns.x),
             y_name: if shared { self.y_name() } else { String::new() },
-            y: (0..data.ys.min(data.panels.len() / data.abreast)).map(|index| self.y_axis(&data, index, rows)).collect(),
+            y: data.kept(axes),
             right: 0.0,
             strip: 0.0,
+            grid: None,
             note: note::text(self, &data),
         };
         let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        let bands = |band: bool| self.references.iter().enumerate().filter(move |(_, line)| (line.from < line.to) == band);
+        panels.iter().for_each(|panel| reference::draw(&mut scene, bands(true), panel));
+        // Behind lines and points, but bars and violins would hide it.
+        if !self.has_slots() {
+            panels.iter().for_each(|panel| reference::draw(&mut scene, bands(false), panel));
+        }
         match self.marks {
             Marks::Lines => lines::draw(&mut scene, self, &data, &panels),
             Marks::Bars => bars::draw(&mut scene, self, &data, &panels),
             Marks::Points => points::draw(&mut scene, self, &data, &panels),
             Marks::Violins => violins::draw(&mut scene, self, &data, &panels),
         }
+        if self.has_slots() {
+            panels.iter().for_each(|panel| reference::draw(&mut scene, bands(false), panel));
+        }
         Ok((scene, alt::text(self, &data)))
     }
 
-    /// The y axis of the `index`-th y column that has one.
-    fn y_axis(&self, data: &Data, index: usize, rows: usize) -> YAxis {
-        let wanted = if rows > 1 { 4 } else { 5 };
-        let cells: Vec<_> = data.sharing(index * data.abreast).collect();
+    fn has_slots(&self) -> bool {
+        matches!(self.marks, Marks::Bars | Marks::Violins)
+    }
+
+    /// What stands above the panels on the right.
+    fn remarks(&self, frame: &DataFrame, data: &Data) -> Result<Vec<String>> {
+        match self.fit {
+            true => Ok(points::remarks(data)),
+            false => points::shares(frame, &self.columns, &self.settings, data),
+        }
+    }
+
+    /// The y axes: one of each y column, or one of each panel.
+    fn y_axes(&self, data: &Data, several: bool) -> Vec<YAxis> {
+        let wanted = if several { 4 } else { 5 };
+        match self.free.1 {
+            true => (0..data.panels.len())
+                .map(|panel| self.y_axis(&data.cells.iter().filter(|cell| cell.panel == panel).collect::<Vec<_>>(), data, wanted))
+                .collect(),
+            false => (0..data.panels.len() / data.abreast)
+                .map(|index| self.y_axis(&data.sharing(index * data.abreast).collect::<Vec<_>>(), data, wanted))
+                .collect(),
+        }
+    }
+
+    fn y_axis(&self, cells: &[&Cell], data: &Data, wanted: usize) -> YAxis {
+        let cells = || cells.iter().copied();
         let (least, greatest) = match self.marks {
-            Marks::Lines | Marks::Bars => scale::extent(cells.iter().flat_map(|cell| {
-                let ends = cell.ends().map_or([cell.mean; 2], |ends| ends.map(|end| end.value));
-                [ends[0], cell.mean, ends[1]]
+            Marks::Lines | Marks::Bars => {
+                let of = |cell: &Cell| {
+                    let ends = cell.ends().map_or([cell.mean; 2], |ends| ends.map(|end| end.value));
+                    let rows = if self.dots { scale::extent(cell.values.iter().copied()) } else { (cell.mean, cell.mean) };
+                    [ends[0], cell.mean, ends[1], rows.0, rows.1]
+                };
+                let each = data
+                    .each
+                    .iter()
+                    .filter(|line| cells().any(|cell| cell.panel == line.0))
+                    .flat_map(|line| line.2.iter().map(|point| point.1));
+                scale::extent(cells().flat_map(of).chain(each))
+            }
+            Marks::Points => scale::extent(cells().flat_map(|cell| cell.values.iter().copied())),
+            Marks::Violins => scale::extent(cells().flat_map(|cell| {
+                let (least, greatest) = violins::reach(&cell.values, cell.bounds);
+                [least, greatest]
             })),
-            Marks::Points | Marks::Violins => scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied())),
         };
+        let (least, greatest) = match least <= greatest {
+            true => (least, greatest),
+            // A panel without values.
+            false => (0.0, 1.0),
+        };
+        let across = self.references.iter().filter(|reference| !reference.upright).flat_map(|reference| [reference.from, reference.to]);
+        let (least, greatest) = scale::extent(across.chain([least, greatest]));
         if let Some(range) = self.y_range {
             return YAxis::of(range, wanted, self.y_steps);
         }
-        let bounds = (scale::extent(cells.iter().map(|cell| cell.bounds.0)).0, scale::extent(cells.iter().map(|cell| cell.bounds.1)).1);
+        let bounds = (scale::extent(cells().map(|cell| cell.bounds.0)).0, scale::extent(cells().map(|cell| cell.bounds.1)).1);
+        // No bounds of no values.
+        let bounds = if bounds.0 < bounds.1 { bounds } else { (f64::NEG_INFINITY, f64::INFINITY) };
         let range = match (self.y_steps, self.marks) {
             // The lower end of a spread may lie below zero, where logarithms end: there the values decide.
             (Steps::Log(_), _) => {
-                let values = scale::extent(cells.iter().flat_map(|cell| cell.values.iter().copied()));
-                (values.0 / 1.15, (values.1 * 1.15).min(f64::MAX))
+                let values = scale::extent(cells().flat_map(|cell| cell.values.iter().copied()));
+                if values.0 > 0.0 && values.1.is_finite() { (values.0 / 1.15, (values.1 * 1.15).min(f64::MAX)) } else { (0.1, 10.0) }
             }
             (Steps::Linear, Marks::Bars) => scale::rounded(bars::range(data, (least, greatest)), wanted, bounds),
             (Steps::Linear, _) => scale::rounded(scale::range(least, greatest, false), wanted, bounds),
@@ -244,13 +415,22 @@ impl Chart {
     fn legend(&self, data: &Data) -> Option<Legend> {
         // Where the colour only repeats what stands along x, a legend would say it twice.
         let there = data.groups.len() > 1 && !self.colour_is_x();
-        let sample: Sample = match self.marks {
-            Marks::Lines => layout::LINE,
-            Marks::Points => layout::MARKER,
-            Marks::Bars | Marks::Violins => layout::SQUARE,
+        let sample = match self.marks {
+            Marks::Lines => legend::LINE,
+            Marks::Points => legend::MARKER,
+            Marks::Bars | Marks::Violins => legend::SQUARE,
         };
-        let title = self.columns.colour.as_deref().filter(|_| data.numbered).map_or_else(String::new, |colour| self.settings.name(colour));
-        there.then(|| Legend { title, names: data.groups.clone(), looks: data.looks.clone(), sample })
+        let title =
+            self.columns.colour.as_deref().filter(|_| there && !data.plain).map_or_else(String::new, |colour| self.settings.name(colour));
+        let groups = || data.groups.iter().cloned().zip(data.looks.iter().copied());
+        // More than a reader looks up one by one.
+        let row = there && data.ordered && data.groups.len() > 8;
+        let mut names: Vec<_> = groups().filter(|_| there && !row).map(|(name, look)| (name, look, sample)).collect();
+        names.extend(self.references.iter().enumerate().map(|(at, line)| {
+            let sample = if line.from == line.to { reference::LINE } else { reference::BAND };
+            (line.words(), reference::look(at), sample)
+        }));
+        (row || !names.is_empty()).then(|| Legend { title, names, row: groups().filter(|_| row).collect() })
     }
 
     pub(super) fn has_whiskers(&self) -> bool {

@@ -4,6 +4,7 @@ use super::chart::{Chart, Marks};
 use super::data::Data;
 use super::read::Along;
 use super::scale::Steps;
+use super::spread::Spread;
 use crate::error::{Error, Result};
 
 /// # Errors
@@ -15,6 +16,24 @@ pub(super) fn settings(chart: &Chart) -> Result<()> {
         let positive = if chart.y_steps == Steps::Linear { "" } else { "positive " };
         return Err(Error::input(format!("figure: the range of y must be two ascending {positive}numbers, not {from} and {to}")));
     }
+    chart.columns.spread.check()?;
+    if let Some((from, to)) = chart.x_range
+        && (!from.is_finite() || !to.is_finite() || from >= to || chart.x_steps != Steps::Linear && from <= 0.0)
+    {
+        let positive = if chart.x_steps == Steps::Linear { "" } else { "positive " };
+        return Err(Error::input(format!("figure: the range of x must be two ascending {positive}numbers, not {from} and {to}")));
+    }
+    if let Some(opacity) = chart.opacity.filter(|opacity| !(*opacity > 0.0 && *opacity <= 1.0)) {
+        return Err(Error::input(format!("figure: an opacity lies above 0 and is at most 1, not {opacity}")));
+    }
+    if let Some(line) = chart.references.iter().find(|line| !line.from.is_finite() || !line.to.is_finite() || line.from > line.to) {
+        let (from, to) = (line.from, line.to);
+        return Err(Error::input(format!(
+            "figure: the reference `{}` needs a number or two ascending ones, not {from} and {to}",
+            line.name
+        )));
+    }
+    let slots = matches!(chart.marks, Marks::Bars | Marks::Violins);
     let (marks, (logs, spread)) = match chart.marks {
         Marks::Lines => ("lines", (true, true)),
         Marks::Bars => ("bars", (false, true)),
@@ -26,6 +45,15 @@ pub(super) fn settings(chart: &Chart) -> Result<()> {
         (!spread && chart.columns.error.is_some(), "no error column: they show every row"),
         (chart.fit && chart.marks != Marks::Points, "no fitted line"),
         (chart.fit && (chart.x_steps, chart.y_steps) != (Steps::Linear, Steps::Linear), "no fitted line on axes of logarithms"),
+        (slots && chart.x_range.is_some(), "no range of x: they stand side by side"),
+        (slots && chart.free.0, "no free x axis: they stand side by side"),
+        (slots && chart.references.iter().any(|line| line.upright), "no reference at an x: they stand side by side"),
+        (!slots && chart.dots, "no points over them: that is for bars and violins"),
+        (chart.jitter && chart.marks != Marks::Points, "no jitter: their points have it (`dots`)"),
+        (chart.opacity.is_some() && chart.marks != Marks::Points, "no opacity"),
+        (chart.columns.each.is_some() && chart.marks != Marks::Lines, "no line for each run"),
+        (chart.columns.spread != Spread::Sd && chart.columns.error.is_some(), "either an error column or a choice of spread"),
+        (chart.columns.spread != Spread::Sd && !spread, "no choice of spread: they show every row"),
         (chart.whiskers && chart.marks != Marks::Lines, "no choice of whiskers"),
         (chart.columns.marked.is_some() && chart.marks != Marks::Lines, "no marked column"),
     ];

@@ -1,17 +1,18 @@
 //! From a long frame to what a chart draws: panels, groups, and the values of each place with their mean and spread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use polars::prelude::*;
 
 use super::bounds;
-use super::palette::MOST_GROUPS;
+use super::palette::{self, Look, MOST_GROUPS};
 use super::read::{self, Along};
-use super::settings::Settings;
+use super::settings::{MOST_PANELS, Settings};
+use super::spread::Spread;
 use crate::error::{Error, Result};
 
-/// The most panels of one figure.
-const MOST_PANELS: usize = 16;
+/// More groups than this are no figure.
+const GROUPS: usize = 1000;
 
 /// The columns a chart reads.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +25,16 @@ pub(crate) struct Columns {
     pub beside: Vec<String>,
     pub colour: Option<String>,
     pub facet: Option<String>,
+    /// Panels below each other, each row of panels with one value.
+    pub rows: Option<String>,
+    /// A faint line of its own for each value.
+    pub each: Option<String>,
     pub error: Option<String>,
     pub marked: Option<String>,
     /// Names that stand before others, wherever they occur.
     pub order: Vec<String>,
+    /// What is shown around means.
+    pub spread: Spread,
 }
 
 /// The rows of one panel, group and place together.
@@ -39,8 +46,8 @@ pub(crate) struct Cell {
     pub at: usize,
     pub values: Vec<f64>,
     pub mean: f64,
-    /// The error column's mean, or the sample standard deviation of several rows.
-    pub spread: Option<f64>,
+    /// The ends of what is shown around the mean: of the error column, or of several rows.
+    pub interval: Option<(f64, f64)>,
     /// What its column's values cannot leave.
     pub bounds: (f64, f64),
     pub marked: bool,
@@ -59,7 +66,7 @@ impl Cell {
     pub(crate) fn ends(&self) -> Option<[End; 2]> {
         let (least, greatest) = self.bounds;
         let end = |value: f64| End { value: value.clamp(least, greatest), cut: !(least..=greatest).contains(&value) };
-        self.spread.filter(|&spread| spread > 0.0).map(|spread| [end(self.mean - spread), end(self.mean + spread)])
+        self.interval.filter(|(low, high)| low < high).map(|(low, high)| [end(low), end(high)])
     }
 }
 
@@ -70,17 +77,30 @@ pub(crate) struct Data {
     pub panels: Vec<String>,
     /// Panels of one y column in a row; those of the next follow.
     pub abreast: usize,
+    /// The names of rows of panels, where rows have some.
+    pub row_names: Vec<String>,
     pub groups: Vec<String>,
-    /// Each group's look: colour, marker and dash. A name keeps its own in all figures with the same order.
-    pub looks: Vec<usize>,
-    /// Does the legend need a name for numbers?
-    pub numbered: bool,
+    /// Each group's look: colour, marker and dash.
+    pub looks: Vec<Look>,
+    /// Are groups in order, and more than can be told apart one by one?
+    pub ordered: bool,
+    /// Do the groups' names need no title, as the paper's methods and the names of y columns?
+    pub plain: bool,
+    /// One line for each value of the column that has them, as panel, group and points.
+    pub each: Vec<(usize, usize, Vec<(f64, f64)>)>,
     /// Sorted by panel, group and place.
     pub cells: Vec<Cell>,
     /// Values left out because x, y or the error is missing or not finite.
     pub skipped: usize,
     /// The y columns, in order.
     pub ys: usize,
+    /// Which panels these are, where there are more, and the places of them among all.
+    pub page: Option<String>,
+    turned: Option<std::ops::Range<usize>>,
+    /// Means outside the range of x that is asked for.
+    pub outside: usize,
+    /// Does the frame say how much of the variance lies along x and y?
+    pub has_shares: bool,
 }
 
 impl Data {
@@ -96,10 +116,7 @@ impl Data {
 
     /// Where a cell stands along x when places keep their distances.
     pub(crate) fn x(&self, cell: &Cell) -> f64 {
-        match &self.along {
-            Along::Numbers(values) => values[cell.at],
-            Along::Names(_) => cell.at as f64,
-        }
+        self.place(cell.at)
     }
 
     /// Groups and aggregates the frame.
@@ -113,7 +130,7 @@ impl Data {
         let values: Vec<Vec<f64>> = ys.iter().map(|name| read::numbers(frame, name, "y")).collect::<Result<_>>()?;
         let error = columns.error.as_deref().map(|name| read::numbers(frame, name, "the error")).transpose()?;
         let marked = columns.marked.as_deref().map(|name| read::flags(frame, name, "the marks")).transpose()?;
-        let (groups, group_of, numbered) = match &columns.colour {
+        let (groups, group_of, numeric) = match &columns.colour {
             Some(name) => {
                 let column = read::column(frame, name, "the colour")?;
                 let (groups, rows) = read::names(column, order)?;
@@ -122,17 +139,34 @@ impl Data {
             None => (vec![String::new()], vec![0; frame.height()], false),
         };
         let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
-        let (facets, facet_of) = read::panels(frame, columns.facet.as_deref(), &called, order)?;
+        let (mut facets, mut facet_of) = read::panels(frame, columns.facet.as_deref(), &called, order)?;
+        let mut row_names = Vec::new();
+        if let Some(rows) = &columns.rows {
+            if !columns.beside.is_empty() {
+                return Err(Error::input(
+                    "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
+                ));
+            }
+            let (names, row_of) = read::panels(frame, Some(rows), &settings.name(rows), order)?;
+            let across = facets.len();
+            facet_of.iter_mut().zip(row_of).for_each(|(facet, row)| *facet += row * across);
+            // What stands above the first row holds for all.
+            facets.resize(across * names.len(), String::new());
+            row_names = names;
+        }
         read::some_rows(frame)?;
         let together = !columns.also.is_empty();
         let titles: Vec<String> = ys.iter().map(|name| settings.name(name)).collect();
-        let looks = looks(&groups, order);
-        let (groups, looks) =
-            if together { (pairs(&groups, &titles, false), (0..groups.len() * ys.len()).collect()) } else { (groups, looks) };
+        let groups = if together { pairs(&groups, &titles, false) } else { groups };
+        read::at_most(columns.colour.as_deref().unwrap_or(&columns.y), groups.len(), GROUPS, "colours")?;
+        let in_order = numeric && !together || groups.len() > MOST_GROUPS;
+        let looks = match in_order {
+            true => (0..groups.len()).map(|at| palette::ordered(at, groups.len())).collect(),
+            false => palette::looks(&groups, order),
+        };
+        let plain = together || groups.iter().all(|group| crate::table::methods::place(group).is_some());
         let abreast = facets.len();
         let panels = if columns.beside.is_empty() { facets } else { pairs(&titles, &facets, true) };
-        read::at_most(columns.colour.as_deref().unwrap_or(&columns.y), groups.len(), MOST_GROUPS, "colours")?;
-        read::at_most(columns.facet.as_deref().unwrap_or(&columns.y), panels.len(), MOST_PANELS, "panels")?;
         let (along, at_of) = read::places(x, order)?;
 
         let limits: Vec<(f64, f64)> = ys.iter().zip(&values).map(|(name, values)| bounds::of(name, values)).collect();
@@ -158,37 +192,153 @@ impl Data {
             return Err(Error::numeric(format!("figure: none of the {skipped} rows has numbers in `{}` and `{}`", columns.x, columns.y)));
         }
         let bounds = |(panel, group, _): (usize, usize, usize)| limits[if together { group % ys.len() } else { panel / abreast }];
-        let mut cells: Vec<Cell> = places.into_iter().map(|(place, rows)| cell(place, &rows, bounds(place))).collect();
+        let spread = columns.spread;
+        let mut cells: Vec<Cell> =
+            places.into_iter().map(|(place, rows)| cell(place, &rows, spread, bounds(place))).collect::<Result<_>>()?;
         cells.sort_by_key(|cell| (cell.panel, cell.group, cell.at));
-        Ok(Self { along, panels, abreast, groups, looks, numbered, cells, skipped, ys: ys.len() })
+        let mut data = Self {
+            along,
+            panels,
+            abreast,
+            row_names,
+            groups,
+            looks,
+            ordered: in_order,
+            plain,
+            each: Vec::new(),
+            cells,
+            skipped,
+            ys: ys.len(),
+            page: None,
+            turned: None,
+            outside: 0,
+            has_shares: frame.column(&format!("{}_share", columns.x)).is_ok() && frame.column(&format!("{}_share", columns.y)).is_ok(),
+        };
+        if let Some(name) = &columns.each {
+            let place = |index: usize, row: usize| match together {
+                true => (facet_of[row], group_of[row] * ys.len() + index),
+                false => (index * abreast + facet_of[row], group_of[row]),
+            };
+            data.each = data.lines(read::names(read::column(frame, name, "each line")?, order)?.1, &values, &at_of, &place);
+        }
+        Ok(data)
+    }
+
+    /// One line for each run, panel and group.
+    fn lines(
+        &self,
+        runs: Vec<usize>,
+        values: &[Vec<f64>],
+        at_of: &[Option<usize>],
+        place: &dyn Fn(usize, usize) -> (usize, usize),
+    ) -> Vec<(usize, usize, Vec<(f64, f64)>)> {
+        let mut lines: BTreeMap<(usize, usize, usize), Vec<(f64, f64)>> = BTreeMap::new();
+        for (index, y) in values.iter().enumerate() {
+            for (row, (&run, at)) in runs.iter().zip(at_of).enumerate() {
+                if let Some(at) = at.filter(|_| y[row].is_finite()) {
+                    let (panel, group) = place(index, row);
+                    lines.entry((panel, group, run)).or_default().push((self.place(at), y[row]));
+                }
+            }
+        }
+        let sorted = |mut line: Vec<(f64, f64)>| {
+            line.sort_by(|a, b| a.0.total_cmp(&b.0));
+            line
+        };
+        lines.into_iter().map(|((panel, group, _), line)| (panel, group, sorted(line))).collect()
+    }
+
+    /// Keeps the panels of the page that is asked for.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub(crate) fn turn(&mut self, settings: &Settings) -> Result<()> {
+        let blocks = self.panels.len() / self.abreast;
+        let across = self.abreast / self.row_names.len().max(1);
+        let unit = if self.row_names.is_empty() { 1 } else { across };
+        let (range, page) = settings.paged(self.abreast, unit, (MOST_PANELS / blocks).max(1))?;
+        if page.is_none() {
+            return Ok(());
+        }
+        let (abreast, kept) = (self.abreast, range.len());
+        let moved = |panel: usize| range.contains(&(panel % abreast)).then(|| panel / abreast * kept + panel % abreast - range.start);
+        let heads: Vec<String> = self.panels.iter().take(unit).cloned().collect();
+        let mut panel = 0..;
+        self.panels.retain(|_| panel.next().is_some_and(|panel| moved(panel).is_some()));
+        if !self.row_names.is_empty() {
+            self.panels.iter_mut().zip(heads).for_each(|(panel, head)| *panel = head);
+            self.row_names = self.row_names[range.start / unit..range.end / unit].to_vec();
+        }
+        self.cells.retain_mut(|cell| moved(cell.panel).map(|panel| cell.panel = panel).is_some());
+        self.each.retain_mut(|line| moved(line.0).map(|panel| line.0 = panel).is_some());
+        (self.abreast, self.page, self.turned) = (kept, page, Some(range));
+        Ok(())
+    }
+
+    /// Of the axes of all panels, those of this page: one of each y column, or one of each panel.
+    pub(crate) fn kept<T>(&self, axes: Vec<T>) -> Vec<T> {
+        let blocks = self.panels.len() / self.abreast;
+        let Some(range) = self.turned.clone().filter(|_| axes.len() > blocks) else { return axes };
+        let each = axes.len() / blocks;
+        axes.into_iter().enumerate().filter(|(at, _)| range.contains(&(at % each))).map(|(_, axis)| axis).collect()
+    }
+
+    /// The places along x that one panel has.
+    pub(crate) fn along_of(&self, panel: usize) -> Along {
+        match &self.along {
+            Along::Numbers(values) => {
+                let mut there: Vec<f64> = self.cells.iter().filter(|cell| cell.panel == panel).map(|cell| values[cell.at]).collect();
+                there.sort_by(f64::total_cmp);
+                there.dedup();
+                Along::Numbers(there)
+            }
+            names => names.clone(),
+        }
+    }
+
+    /// What stands at a place along x, in words.
+    pub(crate) fn label(&self, at: usize) -> String {
+        match &self.along {
+            Along::Numbers(values) => read::shown(values[at]),
+            Along::Names(names) => names[at].clone(),
+        }
+    }
+
+    /// A cell's mean in words, with what is around it and how many rows it is of.
+    pub(crate) fn words(cell: &Cell) -> String {
+        let mut out = read::shown(cell.mean);
+        if let Some((low, high)) = cell.interval.filter(|(low, high)| low < high) {
+            out.push_str(&format!(" ({} to {})", read::shown(low), read::shown(high)));
+        }
+        if cell.values.len() > 1 {
+            out.push_str(&format!(", {} rows", cell.values.len()));
+        }
+        out
+    }
+
+    /// The number at a place along x.
+    fn place(&self, at: usize) -> f64 {
+        match &self.along {
+            Along::Numbers(values) => values[at],
+            Along::Names(_) => at as f64,
+        }
     }
 }
 
 /// y, the error column's value where there is one, and whether the row is marked.
 type Row = (f64, Option<f64>, bool);
 
-fn cell((panel, group, at): (usize, usize, usize), rows: &[Row], bounds: (f64, f64)) -> Cell {
+fn cell((panel, group, at): (usize, usize, usize), rows: &[Row], spread: Spread, bounds: (f64, f64)) -> Result<Cell> {
     let values: Vec<f64> = rows.iter().map(|row| row.0).collect();
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
-    let spread = if rows.iter().all(|row| row.1.is_some()) {
-        Some((rows.iter().filter_map(|row| row.1).sum::<f64>() / count).abs())
-    } else if values.len() > 1 {
-        Some((values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt())
+    let interval = if rows.iter().all(|row| row.1.is_some()) {
+        let error = (rows.iter().filter_map(|row| row.1).sum::<f64>() / count).abs();
+        Some((mean - error, mean + error))
     } else {
-        None
+        spread.ends(&values)?
     };
-    Cell { panel, group, at, values, mean, spread, bounds, marked: rows.iter().any(|row| row.2) }
-}
-
-/// Names in the order have its places, the others follow; an order of other things (panels) has no say.
-fn looks(groups: &[String], order: &[String]) -> Vec<usize> {
-    let mut next = if groups.iter().any(|group| order.contains(group)) { order.len() } else { 0 };
-    let mut other = || {
-        next += 1;
-        next - 1
-    };
-    groups.iter().map(|group| order.iter().position(|name| name == group).unwrap_or_else(&mut other)).collect()
+    Ok(Cell { panel, group, at, values, mean, interval, bounds, marked: rows.iter().any(|row| row.2) })
 }
 
 /// Every outer name with every inner one; `short`: those without an outer name of their own stand alone.
@@ -224,15 +374,15 @@ mod tests {
         );
         let cell = data.series(0, 0)[0];
         assert_eq!((cell.at, &cell.values[..]), (1, &[0.5, 0.7][..]));
-        assert!((cell.mean - 0.6).abs() < 1e-12 && (cell.spread.unwrap() - 0.02f64.sqrt()).abs() < 1e-12);
-        assert_eq!(data.series(0, 1)[0].spread, None);
+        assert!((cell.mean - 0.6).abs() < 1e-12 && (cell.interval.unwrap().1 - 0.6 - 0.02f64.sqrt()).abs() < 1e-12);
+        assert_eq!(data.series(0, 1)[0].interval, None);
     }
 
     #[test]
     fn an_error_column_is_the_spread() {
         let frame = df!("m" => ["a", "b"], "acc" => [0.5, 0.7], "std" => [0.1, 0.2]).unwrap();
         let data = read(&frame, &Columns { error: Some("std".into()), ..columns("m", "acc", None) }).unwrap();
-        assert_eq!(data.cells.iter().map(|cell| cell.spread).collect::<Vec<_>>(), [Some(0.1), Some(0.2)]);
+        assert_eq!(data.cells.iter().map(|cell| cell.interval).collect::<Vec<_>>(), [Some((0.4, 0.6)), Some((0.7 - 0.2, 0.7 + 0.2))]);
     }
 
     #[test]
@@ -269,14 +419,53 @@ mod tests {
     }
 
     #[test]
-    fn an_order_gives_names_their_places_and_looks() {
-        let frame = df!("m" => ["SFT", "new", "ICL"], "y" => [1.0, 2.0, 3.0]).unwrap();
-        let order: Vec<String> = ["ICL", "IA2", "SFT"].map(Into::into).to_vec();
-        let data = read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap();
-        assert_eq!((&data.groups[..], &data.looks[..]), (&["ICL", "SFT", "new"].map(str::to_owned)[..], &[0, 2, 3][..]));
-        assert_eq!(data.along, Along::Names(data.groups.clone()));
-        let order = vec!["panel".to_owned(), "other panel".to_owned()];
-        assert_eq!(read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap().looks, [0, 1, 2]);
+    fn methods_stand_in_the_papers_order_and_an_order_asked_for_comes_first() {
+        let frame = df!("m" => ["new", "SFT only", "ICL"], "y" => [1.0, 2.0, 3.0]).unwrap();
+        let groups = |order: &[&str]| {
+            let order = order.iter().map(|name| (*name).to_owned()).collect();
+            let data = read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap();
+            assert_eq!(data.along, Along::Names(data.groups.clone()));
+            data.groups
+        };
+        assert_eq!(
+            (groups(&[]), groups(&["new", "SFT only"])),
+            (vec!["ICL".to_owned(), "SFT".into(), "new".into()], vec!["new".into(), "SFT".into(), "ICL".into()])
+        );
+    }
+
+    #[test]
+    fn numbers_and_many_names_take_colours_in_order() {
+        let frame = df!("x" => vec![0i64; 32], "y" => vec![1.0; 32], "layer" => (0..32i64).collect::<Vec<_>>(), "head" => (0..32).map(|at| format!("L0H{at}")).collect::<Vec<_>>()).unwrap();
+        for colour in ["layer", "head"] {
+            let data = read(&frame, &columns("x", "y", Some(colour))).unwrap();
+            assert!(data.ordered && data.looks.len() == 32 && data.looks[0].colour != data.looks[31].colour, "{colour}");
+        }
+        assert!(!read(&frame.head(Some(9)), &columns("x", "y", Some("head"))).unwrap().ordered);
+    }
+
+    #[test]
+    fn panels_of_rows_and_columns_and_pages_of_them() {
+        let rows: Vec<(i64, i64)> = (0..20 * 5).map(|at| (at / 5, at % 5)).collect();
+        let frame = df!("a" => rows.iter().map(|row| row.0).collect::<Vec<_>>(), "b" => rows.iter().map(|row| row.1).collect::<Vec<_>>(), "x" => vec![0i64; 100], "y" => (0..100).map(f64::from).collect::<Vec<_>>()).unwrap();
+        let both = Columns { facet: Some("b".into()), rows: Some("a".into()), ..columns("x", "y", None) };
+        let mut data = read(&frame, &both).unwrap();
+        assert_eq!(
+            (data.panels.len(), &data.panels[..6], data.row_names[19].as_str()),
+            (100, &["b 0", "b 1", "b 2", "b 3", "b 4", ""].map(String::from)[..], "a 19")
+        );
+        let page = |page: usize| {
+            let mut settings = Settings::default();
+            settings.page = page;
+            settings
+        };
+        data.turn(&page(2)).unwrap();
+        // 12 rows of 5 on the first page.
+        assert_eq!((data.panels.len(), data.panels[1].as_str(), data.row_names[0].as_str(), data.cells[0].mean), (40, "b 1", "a 12", 60.0));
+        assert_eq!(data.page.as_deref(), Some("page 2 of 2: panels 61 to 100 of 100, others by .page(n)"));
+        let mut data = read(&frame, &Columns { facet: Some("y".into()), ..columns("x", "y", None) }).unwrap();
+        assert!(data.turn(&page(3)).unwrap_err().to_string().contains("no page 3: 100 panels are on 2 pages"));
+        data.turn(&Settings::default()).unwrap();
+        assert_eq!((data.panels.len(), data.cells.len()), (64, 64));
     }
 
     #[test]
@@ -291,7 +480,7 @@ mod tests {
         assert_eq!(message("layer", "method", "method", &frame), "figure: column `method` for y holds str, but numbers are needed");
         assert_eq!(message("layer", "none", "method", &frame), "figure: none of the 2 rows has numbers in `layer` and `none`");
         assert!(message("layer", "asim", "method", &frame.head(Some(0))).contains("no rows"));
-        let many = df!("layer" => vec![0i64; 17], "asim" => vec![0.0; 17], "method" => (0..17i64).collect::<Vec<_>>()).unwrap();
-        assert!(message("layer", "asim", "method", &many).contains("`method` has 17 different values; colours can be at most 16"));
+        let many = df!("layer" => vec![0i64; 1001], "asim" => vec![0.0; 1001], "method" => (0..1001i64).collect::<Vec<_>>()).unwrap();
+        assert!(message("layer", "asim", "method", &many).contains("`method` has 1001 different values; colours can be at most 1000"));
     }
 }

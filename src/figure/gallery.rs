@@ -48,7 +48,7 @@ fn tables() -> Result<Vec<Table>> {
             .order(&METHODS)
     };
     let tests = df!(
-        "first" => ["SFT only", "SFT only"], "second" => ["IA2 → SFT", "IA2 → SFT"], "value" => ["accuracy", "ece"], "pairs" => [50u32, 50],
+        "first" => ["SFT", "SFT"], "second" => ["IA2 → SFT", "IA2 → SFT"], "value" => ["accuracy", "ece"], "pairs" => [50u32, 50],
         "test" => ["paired t", "paired t"], "statistic" => [4.21, -1.1], "p" => [0.0001, 0.27], "p_holm" => [0.0002, 0.27], "effect" => [0.6, -0.16]
     )?;
     Ok(vec![
@@ -232,10 +232,13 @@ fn pictures() -> Vec<(String, Draw)> {
         let frame = df!("learning_rate" => [1e-4, 3e-4, 1e-3, 1e-4, 3e-4, 1e-3], "dev_loss" => [0.5, 0.3, 0.9, 0.6, 0.25, 1.4], "method" => ["SFT", "SFT", "SFT", "IA2", "IA2", "IA2"])?;
         Chart::lines("learning_rate", "dev_loss").colour("method").x_log10().y_log10().draw(&frame)
     });
+    for (name, picture) in extreme::pictures() {
+        all.push((name.to_owned(), Box::new(move || picture().and_then(|(picture, frame)| picture.draw(&frame)))));
+    }
     all
 }
 
-const METHODS: [&str; 6] = ["zero-shot", "ICL", "SFT only", "soft labels (knowledge distillation)", "IA2 only", "IA2 → SFT"];
+const METHODS: [&str; 6] = ["zero-shot", "ICL", "SFT", "soft labels", "IA2", "IA2 → SFT"];
 
 /// Six methods, N from 2 to 128, five runs.
 fn runs() -> Result<DataFrame> {

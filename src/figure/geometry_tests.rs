@@ -46,7 +46,7 @@ fn bars_are_as_high_as_their_values_in_each_panel_of_its_own_axis() {
     let (a, b) = (high(0), high(1));
     assert_eq!((a.len(), b.len()), (2, 2), "no legend where colour repeats x");
     assert!(close(b[0], 2.0 * a[0]) && close(a[1], 2.0 * b[1]), "{a:?} {b:?}");
-    assert!(labels(&scene).iter().any(|label| label.text == "ece" && label.bold));
+    assert!(labels(&scene).iter().any(|label| label.text == "ECE" && label.bold));
 }
 
 #[test]

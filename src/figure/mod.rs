@@ -13,9 +13,15 @@
 //! `training().title("IA2 on sentiment").draw(&trained.history()?)`.
 //!
 //! Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
-//! colours that colour-blind readers can tell apart, and in markers and dashes besides.
-//! PNG has letters for Latin, Greek and Cyrillic, arrows, mathematics and signs for spaces and breaks, and spells others by their number
-//! (`\u{4e2d}`); SVG has whatever fonts its viewer has.
+//! colours that colour-blind readers can tell apart, and in markers and dashes as well. What is in order (layers, steps, N) goes from dark to light.
+//! In a notebook and in SVG, marks say their values when the pointer rests on them, as long as they are not more than about 700.
+//!
+//! A method of the paper has one name, place, colour and marker in all figures and tables: zero-shot, ICL, SFT, SFT on ICL, soft labels, IA2,
+//! IA2 → SFT, SFT → IA2, IA2 + SFT. `SFT only` and `IA2 only`, the paper's words, are SFT and IA2.
+//!
+//! PNG is set in the library's font, with letters for Latin, Greek and Cyrillic, arrows, mathematics and signs for spaces and breaks. Others
+//! (Chinese, Arabic, Hebrew, emoji) come from the system's fonts, from those of the folder or file `IA2_FONTS`, and from what `cargo xtask fonts`
+//! fetches; what none of them has is spelled by its number (`\u{4e2d}`). SVG has whatever fonts its viewer has.
 //!
 //! Every kind has an entry in [`FIGURES`]; the registry test draws each entry's sample, and demands that a missing column is named.
 
@@ -23,13 +29,16 @@ mod alt;
 mod axis;
 mod bars;
 mod bounds;
+mod calibration_curve;
 mod cells;
 mod chart;
 mod check;
 mod colour_bar;
 mod data;
+mod fonts;
 mod heat;
 mod layout;
+mod legend;
 mod lines;
 mod note;
 mod palette;
@@ -37,6 +46,7 @@ pub mod paper;
 mod points;
 mod ramp;
 mod read;
+mod reference;
 mod reliability;
 mod render;
 mod samples;
@@ -44,6 +54,7 @@ mod scale;
 mod scene;
 mod settings;
 mod shapes;
+mod spread;
 mod text;
 mod value;
 mod violins;
@@ -53,6 +64,7 @@ pub use heat::HeatMap;
 pub use reliability::Reliability;
 pub use settings::{COLUMN, NOTEBOOK, PAPER};
 pub use shapes::{attention, components, matrix, token_table, training};
+pub use spread::Spread;
 pub use text::register_fonts;
 pub use value::{Figure, Figures};
 
@@ -246,6 +258,10 @@ pub static FIGURES: &[Kind] = &[
     },
 ];
 
+#[cfg(test)]
+mod extreme;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod gallery;
 #[cfg(test)]

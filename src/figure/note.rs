@@ -2,6 +2,7 @@
 
 use super::chart::{Chart, Marks};
 use super::data::Data;
+use super::spread::Spread;
 use super::violins;
 
 /// Empty where there is nothing to say.
@@ -23,22 +24,50 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         Marks::Lines | Marks::Bars => {
             if let Some(error) = &chart.columns.error {
                 parts.push(format!("{spread}: ± {}{cut}", settings.name(error)));
+            } else if most > 1 && chart.columns.spread == Spread::None {
+                parts.push(format!("means of {of} rows"));
             } else if most > 1 {
-                parts.push(format!("means of {of} rows, {spread}: ± 1 standard deviation{cut}"));
+                parts.push(format!("means of {of} rows, {spread}: {}{cut}", chart.columns.spread.words()));
+            }
+            if chart.dots && most > 1 {
+                parts.push("points: rows".to_owned());
+            }
+            if let Some(each) = &chart.columns.each {
+                parts.push(format!("faint lines: one for each {}", settings.name(each)));
             }
         }
         Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
+        Marks::Points if data.has_shares => parts.push("variance: shares of x and of y in the panel's whole".to_owned()),
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
             if data.cells.iter().any(|cell| !violins::has_density(&cell.values)) {
-                parts.push("points: fewer than 5 rows, or rows without spread".to_owned());
+                parts.push("points without a density: fewer than 5 rows, or rows without spread".to_owned());
+            }
+            if chart.dots {
+                parts.push("points: rows".to_owned());
             }
         }
     }
     if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
         parts.push(format!("dashed vertical line: {}", settings.name(marked)));
     }
+    if chart.jitter {
+        parts.push("points set aside at random along x".to_owned());
+    }
+    match chart.free {
+        _ if data.panels.len() < 2 => {}
+        (true, true) => parts.push("each panel has its own axes".to_owned()),
+        (true, false) => parts.push("each panel has its own x axis".to_owned()),
+        (false, true) => parts.push("each panel has its own y axis".to_owned()),
+        (false, false) => {}
+    }
+    match data.outside {
+        0 => {}
+        1 => parts.push("1 place outside the range of x left out".to_owned()),
+        places => parts.push(format!("{places} places outside the range of x left out")),
+    }
+    parts.extend(data.page.clone());
     let unit = if data.ys > 1 { "value" } else { "row" };
     match data.skipped {
         0 => {}

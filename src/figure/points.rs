@@ -1,25 +1,56 @@
 //! A point per row, with the least-squares line and the correlation where they are asked for.
 
+use polars::prelude::DataFrame;
+
 use super::chart::Chart;
-use super::data::Data;
+use super::data::{Columns, Data};
 use super::layout::Panel;
-use super::palette::{self, TEXT, WHITE};
+use super::palette::{self, Look, TEXT, WHITE};
+use super::read::{self, shown};
 use super::scale;
-use super::scene::Scene;
+use super::scene::{Point, Scene};
+use super::settings::Settings;
+use crate::error::Result;
 
 /// Points that a panel shows at full size.
 const FEW: usize = 150;
+/// Points that are opaque unless something else is asked for.
+const OPAQUE: usize = 30;
+/// How far jitter goes to each side, in pixels.
+const ASIDE: f64 = 9.0;
+/// The least distance of points that the pointer tells apart, in pixels.
+const APART: f64 = 7.0;
+/// The most points that are one by one said under the pointer.
+const MOST_SAID: usize = 4;
 
 pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Panel]) {
     for (index, panel) in panels.iter().enumerate() {
-        let there: Vec<(f64, f64, usize)> = (0..data.groups.len())
-            .flat_map(|group| data.series(index, group))
-            .flat_map(|cell| cell.values.iter().map(|&y| (data.x(cell), y, data.looks[cell.group])))
-            .collect();
-        let radius = if there.len() > FEW { 2.6 } else { 4.0 };
-        for (x, y, look) in there {
-            palette::marker(scene, (panel.x.within(x), panel.y.within(y)), look, radius);
+        let mut there: Vec<(Point, Look, String)> = Vec::new();
+        for cell in (0..data.groups.len()).flat_map(|group| data.series(index, group)) {
+            let group = if data.groups.len() > 1 { format!("{}: ", data.groups[cell.group]) } else { String::new() };
+            for &y in &cell.values {
+                let aside = if chart.jitter { ASIDE * spread(there.len()) } else { 0.0 };
+                let at = (panel.x.within(data.x(cell)) + aside, panel.y.within(y));
+                there.push((at, data.looks[cell.group], format!("{group}{}, {}", data.label(cell.at), shown(y))));
+            }
         }
+        let radius = if there.len() > FEW { 2.6 } else { 4.0 };
+        // Groups take turns, so that the last does not lie on all others.
+        let mut turns: Vec<usize> = (0..there.len()).collect();
+        turns.sort_by(|a, b| spread(*a).total_cmp(&spread(*b)));
+        let opacity = chart.opacity.unwrap_or(match there.len() {
+            ..=OPAQUE => 1.0,
+            ..=FEW => 0.75,
+            count => (0.6 * (FEW as f64 / count as f64).sqrt()).max(0.2),
+        });
+        for (at, look, _) in turns.iter().map(|&turn| &there[turn]) {
+            match opacity {
+                1.0 => palette::marker(scene, *at, *look, radius),
+                // A rim would hide what lies below.
+                _ => palette::shape(scene, *at, look.marker, radius, look.colour.faint(opacity)),
+            }
+        }
+        hover(scene, &there);
         // Above the points, on a light ground that keeps it visible among them.
         if let Some(line) = chart.fit.then(|| fit(&points(data, index))).flatten() {
             let inside = clipped(&line, panel);
@@ -27,6 +58,57 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
             scene.dashed(&inside, 1.6, TEXT, &[6.0, 4.0]);
         }
     }
+}
+
+/// Numbers in [-1, 1] that leave no two neighbours close: multiples of the golden ratio.
+fn spread(at: usize) -> f64 {
+    2.0 * (at as f64 * 0.618_033_988_749_895).fract() - 1.0
+}
+
+/// Rows as small points between two edges.
+pub(super) fn dots(scene: &mut Scene, panel: &Panel, values: &[f64], (left, right): (f64, f64), seed: usize) {
+    let half = (right - left) * 0.3;
+    for (at, &value) in values.iter().enumerate() {
+        let x = left.midpoint(right) + half * spread(at + 7 * seed + 1);
+        for (radius, colour) in [(2.6, WHITE.faint(0.8)), (1.8, TEXT.faint(0.75))] {
+            scene.circle((x, panel.y.within(value)), radius, colour);
+        }
+    }
+}
+
+/// What stands at each place: points closer than a pointer can tell apart are one.
+fn hover(scene: &mut Scene, points: &[(Point, Look, String)]) {
+    let mut places: std::collections::BTreeMap<(i64, i64), Vec<&(Point, Look, String)>> = std::collections::BTreeMap::new();
+    for point in points {
+        places.entry(((point.0.0 / APART) as i64, (point.0.1 / APART) as i64)).or_default().push(point);
+    }
+    for there in places.into_values() {
+        let Some(((x, y), ..)) = there.first() else { continue };
+        let mut lines: Vec<&str> = there.iter().take(MOST_SAID).map(|point| point.2.as_str()).collect();
+        let more = format!("… {} more", there.len().saturating_sub(MOST_SAID));
+        if there.len() > MOST_SAID {
+            lines.push(&more);
+        }
+        scene.hover((x - APART / 2.0, y - APART / 2.0), (x + APART / 2.0, y + APART / 2.0), lines.join("\n"));
+    }
+}
+
+/// How much of its panel's variance lies along each axis, where the frame says so: the columns `pc1_share` and `pc2_share` beside `pc1` and `pc2`.
+pub(super) fn shares(frame: &DataFrame, columns: &Columns, settings: &Settings, data: &Data) -> Result<Vec<String>> {
+    let names = [format!("{}_share", columns.x), format!("{}_share", columns.y)];
+    if names.iter().any(|name| frame.column(name).is_err()) || !columns.beside.is_empty() || columns.rows.is_some() {
+        return Ok(Vec::new());
+    }
+    let [x, y] = [&names[0], &names[1]].map(|name| read::numbers(frame, name, "the share of variance"));
+    let (x, y) = (x?, y?);
+    let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
+    let (all, panel_of) = read::panels(frame, columns.facet.as_deref(), &called, &columns.order)?;
+    let percent = |share: f64| format!("{} %", scale::value(100.0 * share, 0));
+    let of = |panel: &String| {
+        let row = panel_of.iter().position(|place| all[*place] == *panel)?;
+        (x[row].is_finite() && y[row].is_finite()).then(|| format!("variance {}, {}", percent(x[row]), percent(y[row])))
+    };
+    Ok(data.panels.iter().map(|panel| of(panel).unwrap_or_default()).collect())
 }
 
 /// All points of a panel.

@@ -24,12 +24,17 @@ impl Ramp {
     pub(super) fn colour(&self, value: f64) -> Colour {
         let share = ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
         let share = (share * STEPS).round() / STEPS;
-        let anchors: &[u32] = if self.diverging { &DIVERGING } else { &SEQUENTIAL };
-        let at = share * (anchors.len() - 1) as f64;
-        let (low, high) = (Colour::hex(anchors[at.floor() as usize]), Colour::hex(anchors[at.ceil() as usize]));
-        let mix = |low: u8, high: u8| (f64::from(low) + (f64::from(high) - f64::from(low)) * at.fract()).round() as u8;
-        Colour(mix(low.0, high.0), mix(low.1, high.1), mix(low.2, high.2), 1.0)
+        mixed(if self.diverging { &DIVERGING } else { &SEQUENTIAL }, share)
     }
+}
+
+/// The colour at a share of the way along these.
+pub(super) fn mixed(anchors: &[u32], share: f64) -> Colour {
+    let at = share * anchors.len().saturating_sub(1) as f64;
+    let anchor = |at: f64| Colour::hex(anchors.get(at as usize).copied().unwrap_or_default());
+    let (low, high) = (anchor(at.floor()), anchor(at.ceil()));
+    let mix = |low: u8, high: u8| (f64::from(low) + (f64::from(high) - f64::from(low)) * at.fract()).round() as u8;
+    Colour(mix(low.0, high.0), mix(low.1, high.1), mix(low.2, high.2), 1.0)
 }
 
 /// Black is darker than the text elsewhere: on the middle of a scale nothing lighter can be read.

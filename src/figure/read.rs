@@ -25,6 +25,14 @@ impl Along {
         }
     }
 
+    /// The places `from..to`.
+    pub(crate) fn part(&self, from: usize, to: usize) -> Self {
+        match self {
+            Self::Numbers(values) => Self::Numbers(values[from..to].to_vec()),
+            Self::Names(names) => Self::Names(names[from..to].to_vec()),
+        }
+    }
+
     /// What the axis writes at each place.
     pub(crate) fn labels(&self) -> Vec<String> {
         match self {

@@ -3,19 +3,21 @@
 use polars::prelude::*;
 
 use super::axis::{Places, YAxis};
-use super::layout::{self, Legend, Panel, Sample, Wishes};
+use super::calibration_curve::{curve, wilson};
+use super::layout::{self, Panel, Wishes};
+use super::legend::{self, Legend, Sample};
 use super::palette::{self, AXIS, GRID, MUTED};
 use super::read::{self, Along};
 use super::scale::{self, Steps};
 use super::scene::{Anchor, Label, Scene};
-use super::settings::{Settings, setters};
+use super::settings::{MOST_PANELS, Settings, setters};
 use super::{Figure, text};
 use crate::error::{Error, Result};
 
 /// Height of the counts below each panel.
 const STRIP: f64 = 58.0;
-/// The most panels of one figure.
-const MOST_PANELS: usize = 12;
+/// The level of the binomial intervals unless another is asked for.
+const LEVEL: f64 = 0.95;
 /// The look of the gap between accuracy and confidence.
 const GAP_LOOK: usize = 1;
 
@@ -25,13 +27,17 @@ const GAP_LOOK: usize = 1;
 /// over the bin, in [0, 1]; null where it is empty).
 ///
 /// A bar per bin is as high as its accuracy; the gap to its mean confidence is set off, and where accuracy equals confidence bars end at the
-/// dashed diagonal. Above stands ECE = Σ_b (n_b / n) |accuracy_b − confidence_b| of these bins, below the counts.
+/// dashed diagonal. Whiskers are Wilson's binomial intervals of the accuracies. Where no answer has a low confidence (of k labels the surest has 1/k at
+/// least), the axis begins at the first bin with answers. Above stands ECE = Σ_b (n_b / n) |accuracy_b − confidence_b| of these bins, below the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Reliability {
     facet: Option<String>,
     binning: Option<String>,
     order: Vec<String>,
     settings: Settings,
+    intervals: Option<f64>,
+    from: Option<f64>,
+    predictions: Option<DataFrame>,
 }
 
 impl Reliability {
@@ -40,7 +46,7 @@ impl Reliability {
         Self::default()
     }
 
-    /// One panel per value of this column (the method), at most 12.
+    /// One panel per value of this column (the method); more than 64 are on pages ([`Reliability::page`]).
     pub fn facet(mut self, column: &str) -> Self {
         self.facet = Some(column.to_owned());
         self
@@ -59,42 +65,88 @@ impl Reliability {
         self
     }
 
+    /// The level in (0, 1) of the binomial intervals (Wilson 1927) around the accuracies, by default 0.95; 0 for none.
+    pub fn intervals(mut self, level: f64) -> Self {
+        self.intervals = Some(level);
+        self
+    }
+
+    /// The confidence in [0, 1) at which the axis begins: 1/k for k labels. By default the lower edge of the first bin with answers, and 0 where that is
+    /// below 0.2.
+    pub fn from(mut self, confidence: f64) -> Self {
+        self.from = Some(confidence);
+        self
+    }
+
+    /// A smooth curve of accuracy over confidence, without bins, of the predictions that the bins were made of: the frame of
+    /// [`evaluate`](crate::evaluate::evaluate), with the columns `correct` and `confidence`, and that of the panels.
+    ///
+    /// It is the mean of `correct` weighted by a Gaussian of the distance in confidence (Nadaraya and Watson 1964), of Silverman's bandwidth; drawn from
+    /// the least to the greatest confidence.
+    pub fn curve(mut self, predictions: &DataFrame) -> Self {
+        self.predictions = Some(predictions.clone());
+        self
+    }
+
     setters!();
 
     /// Draws the frame.
     ///
     /// # Errors
     /// A column is missing (the message lists those there are) or holds no numbers; a value lies outside [0, 1], a count below 0; a bin has
-    /// answers but no confidence or accuracy; no answers at all; too many panels; a size that is out of bounds or too small.
+    /// answers but no confidence or accuracy; no answers at all; a level or a beginning outside its range; no such page; a size that is out of bounds or too small.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
         let (scene, alt) = self.scene(frame)?;
         Figure::of(&scene, alt, frame)
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
+        let level = self.intervals.unwrap_or(LEVEL);
+        if !(0.0..1.0).contains(&level) || self.from.is_some_and(|from| !(0.0..1.0).contains(&from)) {
+            let from = self.from.unwrap_or_default();
+            return Err(Error::input(format!(
+                "figure: the level {level} and the beginning {from} of a reliability diagram must lie in [0, 1)"
+            )));
+        }
         let panels = self.read(frame)?;
+        let first = panels.iter().flat_map(|panel| &panel.bins).map(|bin| bin.lower).fold(1.0, f64::min);
+        let from = self.from.unwrap_or(if first < 0.2 { 0.0 } else { first.min(0.9) });
+        let (range, page) = self.settings.paged(panels.len(), 1, MOST_PANELS)?;
+        let panels = &panels[range];
         let abreast = layout::abreast(panels.len());
         let rows = panels.len().div_ceil(abreast) as u32;
-        let usual = if panels.len() == 1 { (480, 460) } else { (720, 130 + 250 * rows) };
+        let usual = if panels.len() == 1 { (480, 460) } else { (if abreast > 4 { 1100 } else { 720 }, (130 + 250 * rows).min(4000)) };
         let (width, height) = self.settings.size(usual)?;
         let mut scene = Scene::new(width, height);
-        let binning = self.named(&panels);
-        let note = format!("ECE with {binning}; strips below: answers per bin");
+        let binning = self.named(panels);
+        let mut note = format!("ECE with {binning}; strips below: answers per bin, the number: most of one");
+        if level > 0.0 {
+            note.push_str(&format!("; whiskers: {} % binomial intervals (Wilson)", (level * 1e4).round() / 100.0));
+        }
+        if self.predictions.is_some() {
+            note.push_str("; curve: accuracy smoothed over confidence, without bins");
+        }
+        if from > 0.0 {
+            note.push_str(&format!("; confidence begins at {}", read::shown(from)));
+        }
+        note.extend(page.map(|page| format!("; {page}")));
+        let mut names = vec![
+            ("accuracy".to_owned(), palette::look(0), legend::SQUARE),
+            ("gap to mean confidence".to_owned(), palette::look(GAP_LOOK), GAP_SAMPLE),
+        ];
+        if self.predictions.is_some() {
+            names.push(("smoothed accuracy".to_owned(), palette::look(0), CURVE_SAMPLE));
+        }
         let wishes = Wishes {
-            legend: Some(Legend {
-                title: String::new(),
-                names: vec!["accuracy".to_owned(), "gap to mean confidence".to_owned()],
-                looks: vec![0, GAP_LOOK],
-                sample: Sample {
-                    width: 14.0,
-                    draw: |scene, at, look| if look == 0 { (layout::SQUARE.draw)(scene, at, 0) } else { gap_sample(scene, at) },
-                },
-            }),
+            legend: Some(Legend { title: String::new(), names, row: Vec::new() }),
             panels: panels.iter().map(|panel| panel.name.clone()).collect(),
             abreast,
             remarks: panels.iter().map(Bins::remark).collect(),
             // Not the ends alone: between whole numbers, labels would be whole too.
-            along: Along::Numbers(vec![0.0, 0.5, 1.0]),
+            along: vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])],
+            x_range: Some((from, 1.0)),
+            row_names: Vec::new(),
+            grid: None,
             places: Places::Round(Steps::Linear),
             x_name: self.settings.x_name("confidence"),
             y_name: self.settings.y_name("accuracy"),
@@ -104,10 +156,32 @@ impl Reliability {
             note,
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
-        for (panel, bins) in places.iter().zip(&panels) {
-            bins.draw(&mut scene, panel);
+        let curves = self.curves(panels)?;
+        for ((panel, bins), curve) in places.iter().zip(panels).zip(&curves) {
+            bins.draw(&mut scene, panel, level, &self.settings);
+            let inside = |(x, y): &(f64, f64)| (*x >= from).then(|| (panel.x.at(*x), panel.y.at(*y)));
+            let points: Vec<(f64, f64)> = curve.iter().filter_map(inside).collect();
+            if points.len() > 1 {
+                scene.line(points.clone(), 4.2, palette::WHITE);
+                scene.line(points, 2.2, palette::TEXT);
+            }
         }
-        Ok((scene, self.alt(&panels, &binning)))
+        Ok((scene, self.alt(panels, &binning)))
+    }
+
+    /// Each panel's smooth curve, where there are predictions.
+    fn curves(&self, panels: &[Bins]) -> Result<Vec<Vec<(f64, f64)>>> {
+        let Some(frame) = &self.predictions else { return Ok(vec![Vec::new(); panels.len()]) };
+        let (confidence, correct) = (read::numbers(frame, "confidence", "the curve")?, read::numbers(frame, "correct", "the curve")?);
+        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
+        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        let of = |panel: &Bins| {
+            let rows = (0..frame.height()).filter(|&row| names[panel_of[row]] == panel.name);
+            let points: Vec<(f64, f64)> =
+                rows.map(|row| (confidence[row], correct[row])).filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+            curve(&points)
+        };
+        Ok(panels.iter().map(of).collect())
     }
 
     fn read(&self, frame: &DataFrame) -> Result<Vec<Bins>> {
@@ -117,7 +191,6 @@ impl Reliability {
         let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
         let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
         read::some_rows(frame)?;
-        read::at_most(self.facet.as_deref().unwrap_or_default(), names.len(), MOST_PANELS, "panels")?;
         let mut panels: Vec<Bins> = names.into_iter().map(|name| Bins { name, bins: Vec::new(), empty: Vec::new() }).collect();
         for row in 0..frame.height() {
             let wrong = |what: String| Err(Error::input(format!("figure: row {row} of the bins {what}")));
@@ -208,24 +281,47 @@ impl Bins {
         edges.iter().all(|(lower, upper)| (upper - lower - width).abs() < 1e-9)
     }
 
-    fn draw(&self, scene: &mut Scene, panel: &Panel) {
+    fn draw(&self, scene: &mut Scene, panel: &Panel, level: f64, settings: &Settings) {
         let (least, base) = (panel.y.start + 12.0, panel.base);
         let most = self.bins.iter().map(|bin| bin.count).fold(0.0, f64::max);
         scene.line(vec![(panel.sides.0, panel.y.start), (panel.sides.1, panel.y.start)], 1.0, AXIS);
         for bin in &self.bins {
             // A bin of equal confidences has no width, but there are answers in it.
-            let (mut left, mut right) = (panel.x.at(bin.lower), panel.x.at(bin.upper));
+            let (mut left, mut right) = (panel.x.within(bin.lower), panel.x.within(bin.upper));
+            if bin.upper < panel.x.from {
+                continue;
+            }
             let missing = (3.0 - (right - left)).max(0.0) / 2.0;
             (left, right) = (left - missing + 0.5, right + missing - 0.5);
             let (accuracy, confidence) = (panel.y.at(bin.accuracy), panel.y.at(bin.confidence));
             scene.rectangle((left, panel.y.start), (right, accuracy), palette::colour(0));
             gap(scene, (left, accuracy), (right, confidence));
             scene.line(vec![(left, accuracy), (right, accuracy)], 2.4, palette::colour(0));
+            let (low, high) = wilson(bin.accuracy, bin.count, level);
+            if level > 0.0 {
+                let middle = left.midpoint(right);
+                for (wider, ink) in [(1.4, palette::WHITE), (0.0, palette::TEXT)] {
+                    scene.line(vec![(middle, panel.y.at(low)), (middle, panel.y.at(high))], 1.3 + wider, ink);
+                }
+            }
+            let to = |value: f64| read::shown((value * 1e4).round() / 1e4);
+            let interval = if level > 0.0 { format!(" ({} to {})", to(low), to(high)) } else { String::new() };
+            let (x_name, y_name) = (settings.x_name("confidence"), settings.y_name("accuracy"));
+            let title = format!(
+                "{x_name} {} to {}: mean {}\n{y_name} {}{interval}, {} answers",
+                to(bin.lower),
+                to(bin.upper),
+                to(bin.confidence),
+                to(bin.accuracy),
+                bin.count
+            );
+            scene.hover((left, panel.y.end), (right, base), title);
             // One answer among thousands is still to be seen.
             let high = (bin.count / most * (base - least)).max(1.0);
             scene.rectangle((left, base), (right, base - high), palette::MUTED.faint(0.75));
         }
-        scene.dashed(&[(panel.x.at(0.0), panel.y.at(0.0)), (panel.x.at(1.0), panel.y.at(1.0))], 1.3, MUTED, &[5.0, 4.0]);
+        let from = panel.x.from;
+        scene.dashed(&[(panel.x.at(from), panel.y.at(from)), (panel.x.at(1.0), panel.y.at(1.0))], 1.3, MUTED, &[5.0, 4.0]);
         scene.line(vec![(panel.sides.0, least), (panel.sides.1, least)], 1.0, GRID);
         let label = scale::label(most, 0);
         let wide = text::width(&label, 10.0, false);
@@ -242,9 +338,8 @@ fn gap(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
     scene.line(vec![from, (to.0, from.1), to, (from.0, to.1), from], 1.0, colour);
 }
 
-fn gap_sample(scene: &mut Scene, (x, y): (f64, f64)) {
-    gap(scene, (x, y - 7.0), (x + 14.0, y + 7.0));
-}
+const GAP_SAMPLE: Sample = Sample { width: 14.0, draw: |scene, (x, y), _| gap(scene, (x, y - 7.0), (x + 14.0, y + 7.0)) };
+const CURVE_SAMPLE: Sample = Sample { width: 14.0, draw: |scene, (x, y), _| scene.line(vec![(x, y), (x + 14.0, y)], 2.2, palette::TEXT) };
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use crate::error::Result;
 
-const METHODS: [&str; 4] = ["ICL", "SFT only", "IA2 only", "IA2 → SFT"];
+const METHODS: [&str; 4] = ["ICL", "SFT", "IA2", "IA2 → SFT"];
 
 /// Scatter in [-1, 1] that is the same in every run.
 fn noise(at: usize) -> f64 {
@@ -174,6 +174,8 @@ pub(super) fn plane() -> Result<DataFrame> {
     Ok(df!(
         "pc1" => rows.iter().map(|&(at, [label, _])| centre(label).0 + spread(at)).collect::<Vec<_>>(),
         "pc2" => rows.iter().map(|&(at, [label, _])| centre(label).1 + spread(at + 200)).collect::<Vec<_>>(),
+        "pc1_share" => vec![0.62; rows.len()],
+        "pc2_share" => vec![0.17; rows.len()],
         "label" => rows.iter().map(|row| ["negative", "positive", "neutral"][row.1[0]]).collect::<Vec<_>>()
     )?)
 }

@@ -87,12 +87,76 @@ pub(crate) fn ticks(from: f64, to: f64, wanted: usize, whole: bool) -> Vec<f64> 
 
 /// The decimals that tell these values apart.
 pub(crate) fn decimals(values: &[f64]) -> usize {
-    let gap = values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(f64::INFINITY, f64::min);
+    let gap = gap(values);
     if !gap.is_finite() || gap <= 0.0 {
         return 2;
     }
-    (0..8).find(|&decimals| (gap * 10f64.powi(decimals)).fract().min(1.0 - (gap * 10f64.powi(decimals)).fract()) < 1e-6).unwrap_or(8)
-        as usize
+    let whole = |decimals: &i32| {
+        let scaled = gap * 10f64.powi(*decimals);
+        (scaled - scaled.round()).abs() < 1e-4 * scaled.max(1e-3) && scaled.round() > 0.0
+    };
+    (0..300).find(whole).unwrap_or(8) as usize
+}
+
+/// The least distance of neighbours; infinite where there are none.
+fn gap(values: &[f64]) -> f64 {
+    values.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(f64::INFINITY, f64::min)
+}
+
+/// The labels of ticks, all written in the same way, and the number to add to each where they differ only far behind its first digits.
+pub(crate) fn labels(ticks: &[f64]) -> (Vec<String>, Option<f64>) {
+    let far = ticks.iter().fold(0.0, |far: f64, tick| far.max(tick.abs()));
+    let gap = gap(ticks);
+    if !(gap.is_finite() && gap > 0.0) {
+        return (ticks.iter().map(|&tick| signed(&display::number(tick))).collect(), None);
+    }
+    let (least, greatest) = extent(ticks.iter().copied());
+    let unit = 10f64.powf((greatest - least).log10().floor() + 1.0);
+    let base = (least.midpoint(greatest) / unit).round() * unit;
+    if far / gap >= 1e5 && base.is_finite() && base != 0.0 {
+        let rest: Vec<f64> = ticks.iter().map(|tick| tick - base).collect();
+        return (labels(&rest).0, Some(base));
+    }
+    let decimals = decimals(ticks);
+    let powers = far >= 1e6 || decimals > 5;
+    let one = |&tick: &f64| match powers {
+        true => power(if tick.abs() < gap / 2.0 { 0.0 } else { tick }),
+        false => label(tick, decimals),
+    };
+    (ticks.iter().map(one).collect(), None)
+}
+
+/// A number as digits and a power of ten.
+fn power(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let text = format!("{value:.5e}");
+    let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+    signed(&format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.')))
+}
+
+/// What is added to every label of an axis, as it is written.
+pub(crate) fn added(base: f64) -> String {
+    let text = if base.abs() < 1e15 && base.fract() == 0.0 { format!("{:.0}", base.abs()) } else { base.abs().to_string() };
+    format!("{} {text}", if base < 0.0 { "−" } else { "+" })
+}
+
+/// A value with these decimals, and with more where they would say something else: −0.5 is not 0.
+pub(crate) fn value(value: f64, decimals: usize) -> String {
+    let text = label(value, decimals);
+    let kept: f64 = format!("{value:.decimals$}").parse().unwrap_or(value);
+    if (kept - value).abs() <= 0.05 * value.abs() {
+        return text;
+    }
+    let needed = 1 - value.abs().log10().floor() as i32;
+    match needed {
+        ..=5 => signed(format!("{value:.0$}", needed.max(0) as usize).trim_end_matches('0').trim_end_matches('.')),
+        _ => {
+            let text = format!("{value:.1e}");
+            signed(&text.replace(".0e", "e"))
+        }
+    }
 }
 
 /// The decimals that place a value between these ticks: one digit beyond their distance's first.
@@ -171,6 +235,28 @@ mod tests {
         assert_eq!(decimals(&[0.0, 5.0]), 0);
         assert_eq!(decimals(&[0.3, 0.6000000000000001]), 1);
         assert_eq!([label(-0.25, 2), label(-0.0, 1), label(0.6000000000000001, 1), label(2e6, 0)], ["−0.25", "0.0", "0.6", "2000000"]);
+    }
+
+    #[test]
+    fn ticks_are_written_in_one_way_and_tell_values_apart() {
+        let of = |ticks: &[f64]| labels(ticks);
+        assert_eq!(of(&[0.0, 0.25, 0.5]), (["0.00", "0.25", "0.50"].map(String::from).to_vec(), None));
+        let near = [999_999.9995, 1_000_000.0, 1_000_000.0005];
+        assert_eq!(of(&near), (["−0.0005", "0.0000", "0.0005"].map(String::from).to_vec(), Some(1e6)));
+        assert_eq!((added(1e6), added(-2.5)), ("+ 1000000".to_owned(), "− 2.5".to_owned()));
+        assert_eq!(of(&[0.0, 2e6, 4e6]).0, ["0", "2e6", "4e6"]);
+        assert_eq!(of(&[-2e-9, 0.0, 2e-9]).0, ["−2e-9", "0", "2e-9"]);
+        assert_eq!(of(&[0.0, 2e300]).0, ["0", "2e300"]);
+        for ticks in [vec![1e15, 1e15 + 2.0], vec![1e-300, 2e-300], vec![-1e6 - 1e-4, -1e6 + 1e-4], vec![123456.0, 123457.0]] {
+            let (labels, _) = of(&ticks);
+            assert_ne!(labels[0], labels[1], "{ticks:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_value_beside_large_ones_is_not_zero() {
+        assert_eq!([value(-0.5, 0), value(300.0, 0), value(0.97, 1), value(0.0, 1)], ["−0.5", "300", "1.0", "0.0"]);
+        assert_eq!([value(0.004, 2), value(3e-9, 2), value(-0.04, 0), value(1e-300, 0)], ["0.004", "3e-9", "−0.04", "1e-300"]);
     }
 
     #[test]

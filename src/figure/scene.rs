@@ -59,19 +59,28 @@ pub(crate) enum Shape {
     Text(Label),
 }
 
-/// The shapes, later ones on top.
+/// What is said of a part of the picture when the pointer rests on it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Area {
+    pub from: Point,
+    pub to: Point,
+    pub title: String,
+}
+
+/// The shapes, later ones on top, and what they say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scene {
     pub width: f64,
     pub height: f64,
     pub shapes: Vec<Shape>,
+    pub areas: Vec<Area>,
 }
 
 impl Scene {
     pub(crate) fn new(width: f64, height: f64) -> Self {
         // The white ground makes dark text legible on a dark page too.
         let ground = Shape::Rectangle { from: (0.0, 0.0), to: (width, height), colour: Colour::hex(0xFFFFFF) };
-        Self { width, height, shapes: vec![ground] }
+        Self { width, height, shapes: vec![ground], areas: Vec::new() }
     }
 
     pub(crate) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {
@@ -103,6 +112,21 @@ impl Scene {
         }
     }
 
+    /// Says `title` of the rectangle between two corners, inside the picture; what is thin gets a few pixels to be met.
+    pub(crate) fn hover(&mut self, from: Point, to: Point, title: String) {
+        let side = |a: f64, b: f64, end: f64| {
+            let (low, high) = (a.min(b), a.max(b));
+            let missing = (LEAST_AREA - (high - low)).max(0.0) / 2.0;
+            ((low - missing).clamp(0.0, end), (high + missing).clamp(0.0, end))
+        };
+        let ((left, right), (top, base)) = (side(from.0, to.0, self.width), side(from.1, to.1, self.height));
+        if left < right && top < base {
+            // Lines stay lines; what else cannot be shown is spelled.
+            let title = title.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+            self.areas.push(Area { from: (left, top), to: (right, base), title });
+        }
+    }
+
     /// Text, where there is some.
     pub(crate) fn text(&mut self, label: Label) {
         if !label.text.is_empty() {
@@ -112,6 +136,8 @@ impl Scene {
     }
 }
 
+/// The least side of what a pointer can meet.
+const LEAST_AREA: f64 = 6.0;
 /// How far from the picture's corner anything is drawn.
 const FAR: f64 = 1e5;
 

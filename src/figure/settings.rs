@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::text;
 use crate::error::{Error, Result};
+use crate::table::words::words;
 
 /// Width of one of two text columns on paper: 3.25 inches of 96 logical pixels, at which labels are 8.6 points high.
 pub const COLUMN: u32 = 312;
@@ -10,6 +12,11 @@ pub const COLUMN: u32 = 312;
 pub const PAPER: u32 = 528;
 /// Width of a notebook's output, and of figures that are told nothing else.
 pub const NOTEBOOK: u32 = 720;
+
+/// Size of the title.
+pub(super) const TITLE: f64 = 15.0;
+/// The most panels of one figure.
+pub(super) const MOST_PANELS: usize = 64;
 
 /// The settings that all builders share; [`setters`] gives them their methods.
 #[derive(Clone, Debug)]
@@ -21,11 +28,13 @@ pub(super) struct Settings {
     width: Option<u32>,
     height: Option<u32>,
     pub note: bool,
+    /// From 1.
+    pub page: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { title: None, x_label: None, y_label: None, names: HashMap::new(), width: None, height: None, note: true }
+        Self { title: None, x_label: None, y_label: None, names: HashMap::new(), width: None, height: None, note: true, page: 1 }
     }
 }
 
@@ -36,7 +45,7 @@ impl Settings {
 
     /// A column's name as a person writes it.
     pub(super) fn name(&self, column: &str) -> String {
-        self.names.get(column).cloned().unwrap_or_else(|| column.replace('_', " "))
+        self.names.get(column).cloned().unwrap_or_else(|| words(column))
     }
 
     pub(super) fn x_name(&self, column: &str) -> String {
@@ -47,7 +56,39 @@ impl Settings {
         self.y_label.clone().unwrap_or_else(|| self.name(column))
     }
 
-    /// Width and height: what was set, else `usual`; a width alone keeps the usual shape, but stays high enough for labels.
+    /// Was a height asked for? Otherwise a figure is as high as what it shows.
+    pub(super) fn has_height(&self) -> bool {
+        self.height.is_some()
+    }
+
+    /// The title in lines of a figure so wide.
+    pub(super) fn title_lines(&self, width: f64) -> Vec<String> {
+        self.title.as_deref().map_or_else(Vec::new, |title| text::wrapped(title, TITLE * 1.15, width - 32.0, 4))
+    }
+
+    /// The panels of the page among `all`, as many as whole rows of `unit` panels allow, and what the note says of it.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub(super) fn paged(&self, all: usize, unit: usize, most: usize) -> Result<(std::ops::Range<usize>, Option<String>)> {
+        let each = (most / unit).max(1) * unit;
+        let pages = all.div_ceil(each).max(1);
+        if !(1..=pages).contains(&self.page) {
+            return Err(Error::input(format!(
+                "figure: there is no page {}: {all} panels are on {pages} page{}",
+                self.page,
+                if pages == 1 { "" } else { "s" }
+            )));
+        }
+        let from = (self.page - 1) * each;
+        let range = from..(from + each).min(all);
+        let note = (pages > 1)
+            .then(|| format!("page {} of {pages}: panels {} to {} of {all}, others by .page(n)", self.page, from + 1, range.end));
+        Ok((range, note))
+    }
+
+    /// Width and height: what was set, else `usual` with room for a long title; a width alone keeps the usual shape, but stays high enough
+    /// for labels.
     ///
     /// # Errors
     /// The size is out of bounds.
@@ -61,6 +102,8 @@ impl Settings {
             }
             _ => usual,
         };
+        let more = if self.height.is_some() { 0 } else { self.title_lines(f64::from(width)).len().saturating_sub(1) as u32 * 19 };
+        let height = if height <= 4000 { (height + more).min(4000) } else { height };
         if !(240..=4000).contains(&width) || !(160..=4000).contains(&height) {
             return Err(Error::input(format!("figure: a size of {width} x {height} is outside 240 x 160 to 4000 x 4000")));
         }
@@ -71,7 +114,7 @@ impl Settings {
 /// The methods of a builder that has `settings`.
 macro_rules! setters {
     () => {
-        /// A line above the figure.
+        /// What stands above the figure, in up to four lines.
         pub fn title(mut self, text: &str) -> Self {
             self.settings.title = Some(text.to_owned());
             self
@@ -106,6 +149,13 @@ macro_rules! setters {
         /// [`PAPER`](crate::figure::PAPER), [`NOTEBOOK`](crate::figure::NOTEBOOK) or any other.
         pub fn width(mut self, width: u32) -> Self {
             self.settings.resize(width, None);
+            self
+        }
+
+        /// Which of the pages, from 1, where there are more panels than one figure holds (64); the note says how many there are. All pages have
+        /// the axes and colours of the whole.
+        pub fn page(mut self, page: usize) -> Self {
+            self.settings.page = page;
             self
         }
 

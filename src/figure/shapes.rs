@@ -4,7 +4,8 @@ use super::{Chart, HeatMap};
 
 /// Loss over steps in training and on the dev set, the best check marked: the frame of [`Trained::history`](crate::train::Trained::history).
 ///
-/// Columns: `step`, `train_loss`, `dev_loss`, `best` (boolean). Several phases or runs in one frame become panels with `.facet("objective")`.
+/// Columns: `step`, `train_loss`, `dev_loss`, `best` (boolean). Several phases in one frame become panels with `.facet("objective")`; several runs are
+/// averaged, with bands, and `.each("run")` draws a faint line for each of them.
 /// `.y_log10()` for losses that fall by powers of ten.
 pub fn training() -> Chart {
     Chart::lines("step", "train_loss").also("dev_loss").marked("best").y_label("loss").name("best", "best check")
@@ -12,9 +13,10 @@ pub fn training() -> Chart {
 
 /// Points in the plane of the first two principal components, coloured by label.
 ///
-/// Columns: `pc1`, `pc2`, `label`.
+/// Columns: `pc1`, `pc2`, `label`; `pc1_share` and `pc2_share` (in [0, 1]), where they are there, stand above each panel as shares of the
+/// variance. Every panel has axes of its own: layers differ in scale by orders of magnitude.
 pub fn components() -> Chart {
-    Chart::points("pc1", "pc2").colour("label").x_label("first principal component").y_label("second principal component")
+    Chart::points("pc1", "pc2").colour("label").free_x().free_y()
 }
 
 /// A matrix of likeness: layers by layers, or methods by methods, with the values in the cells where they fit.
@@ -35,5 +37,5 @@ pub fn token_table() -> HeatMap {
 ///
 /// Columns: `head`, `query`, `key` (positions from 0), `weight` (in [0, 1]). Tokens as labels: `.x_names("key_token").y_names("query_token")`.
 pub fn attention() -> HeatMap {
-    HeatMap::new("key", "query", "weight").facet("head").downward()
+    HeatMap::new("key", "query", "weight").facet("head").downward().square().robust(false).empty("masked: later than the query")
 }

@@ -1,33 +1,23 @@
-//! Text: the embedded font, the width of a line, and its outlines for bitmaps.
+//! Text: how wide a line is, where it is broken or cut, and how plotters' SVG is told to write it.
 //!
-//! plotters' own `ab_glyph` text ignores the side bearings of letters, which spaces them unevenly; so the crate sets the text of
-//! its own figures itself, through the style that plotters' backends accept. In SVG the viewer's font is used. DejaVu Sans is among
-//! the widest, so text that fits by its measure fits in others too.
+//! In SVG the viewer's font is used. DejaVu Sans is among the widest, so text that fits by its measure fits in others too.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::sync::LazyLock;
 
-use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
+use ab_glyph::Font;
 use plotters::style::FontStyle as PlottersStyle;
 use plotters_backend::text_anchor::{HPos, Pos, VPos};
 use plotters_backend::{BackendColor, BackendCoord, BackendTextStyle, FontFamily, FontStyle, FontTransform};
 
+use super::fonts::{self, BOLD_BYTES, REGULAR_BYTES};
 use super::scene::{Anchor, Label};
 use crate::error::{Error, Result};
 
-/// What an SVG viewer should look for, in this order.
+/// What an SVG viewer should look for, in this order; a letter that none of these has comes from wherever the viewer finds it.
 const FAMILY: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
 /// plotters divides the size of text by this before it writes it into SVG.
 const PLOTTERS_SIZE: f64 = 1.24;
-/// Half the height of an `x` in ems: plotters' SVG puts a centred text's baseline that far below its position.
-const HALF_X: f64 = 0.2735;
-
-// Both files are subsets (Latin, Greek, Cyrillic, arrows, mathematics, signs for spaces and breaks) of DejaVu Sans 2.37; see font/LICENSE-DejaVu.txt.
-const REGULAR_BYTES: &[u8] = include_bytes!("font/DejaVuSans.ttf");
-const BOLD_BYTES: &[u8] = include_bytes!("font/DejaVuSans-Bold.ttf");
-static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(REGULAR_BYTES).ok());
-static BOLD: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(BOLD_BYTES).ok());
 
 /// Gives plotters the crate's fonts under the name `sans-serif`, for pictures that a notebook draws with plotters itself.
 ///
@@ -43,26 +33,26 @@ pub fn register_fonts() -> Result<()> {
     Ok(())
 }
 
-fn font(bold: bool) -> Option<&'static FontRef<'static>> {
-    if bold { BOLD.as_ref() } else { REGULAR.as_ref() }
+/// Are there letters that the embedded font lacks?
+pub(super) fn is_foreign(text: &str) -> bool {
+    text.chars().any(|letter| !fonts::is_own(letter))
 }
 
-/// ab_glyph counts the height from the lowest descender to the highest ascender, CSS the em.
-fn scale(font: &FontRef<'static>, size: f64) -> PxScale {
-    let em = font.units_per_em().unwrap_or(2048.0);
-    PxScale::from(size as f32 * font.height_unscaled() / em)
-}
-
-/// The glyphs of a text. A letter that the font lacks is spelled as in Rust (`\u{4e2d}`): all empty boxes look the same.
-fn glyphs(font: &FontRef<'static>, text: &str) -> Vec<GlyphId> {
-    let glyph = |letter: char| Some(font.glyph_id(letter)).filter(|id| id.0 != 0);
-    let spelled = |letter: char| letter.escape_unicode().filter_map(glyph).collect();
-    text.chars().flat_map(|letter| glyph(letter).map_or_else(|| spelled(letter), |id| vec![id])).collect()
+/// Text with every letter that no font here has spelled as in Rust (`\u{4e2d}`): all empty boxes look the same.
+pub(super) fn spelled(text: &str) -> Cow<'_, str> {
+    let missing = |letter: char| !fonts::is_own(letter) && fonts::width(letter).is_none();
+    if !text.contains(missing) {
+        return Cow::Borrowed(text);
+    }
+    let one = |letter: char| if missing(letter) { letter.escape_unicode().to_string() } else { letter.to_string() };
+    Cow::Owned(text.chars().map(one).collect())
 }
 
 /// Text without what no picture can show and XML forbids: control characters are spelled as in Rust (`\u{1b}`).
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    let hidden = |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+    // Spaces of no width and turns of the writing direction are in no picture either; joiners are part of their words.
+    let unseen = |letter: char| matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let hidden = |letter: char| letter.is_control() || unseen(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}');
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
     }
@@ -72,9 +62,14 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 
 /// The width of a line of text in the unit of `size`.
 pub(crate) fn width(text: &str, size: f64, bold: bool) -> f64 {
-    let Some(font) = font(bold) else { return 0.6 * size * text.chars().count() as f64 };
-    let scaled = font.as_scaled(scale(font, size));
-    glyphs(font, &printable(text)).into_iter().map(|id| f64::from(scaled.h_advance(id))).sum()
+    let Some(font) = fonts::own(bold) else { return 0.6 * size * text.chars().count() as f64 };
+    let em = f64::from(font.units_per_em().unwrap_or(2048.0));
+    let own = |letter: char| f64::from(font.h_advance_unscaled(font.glyph_id(letter))) / em;
+    let one = |letter: char| match fonts::is_own(letter) {
+        true => own(letter),
+        false => fonts::width(letter).unwrap_or_else(|| letter.escape_unicode().map(own).sum()),
+    };
+    size * printable(text).chars().map(one).sum::<f64>()
 }
 
 /// Breaks text at spaces into at most `lines` lines no wider than `most`; what still does not fit ends in `…`.
@@ -93,7 +88,7 @@ pub(crate) fn wrapped(text: &str, size: f64, most: f64, lines: usize) -> Vec<Str
     out.into_iter().map(|line| fitted(&line, size, most)).collect()
 }
 
-/// The text, or as much of it as fits with `…`.
+/// The text, or as much of it as fits with `…`; where not even one letter does, the `…` alone.
 pub(crate) fn fitted(text: &str, size: f64, most: f64) -> String {
     // Letter by letter, and no further than there is room: a text may be long.
     let (room, mut used, mut kept) = (most - width("…", size, false), 0.0, 0);
@@ -104,32 +99,22 @@ pub(crate) fn fitted(text: &str, size: f64, most: f64) -> String {
             kept = end;
         }
         if used > most {
-            return match kept {
-                0 => text.chars().take(1).collect(),
-                kept => format!("{}…", &text[..kept]),
-            };
+            return format!("{}…", &text[..kept]);
         }
     }
     text.to_owned()
 }
 
-/// A label at `scale` device pixels per logical one, as plotters' backends want it.
+/// A label at `scale` device pixels per logical one, as plotters' SVG backend wants it.
 pub(super) struct Style<'a> {
     pub label: &'a Label,
     pub scale: f64,
 }
 
 impl Style<'_> {
-    fn size(&self) -> f64 {
-        self.label.size * self.scale
-    }
-
-    /// Where the backend must be told to draw for the baseline to be at the label's position.
+    /// The label's position on its baseline.
     pub(super) fn position(&self) -> BackendCoord {
-        let (x, y) = (self.label.at.0 * self.scale, self.label.at.1 * self.scale);
-        let up = HALF_X * self.size();
-        let (x, y) = if self.label.turned { (x - up, y) } else { (x, y - up) };
-        (x.round() as i32, y.round() as i32)
+        ((self.label.at.0 * self.scale).round() as i32, (self.label.at.1 * self.scale).round() as i32)
     }
 }
 
@@ -142,7 +127,7 @@ impl BackendTextStyle for Style<'_> {
     }
 
     fn size(&self) -> f64 {
-        Style::size(self) * PLOTTERS_SIZE
+        self.label.size * self.scale * PLOTTERS_SIZE
     }
 
     fn transform(&self) -> FontTransform {
@@ -166,37 +151,18 @@ impl BackendTextStyle for Style<'_> {
         FontFamily::Name(FAMILY)
     }
 
-    /// No height: `draw` places the baseline itself.
     fn layout_box(&self, text: &str) -> Result<((i32, i32), (i32, i32)), Infallible> {
-        Ok(((0, 0), (width(text, Style::size(self), self.label.bold).round() as i32, 0)))
+        Ok(((0, 0), (width(text, self.label.size * self.scale, self.label.bold).round() as i32, 0)))
     }
 
+    /// Only bitmaps draw text, and ours are made of the SVG.
     fn draw<E, Draw: FnMut(i32, i32, BackendColor) -> Result<(), E>>(
         &self,
-        text: &str,
-        (x, y): BackendCoord,
-        mut draw: Draw,
+        _: &str,
+        _: BackendCoord,
+        _: Draw,
     ) -> Result<Result<(), E>, Infallible> {
-        let Some(font) = font(self.label.bold) else { return Ok(Ok(())) };
-        let scale = scale(font, Style::size(self));
-        let scaled = font.as_scaled(scale);
-        let colour = self.color();
-        let mut pen = point(x as f32, (f64::from(y) + HALF_X * Style::size(self)) as f32);
-        let mut drawn = Ok(());
-        for id in glyphs(font, text) {
-            if let Some(outline) = font.outline_glyph(id.with_scale_and_position(scale, pen)) {
-                let corner = outline.px_bounds().min;
-                outline.draw(|right, down, cover| {
-                    // Outside the outline there is nothing to draw; after a failure neither.
-                    if cover > 0.0 && drawn.is_ok() {
-                        let colour = BackendColor { alpha: colour.alpha * f64::from(cover.min(1.0)), ..colour };
-                        drawn = draw(corner.x as i32 + right as i32, corner.y as i32 + down as i32, colour);
-                    }
-                });
-            }
-            pen.x += scaled.h_advance(id);
-        }
-        Ok(drawn)
+        Ok(Ok(()))
     }
 }
 
@@ -207,7 +173,7 @@ mod tests {
     #[test]
     fn both_fonts_are_there_and_know_the_signs_that_figures_use() {
         for bold in [false, true] {
-            let font = font(bold).unwrap();
+            let font = fonts::own(bold).unwrap();
             for letter in "AZaz09äéßΑωЖ→±×−…“”≤≥σβ·⏎␣⇥▁ĠĊ�".chars() {
                 assert_ne!(font.glyph_id(letter).0, 0, "no glyph for {letter}, bold {bold}");
             }
@@ -215,13 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_font_lacks_is_spelled() {
-        let font = font(false).unwrap();
-        assert_eq!(glyphs(font, "a中"), glyphs(font, "a\\u{4e2d}"));
-        assert!(glyphs(font, "中\u{1f600}\u{301}\u{200d}").iter().all(|id| id.0 != 0));
-        assert_eq!(width("a中", 12.0, false), width("a\\u{4e2d}", 12.0, false));
+    fn what_no_font_has_is_spelled_and_measured_as_it_is_written() {
+        // A letter for private use, which no font should have.
+        assert_eq!(spelled("a\u{10fffd}"), "a\\u{10fffd}");
+        assert_eq!(width("a\u{10fffd}", 12.0, false), width("a\\u{10fffd}", 12.0, false));
         assert_eq!([printable("中\u{1b}\u{0}"), printable("a b")], ["中\\u{1b}\\u{0}", "a b"]);
         assert_eq!(width("\u{1b}", 12.0, false), width("\\u{1b}", 12.0, false));
+        assert_eq!(printable("a\u{200b}b\u{202e}"), "a\\u{200b}b\\u{202e}");
+        assert!(is_foreign("今") && !is_foreign("→é"));
+    }
+
+    #[test]
+    fn a_cut_is_always_seen() {
+        for text in ["今天", "word", "\u{10fffd}\u{10fffd}"] {
+            assert!(fitted(text, 10.0, width(text, 10.0, false) - 0.1).ends_with('…'), "{text}");
+            assert_eq!(fitted(text, 10.0, 1.0), "…");
+            assert_eq!(fitted(text, 10.0, width(text, 10.0, false)), text);
+        }
     }
 
     #[test]
@@ -247,7 +223,6 @@ mod tests {
         assert!(cut[1].ends_with('…') && cut.iter().all(|line| width(line, 10.0, false) <= most), "{cut:?}");
         assert_eq!(wrapped("", 10.0, most, 2), Vec::<String>::new());
         assert_eq!(fitted("four words", 10.0, most), "four words");
-        assert_eq!(fitted("word", 10.0, 1.0), "w");
         // The square of this length would take an hour.
         let long = "x".repeat(1_000_000);
         assert!(fitted(&long, 10.0, most).ends_with("x…"));

@@ -6,13 +6,15 @@ use std::path::Path;
 use polars::prelude::DataFrame;
 
 use super::render;
-use super::scene::Scene;
+use super::scene::{Area, Scene};
 use crate::display::{self, Bundle, Show, picture};
 use crate::error::{Error, Result};
 use crate::file;
 
 /// The width in pixels that a notebook page has at least.
 const PAGE: u32 = 800;
+/// The most parts of a picture that say something in a notebook, which keeps every one: about 150 bytes each.
+const MOST_AREAS: usize = 700;
 
 /// A picture with its description and the frame it was drawn from.
 #[derive(Clone)]
@@ -22,11 +24,16 @@ pub struct Figure {
     alt: String,
     frame: DataFrame,
     width: u32,
+    height: u32,
+    areas: Vec<Area>,
 }
 
 impl Figure {
     pub(super) fn of(scene: &Scene, alt: String, frame: &DataFrame) -> Result<Self> {
-        Ok(Self { svg: render::svg(scene, &alt)?, png: render::png(scene)?, alt, frame: frame.clone(), width: scene.width as u32 })
+        let svg = render::svg(scene, &alt)?;
+        let png = render::png(scene, &svg)?;
+        let (width, height) = (scene.width as u32, scene.height as u32);
+        Ok(Self { svg, png, alt, frame: frame.clone(), width, height, areas: scene.areas.clone() })
     }
 
     /// The picture as an SVG document, for paper and web pages.
@@ -64,13 +71,31 @@ impl Figure {
         file::write(path, bytes)
     }
 
-    /// HTML that shows the picture anywhere: no inline SVG, which many notebook viewers drop.
+    /// HTML that shows the picture anywhere: no inline SVG, which many notebook viewers drop. Over the picture lie transparent elements whose
+    /// titles say what is below the pointer. They are placed in shares of the picture, so that they fit however wide it is shown; JupyterLab
+    /// keeps their few styles in notebooks that it does not trust, too, where it takes the name off a `<map>`. Without styles nothing is seen of them.
     fn html(&self, width: &str) -> String {
-        format!(
-            "<img src=\"data:image/png;base64,{}\" width=\"{width}\" alt=\"{}\">",
-            display::base64(&self.png),
-            display::escape(&self.alt)
-        )
+        let image = |style: &str| {
+            format!(
+                "<img src=\"data:image/png;base64,{}\" width=\"{width}\" alt=\"{}\"{style}>",
+                display::base64(&self.png),
+                display::escape(&self.alt)
+            )
+        };
+        if self.areas.is_empty() || self.areas.len() > MOST_AREAS {
+            return image("");
+        }
+        let share =
+            |place: f64, of: u32| format!("{:.2}", 100.0 * place / f64::from(of)).trim_end_matches('0').trim_end_matches('.').to_owned();
+        let one = |area: &Area| {
+            let [left, wide] = [area.from.0, area.to.0 - area.from.0].map(|length| share(length, self.width));
+            let [top, high] = [area.from.1, area.to.1 - area.from.1].map(|length| share(length, self.height));
+            let title = display::escape(&area.title).replace('\n', "&#10;");
+            format!("<i title=\"{title}\" style=\"position:absolute;left:{left}%;top:{top}%;width:{wide}%;height:{high}%\"></i>")
+        };
+        let areas: String = self.areas.iter().map(one).collect();
+        let image = image(" style=\"display:block\"");
+        format!("<div style=\"position:relative;display:inline-block\">{image}{areas}</div>")
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
+use super::methods;
 use crate::display;
 use crate::error::Result;
 
@@ -25,15 +26,15 @@ pub(crate) fn text(value: &AnyValue<'_>) -> String {
     }
 }
 
-/// The distinct values of a column as names, and each row's index among them. Numbers ascend, others come as they appear; the names in
-/// `order` stand before all others.
+/// The distinct values of a column as names, and each row's index among them. The names in `order` stand first, then the paper's methods in
+/// their order, then the others: numbers ascend, others come as they appear. However a method is spelled, it has one name.
 pub(crate) fn names(column: &Column, order: &[String]) -> Result<(Vec<String>, Vec<usize>)> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut distinct: Vec<(String, f64)> = Vec::new();
     let mut rows = Vec::with_capacity(column.len());
     for row in 0..column.len() {
         let value = column.get(row)?;
-        let text = text(&value);
+        let text = methods::canonical(&text(&value)).into_owned();
         let index = *seen.entry(text.clone()).or_insert_with(|| {
             distinct.push((text, number(&value)));
             distinct.len() - 1
@@ -44,7 +45,8 @@ pub(crate) fn names(column: &Column, order: &[String]) -> Result<(Vec<String>, V
     if column.dtype().is_primitive_numeric() {
         sorted.sort_by(|&a, &b| distinct[a].1.total_cmp(&distinct[b].1));
     }
-    sorted.sort_by_key(|&index| order.iter().position(|name| *name == distinct[index].0).unwrap_or(order.len()));
+    let listed = |name: &str| order.iter().position(|other| methods::canonical(other) == name).unwrap_or(order.len());
+    sorted.sort_by_key(|&index| (listed(&distinct[index].0), methods::place(&distinct[index].0).unwrap_or(usize::MAX)));
     let mut rank = vec![0; sorted.len()];
     sorted.iter().enumerate().for_each(|(place, &index)| rank[index] = place);
     let rows = rows.into_iter().map(|index| rank[index]).collect();

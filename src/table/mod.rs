@@ -6,10 +6,12 @@
 
 mod filled;
 pub(crate) mod keys;
+pub(crate) mod methods;
 mod significance;
 mod summary;
 mod tuples;
 mod value;
+pub(crate) mod words;
 
 pub use significance::significance;
 pub use summary::{Best, Summary};

@@ -10,7 +10,7 @@ fn runs() -> DataFrame {
         "task" => rows.iter().map(|row| ["SST2", "FinS"][row.0]).collect::<Vec<_>>(),
         "ood" => rows.iter().map(|row| row.0 == 1).collect::<Vec<_>>(),
         "demonstrations" => rows.iter().map(|row| [4u32, 2][row.1]).collect::<Vec<_>>(),
-        "method" => rows.iter().map(|row| ["SFT only", "IA2 → SFT"][row.2]).collect::<Vec<_>>(),
+        "method" => rows.iter().map(|row| ["SFT", "IA2 → SFT"][row.2]).collect::<Vec<_>>(),
         "accuracy" => rows.iter().map(|row| 0.5 + 0.1 * row.2 as f64 + 0.02 * row.3 as f64).collect::<Vec<_>>(),
         "ece" => rows.iter().map(|row| (row.1 == 1).then_some(0.3 - 0.2 * row.2 as f64)).collect::<Vec<_>>()
     )
@@ -29,7 +29,7 @@ fn cells_are_means_with_deviations_and_the_best_is_bold() {
         .build(&runs())
         .unwrap();
     let expected = "\
-| task | demonstrations | SFT only, accuracy (%) | SFT only, ECE | IA2 → SFT, accuracy (%) | IA2 → SFT, ECE |
+| task | demonstrations | SFT, accuracy (%) | SFT, ECE | IA2 → SFT, accuracy (%) | IA2 → SFT, ECE |
 | --- | --- | ---: | ---: | ---: | ---: |
 | SST2 | 2 | 51.0 (1.4) | 0.30 (0.00) | **61.0 (1.4)** | **0.10 (0.00)** |
 | SST2 | 4 | 51.0 (1.4) | – | **61.0 (1.4)** | – |
@@ -46,10 +46,8 @@ accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: 
     assert_eq!(first.get_column_names(), names);
     assert_eq!(first.column("mean").unwrap().f64().unwrap().get(0), Some(0.51));
     assert_eq!(table.frame().height(), 12);
-    assert!(
-        table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT only,accuracy,0.51,")
-    );
-    assert!(table.bundle().html.unwrap().contains("colspan=\"2\">SFT only</th>"));
+    assert!(table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT,accuracy,0.51,"));
+    assert!(table.bundle().html.unwrap().contains("colspan=\"2\">SFT</th>"));
 }
 
 #[test]
@@ -63,7 +61,7 @@ fn methods_may_stand_below_each_other_and_tasks_beside() {
         .unwrap();
     let text = table.markdown();
     assert!(text.starts_with("| demonstrations | method | SST2 | FinS\\* |\n"), "{text}");
-    assert!(text.contains("| 2 | IA2 → SFT | **0.610 (0.014)** | **0.610 (0.014)** |\n| 2 | SFT only | 0.510 (0.014) |"), "{text}");
+    assert!(text.contains("| 2 | IA2 → SFT | **0.610 (0.014)** | **0.610 (0.014)** |\n| 2 | SFT | 0.510 (0.014) |"), "{text}");
 }
 
 #[test]
@@ -84,7 +82,7 @@ fn every_bad_frame_says_what_is_wrong() {
     assert!(message(one("method"), &frame).contains("holds str"));
     assert!(message(one("accuracy"), &frame.head(Some(0))).contains("no rows"));
     assert!(message(one("accuracy").star("method", "accuracy"), &frame).contains("booleans are needed"));
-    assert!(message(one("accuracy").star("method", "ood"), &frame).contains("`SFT only` has rows with `ood` and rows without"));
+    assert!(message(one("accuracy").star("method", "ood"), &frame).contains("`SFT` has rows with `ood` and rows without"));
     assert!(message(one("accuracy").compare("run"), &frame).contains("`run` names neither rows nor columns"));
     assert!(message(Summary::new(&["task"], &["task"]).value("accuracy", Best::Highest), &frame).contains("names twice"));
     assert!(message(Summary::new(&["task"], &[]), &frame).contains("one must be a value"));

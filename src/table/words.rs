@@ -1,0 +1,64 @@
+//! What columns of this crate's frames are called where people read them.
+
+/// A column's name in words; one that is not known stands with spaces for underscores.
+pub(crate) fn words(column: &str) -> String {
+    let bins = |tail: &str, kind: &str, name: &str| {
+        let count = tail.strip_prefix(kind)?;
+        (!count.is_empty() && count.bytes().all(|digit| digit.is_ascii_digit()))
+            .then(|| format!("{name} ({count} {} bins)", kind.trim_end_matches('_').replace('_', "-")))
+    };
+    for (start, name) in
+        [("ece_", "ECE"), ("mce_", "MCE"), ("rmsce_", "RMSCE"), ("classwise_ece_", "class-wise ECE"), ("top_1_ece_", "top-1 ECE")]
+    {
+        let found = column.strip_prefix(start).and_then(|tail| {
+            bins(tail, "equal_width_", name)
+                .or_else(|| bins(tail, "equal_mass_", name))
+                .or_else(|| tail.strip_prefix("paper_").map(|count| format!("{name} ({count} bins of the paper's code)")))
+        });
+        if let Some(found) = found {
+            return found;
+        }
+    }
+    match column {
+        "ece" => "ECE",
+        "nll" => "negative log-likelihood (nats)",
+        "brier" => "Brier score",
+        "top_1_accuracy" => "top-1 accuracy",
+        "top_2_accuracy" => "top-2 accuracy",
+        "linear_cka" => "linear CKA",
+        "debiased_cka" => "debiased CKA",
+        "rbf_cka" => "RBF CKA",
+        "debiased_rbf_cka" => "debiased RBF CKA",
+        "cca" => "mean CCA",
+        "svcca" => "SVCCA",
+        "pwcca" => "PWCCA",
+        "rsa_pearson" => "RSA (Pearson)",
+        "rsa_spearman" => "RSA (Spearman)",
+        "pc1" => "first principal component",
+        "pc2" => "second principal component",
+        "at_least" => "answered where the confidence is at least",
+        "kept" => "share of queries answered",
+        "from_end" => "position from the end",
+        _ => return column.replace('_', " "),
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_called_by_words() {
+        let columns = ["ece_equal_width_15", "classwise_ece_equal_width_15", "ece_paper_15", "ece_of_mine", "at_least", "asim_mean"];
+        let named = [
+            "ECE (15 equal-width bins)",
+            "class-wise ECE (15 equal-width bins)",
+            "ECE (15 bins of the paper's code)",
+            "ece of mine",
+            "answered where the confidence is at least",
+            "asim mean",
+        ];
+        assert_eq!(columns.map(words), named);
+    }
+}
