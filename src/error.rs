@@ -16,6 +16,7 @@ enum Kind {
     Numeric,
     Torch,
     Internal,
+    Interrupted,
 }
 
 /// An error that a person can act on. `Display` carries the whole chain of causes, because a notebook cell prints nothing else.
@@ -87,9 +88,19 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
-    /// Attaches the cause, which is shown below the message.
+    /// A long call was asked to stop, by [`interrupt::check`](crate::interrupt::check).
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
+    /// Attaches the cause, which is shown below the message. Where that is an [interrupt](crate::interrupt), nothing was wrong, and it is all that is
+    /// said.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        let source = source.into();
+        if let Some(interrupt) = interrupt_in(source.as_ref()) {
+            return Self::interrupted(interrupt.0.message.clone());
+        }
+        self.0.source = Some(source);
         self
     }
 
@@ -123,6 +134,24 @@ impl Error {
     pub fn is_internal(&self) -> bool {
         self.0.kind == Kind::Internal
     }
+
+    /// True if nothing was wrong: a long call was asked to stop and did ([`interrupt`](crate::interrupt)).
+    pub fn is_interrupted(&self) -> bool {
+        self.0.kind == Kind::Interrupted
+    }
+}
+
+/// The interrupt that an error of another library tells of: reading and writing hand it on as one of the system's.
+fn interrupt_in<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref());
+        if let Some(found) = error.downcast_ref::<Error>().or(inner).filter(|error| error.is_interrupted()) {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 impl fmt::Display for Error {
@@ -203,6 +232,11 @@ mod tests {
             "{}",
             long.len()
         );
+        let interrupt = || Error::interrupted("interrupted: reading");
+        for wrapped in [Error::file("cannot read").because(interrupt()), Error::file("cannot read").because(io::Error::other(interrupt()))]
+        {
+            assert!(wrapped.is_interrupted() && wrapped.to_string() == "interrupted: reading", "{wrapped}");
+        }
         let bug = Error::internal("a value got lost").to_string();
         assert!(bug.starts_with("a value got lost\n  this is a bug in ia2: please report it"), "{bug}");
     }

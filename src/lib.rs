@@ -51,7 +51,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`], [`compat`], [`axes`], [`progress`], [`display`], [`libtorch`], [`mod@doctor`] | one error type; where the authors' code differs; checks of named axes; progress in whole lines; how values show; devices and libtorch itself; what this process has and what is wrong with it |
+//! | [`error`], [`compat`], [`axes`], [`interrupt`], [`progress`], [`display`], [`libtorch`], [`mod@doctor`] | one error type; where the authors' code differs; checks of named axes; stopping long calls; progress in whole lines; how values show; devices and libtorch itself; what this process has and what is wrong with it |
 //! | [`nn`] | layers, cache and hook points, and the pass that travels with a forward |
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
@@ -154,6 +154,7 @@ pub mod experiment;
 pub mod figure;
 mod file;
 mod hub;
+pub mod interrupt;
 pub mod lens;
 pub mod libtorch;
 mod memory;

@@ -11,6 +11,7 @@ use super::{Activations, Capture, Distributions, Keep, memory, shards};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::model::{Generation, Model, Responses};
 use crate::nn::Hooks;
 use crate::progress::Progress;
@@ -196,6 +197,8 @@ impl Collection {
         }
         for (shard, prompts) in rows.chunks(rows.len().div_ceil(count)).enumerate() {
             let path = &expected[shard];
+            interrupt::keeps(format!("{shard} of {count} files are in {}: the same call goes on from there", folder.display()));
+            interrupt::at(shard as u64, count as u64, "files")?;
             if !path.exists() {
                 let part = self.pass(&Prompts::new(prompts.to_vec()).with_form(self.prompts.form().clone()), device)?;
                 shards::write(folder, (shard, count), &identity, &part)?;

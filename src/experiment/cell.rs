@@ -15,11 +15,12 @@ use crate::adapter::Adapter;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
+use crate::interrupt;
 use crate::metric::METRICS;
 use crate::model::{Model, Responses};
 use crate::objective::{Ia2Sft, Sft, Targets};
 use crate::prompt::{Examples, Prompts};
-use crate::train::{Trained, Training};
+use crate::train::{Stopped, Trained, Training};
 
 const SELF_ATTENTION: &str = "model.layers.*.self_attn";
 
@@ -103,6 +104,7 @@ impl<'e> Cell<'e> {
         let shared = Shared { targets: Once::default(), shown: self.tests.iter().map(|_| Once::default()).collect() };
         for run in &self.runs {
             if !self.is_done(folder, run)? {
+                interrupt::check()?;
                 self.make(folder, run, &shared)?.save(folder)?;
                 done(&format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name()));
             }
@@ -136,7 +138,14 @@ impl<'e> Cell<'e> {
             },
         };
         for (place, test) in self.missing(&record.clone()) {
-            let evaluated = self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused)?;
+            let evaluated = match self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused) {
+                // What was trained is not trained again.
+                Err(error) if error.is_interrupted() && record.trained.is_some() => {
+                    interrupt::undisturbed(|| record.save(folder))?;
+                    return Err(error);
+                }
+                evaluated => evaluated?,
+            };
             let failed = |message| Evaluated {
                 task: test.task.clone(),
                 examples: test.queries.len(),
@@ -196,6 +205,9 @@ impl<'e> Cell<'e> {
         };
         let begun = begun.seed(run.run).learning_rate(training.learning_rate).epochs(training.epochs).patience(training.patience);
         let trained = begun.compat(compat).run(self.model, &self.split)?;
+        if trained.stopped() == Stopped::Interrupted {
+            interrupt::check()?;
+        }
         Ok(Ok((trained, began.elapsed().as_secs_f64())))
     }
 
@@ -206,6 +218,7 @@ impl<'e> Cell<'e> {
         // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
+        interrupt::check()?;
         // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
         let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, test, shown)).map(Ok).or_else(excused)? {
             Ok(asim) => (asim, None),

@@ -11,6 +11,7 @@ use super::study::{Entry, Home};
 use super::{Experiment, Study};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::progress::Progress;
 
@@ -18,7 +19,8 @@ impl Experiment {
     /// Does what is missing of the grid and gives the results of all of it.
     ///
     /// A run that comes to NaN, whose prompts the model cannot take, or whose task has too few rows for its N, has failed with a message in the
-    /// frame, and the grid goes on.
+    /// frame, and the grid goes on. An [interrupt](crate::interrupt) ends it with the results there are ([`Study::missing`]); the same call does the
+    /// rest.
     ///
     /// # Errors
     /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model with an adapter on it; files that cannot be
@@ -26,6 +28,7 @@ impl Experiment {
     pub fn run(&self) -> Result<Study> {
         door("running an experiment", || {
             let home = self.home()?;
+            interrupt::keeps("what was done is kept: the same call does the rest");
             let mut missing = 0;
             let mut total = 0;
             let grid = self.grid()?;
@@ -39,7 +42,13 @@ impl Experiment {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                cell.run(home.path(), |run| progress.tick(1, run))?;
+                match cell.run(home.path(), |run| progress.tick(1, run)) {
+                    Err(error) if error.is_interrupted() => {
+                        progress.finish_early("interrupted: the same call does the rest");
+                        return interrupt::undisturbed(|| self.study(home, &grid, false));
+                    }
+                    outcome => outcome?,
+                }
             }
             if missing > 0 {
                 progress.finish();
@@ -75,7 +84,9 @@ impl Experiment {
             let record = Record::new(model, run, Some(message.clone()));
             entries.push(Entry { key: run.key()?, record, tests: vec![(run.task.clone(), String::new())], model: (*model).clone() });
         }
-        Ok(Study::new(home, entries, self.choice, protocol::notes(self)))
+        let total = grid.refused.len() + grid.cells.iter().map(|cell| cell.runs.len()).sum::<usize>();
+        let missing = total.saturating_sub(entries.len());
+        Ok(Study::new(home, entries, missing, self.choice, protocol::notes(self)))
     }
 
     fn home(&self) -> Result<Home> {

@@ -18,6 +18,8 @@ use crate::model::Model;
 pub struct Study {
     home: Home,
     entries: Vec<Entry>,
+    /// Runs of the grid that are yet to be made.
+    missing: usize,
     choice: Choice,
     /// What was not done as it is by default.
     notes: Vec<&'static str>,
@@ -100,8 +102,14 @@ impl<'a> Row<'a> {
 }
 
 impl Study {
-    pub(super) fn new(home: Home, entries: Vec<Entry>, choice: Choice, notes: Vec<&'static str>) -> Self {
-        Self { home, entries, choice, notes }
+    pub(super) fn new(home: Home, entries: Vec<Entry>, missing: usize, choice: Choice, notes: Vec<&'static str>) -> Self {
+        Self { home, entries, missing, choice, notes }
+    }
+
+    /// Runs of the grid that there is nothing of yet: after an [interrupt](crate::interrupt), or where
+    /// [`so_far`](super::Experiment::so_far) was asked.
+    pub fn missing(&self) -> usize {
+        self.missing
     }
 
     pub(super) fn home(&self) -> &Home {
@@ -201,7 +209,8 @@ impl Study {
         let failed = self.rows()?.iter().filter(|row| row.failed().is_some()).count();
         let failed = if failed > 0 { format!(", {failed} rows failed (column `failed` of `.frame()`)") } else { String::new() };
         let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
-        Ok(format!("Study({} runs{failed}{notes}); means over runs:", self.entries.len()))
+        let missing = if self.missing > 0 { format!(", {} more are yet to be made", self.missing) } else { String::new() };
+        Ok(format!("Study({} runs{missing}{failed}{notes}); means over runs:", self.entries.len()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::operations;
 use crate::error::{Error, Result};
+use crate::interrupt::Scope;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -20,11 +21,13 @@ thread_local! {
 /// A panic of tch, whose plain methods unwrap, becomes a torch error with the first line of libtorch's message. A panic in the caller's own code
 /// becomes an input error with its place in the source, and any other is a bug of this library and becomes an internal one.
 /// Nothing is printed: while a thread is behind the door, its panics pass by the panic hook; other threads and later panics meet the hook as before. Whether gradients are recorded is put back as it
-/// was, because `tch::no_grad` does not do so when it is unwound. An `Err` of `f` is handed on unchanged. Doors may be nested.
+/// was, because `tch::no_grad` does not do so when it is unwound. An `Err` of `f` is handed on unchanged. Doors may be nested. The work is one call
+/// that can be [interrupted](crate::interrupt).
 ///
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
+    let _scope = Scope::enter(what);
     let outcome = guarded(f);
     if DEPTH.get() == 0 {
         crate::memory::give_back();

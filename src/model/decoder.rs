@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::config::Config;
 use crate::error::Result;
+use crate::interrupt;
 use crate::nn::{Attention, AttentionShape, Linear, Mlp, Pass, RmsNorm, Source};
 
 /// Token embedding, layers, final norm and output head; a family is a [`Config`], not a decoder of its own.
@@ -111,6 +112,7 @@ impl Decoder {
 
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
+            interrupt::check()?;
             let keep = if index == last { pass.keep.as_ref().map(Tensor::shallow_clone) } else { None };
             let normed = layer.attention_norm.forward(&stream, pass)?;
             let attended = layer.attention.forward(&normed, keep.as_ref(), pass)?;

@@ -14,6 +14,7 @@ use super::batch::{self, Batch};
 use super::decoder::Depth;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::nn::{Hooks, KvCache, Pass};
 use crate::prompt::{AnswerForm, LabelTokens, Prompts};
@@ -208,7 +209,10 @@ impl Model {
         self.check(prompts, settings.max_new_tokens - 1)?;
         let prefix = self.prefill_shared(prompts, if narrow { usize::MAX } else { 0 })?;
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
+        let mut done = 0;
         for examples in by_length(prompts, settings.batch) {
+            interrupt::at(done, prompts.len() as u64, "prompts")?;
+            done += examples.len() as u64;
             let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
             while !running.examples.is_empty() {
                 running.choose(self, settings, &mut responses)?;
@@ -229,6 +233,7 @@ impl Model {
         let mut order = Vec::with_capacity(prompts.len());
         let mut parts = Vec::new();
         for examples in by_length(prompts, batch) {
+            interrupt::at(order.len() as u64, prompts.len() as u64, "prompts")?;
             let narrow = hooks.is_none();
             let (logits, _) = self.prefill(prompts, &examples, prefix.as_ref(), 0, hooks.as_deref_mut(), narrow)?;
             parts.push(wide(&logits));

@@ -9,6 +9,7 @@ use super::generate::{by_length, wide};
 use super::{Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
@@ -175,7 +176,10 @@ impl Model {
             let (prompts, of_prompt) = by_prompt(samples);
             let prefix = self.prefill_shared(&prompts, usize::MAX)?;
             let mut values: Vec<Vec<f64>> = samples.iter().map(|sample| Vec::with_capacity(sample.response.len())).collect();
+            let mut done = 0;
             for examples in by_length(&prompts, BATCH) {
+                interrupt::at(done, prompts.len() as u64, "prompts")?;
+                done += examples.len() as u64;
                 // The samples of these prompts, each with its prompt's row.
                 let rows: Vec<(i64, usize)> = examples
                     .iter()

@@ -103,12 +103,14 @@ pub enum Stopped {
     Budget,
     /// The stop file was there; a checkpoint lets the run continue.
     StopFile,
+    /// It was [interrupted](crate::interrupt); a checkpoint lets the run continue.
+    Interrupted,
 }
 
 impl Stopped {
     /// Whether the run could go on.
     pub fn is_early(self) -> bool {
-        matches!(self, Self::Budget | Self::StopFile)
+        matches!(self, Self::Budget | Self::StopFile | Self::Interrupted)
     }
 
     /// In words.
@@ -118,6 +120,7 @@ impl Stopped {
             Self::Epochs => "all epochs done",
             Self::Budget => "budget used up",
             Self::StopFile => "stopped by file",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -158,7 +161,7 @@ impl Training {
     }
 
     /// The run of a manifest again: its adapter and all of its settings, and as many steps if it was ended early. To the same bits, on the
-    /// same machine with as many threads.
+    /// same machine with as many threads (a dev check in whose middle the run was interrupted is made).
     ///
     /// [`run`](Self::run) refuses, naming each, if objective, samples, model, or the adapter it goes on from are not the manifest's. For a
     /// later phase repeat the earlier ones ([`Manifest::earlier`]) first and say [`after`](Self::after) which.
@@ -201,7 +204,8 @@ impl Training {
         Ok(())
     }
 
-    /// Trains on the split's train set, stops by its dev set, and gives the weights that were best there.
+    /// Trains on the split's train set, stops by its dev set, and gives the weights that were best there. An [interrupt](crate::interrupt) ends it
+    /// as a budget does ([`Stopped::Interrupted`]), or with an error before the first step.
     ///
     /// # Errors
     /// Settings, objective or adapter that do not fit model and split; an example without response tokens; a loss that is not finite; a

@@ -16,6 +16,7 @@ use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
 use crate::adapter::Adapter;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::model::Model;
 use crate::nn::{Draws, Hooks};
 use crate::objective::{Part, Samples};
@@ -88,7 +89,6 @@ impl<'t> Loop<'t> {
     }
 
     pub fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
-        let Settings { check_every, patience, .. } = self.training.settings;
         // A file that cannot be written is found before the first step, not after the first check.
         self.store()?;
         let begun = Instant::now();
@@ -97,22 +97,16 @@ impl<'t> Loop<'t> {
         let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
         self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
         while self.state.stopped.is_none() {
-            self.state.stopped = self.ended(begun);
-            if self.state.stopped.is_some() {
-                break;
-            }
-            let step = self.steps.step(self.state.step);
-            let loss = self.step(&step, hooks)?;
-            if self.state.step.is_multiple_of(check_every) || step.ends_epoch || self.state.step == total {
-                self.state.seconds = before + begun.elapsed().as_secs_f64();
-                self.look(step.epoch, hooks)?;
-                if self.state.checks_without_gain >= patience {
-                    self.state.stopped = Some(Stopped::Converged);
+            match self.advance(begun, before, hooks) {
+                Ok(Some(loss)) => {
+                    let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
+                    progress.tick(1, &format!("loss {loss:.4}{dev}"));
                 }
-                self.store()?;
+                Ok(None) => {}
+                // A step or a check that was left in its middle has changed nothing.
+                Err(error) if error.is_interrupted() && self.state.step > 0 => self.state.stopped = Some(Stopped::Interrupted),
+                Err(error) => return Err(error),
             }
-            let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
-            progress.tick(1, &format!("loss {loss:.4}{dev}"));
         }
         match self.state.stopped {
             Some(Stopped::Epochs) | None => progress.finish(),
@@ -120,11 +114,47 @@ impl<'t> Loop<'t> {
         }
         // A finished run that is opened again makes no forward, so its hooks have nothing to answer for.
         if self.state.step > steps_before {
-            hooks.finish()?;
+            // Nor have those of an interrupted one: what they wait for may lie ahead.
+            if self.state.stopped != Some(Stopped::Interrupted) {
+                hooks.finish()?;
+            }
             self.state.seconds = before + begun.elapsed().as_secs_f64();
         }
-        self.store()?;
-        self.finish()
+        interrupt::undisturbed(|| {
+            self.store()?;
+            self.finish()
+        })
+    }
+
+    /// One step, and the dev check that is due after it, or that an earlier call owes; gives the loss of a step. Or says why there is none.
+    fn advance(&mut self, begun: Instant, before: f64, hooks: &mut Hooks<'_>) -> Result<Option<f64>> {
+        let mut loss = None;
+        if self.due().is_none() {
+            self.state.stopped = self.ended(begun);
+            if self.state.stopped.is_some() {
+                return Ok(None);
+            }
+            interrupt::at(self.state.step, self.total(), "steps")?;
+            let step = self.steps.step(self.state.step);
+            loss = Some(self.step(&step, hooks)?);
+        }
+        if let Some(epoch) = self.due() {
+            self.state.seconds = before + begun.elapsed().as_secs_f64();
+            self.look(epoch, hooks)?;
+            if self.state.checks_without_gain >= self.training.settings.patience {
+                self.state.stopped = Some(Stopped::Converged);
+            }
+            self.store()?;
+        }
+        Ok(loss)
+    }
+
+    /// The epoch of the last step, if the dev check after it has yet to be made.
+    fn due(&self) -> Option<u64> {
+        let taken = self.state.step;
+        let last = self.steps.step(taken.checked_sub(1)?);
+        let due = taken.is_multiple_of(self.training.settings.check_every) || last.ends_epoch || taken == self.total();
+        (due && self.state.history.last().is_none_or(|row| row.step != taken)).then_some(last.epoch)
     }
 
     pub fn total(&self) -> u64 {
