@@ -9,6 +9,7 @@ use super::protocol;
 use super::record::Record;
 use super::study::{Entry, Home};
 use super::{Experiment, Study};
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
@@ -42,7 +43,7 @@ impl Experiment {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                match cell.run(home.path(), |run| progress.tick(1, run)) {
+                match cell.run(home.path(), |run| progress.tick_above(1, run, || self.table_so_far(&home, &grid))) {
                     Err(error) if error.is_interrupted() => {
                         progress.finish_early("interrupted: the same call does the rest");
                         return interrupt::undisturbed(|| self.study(home, &grid, false));
@@ -63,6 +64,11 @@ impl Experiment {
     /// As [`run`](Self::run).
     pub fn so_far(&self) -> Result<Study> {
         door("reading an experiment", || self.study(self.home()?, &self.grid()?, false))
+    }
+
+    /// For the eyes while the rest is being done: what cannot be read now is told when all is.
+    fn table_so_far(&self, home: &Home, grid: &Grid<'_>) -> Option<Bundle> {
+        interrupt::undisturbed(|| Some(self.study(home.clone(), grid, false).ok()?.summary().ok()?.bundle()))
     }
 
     /// Of what is done; where `all` was done, what is missing now was taken away.
