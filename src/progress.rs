@@ -79,7 +79,7 @@ impl Progress {
         }
         let pause = if within { PAUSE_WITHIN } else { PAUSE };
         let terminal = !within && std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
-        let role = Role::enter(State { line: name.to_owned(), bar: (total > 0).then_some((0, total)), below: None }, !within);
+        let role = Role::enter(begun(name, 0, total), !within);
         let (below, effort, renewed, leaving) = (None, Duration::ZERO, Instant::now(), None);
         Self { name: name.to_owned(), bar, before: 0, pause, terminal, due: Due::default(), role, below, effort, renewed, leaving }
     }
@@ -89,6 +89,9 @@ impl Progress {
         self.bar.set_position(done);
         self.bar.reset_eta();
         (self.before, self.due.last.1) = (done, done);
+        if let Some(role) = &self.role {
+            role.note(begun(&self.name, done, self.bar.length().unwrap_or(0)));
+        }
         self
     }
 
@@ -104,17 +107,23 @@ impl Progress {
         self.bar.inc(more);
         let total = self.bar.length().unwrap_or(0);
         if let Some(role) = &self.role {
-            if !role.is_due(PAUSE) {
+            let is_due = role.is_due(PAUSE);
+            // Work within may be the one that shows both.
+            if !is_due && !role.is_outermost() {
                 return;
             }
             // At most a twentieth of the time for pictures and tables.
-            if self.renewed.elapsed() >= self.effort * 20 {
+            let old = self.renewed.elapsed();
+            if (is_due || old >= PAUSE) && old >= self.effort * 20 {
                 let begun = Instant::now();
                 self.below = below();
                 (self.effort, self.renewed) = (begun.elapsed(), Instant::now());
             }
             let line = self.line(&under_way(self.bar.position(), total, self.bar.per_sec(), self.bar.eta()));
-            role.show(State { line, bar: (total > 0).then_some((self.bar.position(), total)), below: self.below.clone() });
+            role.note(State { line, bar: (total > 0).then_some((self.bar.position(), total)), below: self.below.clone() });
+            if is_due {
+                stage::show();
+            }
             return;
         }
         if !self.due.now(self.bar.elapsed(), self.bar.position(), total, self.pause) {
@@ -192,6 +201,12 @@ impl Due {
         }
         due
     }
+}
+
+/// What is known before the first tick.
+fn begun(name: &str, done: u64, total: u64) -> State {
+    let line = if total > 0 { format!("{name}  {done}/{total}") } else { name.to_owned() };
+    State { line, bar: (total > 0).then_some((done, total)), below: None }
 }
 
 /// `120/600  20 %  12.3/s  39 s left`.

@@ -58,13 +58,15 @@ impl Role {
         STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.shown.is_some()))
     }
 
-    /// Shows how far this work is, with all other.
-    pub fn show(&self, state: State) {
+    pub fn is_outermost(&self) -> bool {
+        STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.is_outermost(self)))
+    }
+
+    /// Says how far this work is.
+    pub fn note(&self, state: State) {
         STAGE.with_borrow_mut(|stage| {
             if let Some(stage) = stage {
                 stage.set(self, state);
-                stage.shown = Some(stage.begun.elapsed());
-                stage.place.show(&stage.bundle());
             }
         });
     }
@@ -84,6 +86,16 @@ impl Role {
             *kept = None;
         });
     }
+}
+
+/// Shows how far all work is.
+pub(super) fn show() {
+    STAGE.with_borrow_mut(|stage| {
+        if let Some(stage) = stage {
+            stage.shown = Some(stage.begun.elapsed());
+            stage.place.show(&stage.bundle());
+        }
+    });
 }
 
 impl Stage {
