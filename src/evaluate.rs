@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Generation, Model, Responses};
 use crate::nn::Hooks;
@@ -192,6 +193,7 @@ fn read(logits: &Tensor, tokens: &[LabelTokens], golds: &[usize]) -> Result<Vec<
     let list = |values: &Tensor| Ok::<_, Error>(Vec::<f64>::try_from(values.to_kind(Kind::Double))?);
     let mut rows = Vec::with_capacity(golds.len());
     for start in (0..golds.len() as i64).step_by(ROWS as usize) {
+        interrupt::check()?;
         let count = ROWS.min(golds.len() as i64 - start);
         let (logits, labels, gold) = (logits.narrow(0, start, count), labels.narrow(0, start, count), gold.narrow(0, start, count));
         let among: Vec<Vec<f64>> = Vec::try_from(logits.gather(1, &labels, false).log_softmax(-1, Kind::Double))?;

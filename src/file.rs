@@ -17,8 +17,9 @@ use tch::Tensor;
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 pub(crate) use mistaken::mistaken;
-pub(crate) use read::{Holds, bytes, open, text};
+pub(crate) use read::{Holds, PIECE, bytes, open, text};
 pub(crate) use seal::{From, broken, holds, json, read_json};
 pub(crate) use shards::{gguf_files, is_gguf, numbered_shards};
 pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
@@ -159,6 +160,7 @@ impl Lock {
         let Ok(file) = File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }) else { return Ok(Self(None)) };
         let began = Instant::now();
         loop {
+            interrupt::check()?;
             match lock(&file) {
                 Ok(()) => return Ok(Self(Some(file))),
                 Err(TryLockError::WouldBlock) if began.elapsed() < Self::PATIENCE => std::thread::sleep(Duration::from_millis(2)),

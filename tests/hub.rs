@@ -18,12 +18,21 @@ use sha2::{Digest, Sha256};
 const OPEN: &str = "IA2_TEST_HUB_OPEN";
 /// Set in a child: what is to be opened is an adapter for the model in this folder.
 const BASE: &str = "IA2_TEST_HUB_BASE";
+/// Set in a child: at which question it is interrupted; whether it listens to signals.
+const FUSE: &str = "IA2_TEST_HUB_FUSE";
+const LISTEN: &str = "IA2_TEST_HUB_LISTEN";
 const TOKEN: &str = "hf_never_to_be_shown";
 
 #[test]
 #[ignore = "the child of the other tests"]
 fn child() {
     let Ok(name) = std::env::var(OPEN) else { return };
+    if let Ok(asks) = std::env::var(FUSE) {
+        ia2::interrupt::fuse(asks.parse().unwrap());
+    }
+    if std::env::var_os(LISTEN).is_some() {
+        ia2::interrupt::listen().unwrap();
+    }
     let opened = match std::env::var(BASE) {
         Ok(base) => Model::open(base).and_then(|model| model.with(&Adapter::open(name, &model)?)),
         Err(_) => Model::open(name),
@@ -516,6 +525,60 @@ mod with_the_feature {
         hub.seen();
         assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
         assert_eq!(begun(&hub), [kept]);
+    }
+
+    #[test]
+    fn an_interrupted_download_keeps_what_is_there_and_is_taken_up() {
+        let whole = fs::metadata(golden_folder(SINGLE).join(WEIGHTS)).unwrap().len() as usize;
+        let drip = |seen: &Seen, _: usize, reply: Reply| match seen.at_store {
+            // In pieces, so that there is something between two questions.
+            true => Reply { drip: Some(Duration::from_micros(200)), ..reply },
+            false => reply,
+        };
+        let (hub, home) = (Hub::of(&golden_folder(SINGLE)).with(drip), tempfile::tempdir().unwrap());
+        let mut kept = Vec::new();
+        for asks in [0, 1, 3, 6, 10, 20, 40, 80] {
+            let error = finish(start(&hub.address, home.path(), "org/name", &[(FUSE, &asks.to_string())])).unwrap_err();
+            assert!(error.contains("interrupted: opening org/name"), "{asks}: {error}");
+            let there = names(root(home.path()).join("blobs")).into_iter().find(|name| name.ends_with(".incomplete"));
+            kept.push(there.map_or(0, |name| fs::metadata(root(home.path()).join("blobs").join(name)).unwrap().len() as usize));
+            assert!(!root(home.path()).join("snapshots").join(COMMIT).join(WEIGHTS).exists());
+        }
+        let most = *kept.last().unwrap();
+        assert!(kept.is_sorted() && 0 < most && most < whole, "{kept:?} of {whole}");
+        hub.healed();
+        hub.seen();
+        assert_eq!(open(&hub, home.path(), "org/name").unwrap(), expected(&golden_folder(SINGLE)));
+        assert_eq!(begun(&hub), [most], "{kept:?}");
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait_for_a_hub_that_is_silent() {
+        // Before it answers, in the middle of its content, and while it asks for patience.
+        let silent: [fn(&Seen, Reply) -> Reply; 3] = [
+            |_, reply| Reply { pause: Duration::from_secs(100), ..reply },
+            |seen, reply| if seen.at_store { Reply { drip: Some(Duration::from_secs(100)), ..reply } } else { reply },
+            |_, _| Reply::status(503).header("Retry-After", "100"),
+        ];
+        for (case, fault) in silent.into_iter().enumerate() {
+            let (hub, home) =
+                (Hub::of(&golden_folder(SINGLE)).with(move |seen, _, reply| fault(seen, reply)), tempfile::tempdir().unwrap());
+            let child = start(&hub.address, home.path(), "org/name", &[(LISTEN, "1")]);
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let mut seen = Vec::new();
+            while !seen.iter().any(|seen: &Seen| case != 1 || seen.at_store) {
+                assert!(Instant::now() < deadline, "the child asks nothing");
+                std::thread::sleep(Duration::from_millis(20));
+                seen.extend(hub.seen());
+            }
+            std::thread::sleep(Duration::from_millis(300));
+            let began = Instant::now();
+            // SAFETY: a child that has not been waited for.
+            assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+            let error = finish(child).unwrap_err();
+            assert!(error.contains("interrupted: opening org/name") && error.contains("goes on from there"), "{case}: {error}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{case}: after {:?}", began.elapsed());
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::collect::one_pass;
 use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Depth, Generation, Model, Responses, Sample, Teaching};
 use crate::nn::{Hooks, Selection};
@@ -150,7 +151,8 @@ impl Capture {
             let store = Store::new(self, model, plan, spans, read)?;
             let mut order: Vec<usize> = (0..samples.len()).collect();
             order.sort_by_key(|&index| samples[index].prompt.len() + samples[index].response.len());
-            for examples in order.chunks(self.batch) {
+            for (batch, examples) in order.chunks(self.batch).enumerate() {
+                interrupt::at((batch * self.batch) as u64, samples.len() as u64, "responses")?;
                 let chosen: Vec<&Sample> = examples.iter().map(|&index| samples[index]).collect();
                 let mut hooks = Hooks::new();
                 hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));

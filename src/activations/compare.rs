@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::Activations;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::similarity::{Measure, Representation};
 
@@ -73,7 +74,7 @@ impl Activations {
         let measure = Measure::named(measure)?;
         same_points(self, other)?;
         let pairs = (0..self.hook_points.len()).map(|layer| (layer, layer)).collect::<Vec<_>>();
-        let values = values(&matched(self, other, tokens)?, &pairs, measure)?;
+        let values = compared(self, other, tokens, &pairs, measure)?;
         Ok(df!(
             "hook_point" => self.hook_points.clone(),
             "layer" => self.layers(),
@@ -91,7 +92,7 @@ impl Activations {
         let measure = Measure::named(measure)?;
         let (rows, columns) = (self.hook_points.len(), other.hook_points.len());
         let pairs = (0..rows * columns).map(|place| (place / columns, place % columns)).collect::<Vec<_>>();
-        let values = values(&matched(self, other, tokens)?, &pairs, measure)?;
+        let values = compared(self, other, tokens, &pairs, measure)?;
         let (layers, others) = (self.layers(), other.layers());
         Ok(df!(
             "hook_point" => pairs.iter().map(|pair| self.hook_points[pair.0].as_str()).collect::<Vec<_>>(),
@@ -110,6 +111,17 @@ impl Activations {
 /// # Errors
 /// No methods, or as [`Activations::compare`].
 pub fn compare_methods(methods: &[(&str, &Activations)], measure: &str, tokens: Tokens) -> Result<DataFrame> {
+    interrupt::during(COMPARING, || all_pairs(methods, measure, tokens))
+}
+
+/// What a comparison is called.
+const COMPARING: &str = "comparing activations";
+
+fn compared(a: &Activations, b: &Activations, tokens: Tokens, pairs: &[(usize, usize)], measure: &Measure) -> Result<Vec<f64>> {
+    interrupt::during(COMPARING, || values(&matched(a, b, tokens)?, pairs, measure))
+}
+
+fn all_pairs(methods: &[(&str, &Activations)], measure: &str, tokens: Tokens) -> Result<DataFrame> {
     let measure = Measure::named(measure)?;
     let Some((_, first)) = methods.first() else { return Err(Error::input("there are no methods to compare: give at least one")) };
     for (name, method) in methods {
@@ -120,6 +132,7 @@ pub fn compare_methods(methods: &[(&str, &Activations)], measure: &str, tokens: 
     let (mut rows, mut value) = (Vec::new(), Vec::new());
     let layers = first.layers();
     for layer in 0..first.hook_points.len() {
+        interrupt::at(layer as u64, first.hook_points.len() as u64, "layers")?;
         let ready = methods.iter().map(|(_, method)| method.representation(layer, tokens)).collect::<Result<Vec<_>>>()?;
         for (left, (name, _)) in ready.iter().zip(methods) {
             for (right, (other, _)) in ready.iter().zip(methods) {
@@ -149,11 +162,12 @@ fn matched<'a>(a: &'a Activations, b: &'a Activations, tokens: Tokens) -> Result
 }
 
 fn values([(a, left), (b, right)]: &Sides<'_>, pairs: &[(usize, usize)], measure: &Measure) -> Result<Vec<f64>> {
-    let at = |&(one, other): &(usize, usize)| {
+    let at = |(place, &(one, other)): (usize, &(usize, usize))| {
+        interrupt::at(place as u64, pairs.len() as u64, "pairs of layers")?;
         let value = measure.compute(&left[one], &right[other]);
         value.map_err(|error| error.context(format_args!("`{}` and `{}`", a.hook_points[one], b.hook_points[other])))
     };
-    pairs.iter().map(at).collect()
+    pairs.iter().enumerate().map(at).collect()
 }
 
 /// Checks that both hold the same queries in the same order, at the same positions.

@@ -12,6 +12,7 @@ use super::stored::Stored;
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Model, Responses};
 use crate::nn::HookPoint;
@@ -115,6 +116,7 @@ impl Distributions {
         axes::expect(probabilities, "probabilities", &["example", "token", "id"], &sizes)?;
         axes::finite(probabilities, "probabilities")?;
         for (example, &length) in lengths.iter().enumerate() {
+            interrupt::at(example as u64, lengths.len() as u64, "examples")?;
             let row = probabilities.get(example as i64).narrow(0, 0, length as i64).to_kind(Kind::Double);
             let sums = row.sum_dim_intlist([-1i64].as_slice(), false, None);
             let off = (sums - 1.0).abs().max().double_value(&[]);
@@ -190,6 +192,7 @@ impl Distributions {
         door("summarising distributions", || {
             let (mut kept, mut largest) = (Vec::new(), Vec::new());
             for example in 0..self.examples() {
+                interrupt::at(example as u64, self.examples() as u64, "examples")?;
                 let probabilities = self.example(example)?.0.to_kind(Kind::Double);
                 kept.push(probabilities.sum_dim_intlist([-1i64].as_slice(), false, None).mean(None).double_value(&[]));
                 largest.push(probabilities.amax([-1i64].as_slice(), false).mean(None).double_value(&[]));

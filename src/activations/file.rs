@@ -10,6 +10,7 @@ use super::rows::Rows;
 use super::{Activations, Positions, TOKEN, shards};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Responses;
 
@@ -59,7 +60,7 @@ impl Activations {
     /// # Errors
     /// The file cannot be written; values in several files on disk do not fit into memory together.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        door("saving activations", || {
+        let save = || {
             let manifest = Manifest {
                 ia2: env!("CARGO_PKG_VERSION").into(),
                 axes: ["example", "layer", "token", "hidden"].map(Into::into),
@@ -70,7 +71,8 @@ impl Activations {
             };
             let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
             file::write_safetensors(path.as_ref(), &[(VALUES.into(), self.values()?)], HashMap::from([(MANIFEST.into(), text)]))
-        })
+        };
+        door("saving activations", || interrupt::saving(save))
     }
 
     /// Reads what [`Activations::save`] wrote, or opens the shards in a folder that targets were collected into, of which memory then holds what

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{Activations, Tokens};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::similarity::{self, principal_components};
 
@@ -40,41 +41,47 @@ impl Activations {
     /// # Errors
     /// As [`Activations::representation`] and [`principal_components`]; the layer is named.
     pub fn principal_components(&self, tokens: Tokens, count: usize) -> Result<DataFrame> {
-        let owners: Vec<usize> = match tokens {
-            Tokens::Each => self.lengths.iter().enumerate().flat_map(|(example, &length)| std::iter::repeat_n(example, length)).collect(),
-            _ => (0..self.examples()).collect(),
-        };
-        let prompt = |&owner: &usize| self.responses.rows().get(owner).map(|row| &row.prompt);
-        let (layers, mut whole) = (self.layers(), None);
-        for (layer, path) in self.hook_points.iter().enumerate() {
-            let found = self.representation(layer, tokens).and_then(|own| principal_components(&own, count));
-            let found = found.map_err(|error| error.context(format_args!("`{path}`")))?;
-            let rows = owners.len();
-            let mut columns = vec![
-                Column::new("hook_point".into(), vec![path.as_str(); rows]),
-                Column::new("layer".into(), vec![layers[layer]; rows]),
-                Column::new("index".into(), owners.iter().map(|owner| prompt(owner).map(|own| own.index as u32)).collect::<Vec<_>>()),
-                Column::new(
-                    "label".into(),
-                    owners.iter().map(|owner| prompt(owner).map(|own| own.example.gold.as_str())).collect::<Vec<_>>(),
-                ),
-            ];
-            for component in 0..count {
-                let scores = Vec::<f64>::try_from(found.scores.select(1, component as i64))?;
-                columns.push(Column::new(format!("pc{}", component + 1).into(), scores));
-            }
-            for (component, share) in found.shares.iter().enumerate() {
-                columns.push(Column::new(format!("pc{}_share", component + 1).into(), vec![*share; rows]));
-            }
-            let frame = DataFrame::new(rows, columns)?;
-            match &mut whole {
-                None => whole = Some(frame),
-                Some(whole) => {
-                    whole.vstack_mut(&frame)?;
+        let found = || {
+            let owners: Vec<usize> = match tokens {
+                Tokens::Each => {
+                    self.lengths.iter().enumerate().flat_map(|(example, &length)| std::iter::repeat_n(example, length)).collect()
+                }
+                _ => (0..self.examples()).collect(),
+            };
+            let prompt = |&owner: &usize| self.responses.rows().get(owner).map(|row| &row.prompt);
+            let (layers, mut whole) = (self.layers(), None);
+            for (layer, path) in self.hook_points.iter().enumerate() {
+                interrupt::at(layer as u64, self.hook_points.len() as u64, "hook points")?;
+                let found = self.representation(layer, tokens).and_then(|own| principal_components(&own, count));
+                let found = found.map_err(|error| error.context(format_args!("`{path}`")))?;
+                let rows = owners.len();
+                let mut columns = vec![
+                    Column::new("hook_point".into(), vec![path.as_str(); rows]),
+                    Column::new("layer".into(), vec![layers[layer]; rows]),
+                    Column::new("index".into(), owners.iter().map(|owner| prompt(owner).map(|own| own.index as u32)).collect::<Vec<_>>()),
+                    Column::new(
+                        "label".into(),
+                        owners.iter().map(|owner| prompt(owner).map(|own| own.example.gold.as_str())).collect::<Vec<_>>(),
+                    ),
+                ];
+                for component in 0..count {
+                    let scores = Vec::<f64>::try_from(found.scores.select(1, component as i64))?;
+                    columns.push(Column::new(format!("pc{}", component + 1).into(), scores));
+                }
+                for (component, share) in found.shares.iter().enumerate() {
+                    columns.push(Column::new(format!("pc{}_share", component + 1).into(), vec![*share; rows]));
+                }
+                let frame = DataFrame::new(rows, columns)?;
+                match &mut whole {
+                    None => whole = Some(frame),
+                    Some(whole) => {
+                        whole.vstack_mut(&frame)?;
+                    }
                 }
             }
-        }
-        whole.ok_or_else(|| Error::input("there are no hook points to look at"))
+            whole.ok_or_else(|| Error::input("there are no hook points to look at"))
+        };
+        interrupt::during("principal components", found)
     }
 
     /// The examples in another order, or some of them: `order` gives their places here. As donors for [`lens::patch`](crate::lens::patch).

@@ -26,6 +26,7 @@ pub use distributions::{Distributions, Keep};
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Responses;
 use crate::similarity;
@@ -140,6 +141,7 @@ impl Activations {
             let tokens: usize = self.lengths.iter().sum();
             let (mut mean, mut std, mut norm) = (Vec::new(), Vec::new(), Vec::new());
             for point in 0..size[1] {
+                interrupt::at(point as u64, size[1] as u64, "hook points")?;
                 let layer = self.rows.at(point)?;
                 let real =
                     self.lengths.iter().enumerate().map(|(example, &length)| layer.get(example, length)).collect::<Result<Vec<_>>>()?;
@@ -182,6 +184,7 @@ impl Activations {
             compare::same_examples(self, other, Tokens::Last)?;
             let mut total = vec![0f64; self.hook_points.len()];
             for index in 0..self.examples() {
+                interrupt::at(index as u64, self.examples() as u64, "examples")?;
                 let tokens = self.lengths[index].min(other.lengths[index]) as i64;
                 let cut = |activations: &Self| Ok::<_, Error>(activations.example(index)?.narrow(1, 0, tokens));
                 let cosine = similarity::asim(&cut(self)?, &cut(other)?)?.mean_dim([-1i64].as_slice(), false, Kind::Double);

@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::stored::Stored;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 /// Tensors whose first axis is *example*; every other axis but *token* has one size. Pieces stay in their files: memory holds what is read.
 #[derive(Debug)]
@@ -99,16 +100,19 @@ impl Rows {
         if let [Piece::Memory(whole)] = self.pieces.as_slice() {
             return Ok(whole.shallow_clone());
         }
-        let all = Tensor::f_zeros(self.size(), (self.kind(), Device::Cpu))?;
-        let mut place = 0;
-        for piece in &self.pieces {
-            let size = piece.size();
-            for row in 0..size[0] {
-                all.f_get(place)?.f_narrow(self.token - 1, 0, size[self.token as usize])?.f_copy_(&piece.get(row)?)?;
-                place += 1;
+        interrupt::during("reading a collection", || {
+            let all = Tensor::f_zeros(self.size(), (self.kind(), Device::Cpu))?;
+            let mut place = 0;
+            for piece in &self.pieces {
+                let size = piece.size();
+                for row in 0..size[0] {
+                    interrupt::at(place as u64, self.examples() as u64, "examples")?;
+                    all.f_get(place)?.f_narrow(self.token - 1, 0, size[self.token as usize])?.f_copy_(&piece.get(row)?)?;
+                    place += 1;
+                }
             }
-        }
-        Ok(all)
+            Ok(all)
+        })
     }
 
     /// One place of the axis behind *example*, which then is gone: a layer of activations.

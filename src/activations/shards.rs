@@ -13,6 +13,7 @@ use super::stored::{Source, Stored, digests};
 use super::{Activations, Distributions, Positions, TOKEN};
 use crate::error::{Error, Result};
 use crate::file::{self, Head};
+use crate::interrupt;
 use crate::model::Responses;
 
 const MANIFEST: &str = "ia2_shard";
@@ -208,7 +209,8 @@ pub(super) fn join(parts: Vec<Shard>) -> Result<Collected> {
 pub(super) fn open_folder(folder: &Path) -> Result<Collected> {
     let files = files(folder)?;
     let mut parts = Vec::with_capacity(files.len());
-    for file in &files {
+    for (place, file) in files.iter().enumerate() {
+        interrupt::at(place as u64, files.len() as u64, "files")?;
         parts.push(open(file)?);
     }
     let Some(first) = parts.first() else {

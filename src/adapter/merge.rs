@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::Adapter;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::random::Random;
@@ -82,6 +83,7 @@ impl Adapter {
         let weights: HashMap<&str, &Tensor> = model.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let (mut replaced, mut modules) = (HashMap::new(), 0);
         for (site, _) in model.sites() {
+            interrupt::check()?;
             let (weight, bias) = (format!("{site}.weight"), format!("{site}.bias"));
             let Some(there) = weights.get(weight.as_str()) else { return Err(Error::internal(format!("no weight `{weight}`"))) };
             let method = self.config.method();

@@ -41,6 +41,7 @@ pub use start::Start;
 
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Config, Model};
 use method::Method;
@@ -235,7 +236,7 @@ impl Adapter {
 
     /// The same, with other files that belong to it, by their names.
     pub(crate) fn save_with(&self, folder: &Path, others: &[(&str, &[u8])]) -> Result<()> {
-        door("saving an adapter", || files::save(self, folder, others))
+        door("saving an adapter", || interrupt::saving(|| files::save(self, folder, others)))
     }
 
     /// Reads an adapter that this library or Python's PEFT wrote, for `model`: a folder, or a name on the Hugging Face hub like `org/name`

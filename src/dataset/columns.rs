@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::read::{Reason, Record};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::prompt::Example;
 
 /// Which columns of a file or a frame make the queries and the golds; unless said, those called `query` and `gold`.
@@ -99,6 +100,7 @@ impl Columns {
             columns.push(column);
         }
         let row = |row: usize| -> Result<Example> {
+            interrupt::check()?;
             let fields =
                 columns.iter().map(|column| Ok((column.name().to_string(), value(&column.get(row)?)))).collect::<Result<Vec<_>>>()?;
             self.example(&Record::of_values(fields)).map_err(|reason| Error::input(format!("row {row}: {reason}")))

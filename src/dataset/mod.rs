@@ -37,6 +37,7 @@ use count::{Count, Dispute, Outcome, Sieve};
 use crate::compat::Compat;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 #[cfg(test)]
 use crate::prompt::Example;
 use crate::prompt::{AnswerForm, Examples};
@@ -91,10 +92,16 @@ impl Task {
 
     /// [`open`](Self::open), a benchmark with [`Benchmark::compat`].
     pub(crate) fn open_as(name: &str, compat: Compat) -> Result<Self> {
-        for source in SOURCES {
-            if let Some(task) = (source.open)(name, compat)? {
-                return Ok(task);
+        let open = || {
+            for source in SOURCES {
+                if let Some(task) = (source.open)(name, compat)? {
+                    return Ok(Some(task));
+                }
             }
+            Ok(None)
+        };
+        if let Some(task) = interrupt::during(&format!("opening the task `{name}`"), open)? {
+            return Ok(task);
         }
         let mut known = Vec::new();
         for source in SOURCES {
@@ -117,7 +124,8 @@ impl Task {
     /// # Errors
     /// A path that ends in none of the known endings, a template that cannot be read; file errors as [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, columns: &Columns) -> Result<Self> {
-        local::open_with(path.as_ref(), columns)
+        let path = path.as_ref();
+        interrupt::during(&format!("opening {}", path.display()), || local::open_with(path, columns))
     }
 
     /// Opens the task `name` in a folder of `.jsonl` files with their `tasks.json`.
@@ -126,7 +134,8 @@ impl Task {
     /// As [`open`](Self::open).
     pub fn open_in(folder: impl AsRef<Path>, name: &str) -> Result<Self> {
         let folder = folder.as_ref();
-        local::open_in(folder, name)?.ok_or_else(|| match local::names_in(folder) {
+        let opened = interrupt::during(&format!("opening the task `{name}`"), || local::open_in(folder, name))?;
+        opened.ok_or_else(|| match local::names_in(folder) {
             Ok(names) if names.is_empty() => {
                 Error::file(format!("there is no task `{name}`: `{}` holds no `.jsonl` file", folder.display()))
             }

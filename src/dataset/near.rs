@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::error::Result;
+use crate::interrupt;
+
 /// The least share of words that near-duplicates have in common, in tenths.
 const ALIKE: usize = 9;
 
@@ -15,8 +18,9 @@ pub(super) struct Near {
 
 /// The queries of `tested` that have nine tenths of their words in common with one of `learned`. Case, spacing, punctuation and the order of words
 /// do not count, and neither do the words with which all queries begin or end: they are the template's.
-pub(super) fn near(learned: &[&str], tested: &[&str]) -> Vec<Near> {
-    let words: Vec<Vec<String>> = learned.iter().chain(tested).map(|query| words(query)).collect();
+pub(super) fn near(learned: &[&str], tested: &[&str]) -> Result<Vec<Near>> {
+    let words: Vec<Vec<String>> =
+        learned.iter().chain(tested).map(|query| interrupt::check().map(|()| words(query))).collect::<Result<_>>()?;
     let own = without_template(&words);
     let sets = ranked(&own);
     let (learned, tested) = sets.split_at(learned.len());
@@ -29,6 +33,7 @@ pub(super) fn near(learned: &[&str], tested: &[&str]) -> Vec<Near> {
     }
     let mut found = Vec::new();
     for (place, set) in tested.iter().enumerate() {
+        interrupt::at(place as u64, tested.len() as u64, "test queries")?;
         let mut met: Vec<usize> = set[..looked_up(set)].iter().filter_map(|word| places.get(word)).flatten().copied().collect();
         met.sort_unstable();
         met.dedup();
@@ -39,7 +44,7 @@ pub(super) fn near(learned: &[&str], tested: &[&str]) -> Vec<Near> {
         let best = alike.map(|(other, share)| (other, likeness(share))).reduce(|best, next| if next.1 > best.1 { next } else { best });
         found.extend(best.map(|(other, likeness)| Near { tested: place, learned: other, likeness }));
     }
-    found
+    Ok(found)
 }
 
 /// A text's words in lower case. Letters of scripts without spaces are words of their own, and so are signs that are part of a formula.
@@ -124,7 +129,7 @@ mod tests {
     use super::*;
 
     fn pairs(learned: &[&str], tested: &[&str]) -> Vec<(usize, usize)> {
-        near(learned, tested).iter().map(|near| (near.tested, near.learned)).collect()
+        near(learned, tested).unwrap().iter().map(|near| (near.tested, near.learned)).collect()
     }
 
     #[test]
@@ -132,7 +137,7 @@ mod tests {
         let learned = ["Text:The film's plot was fine.\nLabel:", "Text:a dull, long evening\nLabel:"];
         assert_eq!(pairs(&learned, &["Text:the FILM’S plot was  fine!\nLabel:", "Text:another thing\nLabel:"]), [(0, 0)]);
         assert_eq!(pairs(&learned, &["Text:a dull evening\nLabel:", "Text:a dull, short evening\nLabel:"]), []);
-        let found = near(&learned, &["Text:A dull long evening\nLabel:", "Text:x\nLabel:"]);
+        let found = near(&learned, &["Text:A dull long evening\nLabel:", "Text:x\nLabel:"]).unwrap();
         assert_eq!((found.len(), found[0].learned, found[0].likeness), (1, 1, 1.0));
     }
 
@@ -150,7 +155,7 @@ mod tests {
         let long: Vec<String> = (0..20).map(|word| format!("w{word}")).collect();
         let mut other = long.clone();
         other[7] = "else".into();
-        let found = near(&[&long.join(" ")], &[&other.join(" "), "unlike in every way"]);
+        let found = near(&[&long.join(" ")], &[&other.join(" "), "unlike in every way"]).unwrap();
         assert_eq!((found.len(), found[0].tested), (1, 0));
         assert!((found[0].likeness - 19.0 / 21.0).abs() < 1e-12);
         assert_eq!(pairs(&["Question:12 + 7\nAnswer:"], &["Question:12 - 7\nAnswer:", "Question:12 * 7\nAnswer:"]), []);
@@ -180,7 +185,8 @@ mod tests {
             shares.into_iter().any(|(common, all)| common as f64 / all as f64 >= 0.9)
         };
         let expected: Vec<usize> = (0..150).filter(|&test| alike(test)).collect();
-        let found = near(&learned.iter().map(String::as_str).collect::<Vec<_>>(), &tested.iter().map(String::as_str).collect::<Vec<_>>());
+        let found =
+            near(&learned.iter().map(String::as_str).collect::<Vec<_>>(), &tested.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         assert!(expected.len() > 10, "{}", expected.len());
         assert_eq!(found.iter().map(|near| near.tested).collect::<Vec<_>>(), expected);
     }

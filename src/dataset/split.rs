@@ -9,6 +9,7 @@ use super::Task;
 use super::near::{Near, near};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::prompt::{Example, Examples, Prompt, Prompts};
 use crate::random::Random;
 
@@ -119,7 +120,7 @@ impl Split {
             .into_iter()
             .flat_map(|(split, set)| set.rows().iter().map(move |row| (split, row)))
             .collect();
-        let found = self.near();
+        let found = interrupt::during("looking for near duplicates", || self.near())?;
         let of = |near: &Near| learned[near.learned];
         let test = |near: &Near| &self.test.rows()[near.tested];
         Ok(df!(
@@ -132,7 +133,7 @@ impl Split {
         )?)
     }
 
-    fn near(&self) -> Vec<Near> {
+    fn near(&self) -> Result<Vec<Near>> {
         fn queries(set: &Examples) -> impl Iterator<Item = &str> {
             set.rows().iter().map(|row| row.query.as_str())
         }
@@ -283,7 +284,8 @@ fn end(order: &[usize], count: usize) -> impl Iterator<Item = usize> {
 
 impl Show for Split {
     fn bundle(&self) -> Bundle {
-        let near = self.near().len();
+        // A value is shown, whatever else is to stop.
+        let near = interrupt::undisturbed(|| self.near()).map_or(0, |near| near.len());
         let said = match near {
             0 => String::new(),
             1 => "\n1 test query nearly repeats one of train or dev: see `.near_duplicates()`".into(),

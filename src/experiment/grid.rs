@@ -9,6 +9,7 @@ use super::record::{self, FORMAT, ModelId, Run, TrainingId};
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::model::Model;
 
 /// The most splits of one experiment.
@@ -32,6 +33,7 @@ impl Experiment {
                 let before = cells.len();
                 for &n in &self.sizes {
                     for run in 0..self.runs {
+                        interrupt::check()?;
                         let of = |rows: String| Run {
                             format: FORMAT,
                             model: id.clone(),

@@ -6,6 +6,7 @@ use super::Study;
 use super::study::Row;
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::similarity::{Factors, Side, subspace_overlap};
 
@@ -26,11 +27,13 @@ impl Study {
             let rows: Vec<Row<'_>> = self.chosen()?.into_iter().filter(|row| !row.ood() && lora(row)).collect();
             let mut adapters = Vec::with_capacity(rows.len());
             for row in &rows {
+                interrupt::check()?;
                 adapters.push(row.entry.record.open_adapter(self.home().path(), &row.entry.model)?);
             }
             let (mut firsts, mut seconds, mut sites, mut overlaps, mut notes) = (vec![], vec![], vec![], vec![], vec![]);
             for (place, first) in rows.iter().enumerate() {
                 for (other, second) in rows.iter().enumerate().skip(place + 1).filter(|(_, second)| together(first, second)) {
+                    interrupt::at(place as u64, rows.len() as u64, "adapters")?;
                     let (overlap, note) = match overlap(&adapters[place], &adapters[other]) {
                         Ok(overlap) => (Some(overlap), None),
                         Err(error) if error.is_numeric() || error.is_input() => (None, Some(error.to_string())),

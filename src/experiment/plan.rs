@@ -14,6 +14,7 @@ use crate::dataset::SHOWN_AT_MOST;
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::evaluate::evaluate;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::objective::Sft;
 use crate::train::{BATCH, CHECK_EVERY, Training};
@@ -73,7 +74,8 @@ impl Experiment {
             let mut rows: Vec<Line> = Vec::new();
             let mut timed: HashMap<(String, String), Result<Timed, String>> = HashMap::new();
             let grid = self.grid()?;
-            for cell in &grid.cells {
+            for (place, cell) in grid.cells.iter().enumerate() {
+                interrupt::at(place as u64, grid.cells.len() as u64, "cells")?;
                 let missing = missing(cell, folder)?;
                 let key = (format!("{:?}", cell.model), cell.split.task.clone());
                 if !missing.is_empty() && !timed.contains_key(&key) {

@@ -35,6 +35,7 @@ impl Experiment {
             let grid = self.grid()?;
             for cell in &grid.cells {
                 total += cell.runs.len() as u64;
+                interrupt::check()?;
                 missing += cell.runs.iter().map(|run| Ok(u64::from(!cell.is_done(home.path(), run)?))).sum::<Result<u64>>()?;
             }
             let mut progress = Progress::new("experiment", total).resumed(total - missing);
@@ -76,6 +77,7 @@ impl Experiment {
         let mut entries = Vec::new();
         for cell in &grid.cells {
             for run in &cell.runs {
+                interrupt::check()?;
                 let record = Record::open(home.path(), run)?;
                 if all && record.is_none() {
                     return Err(lost(home.path(), "lost results"));

@@ -7,6 +7,7 @@ use polars::prelude::*;
 use super::study::{Row, metrics};
 use super::{Method, Study};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::statistics;
 
 /// What is compared unless said otherwise: SFT with all that starts from the model under ICL, and IA2 with what follows it.
@@ -28,9 +29,14 @@ impl Study {
     /// # Errors
     /// When polars cannot build the frame.
     pub fn summary(&self) -> Result<DataFrame> {
+        interrupt::during("summarising a study", || self.means())
+    }
+
+    fn means(&self) -> Result<DataFrame> {
         let rows = self.rows()?;
         let mut groups: Vec<Vec<Row<'_>>> = Vec::new();
-        for row in &rows {
+        for (place, row) in rows.iter().enumerate() {
+            interrupt::at(place as u64, rows.len() as u64, "rows")?;
             match groups.iter_mut().find(|group| alike(&group[0], row)) {
                 Some(group) => group.push(*row),
                 None => groups.push(vec![*row]),

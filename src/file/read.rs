@@ -8,6 +8,8 @@ use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::interrupt;
+
 /// `O_NONBLOCK` of Linux on x86-64: a pipe that took the place of a file meanwhile is opened without waiting for a writer.
 const NO_WAITING: i32 = 0o4000;
 
@@ -55,8 +57,28 @@ fn demand_regular(found: FileType) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidInput, format!("{what} stands there: put a regular file in its place")))
 }
 
+/// Bytes between two questions whether to stop.
+pub(crate) const PIECE: usize = 16 << 20;
+
+/// Asks before each piece that is none of a small file.
+struct Asking<R>(R);
+
+impl<R: Read> Read for Asking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let most = buffer.len().min(PIECE);
+        // The standard library reads more and more at a time.
+        if most > PIECE / 64 {
+            interrupt::io()?;
+        }
+        self.0.read(&mut buffer[..most])
+    }
+}
+
 /// The whole content of a file.
 pub(crate) fn bytes(path: &Path, holds: Holds) -> Result<Vec<u8>> {
+    if matches!(holds, Holds::Rows | Holds::Tensors) {
+        interrupt::io()?;
+    }
     let file = open(path)?;
     let size = file.metadata()?.len();
     // The kernel's own files (`/proc`) say that they are empty.
@@ -73,7 +95,7 @@ pub(crate) fn bytes(path: &Path, holds: Holds) -> Result<Vec<u8>> {
     if !matches!(room, Ok(Ok(()))) {
         return Err(Error::new(ErrorKind::OutOfMemory, format!("there is no memory for its {size} bytes")));
     }
-    let read = file.take(limit.saturating_add(1)).read_to_end(&mut content)? as u64;
+    let read = Asking(file.take(limit.saturating_add(1))).read_to_end(&mut content)? as u64;
     if read > limit { Err(much(read)) } else { Ok(content) }
 }
 

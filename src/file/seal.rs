@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::read_text;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The key of a file's own checksum: SHA-256 of all its bytes, in which the checksum's 64 digits stand as zeros. It is a key of a JSON
 /// object, or of the text metadata in a safetensors file.
@@ -43,7 +44,13 @@ fn checksum(head: &[u8], place: usize, mut rest: impl Read) -> std::io::Result<S
     loop {
         match rest.read(&mut piece)? {
             0 => return Ok(format!("{:x}", digest.finalize())),
-            read => digest.update(&piece[..read]),
+            read => {
+                digest.update(&piece[..read]);
+                // More than a small file has.
+                if read == PIECE {
+                    interrupt::io()?;
+                }
+            }
         }
     }
 }

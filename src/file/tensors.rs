@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::seal;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The header's length in bytes stands in the first eight.
 pub(crate) const LENGTH: usize = 8;
@@ -120,7 +121,12 @@ impl<'t> Layout<'t> {
             file.write_all(bytes)
         };
         put(&self.head)?;
-        self.tensors.iter().try_for_each(|tensor| put(&super::content(tensor)))?;
+        for tensor in &self.tensors {
+            for piece in super::content(tensor).chunks(super::PIECE) {
+                interrupt::io()?;
+                put(piece)?;
+            }
+        }
         seal::stamp(file, &self.head, &format!("{:x}", digest.finalize()))
     }
 }

@@ -13,6 +13,7 @@ use super::pace::Paced;
 use super::refusal::{Failure, Patience, no_answer};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::progress::Progress;
 
 const PIECE: usize = 1 << 20;
@@ -125,6 +126,7 @@ fn stream(client: &Client, wanted: Wanted, address: &str, content: &mut Content,
     let mut body = Paced::new(answer.into_body().into_reader(), client.patience);
     let mut piece = vec![0; PIECE];
     loop {
+        interrupt::check().map_err(Failure::Lasting)?;
         let read = match body.read(&mut piece) {
             Ok(0) => break,
             Ok(read) => read,
@@ -163,6 +165,7 @@ impl<'a> Content<'a> {
             if read == 0 || length > entry.size {
                 break;
             }
+            interrupt::check()?;
             hash.update(&piece[..read]);
             length += read as u64;
         }
@@ -238,6 +241,7 @@ fn lock(path: &Path, name: &str) -> Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
+                interrupt::check()?;
                 std::thread::sleep(Duration::from_secs(1));
                 waiting.tick(1, "");
             }

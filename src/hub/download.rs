@@ -9,6 +9,7 @@ use super::settings::Settings;
 use super::{Holding, Name, is_plain, variable};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 const CONFIG: &str = "config.json";
 /// Not every model has these. A snapshot is complete once it is known of the first three; Python leaves no note of the others' absence.
@@ -38,6 +39,7 @@ pub(super) fn complete(name: &Name, holding: Holding, cache: &Cache, found: Opti
         });
     }
     let client = Client::new(settings)?;
+    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
     let fetched = match holding {
         Holding::Model => fetch(&client, name, cache),
         Holding::Adapter => fetch_adapter(&client, name, cache),
@@ -56,6 +58,7 @@ pub(super) fn one(name: &Name, cache: &Cache, file: &str) -> Result<PathBuf> {
         )));
     }
     let client = Client::new(settings)?;
+    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
     let fetched = client.listing(name).and_then(|listing| {
         if !listing.files.iter().any(|listed| listed == file) {
             return Err(Error::file(format!("it has no file `{file}`{}", others(&listing))));
@@ -178,11 +181,16 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String
 }
 
 /// Brings files into the cache, and gives them their names when each is whole.
-fn all(client: &Client, name: &Name, commit: &str, files: &[&str], cache: &Cache) -> Result<()> {
-    let entries = files.iter().map(|file| Ok((*file, client.entry(name, commit, file)?))).collect::<Result<Vec<_>>>()?;
+fn all<'f>(client: &Client, name: &Name, commit: &str, files: &[&'f str], cache: &Cache) -> Result<()> {
+    let entry = |file: &&'f str| {
+        interrupt::check()?;
+        Ok((*file, client.entry(name, commit, file)?))
+    };
+    let entries = files.iter().map(entry).collect::<Result<Vec<_>>>()?;
     let left = entries.iter().map(|(_, entry)| blob::left(cache, entry)).sum();
     let mut meter = Meter::new(&format!("downloading {name}"), left);
-    for (file, entry) in &entries {
+    for (place, (file, entry)) in entries.iter().enumerate() {
+        interrupt::at(place as u64, entries.len() as u64, "files")?;
         if !blob::is_there(cache, entry) {
             let wanted = Wanted { name, file: Some(file) };
             blob::fetch(client, wanted, &client.address(name, commit, file), entry, cache, &mut meter)?;

@@ -1,14 +1,17 @@
 //! What can go wrong between us and the hub, in words; and for how long to try again.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{Response, Uri};
 use ureq::{Body, Error as Unanswered};
 
 use super::client::{Client, Wanted};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
+/// Between two questions whether to stop.
+pub(super) const NAP: Duration = Duration::from_millis(200);
 /// Failures in a row before we give up, and the wait after the first; each further wait is twice as long.
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -44,7 +47,11 @@ impl Patience {
         if wait > LONGEST_WAIT {
             return Err(error.context(format!("the hub asks to wait for {} s; try again then", wait.as_secs())));
         }
-        std::thread::sleep(wait);
+        let began = Instant::now();
+        while began.elapsed() < wait {
+            interrupt::check()?;
+            std::thread::sleep(NAP.min(wait));
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::checksum::{Hash, is_checksum};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::progress::Progress;
 
 const PIECE: usize = 1 << 20;
@@ -139,6 +140,7 @@ fn digest(blob: &Path, name: &str, checksum: &str, size: u64) -> Result<String> 
     let mut progress = Progress::new("verifying (MB)", size / MEGABYTE);
     let mut done = 0;
     while done < size {
+        interrupt::at(done / MEGABYTE, size / MEGABYTE, "MB")?;
         let read = file.read(&mut piece).map_err(unreadable)?;
         if read == 0 {
             break;

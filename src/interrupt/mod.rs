@@ -75,10 +75,19 @@ thread_local! {
     static SEEN: Cell<u32> = const { Cell::new(0) };
     /// Whether a call of this thread was told to stop.
     static TOLD: Cell<bool> = const { Cell::new(false) };
-    /// How many pieces of work this thread is in that are brought to their end; see [`undisturbed`].
-    static UNDISTURBED: Cell<usize> = const { Cell::new(0) };
+    /// What may stop this thread now.
+    static STOPS: Cell<Stops> = const { Cell::new(Stops::All) };
     /// See [`fuse`].
     static FUSE: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// What a call may be stopped by.
+#[derive(Clone, Copy, PartialEq)]
+enum Stops {
+    All,
+    /// By SIGINT, but not because the process is to end: what is saved then is saved because of that.
+    ByHand,
+    Nothing,
 }
 
 /// A call under way.
@@ -145,14 +154,16 @@ pub fn during<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Whether the call that is running is to stop. For loops that give what they have instead of an error; others use [`check`].
 pub fn is_asked() -> bool {
-    if UNDISTURBED.get() > 0 {
+    let stops = STOPS.get();
+    if stops == Stops::Nothing {
         return false;
     }
+    let ending = stops == Stops::All && ENDING.load(SeqCst) != 0;
     let fuse = FUSE.get();
     if fuse != u64::MAX {
         FUSE.set(fuse.saturating_sub(1));
     }
-    let asked = fuse == 0 || ENDING.load(SeqCst) != 0 || if within() { COUNT.load(SeqCst) != SEEN.get() } else { PENDING.load(SeqCst) };
+    let asked = fuse == 0 || ending || if within() { COUNT.load(SeqCst) != SEEN.get() } else { PENDING.load(SeqCst) };
     if asked {
         TOLD.set(true);
     }
@@ -188,15 +199,34 @@ pub(crate) fn count(done: u64, total: u64, units: &'static str) {
 
 /// Brings something short to its end whether or not the call is to stop: what puts away what there is.
 pub(crate) fn undisturbed<T>(f: impl FnOnce() -> T) -> T {
-    struct Inside;
-    impl Drop for Inside {
+    stopped_by(Stops::Nothing, f)
+}
+
+/// Saves something: a process that is to end may do that, and whoever interrupts it by hand leaves the files as they were.
+pub(crate) fn saving<T>(f: impl FnOnce() -> T) -> T {
+    if STOPS.get() == Stops::Nothing {
+        return f();
+    }
+    stopped_by(Stops::ByHand, || {
+        keeps("the files there are as they were");
+        f()
+    })
+}
+
+fn stopped_by<T>(stops: Stops, f: impl FnOnce() -> T) -> T {
+    struct Before(Stops);
+    impl Drop for Before {
         fn drop(&mut self) {
-            UNDISTURBED.set(UNDISTURBED.get() - 1);
+            STOPS.set(self.0);
         }
     }
-    UNDISTURBED.set(UNDISTURBED.get() + 1);
-    let _inside = Inside;
+    let _before = Before(STOPS.replace(stops));
     f()
+}
+
+/// [`check`] for readers and writers; [`Error::because`] finds it in their errors again.
+pub(crate) fn io() -> std::io::Result<()> {
+    check().map_err(std::io::Error::other)
 }
 
 /// Says what stays of the call that is running if it is interrupted, and how to go on.

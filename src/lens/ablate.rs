@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::{BATCH, below, encoded, in_front};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::nn::{Hooks, Selection, layer_of};
@@ -44,9 +45,11 @@ pub fn ablate(model: &Model, prompts: &Prompts, pattern: &str, ablation: Ablatio
             Ablation::Mean => means(model, prompts, &paths)?,
         };
         let mut whole = None;
-        for path in &paths {
+        for (place, path) in paths.iter().enumerate() {
+            interrupt::count(place as u64, paths.len() as u64, "hook points");
             let heads = if path.ends_with(PATTERN) { (0..model.config().heads).map(Some).collect() } else { vec![None] };
             for head in heads {
+                interrupt::check()?;
                 let mut hooks = Hooks::new();
                 hooks.edit(path, |_, value| {
                     Ok(Some(match (head, means.get(path)) {

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::nn::Hooks;
@@ -56,6 +57,7 @@ pub fn attention_patterns(model: &Model, prompts: &Prompts, layers: impl IntoIte
         let mut found: Vec<Vec<Option<Tensor>>> = rows.iter().map(|_| layers.iter().map(|_| None).collect()).collect();
         for (place, examples) in rows.chunks(batch).enumerate() {
             let first = place * batch;
+            interrupt::at(first as u64, rows.len() as u64, "prompts")?;
             let mut hooks = Hooks::new();
             hooks.observe(&paths.join(", "), |point, value| {
                 let slots = value.size()[3] - value.size()[2];
@@ -81,6 +83,7 @@ fn frame(model: &Model, prompts: &Prompts, rows: &[Vec<u32>], layers: &[usize], 
     let (mut index, mut layer, mut head, mut query, mut key) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut query_token, mut key_token, mut weight) = (Vec::new(), Vec::new(), Vec::new());
     for ((prompt, tokens), found) in prompts.iter().zip(&tokens).zip(found) {
+        interrupt::check()?;
         for (&own, weights) in layers.iter().zip(found) {
             let weights = weights.ok_or_else(|| Error::internal(format!("layer {own} showed no pattern")))?;
             let (heads, asked, slots) = weights.size3()?;

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::nn::Hooks;
@@ -52,6 +53,7 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         let mut read = Read::new(model, &labels, &starts, layers * counts.iter().sum::<usize>());
         for (batch, examples) in rows.chunks(BATCH).enumerate() {
             let first = batch * BATCH;
+            interrupt::at(first as u64, rows.len() as u64, "prompts")?;
             let mut hooks = Hooks::new();
             hooks.observe("model.layers.*", |point, value| {
                 let layer = point.layer().ok_or_else(|| Error::internal(format!("`{}` lies in no layer", point.path)))?;
@@ -96,6 +98,7 @@ impl<'a> Read<'a> {
     /// Reads `stream [token, hidden]`, whose tokens have their rows at `places`.
     fn put(&mut self, model: &Model, stream: &Tensor, places: &[usize]) -> Result<()> {
         for (chunk, places) in places.chunks(ROWS).enumerate() {
+            interrupt::check()?;
             let logits = model.unembed(&stream.narrow(0, (chunk * ROWS) as i64, places.len() as i64))?;
             let all = logits.softmax(-1, logits.kind());
             let (probability, top) = all.max_dim(-1, false);

@@ -7,6 +7,7 @@ use super::{below, encoded, in_front, last_of};
 use crate::activations::Activations;
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_from;
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;
 use crate::nn::{HookPoint, Hooks, layer_of};
@@ -58,6 +59,8 @@ pub fn patch(model: &Model, prompts: &Prompts, donors: &Activations, last: usize
             // [example, layer, hidden]
             let values = donors.at_end(from_end)?;
             for (place, path) in donors.hook_points().iter().enumerate() {
+                let points = donors.hook_points().len();
+                interrupt::at((from_end * points + place) as u64, (last * points) as u64, "places")?;
                 let own = values.select(1, place as i64);
                 let mut hooks = Hooks::new();
                 hooks.edit(path, |point, value| replaced(point, value, &lengths, from_end as i64, &own));

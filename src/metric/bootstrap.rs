@@ -6,6 +6,7 @@ use super::Metric;
 use super::read::named;
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::random::{MOST_DRAWS, Random, quantile};
 
 /// A metric's value with its bootstrap interval.
@@ -50,13 +51,15 @@ impl Metric {
         let read = frame.select(named(frame, self.columns))?;
         let rows = read.height();
         let mut random = Random::new(seed, "bootstrap", 0);
-        let mut found = (0..draws)
-            .map(|_| {
+        let mut found = interrupt::during("a bootstrap", || {
+            let draw = |place: usize| {
+                interrupt::at(place as u64, draws as u64, "draws")?;
                 let drawn: Vec<IdxSize> = (0..rows).map(|_| random.below(rows) as IdxSize).collect();
-                self.compute(&read.take(&IdxCa::from_vec("row".into(), drawn))?)
-            })
-            .collect::<Result<Vec<_>>>()
-            .map_err(|error| error.context("a bootstrap draw"))?;
+                let value = self.compute(&read.take(&IdxCa::from_vec("row".into(), drawn))?);
+                value.map_err(|error| error.context("a bootstrap draw"))
+            };
+            (0..draws).map(draw).collect::<Result<Vec<_>>>()
+        })?;
         found.sort_by(f64::total_cmp);
         let mean = found.iter().sum::<f64>() / draws as f64;
         let std = (found.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (draws - 1) as f64).sqrt();

@@ -5,6 +5,7 @@ use polars::prelude::*;
 use super::read::{Labels, PROBABILITIES, named};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// A fitted temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +34,10 @@ impl Show for Temperature {
 /// As [`label_set_accuracy`](super::label_set_accuracy); numeric errors when a gold label has probability 0, when every gold is the likeliest
 /// label (the likelihood grows without end as T falls to 0), and when the labels are no better than an even guess at any T.
 pub fn fit_temperature(frame: &DataFrame) -> Result<Temperature> {
+    interrupt::during("fitting a temperature", || fit(frame))
+}
+
+fn fit(frame: &DataFrame) -> Result<Temperature> {
     let labels = Labels::of(frame)?;
     if let Some(row) = labels.rows().position(|(row, gold)| row[gold] == 0.0) {
         return Err(Error::numeric(format!(
@@ -57,7 +62,8 @@ pub fn fit_temperature(frame: &DataFrame) -> Result<Temperature> {
         }
     }
     // Until the ends are neighbours among f64 numbers, or nearly.
-    for _ in 0..200 {
+    for step in 0..200 {
+        interrupt::at(step, 200, "steps")?;
         let middle = (low + high) / 2.0;
         if slope(&labels, middle) < 0.0 { low = middle } else { high = middle }
     }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::Model;
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 /// What one model has and no other: manifests, checkpoints, targets on disk and the records of experiments know a model by it.
 ///
@@ -55,6 +56,7 @@ impl Source {
                     0 => return Ok(format!("{:x}", digest.finalize())),
                     read => digest.update(&piece[..read]),
                 }
+                interrupt::io()?;
             }
         })
         .and_then(|digest| {
@@ -67,13 +69,13 @@ impl Source {
 /// Refuses a file whose checksum, in its first bytes `head`, is not that of its content. Read once, as [`Identity`] says.
 pub(super) fn check_seal(path: &Path, file: &File, head: &[u8]) -> Result<()> {
     let holds = remembered("checksum", path, file, || Ok(format!("{:?}", file::holds(head, file::From(file, head.len() as u64))?)));
-    match holds.as_deref() {
-        Ok("Some(true)") => Ok(()),
+    match holds {
+        Ok(holds) if holds == "Some(true)" => Ok(()),
         Ok(_) => Err(file::broken(
             path,
             "save the model again, or take it from where it came from (`OpenOptions::as_it_is` opens it all the same)",
         )),
-        Err(error) => Err(Error::file(format!("cannot read {}", path.display())).because(std::io::Error::from(error.kind()))),
+        Err(error) => Err(Error::file(format!("cannot read {}", path.display())).because(error)),
     }
 }
 
@@ -153,6 +155,7 @@ impl Model {
     fn of_numbers(&self) -> Result<String> {
         let mut digest = Sha256::new();
         for (name, tensor) in self.decoder().weights() {
+            interrupt::check()?;
             digest.update(format!("{name} {:?} {:?} ", tensor.kind(), tensor.size()));
             digest.update(file::content(tensor));
         }

@@ -40,6 +40,7 @@ use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::hub;
+use crate::interrupt;
 use crate::libtorch::{self, door};
 use crate::memory;
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
@@ -120,8 +121,8 @@ impl OpenOptions {
     /// # Errors
     /// As [`Model::open`]; with [`OpenOptions::strict`] an unknown key, with [`OpenOptions::verify`] what [`Model::verify`] refuses.
     pub fn open(self, name: impl AsRef<Path>) -> Result<Model> {
-        let place = resolve::place(name.as_ref())?;
-        door(&format!("opening {}", place.display()), || self.open_place(place))
+        let name = name.as_ref();
+        door(&format!("opening {}", name.display()), || self.open_place(resolve::place(name)?))
     }
 
     fn open_place(self, folder: PathBuf) -> Result<Model> {
@@ -247,7 +248,7 @@ impl Model {
     /// A file whose content is not what was published: it is named, with its place and what to do. A folder that is no snapshot in the hub's
     /// cache, because there is nothing to compare it with.
     pub fn verify(&self) -> Result<DataFrame> {
-        let files = hub::verify(self.folder())?;
+        let files = interrupt::during(&format!("verifying {}", self.folder().display()), || hub::verify(self.folder()))?;
         Ok(df!(
             "file" => files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
             "size" => files.iter().map(|file| file.size).collect::<Vec<_>>(),

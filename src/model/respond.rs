@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
 use crate::tokenizer::Chat;
 
@@ -78,13 +79,16 @@ impl Responses {
     /// # Errors
     /// The model has no tokenizer, or cannot encode a query.
     pub fn without_demonstrations(&self, model: &Model) -> Result<Self> {
-        let tokenizer = model.tokenizer()?;
-        let mut rows = self.rows.clone();
-        for row in &mut rows {
-            row.prompt.demonstrations.clear();
-            row.tokens.prompt = tokenizer.encode(&row.prompt.text())?;
-        }
-        Ok(Self { form: self.form.clone(), rows })
+        interrupt::during("tokenising queries", || {
+            let tokenizer = model.tokenizer()?;
+            let mut rows = self.rows.clone();
+            for (place, row) in rows.iter_mut().enumerate() {
+                interrupt::at(place as u64, self.len() as u64, "queries")?;
+                row.prompt.demonstrations.clear();
+                row.tokens.prompt = tokenizer.encode(&row.prompt.text())?;
+            }
+            Ok(Self { form: self.form.clone(), rows })
+        })
     }
 
     /// Where the form left open at which words responses end: without what the length limit left of a stop string that had begun.
@@ -144,8 +148,10 @@ impl Model {
     /// # Errors
     /// As [`Model::respond`].
     pub fn respond_as(&self, prompts: &Prompts, settings: &Generation) -> Result<Responses> {
-        let rows = self.encode(prompts)?;
-        Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+        interrupt::during("responding", || {
+            let rows = self.encode(prompts)?;
+            Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+        })
     }
 
     /// Responses to texts, in their order.
@@ -164,8 +170,11 @@ impl Model {
     /// As [`Model::generate`]; the model has no tokenizer; a text is empty.
     pub fn generate_text<S: AsRef<str>>(&self, texts: &[S], settings: &Generation) -> Result<Vec<Generated>> {
         let tokenizer = self.tokenizer()?;
-        let rows = texts.iter().map(|text| tokenizer.encode(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        self.generate(&rows, settings)
+        let encode = |text: &S| {
+            interrupt::check()?;
+            tokenizer.encode(text.as_ref())
+        };
+        interrupt::during("responding", || self.generate(&texts.iter().map(encode).collect::<Result<Vec<_>>>()?, settings))
     }
 
     /// An instruct model's reply to a chat.
@@ -195,8 +204,7 @@ impl Model {
     /// # Errors
     /// The model has no tokenizer; a prompt is empty.
     pub fn lengths(&self, prompts: &Prompts) -> Result<DataFrame> {
-        let tokenizer = self.tokenizer()?;
-        let tokens = prompts.iter().map(|prompt| Ok(tokenizer.encode(&prompt.text())?.len() as i64)).collect::<Result<Vec<_>>>()?;
+        let tokens: Vec<i64> = self.tokenised(prompts)?.iter().map(|row| row.len() as i64).collect();
         let context = self.config().max_positions - self.virtual_tokens().map_or(0, |prefix| prefix.shift);
         Ok(df!(
             "index" => prompts.iter().map(|prompt| prompt.index as u32).collect::<Vec<_>>(),
@@ -211,10 +219,20 @@ impl Model {
     /// # Errors
     /// The model has no tokenizer; a prompt is empty or over the context.
     pub fn encode(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
-        let tokenizer = self.tokenizer()?;
-        let rows = prompts.iter().map(|prompt| tokenizer.encode(&prompt.text())).collect::<Result<Vec<_>>>()?;
+        let rows = self.tokenised(prompts)?;
         self.check(&rows, 0)?;
         Ok(rows)
+    }
+
+    fn tokenised(&self, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
+        interrupt::during("tokenising prompts", || {
+            let tokenizer = self.tokenizer()?;
+            let encode = |(place, prompt): (usize, &Prompt)| {
+                interrupt::at(place as u64, prompts.len() as u64, "prompts")?;
+                tokenizer.encode(&prompt.text())
+            };
+            prompts.iter().enumerate().map(encode).collect()
+        })
     }
 }
 

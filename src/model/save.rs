@@ -12,6 +12,7 @@ use super::gguf::Gguf;
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
+use crate::interrupt;
 use crate::libtorch::door;
 
 const CONFIG: &str = "config.json";
@@ -65,7 +66,7 @@ impl Model {
     /// A model with an adapter on it (merge it, or save the adapter), one that was not opened from a folder, one held in f64, the model's own
     /// folder or one that holds shards of another, a folder that cannot be written or that another process keeps locked.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        door("saving a model", || self.write(folder.as_ref()))
+        door("saving a model", || interrupt::saving(|| self.write(folder.as_ref())))
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -137,9 +137,14 @@ impl Model {
                 continuations.len()
             )));
         }
+        interrupt::during("scoring", || self.scored(prompts, continuations))
+    }
+
+    fn scored<S: AsRef<str>>(&self, prompts: &Prompts, continuations: &[Vec<S>]) -> Result<Scores> {
         let tokenizer = self.tokenizer()?;
         let (mut samples, mut scores) = (Vec::new(), Vec::new());
         for (prompt, own) in prompts.iter().zip(continuations) {
+            interrupt::check()?;
             let ids = tokenizer.encode(&prompt.text())?;
             for continuation in own.iter().map(AsRef::as_ref) {
                 let answer = tokenizer.encode_answer(&prompt.example.query, continuation);

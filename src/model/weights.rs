@@ -13,6 +13,7 @@ mod tests;
 
 use super::gguf::Gguf;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use names::{all, first};
 use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,6 +173,8 @@ impl Weights {
     /// A file error names a tensor that is missing, taken already, of another shape or of an unsupported kind; a numeric error one that
     /// holds NaN or infinity (as stored, or by conversion to f16).
     pub fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        let (taken, all) = (self.taken.len(), self.taken.len() + self.left.len());
+        interrupt::at(taken as u64, all as u64, "weights")?;
         let Some(held) = self.left.get(name) else {
             return Err(match self.taken.contains(name) {
                 true => Error::internal(format!("the weight `{name}` was taken twice")),

@@ -5,6 +5,7 @@ use tch::{Reduction, Tensor};
 use super::{Objective, Outputs, Samples, responses, wide};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::model::{Model, Responses, Sample};
 
 /// Cross-entropy of the response tokens, mean over each example's tokens: `-1/G sum_t log p(y_t | x, y_<t)` (paper, SFT loss).
@@ -63,6 +64,7 @@ fn gold(model: &Model, split: &Split) -> Result<Samples> {
     let mut rows = Vec::new();
     let eos = split.train.form().ends_with_eos().then(|| model.eos()).flatten();
     for example in split.train.rows().iter().chain(split.dev.rows()) {
+        interrupt::check()?;
         let gold = tokenizer.encode_answer(&example.query, &example.gold);
         let (mut response, _) = gold.map_err(|error| error.context(format_args!("the gold answer {:?}", example.gold)))?;
         response.extend(eos);

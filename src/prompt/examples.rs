@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AnswerForm, Example, Prompt, Prompts};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::random::Random;
 
 /// Solved examples of one task, in order.
@@ -176,8 +177,13 @@ impl Examples {
         if self.is_empty() {
             return Err(Error::input(format!("`{}` has no examples to make prompts of", self.name)));
         }
+        interrupt::during("making prompts", || self.asked(demonstrations))
+    }
+
+    fn asked(&self, demonstrations: impl Fn(usize) -> Result<Vec<Example>>) -> Result<Prompts> {
         let mut rows = Vec::with_capacity(self.len());
         for (index, example) in self.rows.iter().enumerate() {
+            interrupt::at(index as u64, self.len() as u64, "prompts")?;
             let demonstrations = demonstrations(index)?;
             if demonstrations.iter().any(|shown| shown.query == example.query) {
                 let remedy = "remove repeated queries, or use `leave_one_out` within one set";

@@ -6,6 +6,7 @@ use polars::prelude::*;
 
 use super::{Prompt, Prompts};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::tokenizer::Tokenizer;
 
 /// The one position and the tokens at which a task's labels are told apart.
@@ -85,8 +86,12 @@ impl LabelTokens {
     /// As [`after`](Self::after), naming the prompt.
     pub fn of(tokenizer: &Tokenizer, prompts: &Prompts) -> Result<Vec<Self>> {
         let labels = prompts.form().label_set();
-        let of = |prompt: &Prompt| Self::after(tokenizer, labels, &prompt.example.query);
-        prompts.iter().map(|prompt| of(prompt).map_err(|error| error.context(format_args!("prompt {}", prompt.index)))).collect()
+        let of = |prompt: &Prompt| {
+            interrupt::check()?;
+            let own = Self::after(tokenizer, labels, &prompt.example.query);
+            own.map_err(|error| error.context(format_args!("prompt {}", prompt.index)))
+        };
+        interrupt::during("tokenising labels", || prompts.iter().map(of).collect())
     }
 
     /// The labels, in the order given.

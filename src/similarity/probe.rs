@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::representation::{Representation, paired};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::random::Random;
 
 /// What a probe is to read from a representation, one per example.
@@ -86,6 +87,7 @@ pub fn probe_transfer(a: &Representation, b: &Representation, targets: Targets<'
         let order: Vec<i64> = Random::new(probe.seed, "probe folds", 0).order(n).into_iter().map(|row| row as i64).collect();
         let (own, transferred) = (wanted.zeros_like(), wanted.zeros_like());
         for fold in 0..probe.folds {
+            interrupt::at(fold as u64, probe.folds as u64, "folds")?;
             let (from, to) = (fold * n / probe.folds, (fold + 1) * n / probe.folds);
             let index = |rows: &[i64]| Tensor::from_slice(rows).to_device(x.device());
             let (held, rest) = (index(&order[from..to]), index(&[&order[..from], &order[to..]].concat()));

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use crate::axes;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 
 /// The most examples: a measure holds a few matrices `[example, example]` of f64 (800 MB each at this number).
@@ -169,7 +170,10 @@ pub(super) fn paired<T>(name: &str, a: &Representation, b: &Representation, leas
     if a.examples() < least {
         return Err(Error::input(format!("{name} is not defined on {} examples: give at least {least}", a.examples())));
     }
-    door(name, || tch::no_grad(f))
+    door(name, || {
+        interrupt::check()?;
+        tch::no_grad(f)
+    })
 }
 
 /// The inner product of one matrix `[example, example]` of each, of norm 1; `feature` makes it, and it is kept under `name`.

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::{Measure, Representation};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::door;
 use crate::random::{MOST_DRAWS, Random, quantile};
 
@@ -63,11 +64,15 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
     if !(1..=MOST_DRAWS).contains(&count) {
         return Err(Error::input(format!("a permutation null needs 1 to {MOST_DRAWS} permutations, {count} asked for; 999 is usual")));
     }
-    let value = measure.compute(a, b)?;
     let mut random = Random::new(seed, "permutation null", 0);
-    let draws = (0..count)
-        .map(|_| door("a permutation", || measure.compute(a, &b.permuted(&rows(&random.order(b.examples()), b)))))
-        .collect::<Result<Vec<_>>>()?;
+    let (value, draws) = door("a permutation null", || {
+        let value = measure.compute(a, b)?;
+        let draw = |place: usize| {
+            interrupt::at(place as u64, count as u64, "permutations")?;
+            measure.compute(a, &b.permuted(&rows(&random.order(b.examples()), b)))
+        };
+        Ok((value, (0..count).map(draw).collect::<Result<Vec<_>>>()?))
+    })?;
     // Rounding differs between orders of one sum; it must not decide whether a draw reaches the value.
     let reached = draws.iter().filter(|draw| **draw >= value - 1e-12).count();
     let mean = draws.iter().sum::<f64>() / count as f64;
@@ -89,15 +94,17 @@ pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count
             "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
         )));
     }
-    let value = measure.compute(a, b)?;
     let mut random = Random::new(seed, "half samples", 0);
-    let mut draws = (0..count)
-        .map(|_| {
+    let (value, mut draws) = door("an interval of half samples", || {
+        let value = measure.compute(a, b)?;
+        let draw = |place: usize| {
+            interrupt::at(place as u64, count as u64, "half samples")?;
             let chosen = random.choose(a.examples() / 2, a.examples());
-            let half = || measure.compute(&a.some(&rows(&chosen, a)), &b.some(&rows(&chosen, b)));
-            door("a half sample", half).map_err(|error| error.context(format_args!("half of the {} examples", a.examples())))
-        })
-        .collect::<Result<Vec<_>>>()?;
+            let half = measure.compute(&a.some(&rows(&chosen, a)), &b.some(&rows(&chosen, b)));
+            half.map_err(|error| error.context(format_args!("half of the {} examples", a.examples())))
+        };
+        Ok((value, (0..count).map(draw).collect::<Result<Vec<_>>>()?))
+    })?;
     draws.sort_by(f64::total_cmp);
     let mean = draws.iter().sum::<f64>() / count as f64;
     let std = (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / (count - 1) as f64).sqrt();

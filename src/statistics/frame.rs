@@ -6,6 +6,7 @@ use polars::prelude::*;
 
 use super::{cohen_dz, holm, mean, mean_interval, paired_t, rank_biserial, wilcoxon};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// One row per method and run: the mean of each value over the rows that share `by` (the method) and `keys` (what names an independent run),
 /// in the order they first occur. Columns: those of `by` and `keys` as text, `rows` (how many were averaged), and `values`.
@@ -56,13 +57,18 @@ pub fn averaged(frame: &DataFrame, by: &str, keys: &[&str], values: &[&str]) -> 
 /// A column or method that is not there; a run that only one of the two methods has, or one has twice; a value that is null, not a number or
 /// not finite; fewer than 2 pairs; a level outside (0, 1).
 pub fn compare(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], values: &[&str], level: f64) -> Result<DataFrame> {
+    interrupt::during("comparing methods", || compared(frame, by, pairs, keys, values, level))
+}
+
+fn compared(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], values: &[&str], level: f64) -> Result<DataFrame> {
     if pairs.is_empty() || keys.is_empty() || values.is_empty() {
         return Err(Error::input("a comparison needs at least one pair of methods, one column that names the run and one of values"));
     }
     let (methods, runs) = (texts(frame, &[by])?, texts(frame, keys)?);
     let mut rows = Vec::new();
-    for &(first, second) in pairs {
+    for (place, &(first, second)) in pairs.iter().enumerate() {
         for &value in values {
+            interrupt::at(place as u64, pairs.len() as u64, "pairs")?;
             let numbers = numbers(frame, value)?;
             let of = |method| by_run(method, by, &methods, &runs, &numbers);
             let (a, b) = matched((first, of(first)?), (second, of(second)?))?;
@@ -104,12 +110,17 @@ pub fn compare(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str
 /// # Errors
 /// A column that is not there, a value that is null, not a number or not finite, a group of one run, a level outside (0, 1).
 pub fn intervals(frame: &DataFrame, by: &[&str], values: &[&str], level: f64) -> Result<DataFrame> {
+    interrupt::during("intervals", || found(frame, by, values, level))
+}
+
+fn found(frame: &DataFrame, by: &[&str], values: &[&str], level: f64) -> Result<DataFrame> {
     if by.is_empty() || values.is_empty() || frame.height() == 0 {
         return Err(Error::input("intervals need at least one column to group by, one of values, and one run"));
     }
     let groups = texts(frame, by)?;
     let mut order: Vec<&Vec<String>> = Vec::new();
     for group in &groups {
+        interrupt::check()?;
         if !order.contains(&group) {
             order.push(group);
         }

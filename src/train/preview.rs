@@ -5,6 +5,7 @@ use polars::prelude::*;
 use super::Training;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::libtorch::{door, guest};
 use crate::model::{Model, Sample};
 use crate::objective::{Objective, Samples};
@@ -48,6 +49,7 @@ pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -
 /// Refuses samples that no forward of the adapted model takes, before the first step and not at the first that meets one.
 pub(super) fn fit(samples: &Samples, model: &Model) -> Result<()> {
     for (place, row) in samples.rows.iter().enumerate() {
+        interrupt::check()?;
         let (set, place) = name(samples, place);
         let fits = model.check(&[row.read()], 0).and_then(|()| model.check_ids(&row.response));
         fits.map_err(|error| error.context(format!("{set} sample {place}")))?;

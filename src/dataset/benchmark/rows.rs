@@ -7,6 +7,7 @@ use super::entry::{Layout, Made, Part};
 use crate::dataset::Task;
 use crate::dataset::count::{Count, Outcome, Sieve};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::prompt::{AnswerForm, Example, Examples, check};
 use crate::random::Random;
 
@@ -14,8 +15,8 @@ impl Benchmark {
     pub(super) fn task(&self, layout: &Layout, learn: &[(Part, Vec<PathBuf>)], test: &[(Part, Vec<PathBuf>)]) -> Result<Task> {
         let form = self.form()?;
         let mut reading = Reading { benchmark: self, layout, form: &form, sieve: Sieve::default(), counts: Vec::new() };
-        let learned = reading.rows(learn, "learn")?;
-        let tested = reading.rows(test, "test")?;
+        let what = format!("reading the benchmark {}", self.name());
+        let (learned, tested) = interrupt::during(&what, || Ok((reading.rows(learn, "learn")?, reading.rows(test, "test")?)))?;
         let (counts, disputes) = (reading.counts, reading.sieve.disputes);
         for (rows, parts, what) in [(&learned, learn, "learn from"), (&tested, test, "test on")] {
             if rows.is_empty() && !parts.is_empty() {
@@ -51,7 +52,8 @@ impl Reading<'_> {
                 files => files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).to_owned(),
             };
             let mut count = Count::of(shown, part.name(), used);
-            for file in files {
+            for (place, file) in files.iter().enumerate() {
+                interrupt::at(place as u64, files.len() as u64, "files")?;
                 self.layout.format.read(file, &mut |record| {
                     number += 1;
                     let mut random = Random::new(self.benchmark.choices, "choices", (*part as u64) << 32 | number);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Each, Reason, Record, malformed, unmarked};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 pub(super) fn lines(path: &Path, each: &mut Each) -> Result<()> {
     of_lines(path, &unmarked(path)?, each)
@@ -13,6 +14,7 @@ pub(super) fn lines(path: &Path, each: &mut Each) -> Result<()> {
 
 fn of_lines(path: &Path, bytes: &[u8], each: &mut Each) -> Result<()> {
     for (place, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
+        interrupt::check()?;
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -39,6 +41,7 @@ fn of_array(path: &Path, bytes: &[u8], each: &mut Each) -> Result<()> {
         return Err(Error::file(format!("`{}` is no JSON array of objects", path.display())));
     };
     for (place, item) in items.into_iter().enumerate() {
+        interrupt::check()?;
         Record::of(item).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("item {}", place + 1), reason))?;
     }
     Ok(())

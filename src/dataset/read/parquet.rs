@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::{Each, Record, malformed};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::libtorch::door;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
@@ -25,11 +26,15 @@ pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let records = door("reading parquet", || {
         let reader = SerializedFileReader::new(Ended(file)).map_err(|error| Error::file(unreadable()).because(error))?;
         check_counts(&reader).map_err(|error| Error::file(unreadable()).because(error))?;
-        let rows = RowIter::from_file_into(Box::new(reader)).map(|row| row.map(|row| object(&row)));
-        rows.collect::<std::result::Result<Vec<_>, _>>().map_err(|error| Error::file(unreadable()).because(error))
+        let row = |row: ParquetResult<Row>| {
+            interrupt::check()?;
+            row.map(|row| object(&row)).map_err(|error| Error::file(unreadable()).because(error))
+        };
+        RowIter::from_file_into(Box::new(reader)).map(row).collect::<Result<Vec<_>>>()
     });
     let records = records.map_err(|error| if error.is_internal() { Error::file(unreadable()) } else { error })?;
     for (place, record) in records.into_iter().enumerate() {
+        interrupt::check()?;
         Record::of(record).and_then(&mut *each).map_err(|reason| malformed(path, format_args!("row {}", place + 1), reason))?;
     }
     Ok(())
@@ -84,6 +89,7 @@ fn check_counts(reader: &impl FileReader) -> ParquetResult<()> {
             }
             let mut pages = group.get_column_page_reader(column)?;
             while let Some(page) = pages.get_next_page()? {
+                interrupt::check().map_err(|error| ParquetError::External(Box::new(error)))?;
                 let values = i64::from(page.num_values());
                 // A value of a dictionary takes a byte at least; of those in other pages many may.
                 let most = if page.page_type() == PageType::DICTIONARY_PAGE { page.buffer().len() as i64 } else { left };

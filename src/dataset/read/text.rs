@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Each, Record, bytes, malformed, unmarked};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// Lines of fields between tabs. Nothing is quoted: `"` is text.
 pub(super) fn tsv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> {
@@ -15,6 +16,7 @@ pub(super) fn tsv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> 
     };
     distinct(path, &named)?;
     for (number, line) in lines {
+        interrupt::check()?;
         let fields: Vec<&str> = line.split('\t').collect();
         if fields.len() != named.len() {
             let reason = format!("{} fields between tabs, {} expected ({})", fields.len(), named.len(), named.join(", "));
@@ -32,6 +34,7 @@ pub(super) fn csv(path: &Path, columns: &[&str], each: &mut Each) -> Result<()> 
     let mut named: Vec<String> = columns.iter().map(ToString::to_string).collect();
     let (mut lines, mut record) = (LineNumbers { text: &text, byte: 0, line: 1 }, csv::StringRecord::new());
     loop {
+        interrupt::check()?;
         let start = reader.position().byte() as usize;
         let more = reader.read_record(&mut record);
         if !more.map_err(|error| Error::file(format!("`{}` is no comma-separated file", path.display())).because(error))? {
@@ -86,6 +89,7 @@ fn distinct(path: &Path, names: &[impl AsRef<str>]) -> Result<()> {
 pub(super) fn at(path: &Path, each: &mut Each) -> Result<()> {
     let text = latin(bytes(path)?);
     for (number, line) in lines(&text) {
+        interrupt::check()?;
         let fields = line.rsplit_once('@').ok_or_else(|| "no `@` between sentence and class".to_owned());
         fields
             .and_then(|(sentence, class)| each(Record::new([("sentence", sentence), ("class", class)])))

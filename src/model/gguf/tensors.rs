@@ -6,6 +6,7 @@ use super::Gguf;
 use super::container::Stored;
 use super::metadata::FACTORS;
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::model::weights::copy;
 
 /// Numbers de-quantised in one go; a multiple of every block's. Small enough to stay in the processor's cache.
@@ -109,6 +110,9 @@ impl Gguf {
         let size = |numbers: usize| numbers / block.count * block.bytes;
         let (mut bytes, mut numbers) = (vec![0; size(at_once)], vec![0f32; at_once]);
         for start in (0..count).step_by(at_once) {
+            if start > 0 {
+                interrupt::check()?;
+            }
             let numbers = &mut numbers[..at_once.min(count - start)];
             let bytes = &mut bytes[..size(numbers.len())];
             self.file.read(stored.start + size(start) as u64, bytes)?;

@@ -1,6 +1,7 @@
 //! A tensor's own memory, and the search for numbers that are none.
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 use tch::{Kind, Tensor};
 
 /// Elements looked at in one go: it bounds what the search allocates, and it is below libtorch's threshold (32,768) for waking its
@@ -27,6 +28,9 @@ pub(in crate::model) fn demand_finite(tensor: &Tensor, name: impl Fn() -> String
     let size = flat.numel() as i64;
     let mut bad = 0;
     for start in (0..size).step_by(PIECE as usize) {
+        if start > 0 {
+            interrupt::check()?;
+        }
         let piece = flat.f_narrow(0, start, PIECE.min(size - start))?;
         // NaN and infinity survive summation, so a finite sum clears the piece in one pass without temporaries. The sum of finite numbers
         // may overflow; then the numbers are counted one by one.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 use crate::model::identity::Source;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -50,7 +51,12 @@ impl Opened {
             let place = self.path.display();
             Error::file(format!("`{place}` was changed while it was being loaded, or its disk fails: open the model again"))
         };
-        self.file.read_exact_at(bytes, start).map_err(|error| changed().because(error))?;
+        for (place, piece) in (0..).zip(bytes.chunks_mut(file::PIECE)) {
+            if place > 0 {
+                interrupt::check()?;
+            }
+            self.file.read_exact_at(piece, start + place * file::PIECE as u64).map_err(|error| changed().because(error))?;
+        }
         match self.file.metadata() {
             Ok(meta) if meta.len() == self.length => Ok(()),
             _ => Err(changed()),

@@ -1,6 +1,8 @@
 //! Interrupts: at each question of every long call, and as signals at moments that no clock of ours decides.
 #![cfg(unix)]
 
+mod calls;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::io::Read;
@@ -66,7 +68,7 @@ fn an_interrupted_training_gives_what_it_has_and_goes_on_to_the_same_bits() -> R
         let folder = tempfile::tempdir().unwrap();
         let mut ends = Vec::new();
         // At every kind of moment: in a forward of a step, of a dev check, between them.
-        for moment in (0..all).step_by(all as usize / 40) {
+        for moment in (0..all).step_by(all as usize / 15) {
             let file = folder.path().join(format!("{moment}.safetensors"));
             match after(moment, || training().checkpoint(&file).run(&model, &split)) {
                 Ok(trained) => {
