@@ -1,14 +1,21 @@
-//! Progress: whole lines in a notebook, a bar at a terminal, silence where work is quick.
+//! Progress: one element that changes in a notebook, a bar at a terminal, whole lines elsewhere, silence where work is quick.
 //!
-//! A notebook cell forwards output line by line, so a bar redrawn in place with carriage returns never appears there. indicatif measures
-//! the rate and the time left in both cases, and draws the bar; when a line is due is decided here.
+//! A notebook cell forwards output line by line, so a bar redrawn in place with carriage returns never appears there. The kernel of
+//! `cargo xtask setup` can show a value in place of an earlier one, and gets a bar, numbers, a training's loss curve and a grid's table so far, of which
+//! the notebook keeps the last state. An unchanged evcxr gets lines. indicatif measures the rate and the time left in all cases, and draws
+//! the bar of a terminal; when something is due is decided here.
 //! Lines go to stdout: whatever a cell writes to stderr looks like a failure, to people and to notebook tests.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stage::{Role, State};
+
+use crate::display::Bundle;
+
+mod stage;
 
 /// No line before this much time has passed, and none sooner after the one before.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -27,6 +34,9 @@ thread_local! {
 /// Nothing is printed for the first two seconds, so quick work stays silent; then at most one line every two seconds
 /// and 25 in all: `training  120/600  20 %  12.3/s  39 s left  loss 0.412`. Work within other work (a training of an experiment) has at most one
 /// a minute. At a terminal one bar takes the place of the lines.
+///
+/// In a notebook with the kernel of `cargo xtask setup` one element takes their place, with a bar and work within other work below it, renewed
+/// every two seconds.
 #[derive(Debug)]
 pub struct Progress {
     name: String,
@@ -37,6 +47,14 @@ pub struct Progress {
     pause: Duration,
     terminal: bool,
     due: Due,
+    /// Its part in the element of the cell's output that changes, if there is one.
+    role: Option<Role>,
+    /// What is shown below the line there, and how long it took to make.
+    below: Option<Bundle>,
+    effort: Duration,
+    renewed: Instant,
+    /// What is to stay there.
+    leaving: Option<Bundle>,
 }
 
 /// When lines were printed.
@@ -61,7 +79,9 @@ impl Progress {
         }
         let pause = if within { PAUSE_WITHIN } else { PAUSE };
         let terminal = !within && std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
-        Self { name: name.to_owned(), bar, before: 0, pause, terminal, due: Due::default() }
+        let role = Role::enter(begun(name, 0, total), !within);
+        let (below, effort, renewed, leaving) = (None, Duration::ZERO, Instant::now(), None);
+        Self { name: name.to_owned(), bar, before: 0, pause, terminal, due: Due::default(), role, below, effort, renewed, leaving }
     }
 
     /// Work of which `done` units were done before: they count as done, and not for the rate.
@@ -69,15 +89,43 @@ impl Progress {
         self.bar.set_position(done);
         self.bar.reset_eta();
         (self.before, self.due.last.1) = (done, done);
+        if let Some(role) = &self.role {
+            role.note(begun(&self.name, done, self.bar.length().unwrap_or(0)));
+        }
         self
     }
 
     /// `more` units are done; `extra` is shown at the line's end (a loss, a file name), and may be empty.
     pub fn tick(&mut self, more: u64, extra: &str) {
+        self.tick_above(more, extra, || None);
+    }
+
+    /// The same; where an element changes, what `below` makes is shown below the line. That is called seldom, and may take some time.
+    pub(crate) fn tick_above(&mut self, more: u64, extra: &str, below: impl FnOnce() -> Option<Bundle>) {
         // With every tick, not only where a line is due: the last line shows the last of it. A line break inside would make two lines of one.
         self.bar.set_message(extra.replace(['\n', '\r'], " "));
         self.bar.inc(more);
         let total = self.bar.length().unwrap_or(0);
+        if let Some(role) = &self.role {
+            let is_due = role.is_due(PAUSE);
+            // Work within may be the one that shows both.
+            if !is_due && !role.is_outermost() {
+                return;
+            }
+            // At most a twentieth of the time for pictures and tables.
+            let old = self.renewed.elapsed();
+            if (is_due || old >= PAUSE) && old >= self.effort * 20 {
+                let begun = Instant::now();
+                self.below = below();
+                (self.effort, self.renewed) = (begun.elapsed(), Instant::now());
+            }
+            let line = self.line(&under_way(self.bar.position(), total, self.bar.per_sec(), self.bar.eta()));
+            role.note(State { line, bar: (total > 0).then_some((self.bar.position(), total)), below: self.below.clone() });
+            if is_due {
+                stage::show();
+            }
+            return;
+        }
         if !self.due.now(self.bar.elapsed(), self.bar.position(), total, self.pause) {
             return;
         }
@@ -86,6 +134,13 @@ impl Progress {
         } else if self.bar.is_hidden() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
+    }
+
+    /// What stays below the last line where an element changes. Without it nothing does.
+    pub(crate) fn leaving(mut self, below: impl FnOnce() -> Option<Bundle>) -> Self {
+        let is_shown = self.role.as_ref().is_some_and(Role::is_shown);
+        self.leaving = if is_shown { below() } else { None };
+        self
     }
 
     /// All is done: one last line, if any was printed before.
@@ -98,13 +153,18 @@ impl Progress {
         self.end(why);
     }
 
-    fn end(self, why: &str) {
-        if self.due.lines == 0 {
-            return;
-        }
-        let (done, elapsed) = (self.bar.position(), self.bar.elapsed());
+    fn end(mut self, why: &str) {
+        let line = self.last_line(why);
         self.bar.finish_and_clear();
-        print_line(&self.line(&over(done, self.bar.length().unwrap_or(0), self.before, elapsed, why)));
+        if let Some(role) = self.role.take() {
+            role.leave(State { line, bar: None, below: self.leaving.take() });
+        } else if self.due.lines > 0 {
+            print_line(&line);
+        }
+    }
+
+    fn last_line(&self, why: &str) -> String {
+        self.line(&over(self.bar.position(), self.bar.length().unwrap_or(0), self.before, self.bar.elapsed(), why))
     }
 
     fn line(&self, numbers: &str) -> String {
@@ -117,6 +177,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
         // Work that ended with an error leaves no bar behind.
+        if let Some(role) = self.role.take() {
+            role.leave(State { line: self.last_line(""), bar: None, below: self.below.take() });
+        }
         self.bar.finish_and_clear();
     }
 }
@@ -138,6 +201,12 @@ impl Due {
         }
         due
     }
+}
+
+/// What is known before the first tick.
+fn begun(name: &str, done: u64, total: u64) -> State {
+    let line = if total > 0 { format!("{name}  {done}/{total}") } else { name.to_owned() };
+    State { line, bar: (total > 0).then_some((done, total)), below: None }
 }
 
 /// `120/600  20 %  12.3/s  39 s left`.

@@ -37,6 +37,7 @@ show_as_text! { "{:?}":
     crate::adapter::Start,
     crate::compat::Compat,
     crate::dataset::Part,
+    crate::display::Live,
     crate::experiment::Choice,
     crate::experiment::Demonstrations,
     crate::experiment::Experiment,

@@ -6,17 +6,23 @@
 //! any reader, HTML where layout helps (tables, pictures; numbers and lines of text are plain only), a picture where there is one. The
 //! frontend picks the richest it knows. Rows, columns, elements and bytes are bounded, and what was left out is counted.
 //!
+//! A cell shows one result, when it ends; what a cell shows while it runs, and replaces, is a [`Live`].
+//!
 //! The HTML is bare (no styles, no scripts), because the places that show notebooks strip both.
 
 mod base64;
+mod curve;
 mod foreign;
 mod frame;
+mod live;
 mod number;
 pub(crate) mod picture;
 mod tensor;
 
 pub(crate) use base64::encode as base64;
+pub(crate) use curve::{Curve, curves};
 pub(crate) use frame::{Grid, headed, table_cell};
+pub use live::Live;
 pub(crate) use number::{plain as number, shortened};
 
 use std::fmt;
@@ -96,28 +102,27 @@ impl Bundle {
         self.html.is_none() && self.png.is_none() && !self.plain.contains('\n')
     }
 
-    fn as_html(&self) -> String {
+    pub(crate) fn as_html(&self) -> String {
         self.html.clone().unwrap_or_else(|| format!("<pre>{}</pre>", escape(&self.plain)))
+    }
+
+    /// The value in each form that a page may choose from, by its MIME type, and no larger than a page should hold.
+    fn forms(&self) -> Vec<(&'static str, String)> {
+        let plain = cut(&self.plain);
+        let html = self.html.as_ref().map(|html| match without_pictures(html) > HTML_BYTES {
+            // Half an element would spoil the page around it.
+            true => format!("<pre>{}</pre>", escape(&plain)),
+            false => html.clone(),
+        });
+        let png = self.png.as_ref().map(|png| base64(png));
+        let others = [("text/html", html), ("image/png", png)].into_iter().filter_map(|(mime, content)| Some((mime, content?)));
+        std::iter::once(("text/plain", plain)).chain(others).collect()
     }
 
     /// The control blocks that evcxr reads from a cell's standard output, in one string.
     pub fn blocks(&self) -> String {
-        let mut out = String::new();
-        let mut block = |mime: &str, content: &str| {
-            out.push_str(&format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT\n", unmistakable(content)));
-        };
-        let plain = cut(&self.plain);
-        block("text/plain", &plain);
-        match &self.html {
-            // Half an element would spoil the page around it.
-            Some(html) if without_pictures(html) > HTML_BYTES => block("text/html", &format!("<pre>{}</pre>", escape(&plain))),
-            Some(html) => block("text/html", html),
-            None => {}
-        }
-        if let Some(png) = &self.png {
-            block("image/png", &base64(png));
-        }
-        out
+        let block = |(mime, content): (&str, String)| format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT\n", unmistakable(&content));
+        self.forms().into_iter().map(block).collect()
     }
 
     /// Shows the value: as control blocks inside evcxr, as plain text anywhere else.

@@ -9,6 +9,7 @@ use super::grid::Grid;
 use super::record::{Record, Run};
 use super::study::{Entry, Home};
 use super::{Experiment, Study, cluster, protocol};
+use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
@@ -45,15 +46,16 @@ impl Experiment {
         let left: u64 = missing.iter().sum();
         let mut progress = Progress::new("experiment", total).resumed(total - left);
         let (begun, mut stopped) = (inode(home.path())?, false);
+        let table = || self.table_so_far(&home, grid);
         if cluster::is_planned(home.path()) {
             // Workers may be at it, here or elsewhere.
-            stopped = !cluster::run_all(grid, home.path(), &mut |run| progress.tick(1, run))?;
+            stopped = !cluster::run_all(grid, home.path(), &mut |run| progress.tick_above(1, run, table))?;
         } else {
             for (cell, _) in grid.cells.iter().zip(missing).filter(|(_, missing)| *missing > 0) {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                if !grid.cell(cell)?.run(home.path(), &mut Alone(&mut progress))? {
+                if !grid.cell(cell)?.run(home.path(), &mut Alone { progress: &mut progress, table: &table })? {
                     stopped = true;
                     break;
                 }
@@ -75,6 +77,11 @@ impl Experiment {
     /// As [`run`](Self::run).
     pub fn so_far(&self) -> Result<Study> {
         door("reading an experiment", || self.study(self.home()?, &self.grid()?, false))
+    }
+
+    /// For the eyes while the rest is being done: what cannot be read now is told when all is.
+    fn table_so_far(&self, home: &Home, grid: &Grid<'_>) -> Option<Bundle> {
+        interrupt::undisturbed(|| Some(self.study(home.clone(), grid, false).ok()?.summary().ok()?.bundle()))
     }
 
     /// Of what is done; where `all` was done, what is missing now was taken away.
@@ -122,7 +129,11 @@ impl Experiment {
 }
 
 /// Nobody else is at work.
-struct Alone<'p>(&'p mut Progress);
+struct Alone<'a> {
+    progress: &'a mut Progress,
+    /// What is done so far, for the eyes.
+    table: &'a dyn Fn() -> Option<Bundle>,
+}
 
 impl Overseer for Alone<'_> {
     fn goes_on(&mut self) -> Result<bool> {
@@ -130,7 +141,8 @@ impl Overseer for Alone<'_> {
     }
 
     fn done(&mut self, run: &Run, _: &Record, _: f64) -> Result<()> {
-        self.0.tick(1, &format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name()));
+        let name = format!("{}, n {}, run {}, {}", run.task, run.n, run.run, run.method.name());
+        self.progress.tick_above(1, &name, self.table);
         Ok(())
     }
 }

@@ -95,6 +95,12 @@ extern "C" fn loaded() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOADED: extern "C" fn() = loaded;
+/// The kernel of `cargo xtask setup` calls it before each cell: an interrupt that came too late for the cell before is none of this one's.
+#[unsafe(no_mangle)]
+extern "C" fn evcxr_before_execution() {
+    LATEST.store(0, SeqCst);
+    PENDING.store(false, SeqCst);
+}
 
 pub(super) fn in_kernel() -> bool {
     KERNEL.load(SeqCst)

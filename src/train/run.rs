@@ -15,6 +15,7 @@ use super::state::{Since, State};
 use super::{Earlier, Settings, Stopped, Trained, Training, checkpoint};
 use crate::adapter::Adapter;
 use crate::dataset::Split;
+use crate::display::{Bundle, Curve, curves};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::Model;
@@ -113,11 +114,14 @@ impl<'t> Loop<'t> {
         let title = title(self.manifest.phase, &self.manifest.objective.name);
         let mut progress = Progress::new(&title, total.min(self.training.limits.steps.unwrap_or(total))).resumed(self.state.step);
         self.state.stopped = self.state.stopped.filter(|stopped| !stopped.is_early());
+        let mut curve = Curve::new();
+        self.state.history.iter().for_each(|row| curve.add(row.step, row.train_loss));
         while self.state.stopped.is_none() {
             match self.advance(begun, before, hooks) {
                 Ok(Some(loss)) => {
                     let dev = self.state.history.last().map_or(String::new(), |row| format!(", dev {:.4}", row.dev_loss));
-                    progress.tick(1, &format!("loss {loss:.4}{dev}"));
+                    curve.add(self.state.step, loss);
+                    progress.tick_above(1, &format!("loss {loss:.4}{dev}"), || self.losses_so_far(&curve));
                 }
                 Ok(None) => {}
                 // A step or a check that was left in its middle has changed nothing.
@@ -125,6 +129,7 @@ impl<'t> Loop<'t> {
                 Err(error) => return Err(error),
             }
         }
+        let progress = progress.leaving(|| self.losses_so_far(&curve));
         match self.state.stopped {
             Some(Stopped::Epochs) | None => progress.finish(),
             Some(stopped) => progress.finish_early(stopped.reason()),
@@ -172,6 +177,13 @@ impl<'t> Loop<'t> {
         let last = self.steps.step(taken.checked_sub(1)?);
         let due = taken.is_multiple_of(self.training.settings.check_every) || last.ends_epoch || taken == self.total();
         (due && self.state.history.last().is_none_or(|row| row.step != taken)).then_some(last.epoch)
+    }
+
+    /// The curves of what the steps of this call, or earlier ones of its checkpoint, gave.
+    fn losses_so_far(&self, train: &Curve) -> Option<Bundle> {
+        let mut dev = Curve::new();
+        self.state.history.iter().for_each(|row| dev.add(row.step, row.dev_loss));
+        curves("loss", &[("train", train), ("dev", &dev)])
     }
 
     pub fn total(&self) -> u64 {

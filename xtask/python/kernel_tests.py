@@ -23,6 +23,8 @@ import kernel_display
 import kernel_editor
 import kernel_errors
 import kernel_interruption
+import kernel_interrupts
+import kernel_live
 import kernel_memory
 import notebooks
 from kernel import ROOT, Kernel
@@ -197,7 +199,9 @@ def main() -> int:
         *kernel_errors.TESTS,
         *kernel_cookbook.TESTS,
         *kernel_memory.TESTS,
+        *kernel_live.TESTS,
         *kernel_interruption.TESTS,
+        *kernel_interrupts.TESTS,
         a_second_copy_of_the_library_refuses,
         two_kernels_do_not_meet,
         a_kernel_without_its_library_is_refused,

@@ -9,7 +9,7 @@ as Rust's `{:?}`, or never ends. With --compare it also fails when a cell shows 
 
 * text must be the same, frames of tables and spaces aside;
 * whole numbers must be the same, others must agree to three significant digits;
-* times and rates are not compared, nor are the lines printed while a cell runs;
+* times and rates are not compared, nor is what is printed or shown while a cell runs;
 * images and pages must be there.
 
 A cell's metadata can loosen that:  "ia2": {"band": 0.1}  numbers may differ by 0.1 (by 0.1 of their size where that is more);
@@ -60,7 +60,7 @@ class Problem(Exception):
 
 def shown(cell):
     """What a cell shows as its results: text, and the kinds of everything."""
-    results = [output for output in cell.get("outputs", []) if output["output_type"] in ("execute_result", "display_data")]
+    results = [output for output in cell.get("outputs", []) if output["output_type"] == "execute_result"]
     text = "\n".join(output["data"].get("text/plain", "") for output in results)
     kinds = sorted({kind for output in results for kind, content in output["data"].items() if content})
     return text, kinds
