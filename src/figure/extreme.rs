@@ -31,6 +31,9 @@ impl Picture {
     }
 }
 
+/// Makes a picture and the frame that it is drawn from.
+pub(super) type Draw = fn() -> Result<(Picture, DataFrame)>;
+
 /// A number in [0, 1) that is the same every time.
 fn noise(at: usize) -> f64 {
     let swirl = (at as f64 * 12.9898).sin() * 43_758.545_3;
@@ -76,7 +79,7 @@ fn units(layers: usize, units: usize) -> Result<DataFrame> {
     let rows = pairs(layers, units);
     let value = |layer: usize, unit: usize| match (layer > 2, unit) {
         (true, 318) => 812.0,
-        _ => (noise(layer * 4099 + unit) - 0.5) * (1.0 + layer as f64 / 8.0) + 2.0 * f64::from(u8::from(unit % 97 == 0)),
+        _ => (noise(layer * 4099 + unit) - 0.5) * (1.0 + layer as f64 / 8.0) + 2.0 * f64::from(u8::from(unit.is_multiple_of(97))),
     };
     Ok(
         df!("layer" => column(&rows, |layer, _| layer as u32), "unit" => column(&rows, |_, unit| unit as u32), "value" => column(&rows, value))?,
@@ -139,7 +142,7 @@ const HOSTILE: [&str; 20] = [
 ];
 
 /// Every extreme picture by its name.
-pub(super) fn pictures() -> Vec<(&'static str, fn() -> Result<(Picture, DataFrame)>)> {
+pub(super) fn pictures() -> Vec<(&'static str, Draw)> {
     fn chart(chart: Chart, frame: Result<DataFrame>) -> Result<(Picture, DataFrame)> {
         Ok((Picture::Chart(chart), frame?))
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::display::Show;
 use crate::table::{Best, Summary, Table, significance};
 
-/// Writes every kind's sample, and harder ones, to `target/gallery`, with a page that shows all:
+/// Writes every kind's sample, harder ones and extreme ones to `target/gallery`, with a page that shows all, and the pictures of the documentation:
 /// `cargo test --lib gallery -- --ignored`, or with `GALLERY=name` only those whose name holds it.
 #[test]
 #[ignore = "writes pictures to look at"]
@@ -29,6 +29,11 @@ fn gallery() {
         page.push_str(&format!("<hr>{}<pre>{}</pre>\n", bundle.html.unwrap_or_default(), crate::display::escape(&table.latex())));
     }
     std::fs::write(folder.join("index.html"), page).unwrap();
+    if wanted.is_empty() {
+        let kinds = FIGURES.iter().map(|kind| documented(kind, &(kind.draw)(&(kind.sample)().unwrap()).unwrap()));
+        let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/figure/pictures.md");
+        std::fs::write(place, std::iter::once(DOCUMENTED.to_owned()).chain(kinds).collect::<String>()).unwrap();
+    }
 }
 
 /// The paper's table in both directions, and a table of tests.
@@ -58,6 +63,17 @@ fn tables() -> Result<Vec<Table>> {
         summary(&["demonstrations", "method"], &["task"]).compare("method").build(&runs)?,
         significance(&tests, 0.05)?,
     ])
+}
+
+/// How the documentation's pictures begin.
+pub(super) const DOCUMENTED: &str = "\n# Every kind, drawn\nEach of [`FIGURES`] from its sample (written by the test `gallery`).\n\n";
+
+/// One kind for the documentation: what it shows, with a small picture.
+pub(super) fn documented(kind: &Kind, figure: &Figure) -> String {
+    let wide = figure.svg().split('"').nth(3).and_then(|width| width.parse::<f64>().ok()).unwrap();
+    let png = render::pixels(figure.svg(), false, 440.0 / wide).unwrap();
+    let (png, about) = (crate::display::base64(&png), crate::display::escape(kind.about));
+    format!("**{}**: {about}\n\n<img src=\"data:image/png;base64,{png}\" width=\"440\" alt=\"{about}\">\n\n", kind.name)
 }
 
 type Draw = Box<dyn Fn() -> Result<Figure>>;

@@ -24,6 +24,7 @@
 //! fetches; what none of them has is spelled by its number (`\u{4e2d}`). SVG has whatever fonts its viewer has.
 //!
 //! Every kind has an entry in [`FIGURES`]; the registry test draws each entry's sample, and demands that a missing column is named.
+#![doc = include_str!("pictures.md")]
 
 mod alt;
 mod axis;
@@ -37,10 +38,12 @@ mod colour_bar;
 mod data;
 mod fonts;
 mod heat;
+mod heights;
 mod layout;
 mod legend;
 mod lines;
 mod note;
+mod pages;
 mod palette;
 pub mod paper;
 mod points;
@@ -258,6 +261,8 @@ pub static FIGURES: &[Kind] = &[
     },
 ];
 
+#[cfg(test)]
+mod data_tests;
 #[cfg(test)]
 mod extreme;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A point per row, with the least-squares line and the correlation where they are asked for.
 
+use std::collections::BTreeMap;
+
 use polars::prelude::DataFrame;
 
 use super::chart::Chart;
@@ -11,6 +13,9 @@ use super::scale;
 use super::scene::{Point, Scene};
 use super::settings::Settings;
 use crate::error::Result;
+
+/// Where a point is, how it looks and what it says.
+type Dot = (Point, Look, String);
 
 /// Points that a panel shows at full size.
 const FEW: usize = 150;
@@ -25,7 +30,7 @@ const MOST_SAID: usize = 4;
 
 pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Panel]) {
     for (index, panel) in panels.iter().enumerate() {
-        let mut there: Vec<(Point, Look, String)> = Vec::new();
+        let mut there: Vec<Dot> = Vec::new();
         for cell in (0..data.groups.len()).flat_map(|group| data.series(index, group)) {
             let group = if data.groups.len() > 1 { format!("{}: ", data.groups[cell.group]) } else { String::new() };
             for &y in &cell.values {
@@ -39,8 +44,8 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         let mut turns: Vec<usize> = (0..there.len()).collect();
         turns.sort_by(|a, b| spread(*a).total_cmp(&spread(*b)));
         let opacity = chart.opacity.unwrap_or(match there.len() {
-            ..=OPAQUE => 1.0,
-            ..=FEW => 0.75,
+            count if count <= OPAQUE => 1.0,
+            count if count <= FEW => 0.75,
             count => (0.6 * (FEW as f64 / count as f64).sqrt()).max(0.2),
         });
         for (at, look, _) in turns.iter().map(|&turn| &there[turn]) {
@@ -77,8 +82,8 @@ pub(super) fn dots(scene: &mut Scene, panel: &Panel, values: &[f64], (left, righ
 }
 
 /// What stands at each place: points closer than a pointer can tell apart are one.
-fn hover(scene: &mut Scene, points: &[(Point, Look, String)]) {
-    let mut places: std::collections::BTreeMap<(i64, i64), Vec<&(Point, Look, String)>> = std::collections::BTreeMap::new();
+fn hover(scene: &mut Scene, points: &[Dot]) {
+    let mut places: BTreeMap<(i64, i64), Vec<&Dot>> = BTreeMap::new();
     for point in points {
         places.entry(((point.0.0 / APART) as i64, (point.0.1 / APART) as i64)).or_default().push(point);
     }

@@ -32,11 +32,16 @@ pub(super) fn png(scene: &Scene, svg: &str) -> Result<Vec<u8>> {
         false => Vec::new(),
     };
     let own = if shapes.is_empty() { None } else { Some(document(scene, "", shapes.iter(), false)?) };
+    pixels(own.as_deref().unwrap_or(svg), foreign, DENSE)
+}
+
+/// An SVG document of ours as a PNG file, `dense` times as large; `foreign` where it has letters that the embedded font lacks.
+pub(super) fn pixels(svg: &str, foreign: bool, dense: f64) -> Result<Vec<u8>> {
     let failed = |what: &str| Error::internal(format!("cannot turn a figure into pixels: {what}"));
-    let tree = Tree::from_str(own.as_deref().unwrap_or(svg), &fonts::options(foreign)).map_err(|error| failed(&error.to_string()))?;
-    let (width, height) = ((scene.width * DENSE).round() as u32, (scene.height * DENSE).round() as u32);
+    let tree = Tree::from_str(svg, &fonts::options(foreign)).map_err(|error| failed(&error.to_string()))?;
+    let [width, height] = [tree.size().width(), tree.size().height()].map(|length| (f64::from(length) * dense).round() as u32);
     let mut pixels = Pixmap::new(width, height).ok_or_else(|| failed(&format!("{width} x {height} are too many")))?;
-    resvg::render(&tree, Transform::from_scale(DENSE as f32, DENSE as f32), &mut pixels.as_mut());
+    resvg::render(&tree, Transform::from_scale(dense as f32, dense as f32), &mut pixels.as_mut());
     // The white ground leaves nothing transparent.
     let rgb = pixels.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
     Picture { width: width as usize, height: height as usize, rgb }.png()

@@ -241,7 +241,7 @@ mod tests {
     fn ticks_are_written_in_one_way_and_tell_values_apart() {
         let of = |ticks: &[f64]| labels(ticks);
         assert_eq!(of(&[0.0, 0.25, 0.5]), (["0.00", "0.25", "0.50"].map(String::from).to_vec(), None));
-        let near = [999_999.9995, 1_000_000.0, 1_000_000.0005];
+        let near = [999_999.999_5, 1_000_000.0, 1_000_000.000_5];
         assert_eq!(of(&near), (["−0.0005", "0.0000", "0.0005"].map(String::from).to_vec(), Some(1e6)));
         assert_eq!((added(1e6), added(-2.5)), ("+ 1000000".to_owned(), "− 2.5".to_owned()));
         assert_eq!(of(&[0.0, 2e6, 4e6]).0, ["0", "2e6", "4e6"]);

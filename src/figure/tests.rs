@@ -6,14 +6,19 @@ use crate::display::Show;
 
 #[test]
 fn every_kind_draws_its_sample() {
+    let mut documented = String::from(gallery::DOCUMENTED);
     for kind in FIGURES {
         let figure = (kind.draw)(&(kind.sample)().unwrap()).unwrap();
+        documented.push_str(&gallery::documented(kind, &figure));
         assert!(figure.svg().starts_with("<svg") && figure.svg().trim_end().ends_with("</svg>"), "{}", kind.name);
         assert!(figure.png().starts_with(b"\x89PNG") && figure.png().len() < 200_000, "{}: {} bytes", kind.name, figure.png().len());
         assert!(figure.alt().len() > 60, "{}: {}", kind.name, figure.alt());
         assert_eq!(figure.frame().height(), (kind.sample)().unwrap().height(), "{}", kind.name);
         assert!(FIGURES.iter().filter(|other| other.name == kind.name).count() == 1 && !kind.about.is_empty(), "{}", kind.name);
     }
+    // The documentation shows what is drawn today.
+    let there = include_str!("pictures.md");
+    assert!(there == documented, "src/figure/pictures.md is old: `cargo test --lib gallery -- --ignored` writes it anew");
 }
 
 #[test]
