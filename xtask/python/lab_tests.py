@@ -66,7 +66,7 @@ class Lab:
         kernel = {"kernelspec": {"name": "ia2", "display_name": "Rust (ia2)", "language": "rust"}}
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
         nbformat.write(notebook, self.folder / name)
-        self.page.goto(f"http://127.0.0.1:{self.port}/lab/workspaces/{name}/tree/{name}?reset")
+        self.page.goto(f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         # The kernel is there: its name in the toolbar, and idle.
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
@@ -101,6 +101,12 @@ class Lab:
                 raise AssertionError(what)
             self.page.wait_for_timeout(50)
 
+    def soon(self, ready, seconds: float = 3) -> bool:
+        end = time.monotonic() + seconds
+        while not ready() and time.monotonic() < end:
+            self.page.wait_for_timeout(50)
+        return ready()
+
     def code(self, place: int) -> str:
         return self.cell(place).locator(".cm-content").inner_text().strip()
 
@@ -130,14 +136,24 @@ def an_editor_is_helped(lab: Lab, place: int, when: str):
     """Tab completes a name, Shift-Tab tells of a function."""
     began = time.monotonic()
     lab.type(place, "kept_numb")
-    lab.page.keyboard.press("Tab")
-    lab.until(lambda: lab.code(place) == "kept_number" or lab.page.locator(".jp-Completer-item").count() > 0, f"Tab {when}", 20)
+    helped = lambda: lab.code(place) == "kept_number" or lab.page.locator(".jp-Completer-item").count() > 0
+    # The page waits a second for an answer; on a busy machine its reader presses again.
+    for _ in range(10):
+        lab.page.keyboard.press("Tab")
+        if lab.soon(helped):
+            break
+    assert helped(), f"Tab {when}: {lab.code(place)}"
     if lab.code(place) != "kept_number":
         lab.page.keyboard.press("Enter")
     lab.until(lambda: lab.code(place) == "kept_number", f"Tab {when}: {lab.code(place)}", 5)
     lab.type(place, "evaluate")
-    lab.page.keyboard.press("Shift+Tab")
-    lab.until(lambda: lab.page.locator(".jp-Tooltip").count() > 0 and "fn evaluate" in lab.page.locator(".jp-Tooltip").inner_text(), f"Shift-Tab {when}", 20)
+    tooltip = lab.page.locator(".jp-Tooltip")
+    told = lambda: tooltip.count() > 0 and "fn evaluate" in tooltip.first.inner_text()
+    for _ in range(10):
+        lab.page.keyboard.press("Shift+Tab")
+        if lab.soon(told):
+            break
+    assert told(), f"Shift-Tab {when}"
     lab.picture(f"told-{when}")
     lab.page.keyboard.press("Escape")
     print(f"  Tab and Shift-Tab {when}: {time.monotonic() - began:.1f} s")
