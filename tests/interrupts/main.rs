@@ -391,3 +391,41 @@ fn in_a_kernel_an_interrupt_stops_what_runs_and_ends_nothing() {
         assert_eq!(said, if minded { 4 } else { 3 }, "{err}");
     }
 }
+
+/// The examples that cargo builds beside the tests.
+#[test]
+fn examples_end_with_the_code_of_their_signal() {
+    let examples = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    let out = tempfile::tempdir().unwrap();
+    for (name, signal) in [("quickstart", libc::SIGTERM), ("quickstart", libc::SIGINT), ("study", libc::SIGTERM)] {
+        let path = examples.join(name);
+        if !path.exists() {
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED: {} is absent\n", path.display()).as_bytes());
+            continue;
+        }
+        let mut command = Command::new(path);
+        if name == "study" {
+            command.args(["--runs", "1", "--n", "4", "--test", "20", "--out"]).arg(out.path());
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let began = Instant::now();
+        match name {
+            // It says which model it has.
+            "quickstart" => child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap(),
+            _ => {
+                while !out.path().join("runs").exists() {
+                    assert!(began.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(), "{name} does nothing");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        moment(Duration::from_millis(500));
+        send(&child, signal);
+        let (status, _, err, _) = ended(child);
+        // Between two calls SIGINT goes where it went before.
+        let own = status.code() == Some(128 + signal) || signal == libc::SIGINT && status.signal() == Some(signal);
+        assert!(own, "{name}: {status:?} {err}");
+    }
+    let broken = common::listing(out.path()).into_iter().filter(|(path, _)| path.to_string_lossy().contains(".partial"));
+    assert_eq!(broken.count(), 0);
+}
