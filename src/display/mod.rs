@@ -121,7 +121,8 @@ impl Bundle {
 
     /// The control blocks that evcxr reads from a cell's standard output, in one string.
     pub fn blocks(&self) -> String {
-        let block = |(mime, content): (&str, String)| format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT\n", unmistakable(&content));
+        let block =
+            |(mime, content): (&str, String)| format!("EVCXR_BEGIN_CONTENT {mime}\n{}\nEVCXR_END_CONTENT\n", unmistakable(&content));
         self.forms().into_iter().map(block).collect()
     }
 

@@ -31,6 +31,7 @@ usage: cargo xtask <command>
   model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
   fonts                         fetch fonts for figures with letters that neither the library's font nor the system's have (23 MB)
   test                          everything CI runs
+  lab                           try the kernel in JupyterLab with a headless Chromium (apt-get install chromium)
   fuzz [--minutes N] [--seed S] [READER]
                                 try changed inputs on every reader, or on those whose name holds READER, for N minutes (10)
   bench [..]                    compare with the Python libraries in speed and memory (release build, minutes; see bench --help)
@@ -80,6 +81,11 @@ fn run(arguments: &[String]) -> Result {
         "test" => {
             Flags::parse(rest, &[], false)?;
             check::run(&project)
+        }
+        "lab" => {
+            Flags::parse(rest, &[], false)?;
+            setup::run(&project, setup::Options { lab: true, browser: true, ..setup::Options::default() })?;
+            notebooks::test_lab(&project)
         }
         "fuzz" => fuzz::run(&project, rest),
         "bench" => bench::run(&project, rest),

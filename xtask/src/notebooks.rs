@@ -41,6 +41,20 @@ pub fn open_lab(project: &Project) -> Result {
     Ok(())
 }
 
+/// Presses keys and buttons of JupyterLab in a headless Chromium; says loudly where there is none.
+pub fn test_lab(project: &Project) -> Result {
+    let pictures = project.join("target/lab");
+    let status =
+        command::shown(jupyter(project).arg(project.join("xtask/python/lab_tests.py")).arg(&project.root).arg("--out").arg(&pictures))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "the kernel does not do in JupyterLab what it should",
+        format!("the message is above, pictures of the page in {}", pictures.display()),
+    ))
+}
+
 /// How a notebook did.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

@@ -25,6 +25,8 @@ pub struct Options {
     pub cuda: bool,
     /// JupyterLab as well.
     pub lab: bool,
+    /// What drives a browser.
+    pub browser: bool,
     /// What only checks need.
     pub checks: bool,
 }

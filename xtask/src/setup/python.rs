@@ -26,7 +26,7 @@ pub const PIP_REMEDIES: &[(&str, &str)] = &[
 
 pub fn make(project: &Project, options: Options, parts: &mut Parts) -> Result {
     install(project, "jupyter", parts)?;
-    for (list, wanted) in [("lab", options.lab), ("checks", options.checks)] {
+    for (list, wanted) in [("lab", options.lab), ("browser", options.browser), ("checks", options.checks)] {
         if wanted {
             install(project, list, parts)?;
         }
