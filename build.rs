@@ -25,18 +25,37 @@ fn main() {
     println!("cargo::rustc-link-arg=-Wl,--version-script={}", list.display());
 }
 
-/// Compiles what extends libtorch's own operations.
+/// Compiles what extends libtorch's own operations. A compiler for another processor than Intel's kind makes the plain loops alone.
 fn operations(include: &Path) {
-    const FILE: &str = "src/libtorch/operations.cpp";
-    println!("cargo::rerun-if-changed={FILE}");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .flag("-isystem")
-        .flag(include.display().to_string())
-        // Whatever the profile: this is the hot path.
-        .opt_level(2)
-        .debug(false)
-        .file(FILE)
-        .compile("ia2_operations");
+    const FILES: [&str; 4] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp"];
+    for file in FILES {
+        println!("cargo::rerun-if-changed=src/libtorch/{file}");
+    }
+    let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    let build = || {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").debug(false);
+        if x86 {
+            build.define("IA2_X86", None);
+        }
+        build
+    };
+    // Whatever the profile: this is the hot path.
+    let mut of_libtorch = build();
+    of_libtorch.opt_level(2).flag("-isystem").flag(include.display().to_string());
+    of_libtorch.file("src/libtorch/operations.cpp").file("src/libtorch/allocator.cpp").compile("ia2_operations");
+    let sets: &[(&str, &[&str])] = &[
+        ("plain", &[]),
+        ("avx2", &["-mavx2", "-mfma"]),
+        ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]),
+    ];
+    for (set, flags) in &sets[..if x86 { 3 } else { 1 }] {
+        let mut kernels = build();
+        kernels.opt_level(3).define("IA2_SET", *set).file("src/libtorch/kernels.cpp");
+        // No code asks for the floating-point exceptions that these let pass; psabi: vectors are passed between functions of one file alone.
+        for flag in ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"].iter().chain(*flags) {
+            kernels.flag(flag);
+        }
+        kernels.compile(&format!("ia2_kernels_{set}"));
+    }
 }

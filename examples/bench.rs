@@ -70,7 +70,12 @@ fn main() -> Result<(), Failure> {
     let baseline = memory_mb("VmRSS")?;
     fs::write("/proc/self/clear_refs", "5")?; // VmHWM counts from here
 
-    let model = OpenOptions::new().device(Device::Cpu).open(checkpoint)?;
+    let kind = match options.iter().position(|option| option == "--kind").and_then(|place| options.get(place + 1)).map(String::as_str) {
+        None | Some("f32") => Kind::Float,
+        Some("bf16") => Kind::BFloat16,
+        Some(other) => return Err(format!("--kind is f32 or bf16, not `{other}`").into()),
+    };
+    let model = OpenOptions::new().device(Device::Cpu).kind(kind).open(checkpoint)?;
     let case_of = prepare(&model, &work, case)?;
     let (mut seconds, mut first, mut before) = (Vec::new(), None, cpu_seconds()?);
     for repeat in 0..warmup + repeats {

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::Source;
-use super::pass::Pass;
+use super::pass::{Pass, Update};
 use crate::error::Result;
 use crate::libtorch::operations;
 
@@ -30,13 +30,30 @@ impl Linear {
 
     /// `[example, token, in]` to `[example, token, out]`.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let bias = self.bias.as_ref();
-        let base = |input: &Tensor| operations::linear(input, &self.weight, bias);
-        let output = match pass.adapter {
-            Some(adapter) => adapter.linear(&self.path, input, pass.draws, &base)?,
-            None => base(input)?,
-        };
+        let output = self.adapted(input, pass)?;
         pass.hook(&self.path, output)
+    }
+
+    /// The same without hooks.
+    pub(super) fn adapted(&self, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
+        let Some(adapter) = pass.adapter else { return self.base(input) };
+        let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
+            return adapter.linear(&self.path, input, pass.draws, &|input| self.base(input));
+        };
+        let dropped = match pass.draws.filter(|_| dropout > 0.0) {
+            Some(draws) => {
+                // Rows, which is the shape that the numbers are drawn for.
+                let rows = input.reshape([-1, self.widths().0]);
+                Some(draws.dropout(&self.path, &rows, dropout)?)
+            }
+            None => None,
+        };
+        operations::low_rank((input, dropped.as_ref()), (&self.weight, self.bias.as_ref()), (a, b), scale)
+    }
+
+    /// Without hooks and adapter: a fresh tensor.
+    pub(super) fn base(&self, input: &Tensor) -> Result<Tensor> {
+        operations::linear(input, &self.weight, self.bias.as_ref())
     }
 
     /// The module's path.

@@ -18,7 +18,7 @@ pub use kv_cache::KvCache;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub(crate) use pass::positions;
-pub use pass::{Adapt, Draws, Pass, Prefix, Virtual};
+pub use pass::{Adapt, Draws, Pass, Prefix, Update, Virtual};
 pub use rms_norm::RmsNorm;
 
 use crate::error::Result;

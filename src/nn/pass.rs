@@ -47,6 +47,13 @@ pub trait Adapt: std::fmt::Debug {
         base(input)
     }
 
+    /// The low-rank update at `site`, where that is all that this changes there: the module computes it with its own product, in one operation
+    /// that keeps less and is quicker than [`linear`](Self::linear), which is not called then.
+    fn low_rank(&self, site: &str) -> Option<Update<'_>> {
+        let _ = site;
+        None
+    }
+
     /// What stands before the first real token of every example.
     fn prefix(&self) -> Option<Prefix> {
         None
@@ -59,6 +66,19 @@ pub trait Adapt: std::fmt::Debug {
         };
         self.prefix().map(values).into_iter().collect()
     }
+}
+
+/// A low-rank update of a linear module: `W x` becomes `W x + scale B A x`.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// `[rank, in]`; f64 under an f64 model, else f32.
+    pub a: &'a Tensor,
+    /// `[out, rank]`, of the same kind.
+    pub b: &'a Tensor,
+    /// What `B A` is multiplied with.
+    pub scale: f64,
+    /// In training each component of the update's input is zero with this probability; in `[0, 1)`.
+    pub dropout: f64,
 }
 
 /// Virtual tokens: trained places before the first real token, which every later token may attend to.

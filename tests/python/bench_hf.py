@@ -59,6 +59,7 @@ def arguments():
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--kind", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list:
@@ -300,7 +301,7 @@ def main():
     baseline = memory_mb("VmRSS")
     reset_peak()
 
-    model = AutoModelForCausalLM.from_pretrained(ARGS.checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(ARGS.checkpoint, dtype=dict(f32=torch.float32, bf16=torch.bfloat16)[ARGS.kind]).eval()
     with torch.inference_mode(not TRAINS):
         once, samples = prepare(model, work)
         # a case that trains must be checked at its very first step, which is in the warm-up if there is one
