@@ -27,7 +27,7 @@ fn main() {
 
 /// Compiles what extends libtorch's own operations. A compiler for another processor than Intel's kind makes the plain loops alone.
 fn operations(include: &Path) {
-    const FILES: [&str; 4] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp"];
+    const FILES: [&str; 5] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp", "threads.cpp"];
     for file in FILES {
         println!("cargo::rerun-if-changed=src/libtorch/{file}");
     }
@@ -43,7 +43,7 @@ fn operations(include: &Path) {
     // Whatever the profile: this is the hot path.
     let mut of_libtorch = build();
     of_libtorch.opt_level(2).flag("-isystem").flag(include.display().to_string());
-    of_libtorch.file("src/libtorch/operations.cpp").file("src/libtorch/allocator.cpp").compile("ia2_operations");
+    of_libtorch.file("src/libtorch/operations.cpp").file("src/libtorch/allocator.cpp").file("src/libtorch/threads.cpp").compile("ia2_operations");
     let sets: &[(&str, &[&str])] = &[
         ("plain", &[]),
         ("avx2", &["-mavx2", "-mfma"]),

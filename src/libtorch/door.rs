@@ -25,6 +25,7 @@ thread_local! {
 /// Nothing is done, and a torch error says so, where the process holds another copy of this library.
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
+    super::let_threads_sleep();
     let outcome = guarded(f);
     if DEPTH.get() == 0 {
         crate::memory::give_back();

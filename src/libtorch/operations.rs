@@ -91,8 +91,9 @@ pub(crate) fn rms_norm(input: &Tensor, weight: &Tensor, epsilon: f64) -> Result<
 /// `input + added`, and its [`rms_norm`], in one pass.
 pub(crate) fn add_rms_norm(input: &Tensor, added: &Tensor, weight: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
     let mut sum = null_mut();
-    // SAFETY: see `call`; where the norm is given, so is the sum, in the same way.
+    // SAFETY: see `call`.
     let normed = call(|error| unsafe { ia2_add_rms_norm(handle(input), handle(added), handle(weight), epsilon, &raw mut sum, error) })?;
+    // SAFETY: where the norm is given, so is the sum, in the same way.
     Ok((unsafe { Tensor::from_ptr(sum.cast()) }, normed))
 }
 
