@@ -199,7 +199,7 @@ mod tests {
         set_threads(2).unwrap();
         let work = || {
             let values = Tensor::ones([200_000], (Kind::Float, Device::Cpu));
-            (0..400).for_each(|_| drop(&values + 1.0));
+            (0..1200).for_each(|_| drop(&values + 1.0));
             Ok(())
         };
         door("adding", work).unwrap();
