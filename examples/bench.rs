@@ -259,7 +259,7 @@ fn prompts<'i>(model: &Model, rows: impl Iterator<Item = &'i [u32]>) -> Result<P
     Ok(Prompts::new(rows.enumerate().map(prompt).collect::<Result<_>>()?))
 }
 
-/// What these tokens say; the work is of such tokens that it is read as the same ones again.
+/// What these tokens say, a begin-of-sequence token aside, which the tokenizer sets again; the work is of such tokens that it is read as the same ones again.
 fn text(model: &Model, ids: &[u32]) -> Result<String> {
     model.tokenizer()?.decode(ids)
 }
@@ -285,7 +285,10 @@ fn write_work(name: &str, folder: &str, work: &str) -> Result<(), Failure> {
         let count = least + below(most - least + 1);
         (0..count).map(|_| words[below(words.len())]).collect()
     };
-    let first = draw(1, 1);
+    let tokenizer = model.tokenizer()?;
+    let begun = tokenizer.encode(&text(&model, &words[..1])?)?;
+    // A begin-of-sequence token where the tokenizer sets one, and a word of its place where not.
+    let first = if begun.len() > 1 { begun[..1].to_vec() } else { draw(1, 1) };
     let behind_first = |ids: &Ids| [&first[..], ids].concat();
     let queries: Vec<Ids> = (0..8).map(|_| draw(32, 48)).collect();
     let leave_one_out = |asked: usize| -> Ids {
@@ -298,8 +301,8 @@ fn write_work(name: &str, folder: &str, work: &str) -> Result<(), Failure> {
         train: Train { prompts: queries.iter().map(behind_first).collect(), responses: (0..8).map(|_| draw(32, 32)).collect() },
         evaluate: Queries { demonstrations: behind_first(&draw(312, 312)), queries: (0..200).map(|_| draw(30, 50)).collect() },
     };
-    for ids in work_of.collect.iter().chain(&work_of.train.prompts).chain(&work_of.train.responses) {
-        if model.tokenizer()?.encode(&text(&model, ids)?)? != *ids {
+    for ids in work_of.collect.iter().chain(&work_of.train.prompts) {
+        if tokenizer.encode(&text(&model, ids)?)? != *ids {
             return Err(format!("`{name}` does not read its own words as it wrote them").into());
         }
     }
@@ -311,12 +314,15 @@ fn words(model: &Model) -> Result<Ids, Failure> {
     let tokenizer = model.tokenizer()?;
     let stays = |id: u32, beside: u32| -> Result<bool> {
         let ids = [beside, id, id, beside];
-        Ok(tokenizer.encode(&tokenizer.decode(&ids)?)? == ids && tokenizer.encode(&tokenizer.decode(&ids[1..3])?)? == ids[1..3])
+        Ok(tokenizer.encode_plain(&tokenizer.decode(&ids)?)? == ids)
     };
     let most = tokenizer.vocab_size().min(model.config().vocab_size as usize) as u32;
+    // Where spaces belong to tokens, a word is one that begins with its space; some mark it by a letter of their own.
+    let spaced = |word: &str| ['Ġ', ' ', '\u{2581}'].iter().find_map(|space| word.strip_prefix(*space).map(str::to_string));
+    let any_spaced = (2..most).filter_map(|id| tokenizer.token(id)).any(|token| spaced(&token).is_some_and(|word| word.len() > 2));
     let plain = |id: &u32| {
-        let word = tokenizer.spelling(*id);
-        let word = word.trim_start_matches(['Ġ', ' ', '\u{2581}']);
+        let token = tokenizer.token(*id).unwrap_or_default();
+        let word = if any_spaced { spaced(&token).unwrap_or_default() } else { token };
         word.len() > 1 && word.chars().all(|letter| letter.is_ascii_alphanumeric())
     };
     let candidates: Ids = (2..most).filter(plain).collect();

@@ -46,6 +46,8 @@ const bool without_frames = [] {
 
 // From this many rows on oneDNN's preparations are worth it.
 constexpr int64_t ONEDNN_ROWS = 4;
+// And from this many multiplications on: a call of oneDNN's costs 11 us, one of MKL's 2, which is then at half its speed.
+constexpr int64_t ONEDNN_PRODUCTS = 800'000;
 
 // The backward passes below are no functions that libtorch could derive again: a second derivative would be wrong in silence.
 void first_derivatives_only() {
@@ -56,7 +58,8 @@ at::ScalarType wide(at::ScalarType kind) { return kind == at::kDouble ? at::kDou
 
 // input weight^T + bias.
 Tensor product(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, bool onednn) {
-    if (!onednn || input.numel() < ONEDNN_ROWS * input.size(-1)) return at::linear(input, weight, bias);
+    bool small = input.numel() < ONEDNN_ROWS * input.size(-1) || input.numel() * weight.size(0) < ONEDNN_PRODUCTS;
+    if (!onednn || small) return at::linear(input, weight, bias);
     using Pointwise = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, c10::List<std::optional<at::Scalar>>,
                              std::optional<std::string_view>);
     static auto pointwise = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Pointwise>();
@@ -142,6 +145,8 @@ struct RmsNorm : Function<RmsNorm> {
     static variable_list forward(AutogradContext* kept, const Tensor& input, const std::optional<Tensor>& addition, const Tensor& weight,
                                  double epsilon) {
         auto added = addition.value_or(Tensor());
+        TORCH_CHECK(!added.defined() || (added.sizes() == input.sizes() && added.scalar_type() == input.scalar_type()), "values ", input.sizes(),
+                    " and what is added to them, ", added.sizes(), ", differ in size or kind");
         auto kind = wide(input.scalar_type());
         Tensor sum, output, scale;
         auto loop = loops(input);

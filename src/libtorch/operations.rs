@@ -115,6 +115,21 @@ pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> 
     call(|error| unsafe { ia2_cross_entropy(handle(logits), handle(labels), error) })
 }
 
+/// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` over the last axis, in f32 at least, restored to the kind of `x`.
+pub(crate) fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    Ok(input.f_layer_norm(weight.size(), Some(weight), Some(bias), epsilon, true)?)
+}
+
+/// `x Phi(x)`, with the normal distribution `Phi` or, `by_tanh`, its approximation by a hyperbolic tangent.
+pub(crate) fn gelu(input: &Tensor, by_tanh: bool) -> Result<Tensor> {
+    Ok(input.f_gelu(if by_tanh { "tanh" } else { "none" })?)
+}
+
+/// `cap tanh(x / cap)`.
+pub(crate) fn soft_cap(input: &Tensor, cap: f64) -> Result<Tensor> {
+    Ok(input.f_div_scalar(cap)?.f_tanh()?.f_mul_scalar(cap)?)
+}
+
 /// `x cos + (-x2, x1) sin` over the halves `x1`, `x2` of the last axis of `[example, head, token, width]`; the angles `[example or 1, 1, token,
 /// turning]` are the same in both halves. Where they are narrower than the values, what lies behind them stays as it is.
 pub(crate) fn rotate(input: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {

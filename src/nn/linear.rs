@@ -11,6 +11,7 @@ use crate::libtorch::operations;
 #[derive(Debug)]
 pub struct Linear {
     path: String,
+    widths: (i64, i64),
     weight: Tensor,
     bias: Option<Tensor>,
 }
@@ -20,12 +21,12 @@ impl Linear {
     pub fn new(path: String, inputs: i64, outputs: i64, bias: bool, source: &mut Source<'_>) -> Result<Self> {
         let weight = source(&format!("{path}.weight"), &[outputs, inputs])?;
         let bias = bias.then(|| source(&format!("{path}.bias"), &[outputs])).transpose()?;
-        Ok(Self { path, weight, bias })
+        Ok(Self { path, widths: (inputs, outputs), weight, bias })
     }
 
-    /// A head that shares another module's weight.
-    pub(crate) fn tied(path: &str, weight: &Tensor) -> Self {
-        Self { path: path.to_string(), weight: weight.shallow_clone(), bias: None }
+    /// A head that shares another module's weight `[out, in]`.
+    pub(crate) fn tied(path: &str, inputs: i64, outputs: i64, weight: &Tensor) -> Self {
+        Self { path: path.to_string(), widths: (inputs, outputs), weight: weight.shallow_clone(), bias: None }
     }
 
     /// `[example, token, in]` to `[example, token, out]`.
@@ -35,7 +36,7 @@ impl Linear {
     }
 
     /// The same without hooks.
-    pub(super) fn adapted(&self, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn adapted(&self, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
         let Some(adapter) = pass.adapter else { return self.base(input) };
         let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
             return adapter.linear(&self.path, input, pass.draws, &|input| self.base(input));
@@ -43,7 +44,7 @@ impl Linear {
         let dropped = match pass.draws.filter(|_| dropout > 0.0) {
             Some(draws) => {
                 // Rows, which is the shape that the numbers are drawn for.
-                let rows = input.reshape([-1, self.widths().0]);
+                let rows = input.reshape([-1, self.widths.0]);
                 Some(draws.dropout(&self.path, &rows, dropout)?)
             }
             None => None,
@@ -63,7 +64,6 @@ impl Linear {
 
     /// `(in, out)` widths.
     pub fn widths(&self) -> (i64, i64) {
-        let size = self.weight.size();
-        (size[1], size[0])
+        self.widths
     }
 }
