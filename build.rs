@@ -49,35 +49,54 @@ fn code() -> u64 {
     digest.finish()
 }
 
-/// Compiles what extends libtorch's own operations, unless the same was compiled before: this script runs at every change of a source.
+/// Compiles what extends libtorch's own operations, unless the same was compiled before: this script runs at every change of a source. A
+/// compiler for another processor than Intel's kind makes the plain loops alone.
 fn operations(include: &Path) {
-    const FILE: &str = "src/libtorch/operations.cpp";
+    const FILES: [&str; 5] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp", "threads.cpp"];
     const NAME: &str = "ia2_operations";
+    let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    let sets: &[(&str, &[&str])] = &[
+        ("plain", &[]),
+        ("avx2", &["-mavx2", "-mfma"]),
+        ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]),
+    ];
+    let sets = &sets[..if x86 { 3 } else { 1 }];
+    let kernels_of = |set: &str| format!("ia2_kernels_{set}");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let now = format!(
-        "{}\n{}\n{}",
-        include.display(),
-        std::fs::read_to_string("build.rs").unwrap_or_default(),
-        std::fs::read_to_string(FILE).unwrap_or_default()
-    );
+    let files = FILES.map(|file| format!("src/libtorch/{file}"));
+    let texts = files.iter().map(String::as_str).chain(["build.rs"]).map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let now = format!("{}\n{x86}\n{}", include.display(), texts.collect::<String>());
     let before = out.join("operations.of");
-    if std::fs::read_to_string(&before).is_ok_and(|before| before == now) && out.join(format!("lib{NAME}.a")).exists() {
+    let libraries: Vec<String> = std::iter::once(NAME.to_owned()).chain(sets.iter().map(|(set, _)| kernels_of(set))).collect();
+    let there = libraries.iter().all(|name| out.join(format!("lib{name}.a")).exists());
+    if there && std::fs::read_to_string(&before).is_ok_and(|before| before == now) {
         // As cc says it.
-        println!("cargo::rustc-link-lib=static={NAME}");
+        libraries.iter().for_each(|name| println!("cargo::rustc-link-lib=static={name}"));
         println!("cargo::rustc-link-search=native={}", out.display());
         println!("cargo::rustc-link-lib=stdc++");
         return;
     }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .flag("-isystem")
-        .flag(include.display().to_string())
-        // Whatever the profile: this is the hot path.
-        .opt_level(2)
-        .debug(false)
-        .file(FILE)
-        .compile(NAME);
-    // Without it, it is compiled again.
+    let build = || {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").debug(false);
+        if x86 {
+            build.define("IA2_X86", None);
+        }
+        build
+    };
+    // Whatever the profile: this is the hot path.
+    let mut of_libtorch = build();
+    of_libtorch.opt_level(2).flag("-isystem").flag(include.display().to_string());
+    of_libtorch.file(&files[0]).file(&files[3]).file(&files[4]).compile(NAME);
+    for (set, flags) in sets {
+        let mut kernels = build();
+        kernels.opt_level(3).define("IA2_SET", *set).file(&files[1]);
+        // No code asks for the floating-point exceptions that these let pass; psabi: vectors are passed between functions of one file alone.
+        for flag in ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"].iter().chain(*flags) {
+            kernels.flag(flag);
+        }
+        kernels.compile(&kernels_of(set));
+    }
+    // Without it, they are compiled again.
     let _ = std::fs::write(before, now);
 }

@@ -1,8 +1,12 @@
 //! The library's side of `cargo xtask bench`: one case per process, one JSON line on stdout.
 //!
 //! ```sh
-//! cargo run --release --example bench -- CHECKPOINT WORK.json CASE [--threads 2] [--repeats 5] [--warmup 1]
+//! cargo run --release --example bench -- CHECKPOINT WORK.json CASE [--threads 2] [--repeats 5] [--warmup 1] [--kind bf16]
+//! cargo run --release --example bench -- prepare MODEL FOLDER WORK.json
 //! ```
+//!
+//! The second writes the work for a model: prompts of seeded random words of its vocabulary; and into the folder, unless it is the model's own,
+//! a copy that Python opens.
 //!
 //! `tests/python/bench_hf.py` describes WORK.json and the line; cases here are `collect-<T>`, `ia2-<T>`, `sft-<T>` (T is 1 or 32 response
 //! tokens), `evaluate`, and `similarity` (of two captures made by a formula; the model is not asked). All through the public doors, with the defaults a notebook gets; tokenising and the frame are inside the timing.
@@ -17,7 +21,7 @@ use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples, Prompt, Prompts};
 use ia2::similarity::MEASURES;
 use ia2::tch;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 const SITES: &str = "model.layers.*.self_attn";
@@ -26,20 +30,20 @@ const TRAIN_BATCH: usize = 4;
 type Ids = Vec<u32>;
 type Failure = Box<dyn std::error::Error>;
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Work {
     collect: Vec<Ids>,
     train: Train,
     evaluate: Queries,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Train {
     prompts: Vec<Ids>,
     responses: Vec<Ids>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Queries {
     demonstrations: Ids,
     queries: Vec<Ids>,
@@ -60,8 +64,13 @@ fn main() -> std::process::ExitCode {
 
 fn run() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, model, folder, work] = &arguments[..]
+        && command == "prepare"
+    {
+        return write_work(model, folder, work);
+    }
     let [checkpoint, work, case, options @ ..] = &arguments[..] else {
-        return Err("usage: bench CHECKPOINT WORK.json CASE [--threads N] [--repeats N] [--warmup N]".into());
+        return Err("usage: bench CHECKPOINT WORK.json CASE [--threads N] [--repeats N] [--warmup N] [--kind f32|bf16]".into());
     };
     let option = |name: &str, default: usize| match options.iter().position(|option| option == name) {
         Some(place) => {
@@ -75,7 +84,12 @@ fn run() -> Result<(), Failure> {
     let baseline = memory_mb("VmRSS")?;
     fs::write("/proc/self/clear_refs", "5")?; // VmHWM counts from here
 
-    let model = OpenOptions::new().device(Device::Cpu).open(checkpoint)?;
+    let kind = match options.iter().position(|option| option == "--kind").and_then(|place| options.get(place + 1)).map(String::as_str) {
+        None | Some("f32") => Kind::Float,
+        Some("bf16") => Kind::BFloat16,
+        Some(other) => return Err(format!("--kind is f32 or bf16, not `{other}`").into()),
+    };
+    let model = OpenOptions::new().device(Device::Cpu).kind(kind).open(checkpoint)?;
     let case_of = prepare(&model, &work, case)?;
     let (mut seconds, mut first, mut before) = (Vec::new(), None, cpu_seconds()?);
     for repeat in 0..warmup + repeats {
@@ -110,7 +124,7 @@ fn run() -> Result<(), Failure> {
 fn prepare<'m>(model: &'m Model, work: &Work, case: &str) -> Result<Case<'m>, Failure> {
     let parts: Vec<&str> = case.split('-').collect();
     Ok(match parts[..] {
-        ["collect", tokens] => collect(model, work, tokens.parse()?),
+        ["collect", tokens] => collect(model, work, tokens.parse()?)?,
         [objective @ ("ia2" | "sft"), tokens] => training(model, work, objective == "ia2", tokens.parse()?)?,
         ["evaluate"] => evaluating(model, work)?,
         ["similarity"] => similarity()?,
@@ -118,15 +132,16 @@ fn prepare<'m>(model: &'m Model, work: &Work, case: &str) -> Result<Case<'m>, Fa
     })
 }
 
-fn collect<'m>(model: &'m Model, work: &Work, tokens: usize) -> Case<'m> {
-    let prompts = prompts(work.collect.iter().map(|ids| text(ids)));
+fn collect<'m>(model: &'m Model, work: &Work, tokens: usize) -> Result<Case<'m>> {
+    let prompts = prompts(model, work.collect.iter().map(Vec::as_slice))?;
     let settings = Generation::greedy(tokens).ignore_eos();
     let once = move || {
         let (responses, activations) = Capture::at(SITES).while_generating(model, &prompts, &settings)?;
         let generated: Vec<&Ids> = responses.rows().iter().map(|row| &row.tokens.response).collect();
         Ok(json!({ "tokens": generated, "norm": activations.values()?.norm().double_value(&[]) }))
     };
-    Case { samples: work.collect.len(), batch: work.collect.len().min(32), once: Box::new(once), check: Box::new(|| Ok(Value::Null)) }
+    let samples = work.collect.len();
+    Ok(Case { samples, batch: samples.min(32), once: Box::new(once), check: Box::new(|| Ok(Value::Null)) })
 }
 
 /// One pass over the examples: one step per 4. As in the Python side IA2's targets are zeros, and the check is the first batch's loss.
@@ -135,18 +150,19 @@ fn training<'m>(model: &'m Model, work: &Work, toward_activations: bool, tokens:
     let samples: Vec<Sample> =
         prompts.iter().zip(responses).map(|(p, r)| Sample { prompt: p.clone(), response: r[..tokens].to_vec() }).collect();
     let train = move |samples: &[Sample], steps: u64, check_every: u64| {
-        let example = |sample: &Sample| Example::new(text(&sample.prompt), text(&sample.response));
-        let examples = Examples::new("bench", AnswerForm::free(), samples.iter().map(example).collect())?;
+        let example = |sample: &Sample| Ok(Example::new(text(model, &sample.prompt)?, text(model, &sample.response)?));
+        let examples = samples.iter().map(example).collect::<Result<Vec<_>>>()?;
+        let examples = Examples::new("bench", AnswerForm::free(), examples)?;
         let mut split = Task::of(examples.clone(), Card::default()).few_shot(1, 0)?;
         // A dev set has to be there; nobody looks at it while time is taken.
         (split.dev, split.train) = (examples.take(1), examples);
         if !toward_activations {
-            let responses = taught(samples);
+            let responses = taught(model, samples)?;
             return passes(Training::new(Lora::rank(8), Sft::on(&responses)), model, &split, steps, check_every);
         }
         let hook_points: Vec<String> = (0..model.config().layers).map(|layer| SITES.replace('*', &layer.to_string())).collect();
         let size = [samples.len() as i64 + 1, hook_points.len() as i64, samples[0].response.len() as i64, model.config().hidden_size];
-        let target = Activations::new(Tensor::zeros(size, (Kind::Float, Device::Cpu)), hook_points, taught(samples))?;
+        let target = Activations::new(Tensor::zeros(size, (Kind::Float, Device::Cpu)), hook_points, taught(model, samples)?)?;
         passes(Training::new(Lora::rank(8), Ia2::toward(&target)), model, &split, steps, check_every)
     };
     let first = samples[..TRAIN_BATCH].to_vec();
@@ -167,22 +183,32 @@ fn passes(training: Training, model: &Model, split: &Split, steps: u64, check_ev
 }
 
 /// The samples as responses to the train set, and the first again as the dev set's.
-fn taught(samples: &[Sample]) -> Responses {
-    let row = |(index, sample): (usize, &Sample)| Response {
-        prompt: Prompt { demonstrations: Vec::new(), example: Example::new(text(&sample.prompt), text(&sample.response)), index },
+fn taught(model: &Model, samples: &[Sample]) -> Result<Responses> {
+    let row = |(index, sample): (usize, &Sample)| {
+        let (prompt, response) = (text(model, &sample.prompt)?, text(model, &sample.response)?);
+        Ok(responded(index, sample, Example::new(prompt, response.clone()), response))
+    };
+    let rows = samples.iter().chain(&samples[..1]).enumerate().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Responses::from_rows(AnswerForm::free(), rows))
+}
+
+fn responded(index: usize, sample: &Sample, example: Example, text: String) -> Response {
+    Response {
+        prompt: Prompt { demonstrations: Vec::new(), example, index },
         tokens: sample.clone(),
-        text: text(&sample.response),
+        text,
         ending: Ending::Length,
         close_calls: 0,
-    };
-    Responses::from_rows(AnswerForm::free(), samples.iter().chain(&samples[..1]).enumerate().map(row).collect())
+    }
 }
 
 /// A label task of two labels. The frame does not tell the likeliest of all tokens, which the check asks for.
 fn evaluating<'m>(model: &'m Model, work: &Work) -> Result<Case<'m>> {
     let Queries { demonstrations, queries } = &work.evaluate;
     let rows: Vec<Ids> = queries.iter().map(|query| [&demonstrations[..], query].concat()).collect();
-    let prompts = prompts(rows.iter().map(|ids| text(ids))).with_form(AnswerForm::labels(["t10", "t11"])?);
+    // Any two words that a label task may have.
+    let labels = [text(model, &queries[0][..1])?, text(model, &queries[0][1..2])?].map(|label| label.trim().to_string());
+    let prompts = prompts(model, rows.iter().map(Vec::as_slice))?.with_form(AnswerForm::labels(labels)?);
     let once = move || evaluate(model, &prompts).map(|_| Value::Null);
     let check = move || {
         let best = model.generate(&rows, &Generation::greedy(1).ignore_eos())?;
@@ -211,8 +237,9 @@ fn similarity<'m>() -> Result<Case<'m>> {
     let samples: Vec<Sample> = (0..SIZE[0] as u32).map(|row| Sample { prompt: vec![2 + row], response: vec![2] }).collect();
     let capture = |values: Tensor| {
         let points = (0..LAYERS).map(|layer| SITES.replace('*', &layer.to_string())).collect();
-        // One token each, and no dev set behind them.
-        let rows = taught(&samples).rows()[..samples.len()].to_vec();
+        // One token each.
+        let row = |(index, sample)| responded(index, sample, Example::new(format!("query {index}"), "answer"), "answer".into());
+        let rows = samples.iter().enumerate().map(row).collect();
         Activations::new(values, points, Responses::from_rows(AnswerForm::free(), rows))
     };
     let (a, b) = (capture(left)?, capture(right)?);
@@ -230,14 +257,95 @@ fn similarity<'m>() -> Result<Case<'m>> {
     Ok(Case { samples: LAYERS as usize, batch: 1, once: Box::new(once), check: Box::new(|| Ok(Value::Null)) })
 }
 
-fn prompts(texts: impl Iterator<Item = String>) -> Prompts {
-    let prompt = |(index, text): (usize, String)| Prompt { demonstrations: Vec::new(), example: Example::new(text, "t10"), index };
-    Prompts::new(texts.enumerate().map(prompt).collect())
+fn prompts<'i>(model: &Model, rows: impl Iterator<Item = &'i [u32]>) -> Result<Prompts> {
+    let prompt = |(index, ids): (usize, &[u32])| {
+        Ok(Prompt { demonstrations: Vec::new(), example: Example::new(text(model, ids)?, text(model, &ids[..1])?.trim()), index })
+    };
+    Ok(Prompts::new(rows.enumerate().map(prompt).collect::<Result<_>>()?))
 }
 
-/// The bench model's tokenizer knows the words `t0`, `t1`, ...
-fn text(ids: &[u32]) -> String {
-    ids.iter().map(|id| format!("t{id}")).collect::<Vec<_>>().join(" ")
+/// What these tokens say, a begin-of-sequence token aside, which the tokenizer sets again; the work is of such tokens that it is read as the same ones again.
+fn text(model: &Model, ids: &[u32]) -> Result<String> {
+    model.tokenizer()?.decode(ids)
+}
+
+/// 8 prompts of 7 demonstrations and a query, as few-shot classification has them; their queries alone, with responses of 32 tokens; and 200
+/// queries behind 8 shared demonstrations.
+fn write_work(name: &str, folder: &str, work: &str) -> Result<(), Failure> {
+    let model = OpenOptions::new().device(Device::Cpu).open(name)?;
+    if name != folder {
+        let _ = fs::remove_dir_all(folder);
+        model.save(folder)?;
+    }
+    let words = words(&model)?;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    // xorshift64* (Vigna 2016).
+    let mut below = move |bound: usize| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
+    };
+    let mut draw = |least: usize, most: usize| -> Ids {
+        let count = least + below(most - least + 1);
+        (0..count).map(|_| words[below(words.len())]).collect()
+    };
+    let tokenizer = model.tokenizer()?;
+    let begun = tokenizer.encode(&text(&model, &words[..1])?)?;
+    // A begin-of-sequence token where the tokenizer sets one, and a word of its place where not.
+    let first = if begun.len() > 1 { begun[..1].to_vec() } else { draw(1, 1) };
+    let behind_first = |ids: &Ids| [&first[..], ids].concat();
+    let queries: Vec<Ids> = (0..8).map(|_| draw(32, 48)).collect();
+    let leave_one_out = |asked: usize| -> Ids {
+        // Another order for each, as the library draws one: the prompts share no beginning.
+        let others = (0..8).map(|step| (asked * 3 + step * (1 + 2 * (asked % 4))) % 8).filter(|&other| other != asked);
+        behind_first(&others.chain([asked]).flat_map(|place| queries[place].clone()).collect())
+    };
+    let work_of = Work {
+        collect: (0..8).map(leave_one_out).collect(),
+        train: Train { prompts: queries.iter().map(behind_first).collect(), responses: (0..8).map(|_| draw(32, 32)).collect() },
+        evaluate: Queries { demonstrations: behind_first(&draw(312, 312)), queries: (0..200).map(|_| draw(30, 50)).collect() },
+    };
+    for ids in work_of.collect.iter().chain(&work_of.train.prompts) {
+        if tokenizer.encode(&text(&model, ids)?)? != *ids {
+            return Err(format!("`{name}` does not read its own words as it wrote them").into());
+        }
+    }
+    Ok(fs::write(work, serde_json::to_string(&work_of)?)?)
+}
+
+/// Tokens that stay what they are wherever they stand.
+fn words(model: &Model) -> Result<Ids, Failure> {
+    let tokenizer = model.tokenizer()?;
+    let stays = |id: u32, beside: u32| -> Result<bool> {
+        let ids = [beside, id, id, beside];
+        Ok(tokenizer.encode_plain(&tokenizer.decode(&ids)?)? == ids)
+    };
+    let most = tokenizer.vocab_size().min(model.config().vocab_size as usize) as u32;
+    // Where spaces belong to tokens, a word is one that begins with its space; some mark it by a letter of their own.
+    let spaced = |word: &str| ['Ġ', ' ', '\u{2581}'].iter().find_map(|space| word.strip_prefix(*space).map(str::to_string));
+    let any_spaced = (2..most).filter_map(|id| tokenizer.token(id)).any(|token| spaced(&token).is_some_and(|word| word.len() > 2));
+    let plain = |id: &u32| {
+        let token = tokenizer.token(*id).unwrap_or_default();
+        let word = if any_spaced { spaced(&token).unwrap_or_default() } else { token };
+        word.len() > 1 && word.chars().all(|letter| letter.is_ascii_alphanumeric())
+    };
+    let candidates: Ids = (2..most).filter(plain).collect();
+    let mut anchor = None;
+    for &id in &candidates {
+        if stays(id, id)? {
+            anchor = Some(id);
+            break;
+        }
+    }
+    let anchor = anchor.ok_or("no word of this tokenizer stays what it is")?;
+    let mut words = Vec::new();
+    for id in candidates.into_iter().take(12_000) {
+        if stays(id, anchor)? {
+            words.push(id);
+        }
+    }
+    Ok(words)
 }
 
 /// `VmRSS` (now) or `VmHWM` (peak) of this process.

@@ -68,6 +68,8 @@ struct Located {
 }
 
 unsafe extern "C" {
+    /// Of `libtorch/threads.cpp`; done once.
+    safe fn ia2_let_threads_sleep();
     fn dladdr(address: *const c_void, located: *mut Located) -> c_int;
 }
 
@@ -140,6 +142,15 @@ pub fn cuda_device(index: usize) -> Result<Device> {
     }
 }
 
+/// Where an operation uses several threads, sees to it that waiting ones sleep and do not spin, whoever started the process; what
+/// `OMP_WAIT_POLICY` or `GOMP_SPINCOUNT` say holds.
+#[inline(never)]
+pub(crate) fn let_threads_sleep() {
+    if threads() > 1 {
+        ia2_let_threads_sleep();
+    }
+}
+
 /// The number of threads that one operation on the CPU uses.
 pub fn threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
@@ -178,6 +189,56 @@ mod tests {
             }
             _ => assert!(cuda_device(1 << 20).unwrap_err().to_string().contains("counted from 0")),
         }
+    }
+
+    /// Run by the next test: what two threads have to wait for often. Prints the processor time of all its threads, in seconds.
+    #[test]
+    #[ignore = "the child of `waiting_threads_leave_the_processors_to_others`"]
+    fn child() {
+        use tch::{Kind, Tensor};
+        set_threads(2).unwrap();
+        let work = || {
+            let values = Tensor::ones([200_000], (Kind::Float, Device::Cpu));
+            (0..1200).for_each(|_| drop(&values + 1.0));
+            Ok(())
+        };
+        door("adding", work).unwrap();
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the C library fills in what lives here.
+        assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
+        println!("took {} s", time.tv_sec as f64 + time.tv_nsec as f64 / 1e9);
+    }
+
+    #[test]
+    fn waiting_threads_leave_the_processors_to_others() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let seconds = |policy: Option<&str>| -> f64 {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.env_remove("OMP_WAIT_POLICY").env_remove("GOMP_SPINCOUNT");
+            if let Some(policy) = policy {
+                child.env("OMP_WAIT_POLICY", policy);
+            }
+            let output = child.args(["--exact", "libtorch::tests::child", "--ignored", "--nocapture"]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let took = text.split_once("took ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+            took.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+        };
+        let stop = AtomicBool::new(false);
+        let (own, passive) = std::thread::scope(|scope| {
+            let processors = std::thread::available_parallelism().map_or(2, usize::from).min(16);
+            for _ in 0..2 * processors {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+            }
+            let times = (seconds(None), seconds(Some("passive")));
+            stop.store(true, Ordering::Relaxed);
+            times
+        });
+        // Loading libtorch is in all of them. Threads that spin take several times as much.
+        assert!(own < 2.0 * passive + 0.2, "{own} s without a policy, {passive} s with a passive one");
     }
 
     #[test]

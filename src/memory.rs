@@ -14,6 +14,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 unsafe extern "C" {
     fn malloc_trim(pad: usize) -> c_int;
+    /// Of `libtorch/allocator.cpp`, which keeps freed tensors' memory for the next of their size.
+    fn ia2_give_back();
 }
 
 /// Gives back the pages of freed memory, unless that was done just now. A few milliseconds.
@@ -22,8 +24,11 @@ pub(crate) fn give_back() {
     // Another thread that is at it does it for this one.
     let Ok(mut last) = LAST.try_lock() else { return };
     if last.is_none_or(|last| last.elapsed() >= PAUSE) {
-        // SAFETY: the C library's own function, which locks what it works on.
-        unsafe { malloc_trim(0) };
+        // SAFETY: each locks what it works on.
+        unsafe {
+            ia2_give_back();
+            malloc_trim(0);
+        }
         *last = Some(Instant::now());
     }
 }

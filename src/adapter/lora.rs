@@ -14,7 +14,7 @@ use super::{Adapter, AdapterConfig, Base, Parameters};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws, Frozen};
+use crate::nn::{Adapt, Update};
 use crate::random::Random;
 
 /// `y = W x + s B A x` at each site, `A [rank, in]`, `B [out, rank]`, `s = alpha / rank` (Hu et al. 2021, arXiv:2106.09685, eq. 3) or,
@@ -23,8 +23,9 @@ use crate::random::Random;
 /// A starts uniform in `±1 / sqrt(in)` (PEFT's Kaiming start), B at zero. Defaults are the paper's: alpha 8, sites `q_proj, k_proj, o_proj`
 /// of all layers, no dropout.
 ///
-/// Under a half-precision model the parameters are f32 and the two thin products are computed from their half-precision roundings, as
-/// torch's autocast does: an update's rounding error is then at most what rounding the module's output costs anyway.
+/// Under a half-precision model the parameters are f32. Up to rank 32 in bf16 the two thin products are computed in f32 from the unrounded
+/// parameters, as PEFT does; beyond, and in f16, from their half-precision roundings, as torch's autocast does. Either way an update's rounding
+/// error is at most what rounding the module's output costs anyway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
     rank: i64,
@@ -327,25 +328,9 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
-        let Some(LowRank { a, b, scale }) = self.updates.get(module.path()) else { return module.forward(input) };
-        let mut size = input.size();
-        let inputs = size.pop().unwrap_or(0);
-        // Two axes: the base's product is then no view, so that the update is added in the product's own pass and memory, and a backward
-        // pass copies nothing for it.
-        let rows = input.reshape([-1, inputs]);
-        let mut output = module.forward(&rows)?;
-        let kind = output.kind();
-        // Kept for the backward pass: the input, which the sites of a layer share, and the thin product.
-        let seen = match draws.filter(|_| self.dropout > 0.0) {
-            Some(draws) => draws.dropout(module.path(), &rows, self.dropout)?,
-            None => rows,
-        };
-        let thin = seen.linear::<Tensor>(&a.to_kind(kind), None);
-        let thin = if *scale == 1.0 { thin } else { thin * *scale };
-        let _ = output.addmm_(&thin, &b.to_kind(kind).tr());
-        size.push(output.size()[1]);
-        Ok(output.view(size.as_slice()))
+    fn low_rank(&self, site: &str) -> Option<Update<'_>> {
+        let LowRank { a, b, scale } = self.updates.get(site)?;
+        Some(Update { a, b, scale: *scale, dropout: self.dropout })
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {

@@ -28,6 +28,7 @@ thread_local! {
 pub fn door<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     super::copies::check()?;
     let _scope = Scope::enter(what);
+    super::let_threads_sleep();
     let outcome = guarded(f);
     if DEPTH.get() == 0 {
         crate::memory::give_back();

@@ -4,12 +4,17 @@
 // its own gradient; and its oneDNN product keeps a copy of its input for the gradient of a weight that is never trained. Here each keeps
 // the least that its gradient can be computed from. Rust has no way to add to libtorch's graph; this file is the way.
 
+#include "kernels.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -20,6 +25,13 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
+
+extern "C" {
+// OpenMP's own entry points, which GNU's and LLVM's libraries have: no compiler needs a flag for them.
+void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+int omp_get_thread_num();
+int omp_get_num_threads();
+}
 
 namespace {
 
@@ -34,6 +46,8 @@ const bool without_frames = [] {
 
 // From this many rows on oneDNN's preparations are worth it.
 constexpr int64_t ONEDNN_ROWS = 4;
+// And from this many multiplications on: a call of oneDNN's costs 11 us, one of MKL's 2, which is then at half its speed.
+constexpr int64_t ONEDNN_PRODUCTS = 800'000;
 
 // The backward passes below are no functions that libtorch could derive again: a second derivative would be wrong in silence.
 void first_derivatives_only() {
@@ -44,7 +58,8 @@ at::ScalarType wide(at::ScalarType kind) { return kind == at::kDouble ? at::kDou
 
 // input weight^T + bias.
 Tensor product(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, bool onednn) {
-    if (!onednn || input.numel() < ONEDNN_ROWS * input.size(-1)) return at::linear(input, weight, bias);
+    bool small = input.numel() < ONEDNN_ROWS * input.size(-1) || input.numel() * weight.size(0) < ONEDNN_PRODUCTS;
+    if (!onednn || small) return at::linear(input, weight, bias);
     using Pointwise = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, c10::List<std::optional<at::Scalar>>,
                              std::optional<std::string_view>);
     static auto pointwise = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Pointwise>();
@@ -65,66 +80,390 @@ struct FrozenLinear : Function<FrozenLinear> {
     }
 };
 
-// y = x / sqrt(mean(x^2) + eps) * w with a constant w, computed in f32 at least and restored to x's kind before the product with w: keeps x
-// and one number per row.
+// The loops for tensors of this device and kind, or null: then libtorch's operations are composed.
+const Kernels* loops(const Tensor& like) {
+    static const Kernels* tables = [] {
+#ifdef IA2_X86
+        // What libtorch itself goes by, ATEN_CPU_CAPABILITY included.
+        auto capability = at::get_cpu_capability();
+        if (capability == "AVX512") return ia2_kernels_avx512();
+        if (capability == "AVX2") return ia2_kernels_avx2();
+#endif
+        return ia2_kernels_plain();
+    }();
+    if (!like.device().is_cpu()) return nullptr;
+    switch (like.scalar_type()) {
+        case at::kFloat: return tables + KERNEL_F32;
+        case at::kBFloat16: return tables + KERNEL_BF16;
+        case at::kDouble: return tables + KERNEL_F64;
+        default: return nullptr;
+    }
+}
+
+// `work(begin, end)` over 0 to `count` on libtorch's threads, in multiples of `step`, where each thread gets `least` or more. `work` throws nothing.
+template <typename Work>
+void split(int64_t count, int64_t least, int64_t step, const Work& work) {
+    auto threads = std::min<int64_t>(at::get_num_threads(), count / std::max<int64_t>(least, 1));
+    if (threads < 2 || at::in_parallel_region()) return work(0, count);
+    struct Share {
+        const Work& work;
+        int64_t count, step;
+    } share{work, count, step};
+    GOMP_parallel(
+        [](void* data) {
+            auto& [work, count, step] = *static_cast<Share*>(data);
+            int64_t pieces = (count + step - 1) / step, threads = omp_get_num_threads(), me = omp_get_thread_num();
+            auto begin = pieces * me / threads * step, end = std::min(count, pieces * (me + 1) / threads * step);
+            if (begin < end) work(begin, end);
+        },
+        &share, static_cast<unsigned>(threads), 0);
+}
+
+// Numbers that are worth a thread.
+constexpr int64_t NUMBERS = 16384;
+
+// Rows of this width that are.
+int64_t rows_for(int64_t width) { return std::max<int64_t>(1, NUMBERS / std::max<int64_t>(width, 1)); }
+
+const void* in(const Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+void* out(const Tensor& tensor) { return tensor.defined() ? tensor.data_ptr() : nullptr; }
+
+// One number per row of `input`, in the wide kind.
+Tensor per_row(const Tensor& input) {
+    return at::empty({input.numel() / std::max<int64_t>(input.size(-1), 1)}, input.options().dtype(wide(input.scalar_type())));
+}
+
+// Whether a norm's weight fits the loops: as wide as a row, of the input's kind, or of the wide one.
+bool fits(const Tensor& weight, const Tensor& input) {
+    return weight.dim() == 1 && weight.size(0) == input.size(-1) && weight.is_contiguous() && weight.device() == input.device() &&
+           (weight.scalar_type() == input.scalar_type() || weight.scalar_type() == wide(input.scalar_type()));
+}
+
+// y = x / sqrt(mean(x^2) + eps) * w with a constant w, computed in f32 at least; restored to x's kind before the product with w, or after it
+// where w is of the wide kind. With `added` x + added is normed, and given as well. Keeps x and one number per row.
 struct RmsNorm : Function<RmsNorm> {
-    static Tensor forward(AutogradContext* kept, const Tensor& input, const Tensor& weight, double epsilon) {
+    static variable_list forward(AutogradContext* kept, const Tensor& input, const std::optional<Tensor>& addition, const Tensor& weight,
+                                 double epsilon) {
+        auto added = addition.value_or(Tensor());
+        TORCH_CHECK(!added.defined() || (added.sizes() == input.sizes() && added.scalar_type() == input.scalar_type()), "values ", input.sizes(),
+                    " and what is added to them, ", added.sizes(), ", differ in size or kind");
         auto kind = wide(input.scalar_type());
-        auto scale = input.to(kind).square().mean(-1, true).add_(epsilon).rsqrt_();
-        kept->save_for_backward({input, weight, scale});
-        return (input * scale).to(input.scalar_type()).mul_(weight);
+        Tensor sum, output, scale;
+        auto loop = loops(input);
+        if (loop && input.numel() > 0 && fits(weight, input)) {
+            auto x = input.contiguous();
+            auto other = added.defined() ? added.contiguous() : added;
+            sum = other.defined() ? at::empty_like(x) : x;
+            output = at::empty_like(x);
+            scale = per_row(x);
+            auto width = x.size(-1);
+            split(scale.numel(), rows_for(width), 1, [&](int64_t begin, int64_t end) {
+                loop->norm(in(x), in(other), out(sum), in(weight), weight.scalar_type() != x.scalar_type(), out(output), out(scale), begin, end,
+                           width, epsilon);
+            });
+        } else {
+            sum = added.defined() ? input + added : input;
+            scale = sum.to(kind).square().mean(-1, true).add_(epsilon).rsqrt_();
+            auto normed = sum.to(kind).mul(scale);
+            output = weight.scalar_type() == sum.scalar_type() ? normed.to(sum.scalar_type()).mul(weight) : normed.mul(weight).to(sum.scalar_type());
+        }
+        kept->save_for_backward({sum, weight, scale});
+        kept->saved_data["two"] = added.defined();
+        if (!added.defined()) return {output};
+        return {sum, output};
     }
     // With u = g w and r = 1 / sqrt(mean(x^2) + eps): dx = r u - r^3 mean(u x) x.
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto saved = kept->get_saved_variables();
         auto [input, weight, scale] = std::tie(saved[0], saved[1], saved[2]);
+        bool two = kept->saved_data["two"].toBool();
+        auto beside = two ? gradients[0] : Tensor();
+        auto gradient = gradients[two ? 1 : 0];
+        auto both = [&](const Tensor& of) -> variable_list { return {of, two ? of : Tensor(), Tensor(), Tensor()}; };
+        if (!gradient.defined()) return both(beside);
+        auto loop = loops(input);
+        if (loop && input.numel() > 0 && scale.dim() == 1 && fits(weight, input)) {
+            auto g = gradient.contiguous();
+            if (beside.defined()) beside = beside.contiguous();
+            auto result = at::empty_like(input);
+            auto width = input.size(-1);
+            split(scale.numel(), rows_for(width), 1, [&](int64_t begin, int64_t end) {
+                loop->norm_backward(in(input), in(weight), weight.scalar_type() != input.scalar_type(), in(scale), in(g), in(beside), out(result),
+                                    begin, end, width);
+            });
+            return both(result);
+        }
         auto kind = wide(input.scalar_type());
         auto x = input.to(kind);
-        auto u = gradients[0].to(kind) * weight;
+        auto u = gradient.to(kind) * weight;
         auto share = (u * x).mean(-1, true).mul_(scale.pow(3)).neg_();
-        return {u.mul_(scale).addcmul_(x, share).to(input.scalar_type()), Tensor(), Tensor()};
+        auto result = u.mul_(scale).addcmul_(x, share).to(input.scalar_type());
+        return both(beside.defined() ? result.add_(beside) : result);
     }
 };
 
-// y = silu(a) b: keeps a and b alone.
-struct SwiGlu : Function<SwiGlu> {
-    static Tensor forward(AutogradContext* kept, const Tensor& gate, const Tensor& up) {
-        kept->save_for_backward({gate, up});
-        return at::silu(gate).mul_(up);
+// gelu by its hyperbolic tangent, or silu.
+Tensor curve(const Tensor& gate, bool gelu) { return gelu ? at::gelu(gate, "tanh") : at::silu(gate); }
+
+// y = f(a) b: keeps a and b alone.
+struct Gated : Function<Gated> {
+    static Tensor forward(AutogradContext* kept, const Tensor& gate, const Tensor& up, bool gelu) {
+        TORCH_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up differ: ", gate.sizes(), ", ", up.sizes());
+        auto a = gate.contiguous(), b = up.contiguous();
+        kept->save_for_backward({a, b});
+        kept->saved_data["gelu"] = gelu;
+        auto loop = loops(a);
+        if (!loop) return curve(a, gelu).mul_(b);
+        auto output = at::empty_like(a);
+        split(a.numel(), NUMBERS, 64,
+              [&](int64_t begin, int64_t end) { loop->gated(in(a), in(b), out(output), begin, end, gelu); });
+        return output;
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto saved = kept->get_saved_variables();
         auto [gate, up] = std::tie(saved[0], saved[1]);
-        auto of_up = at::silu(gate).mul_(gradients[0]);
-        return {at::silu_backward(gradients[0] * up, gate), of_up};
+        auto gelu = kept->saved_data["gelu"].toBool();
+        auto g = gradients[0].contiguous();
+        auto loop = loops(gate);
+        if (!loop) {
+            auto of_gate = g * up;
+            of_gate = gelu ? at::gelu_backward(of_gate, gate, "tanh") : at::silu_backward(of_gate, gate);
+            return {of_gate, curve(gate, gelu).mul_(g), Tensor()};
+        }
+        auto of_gate = at::empty_like(gate), of_up = at::empty_like(up);
+        split(gate.numel(), NUMBERS, 64, [&](int64_t begin, int64_t end) {
+            loop->gated_backward(in(gate), in(up), in(g), out(of_gate), out(of_up), begin, end, gelu);
+        });
+        return {of_gate, of_up, Tensor()};
     }
 };
 
-// y = x cos + (-x2, x1) sin over the halves x1, x2 of the last axis, with constant angles: keeps the angles alone.
+// y = x cos + (-x2, x1) sin over the halves x1, x2 of the last axis, with constant angles.
 Tensor turned(const Tensor& input, const Tensor& cos, const Tensor& sin, double direction) {
-    auto output = input * cos;
-    auto half = input.size(-1) / 2;
+    auto width = cos.size(-1), half = width / 2;
+    auto inner = input.narrow(-1, 0, width);
+    auto output = inner * cos;
     auto first = [&](const Tensor& values) { return values.narrow(-1, 0, half); };
     auto second = [&](const Tensor& values) { return values.narrow(-1, half, half); };
-    first(output).addcmul_(second(input), first(sin), -direction);
-    second(output).addcmul_(first(input), second(sin), direction);
-    return output;
+    first(output).addcmul_(second(inner), first(sin), -direction);
+    second(output).addcmul_(first(inner), second(sin), direction);
+    return width == input.size(-1) ? output : at::cat({output, input.narrow(-1, width, input.size(-1) - width)}, -1);
 }
 
-struct Rotate : Function<Rotate> {
-    static Tensor forward(AutogradContext* kept, const Tensor& input, const Tensor& cos, const Tensor& sin) {
-        kept->save_for_backward({cos, sin});
-        return turned(input, cos, sin, 1.0);
+// Queries or keys x [example, head, token, width], whose first numbers, as many as the angles [example or 1, 1, token, turning] have, are turned;
+// normed before as above if there is a weight, else only the angles are kept. The loops see [example, token, head, width], as projections give it.
+struct Turn : Function<Turn> {
+    static Tensor forward(AutogradContext* kept, const Tensor& input, const Tensor& cos, const Tensor& sin, const std::optional<Tensor>& norm,
+                          double epsilon) {
+        auto weight = norm.value_or(Tensor());
+        TORCH_CHECK(input.dim() == 4 && cos.dim() == 4 && cos.sizes() == sin.sizes() && cos.size(-1) <= input.size(-1) && cos.size(-1) % 2 == 0,
+                    "values ", input.sizes(), " cannot be turned by angles ", cos.sizes());
+        auto loop = loops(input);
+        Tensor scale, x;
+        auto tokens = input.size(2), width = input.size(3), heads = input.size(1), turning = cos.size(3);
+        bool agrees = cos.size(1) == 1 && cos.size(2) == tokens && (cos.size(0) == 1 || cos.size(0) == input.size(0)) && width <= 1024 &&
+                      cos.scalar_type() == input.scalar_type() && (!weight.defined() || fits(weight, input));
+        kept->saved_data["loops"] = loop && agrees && input.numel() > 0;
+        if (loop && agrees && input.numel() > 0) {
+            x = input.transpose(1, 2).contiguous();
+            auto c = cos.contiguous(), s = sin.contiguous();
+            // In the memory of x, and seen as the input is.
+            auto output = at::empty_strided(input.sizes(), {tokens * heads * width, width, heads * width, 1}, input.options());
+            if (weight.defined()) scale = per_row(x);
+            split(x.numel() / width, rows_for(width), heads, [&](int64_t begin, int64_t end) {
+                loop->turn(in(x), in(weight), weight.defined() && weight.scalar_type() != x.scalar_type(), out(scale), in(c), in(s),
+                           cos.size(0) * tokens, out(output), begin, end, heads, width, turning, epsilon);
+            });
+            kept->save_for_backward({weight.defined() ? x : Tensor(), c, s, weight, scale});
+            return output;
+        }
+        Tensor normed = input;
+        if (weight.defined()) {
+            auto kind = wide(input.scalar_type());
+            scale = input.to(kind).square().mean(-1, true).add_(epsilon).rsqrt_();
+            auto grown = input.to(kind).mul(scale);
+            normed = weight.scalar_type() == input.scalar_type() ? grown.to(input.scalar_type()).mul(weight) : grown.mul(weight).to(input.scalar_type());
+        }
+        kept->save_for_backward({weight.defined() ? input : Tensor(), cos, sin, weight, scale});
+        return turned(normed, cos, sin, 1.0);
     }
-    // The transposed rotation; the angles of both halves are the same.
+    // The transposed rotation, the angles of both halves being the same; then the norm's.
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto saved = kept->get_saved_variables();
-        return {turned(gradients[0], saved[0], saved[1], -1.0), Tensor(), Tensor()};
+        auto [x, cos, sin, weight, scale] = std::tie(saved[0], saved[1], saved[2], saved[3], saved[4]);
+        auto result = [](const Tensor& of) -> variable_list { return {of, Tensor(), Tensor(), Tensor(), Tensor()}; };
+        if (kept->saved_data["loops"].toBool()) {
+            auto g = gradients[0].transpose(1, 2).contiguous();
+            auto loop = loops(g);
+            auto heads = g.size(2), width = g.size(3);
+            auto of_x = at::empty_like(g);
+            split(g.numel() / width, rows_for(width), heads, [&](int64_t begin, int64_t end) {
+                loop->turn_backward(in(x), in(weight), weight.defined() && weight.scalar_type() != g.scalar_type(), in(scale), in(cos), in(sin),
+                                    cos.size(0) * cos.size(2), in(g), out(of_x), begin, end, heads, width, cos.size(3));
+            });
+            return result(of_x.transpose(1, 2));
+        }
+        auto g = turned(gradients[0], cos, sin, -1.0);
+        if (!weight.defined()) return result(g);
+        auto kind = wide(x.scalar_type());
+        auto wide_x = x.to(kind);
+        auto u = g.to(kind) * weight;
+        auto share = (u * wide_x).mean(-1, true).mul_(scale.pow(3)).neg_();
+        return result(u.mul_(scale).addcmul_(wide_x, share).to(x.scalar_type()));
     }
 };
+
+// -log softmax(x)[label] of each row, in f32 at least: keeps the logits and one number per row, where libtorch's own would keep, and before
+// that make, a copy in f32 and one of its logarithms.
+struct CrossEntropy : Function<CrossEntropy> {
+    static Tensor forward(AutogradContext* kept, const Tensor& logits, const Tensor& labels) {
+        TORCH_CHECK(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0) && labels.scalar_type() == at::kLong,
+                    "logits ", logits.sizes(), " do not go with labels ", labels.sizes());
+        auto loop = loops(logits);
+        auto x = logits.contiguous(), y = labels.contiguous();
+        if (loop && y.device() == x.device()) {
+            for (int64_t row = 0; row < y.numel(); row++) {
+                auto label = y.const_data_ptr<int64_t>()[row];
+                TORCH_CHECK(label >= 0 && label < x.size(1), "the label ", label, " is none of the ", x.size(1), " tokens");
+            }
+            auto loss = per_row(x), log_sums = per_row(x);
+            auto width = x.size(1);
+            split(x.size(0), rows_for(width), 1, [&](int64_t begin, int64_t end) {
+                loop->entropy(in(x), y.const_data_ptr<int64_t>(), out(loss), out(log_sums), begin, end, width);
+            });
+            kept->save_for_backward({x, y, log_sums});
+            return loss;
+        }
+        auto wider = x.to(wide(x.scalar_type()));
+        auto log_sums = wider.logsumexp(-1);
+        kept->save_for_backward({x, y, log_sums});
+        return log_sums - wider.gather(1, y.unsqueeze(1)).squeeze(1);
+    }
+    static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
+        auto saved = kept->get_saved_variables();
+        auto [x, y, log_sums] = std::tie(saved[0], saved[1], saved[2]);
+        if (auto loop = loops(x)) {
+            auto g = gradients[0].contiguous();
+            auto result = at::empty_like(x);
+            auto width = x.size(1);
+            split(x.size(0), rows_for(width), 1, [&](int64_t begin, int64_t end) {
+                loop->entropy_backward(in(x), y.const_data_ptr<int64_t>(), in(log_sums), in(g), out(result), begin, end, width);
+            });
+            return {result, Tensor()};
+        }
+        auto share = x.to(log_sums.scalar_type()).sub(log_sums.unsqueeze(1)).exp_();
+        share.scatter_add_(1, y.unsqueeze(1), at::full({y.size(0), 1}, -1.0, share.options()));
+        return {share.mul_(gradients[0].unsqueeze(1)).to(x.scalar_type()), Tensor()};
+    }
+};
+
+// Ranks up to which the loops are quicker than a matrix library.
+constexpr int64_t LOW_RANK = 32;
+
+// y = x W^T + b + s (z A^T) B^T over x [.., in], with constants W and b, and z = x or, with dropout, x's own: keeps z, and z A^T.
+// The thin products are computed in f32 at least, as A and B are held.
+struct LowRank : Function<LowRank> {
+    static Tensor forward(AutogradContext* kept, const Tensor& input, const std::optional<Tensor>& left, const Tensor& weight, const std::optional<Tensor>& bias,
+                          const Tensor& a, const Tensor& b, double scale, bool onednn) {
+        auto dropped = left.value_or(Tensor());
+        // Rows: the product is then no view, so that the update is added in its own memory.
+        auto rows_of = [](const Tensor& of) { return of.reshape({-1, of.size(-1)}); };
+        auto output = product(rows_of(input), weight, bias, onednn);
+        auto x = rows_of(dropped.defined() ? dropped : input).contiguous();
+        auto size = input.sizes().vec();
+        size.back() = output.size(1);
+        auto loop = loops(x);
+        auto kind = wide(x.scalar_type());
+        bool looped = loop && output.is_contiguous() && a.size(0) <= LOW_RANK && x.numel() > 0 && a.scalar_type() == kind && b.scalar_type() == kind &&
+                      a.is_contiguous() && a.size(1) == x.size(1) && b.size(1) == a.size(0) && b.size(0) == output.size(1);
+        kept->saved_data["scale"] = scale;
+        kept->saved_data["onednn"] = onednn;
+        kept->saved_data["looped"] = looped;
+        kept->saved_data["dropped"] = dropped.defined();
+        if (dropped.defined()) kept->saved_data["seen"] = dropped.sizes().vec();
+        if (looped) {
+            auto rows = x.size(0), inputs = x.size(1), outputs = output.size(1), rank = a.size(0);
+            auto across = b.t().contiguous();
+            auto thin = at::empty({rows, rank}, a.options().requires_grad(false));
+            split(rows, rows_for(inputs), 4, [&](int64_t begin, int64_t end) {
+                loop->down(in(x), in(a), out(thin), scale, begin, end, inputs, rank);
+                loop->up(out(output), in(thin), in(across), begin, end, outputs, rank);
+            });
+            kept->save_for_backward({x, weight, a, across, thin});
+            return at::_unsafe_view(output, size);
+        }
+        auto here = [&](const Tensor& of) { return of.to(output.scalar_type()); };
+        auto thin = at::mm(x, here(a).t());
+        if (scale != 1.0) thin.mul_(scale);
+        output.addmm_(thin, here(b).t());
+        kept->save_for_backward({x, weight, a, b, thin});
+        return at::_unsafe_view(output, size);
+    }
+    static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
+        auto saved = kept->get_saved_variables();
+        auto [x, weight, a, b, thin] = std::tie(saved[0], saved[1], saved[2], saved[3], saved[4]);
+        auto scale = kept->saved_data["scale"].toDouble();
+        bool onednn = kept->saved_data["onednn"].toBool(), dropped = kept->saved_data["dropped"].toBool();
+        auto g = gradients[0].reshape({-1, gradients[0].size(-1)}).contiguous();
+        auto size = gradients[0].sizes().vec();
+        size.back() = x.size(1);
+        auto seen = dropped ? kept->saved_data["seen"].toIntVector() : size;
+        auto shaped = [&](const Tensor& of) { return of.defined() ? of.view(size) : of; };
+        Tensor of_input, of_dropped, of_a, of_b;
+        if (kept->needs_input_grad(0)) of_input = product(g, weight.t(), std::nullopt, onednn);
+        // What the update's input gets is added to the base's where the two are one.
+        bool wanted = kept->needs_input_grad(dropped ? 1 : 0);
+        if (kept->saved_data["looped"].toBool()) {
+            auto loop = loops(x);
+            auto rows = x.size(0), inputs = x.size(1), outputs = g.size(1), rank = a.size(0);
+            auto of_thin = at::empty_like(thin);
+            auto target = dropped ? at::zeros_like(x) : of_input;
+            split(rows, rows_for(std::max(inputs, outputs)), 4, [&](int64_t begin, int64_t end) {
+                loop->down(in(g), in(b), out(of_thin), scale, begin, end, outputs, rank);
+                if (wanted) loop->up(out(target), in(of_thin), in(a), begin, end, inputs, rank);
+            });
+            if (dropped) of_dropped = target;
+            of_a = at::empty_like(a);
+            auto across = at::empty_like(b);
+            split(inputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
+                loop->outer(in(of_thin), in(x), out(of_a), rows, begin, end, inputs, rank);
+            });
+            split(outputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
+                loop->outer(in(thin), in(g), out(across), rows, begin, end, outputs, rank);
+            });
+            of_b = across.t();
+        } else {
+            auto of_thin = at::mm(g, b.to(g.scalar_type()));
+            if (scale != 1.0) of_thin.mul_(scale);
+            if (wanted && dropped) of_dropped = at::mm(of_thin, a.to(g.scalar_type()));
+            if (wanted && !dropped) of_input.addmm_(of_thin, a.to(g.scalar_type()));
+            of_a = at::mm(of_thin.t(), x).to(a.scalar_type());
+            of_b = at::mm(g.t(), thin).to(b.scalar_type());
+        }
+        return {shaped(of_input), of_dropped.defined() ? of_dropped.view(seen) : of_dropped, Tensor(), Tensor(), of_a, of_b, Tensor(), Tensor()};
+    }
+};
+
+// One pass of Adam over flat tensors; false where the loops do not fit.
+bool adam(const Tensor& p, const Tensor& m, const Tensor& v, const Tensor& g, double shrink, double beta1, double beta2, double rate, double root,
+          double epsilon) {
+    auto loop = loops(p);
+    for (auto& tensor : {p, m, v, g}) {
+        if (!loop || !tensor.is_contiguous() || tensor.scalar_type() != wide(p.scalar_type()) || tensor.device() != p.device() ||
+            tensor.numel() != p.numel()) {
+            return false;
+        }
+    }
+    split(p.numel(), NUMBERS, 64, [&](int64_t begin, int64_t end) {
+        loop->adam(out(p), out(m), out(v), in(g), begin, end, shrink, beta1, beta2, rate, root, epsilon);
+    });
+    return true;
+}
 
 // Zeros with this probability and the rest grown to the same mean, from a generator of one's own: libtorch's own dropout draws from the one
 // generator of the process. A copy of that one, begun anew, is of the right sort for whichever device.
@@ -153,28 +492,55 @@ void* owned(char* error, Compute compute) {
     return nullptr;
 }
 
+std::optional<Tensor> given(const Tensor* tensor) { return tensor ? std::optional(*tensor) : std::nullopt; }
+
 }  // namespace
 
 extern "C" {
 
 void* ia2_linear(const Tensor* input, const Tensor* weight, const Tensor* bias, bool onednn, char* error) {
-    return owned(error, [&] { return FrozenLinear::apply(*input, *weight, bias ? std::optional(*bias) : std::nullopt, onednn); });
+    return owned(error, [&] { return FrozenLinear::apply(*input, *weight, given(bias), onednn); });
+}
+
+void* ia2_low_rank(const Tensor* input, const Tensor* dropped, const Tensor* weight, const Tensor* bias, const Tensor* a, const Tensor* b,
+                   double scale, bool onednn, char* error) {
+    return owned(error, [&] {
+        return LowRank::apply(*input, given(dropped), *weight, given(bias), *a, *b, scale, onednn);
+    });
 }
 
 void* ia2_rms_norm(const Tensor* input, const Tensor* weight, double epsilon, char* error) {
-    return owned(error, [&] { return RmsNorm::apply(*input, *weight, epsilon); });
+    return owned(error, [&] { return RmsNorm::apply(*input, std::optional<Tensor>(), *weight, epsilon)[0]; });
 }
 
-void* ia2_swiglu(const Tensor* gate, const Tensor* up, char* error) {
-    return owned(error, [&] { return SwiGlu::apply(*gate, *up); });
+// The norm; the sum goes to `sum`.
+void* ia2_add_rms_norm(const Tensor* input, const Tensor* added, const Tensor* weight, double epsilon, void** sum, char* error) {
+    return owned(error, [&] {
+        auto both = RmsNorm::apply(*input, given(added), *weight, epsilon);
+        *sum = new Tensor(both[0]);
+        return both[1];
+    });
+}
+
+void* ia2_gated(const Tensor* gate, const Tensor* up, bool gelu, char* error) {
+    return owned(error, [&] { return Gated::apply(*gate, *up, gelu); });
+}
+
+void* ia2_cross_entropy(const Tensor* logits, const Tensor* labels, char* error) {
+    return owned(error, [&] { return CrossEntropy::apply(*logits, *labels); });
+}
+
+bool ia2_adam(const Tensor* p, const Tensor* m, const Tensor* v, const Tensor* g, double shrink, double beta1, double beta2, double rate,
+              double root, double epsilon) {
+    return adam(*p, *m, *v, *g, shrink, beta1, beta2, rate, root, epsilon);
 }
 
 bool ia2_gradients() { return at::GradMode::is_enabled(); }
 
 void ia2_set_gradients(bool recorded) { at::GradMode::set_enabled(recorded); }
 
-void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, char* error) {
-    return owned(error, [&] { return Rotate::apply(*input, *cos, *sin); });
+void* ia2_rotate(const Tensor* input, const Tensor* cos, const Tensor* sin, const Tensor* weight, double epsilon, char* error) {
+    return owned(error, [&] { return Turn::apply(*input, *cos, *sin, given(weight), epsilon); });
 }
 
 void* ia2_dropout(const Tensor* input, double probability, uint64_t seed, char* error) {

@@ -3,8 +3,8 @@
 use tch::Tensor;
 
 use super::Source;
-use super::frozen::Frozen;
-use super::pass::Pass;
+use super::frozen::{Frozen, Weights};
+use super::pass::{Pass, Update};
 use crate::error::Result;
 use crate::libtorch::operations;
 
@@ -12,6 +12,7 @@ use crate::libtorch::operations;
 #[derive(Debug)]
 pub struct Linear {
     path: String,
+    widths: (i64, i64),
     weight: Tensor,
     bias: Option<Tensor>,
 }
@@ -21,24 +22,46 @@ impl Linear {
     pub fn new(path: String, inputs: i64, outputs: i64, bias: bool, source: &mut Source<'_>) -> Result<Self> {
         let weight = source(&format!("{path}.weight"), &[outputs, inputs])?;
         let bias = bias.then(|| source(&format!("{path}.bias"), &[outputs])).transpose()?;
-        Ok(Self { path, weight, bias })
+        Ok(Self { path, widths: (inputs, outputs), weight, bias })
     }
 
-    /// A head that shares another module's weight.
-    pub(crate) fn tied(path: &str, weight: &Tensor) -> Self {
-        Self { path: path.to_string(), weight: weight.shallow_clone(), bias: None }
+    /// A head that shares another module's weight `[out, in]`.
+    pub(crate) fn tied(path: &str, inputs: i64, outputs: i64, weight: &Tensor) -> Self {
+        Self { path: path.to_string(), widths: (inputs, outputs), weight: weight.shallow_clone(), bias: None }
     }
 
     /// `[example, token, in]` to `[example, token, out]`.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let bias = self.bias.as_ref();
-        let base = |input: &Tensor| operations::linear(input, &self.weight, bias);
-        let weights = || Ok((self.weight.shallow_clone(), bias.map(Tensor::shallow_clone)));
-        let output = match pass.adapter {
-            Some(adapter) => adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws)?,
-            None => base(input)?,
-        };
+        let output = self.adapted(input, pass)?;
         pass.hook(&self.path, output)
+    }
+
+    /// The same without hooks.
+    pub(crate) fn adapted(&self, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
+        let Some(adapter) = pass.adapter else { return self.base(input) };
+        let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
+            let weights = || Ok(self.weights());
+            return adapter.linear(&Frozen::new(&self.path, &|input| self.base(input), &weights), input, pass.draws);
+        };
+        let dropped = match pass.draws.filter(|_| dropout > 0.0) {
+            Some(draws) => {
+                // Rows, which is the shape that the numbers are drawn for.
+                let rows = input.reshape([-1, self.widths.0]);
+                Some(draws.dropout(&self.path, &rows, dropout)?)
+            }
+            None => None,
+        };
+        operations::low_rank((input, dropped.as_ref()), (&self.weight, self.bias.as_ref()), (a, b), scale)
+    }
+
+    /// Without hooks and adapter: a fresh tensor.
+    pub(super) fn base(&self, input: &Tensor) -> Result<Tensor> {
+        operations::linear(input, &self.weight, self.bias.as_ref())
+    }
+
+    /// The weight `[out, in]` and the bias `[out]`, if there is one.
+    pub(super) fn weights(&self) -> Weights {
+        (self.weight.shallow_clone(), self.bias.as_ref().map(Tensor::shallow_clone))
     }
 
     /// The module's path.
@@ -48,7 +71,6 @@ impl Linear {
 
     /// `(in, out)` widths.
     pub fn widths(&self) -> (i64, i64) {
-        let size = self.weight.size();
-        (size[1], size[0])
+        self.widths
     }
 }

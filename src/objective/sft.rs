@@ -1,11 +1,12 @@
 //! Supervised fine-tuning.
 
-use tch::{Reduction, Tensor};
+use tch::Tensor;
 
-use super::{Objective, Outputs, Samples, responses, wide};
+use super::{Objective, Outputs, Samples, responses};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::libtorch::operations;
 use crate::model::{Model, Responses, Sample};
 
 /// Cross-entropy of the response tokens, mean over each example's tokens: `-1/G sum_t log p(y_t | x, y_<t)` (paper, SFT loss).
@@ -55,8 +56,7 @@ impl Objective for Sft {
 /// `[example]`: mean cross-entropy of each example's response tokens.
 pub(super) fn cross_entropy(outputs: &Outputs) -> Result<Tensor> {
     let logits = outputs.logits.as_ref().ok_or_else(|| Error::internal("SFT was given no logits"))?;
-    let tokens = wide(logits).cross_entropy_loss::<Tensor>(&outputs.labels, None, Reduction::None, -100, 0.0);
-    Ok(outputs.per_example(&tokens))
+    Ok(outputs.per_example(&operations::cross_entropy(logits, &outputs.labels)?))
 }
 
 fn gold(model: &Model, split: &Split) -> Result<Samples> {

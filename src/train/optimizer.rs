@@ -5,6 +5,7 @@ use tch::{Device, Tensor};
 
 use super::exact;
 use crate::error::{Error, Result};
+use crate::libtorch::operations::{self, AdamStep};
 
 /// Adam (Kingma & Ba 2015, algorithm 1) or, with a weight decay, AdamW (Loshchilov & Hutter 2019, algorithm 2), as in PyTorch:
 ///
@@ -87,9 +88,14 @@ impl Moments {
         self.steps += 1;
         let steps = self.steps as f64;
         let (unbias1, unbias2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
+        let shrink = 1.0 - rate * weight_decay;
+        let in_one = AdamStep { shrink, beta1, beta2, rate: rate / unbias1, root: unbias2.sqrt(), epsilon };
+        if operations::adam([parameters, &self.first, &self.second, &gradient], &in_one) {
+            return Ok(());
+        }
         let mut parameters = parameters.shallow_clone();
         if rate * weight_decay != 0.0 {
-            let _ = parameters.f_mul_scalar_(1.0 - rate * weight_decay)?;
+            let _ = parameters.f_mul_scalar_(shrink)?;
         }
         let _ = self.first.f_lerp_(&gradient, 1.0 - beta1)?;
         // tch's `addcmul_` takes no factor: it goes into the gradient, which has done its work.

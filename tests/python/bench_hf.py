@@ -59,6 +59,7 @@ def arguments():
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--kind", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list:
@@ -141,7 +142,7 @@ def collect_best(model, prompts, tokens):
             steps = torch.stack(rows).view(tokens, layers, len(batch), -1)
             activations.append(steps.permute(2, 1, 0, 3).contiguous())
             generated += out[:, ids.shape[1]:].tolist()
-        return dict(tokens=generated, norm=torch.cat(activations).norm().item())
+        return dict(tokens=generated, norm=torch.cat(activations).float().norm().item())
     return once
 
 
@@ -159,7 +160,7 @@ def collect_authors(model, prompts, tokens):
                 ids = torch.cat([ids, out.logits[:, -1].argmax(-1, keepdim=True)], dim=1)
             activations.append(torch.cat(steps, dim=1))  # [layer, token, hidden]
             generated.append(ids[0, len(prompt):].tolist())
-        return dict(tokens=generated, norm=torch.stack(activations).norm().item())
+        return dict(tokens=generated, norm=torch.stack(activations).float().norm().item())
     return once
 
 
@@ -187,18 +188,19 @@ def training(model, prompts, responses, tokens, objective, way):
         rows = torch.arange(len(batch))[:, None]
         places = torch.tensor([len(p) - 1 for p, _, _ in batch])[:, None] + torch.arange(tokens)
         if objective == "ia2":
-            got = torch.stack([outputs[i][rows, places] for i in range(layers)], dim=1)
+            got = torch.stack([outputs[i][rows, places] for i in range(layers)], dim=1).float()
             # one length for all, so the mean over the batch is the mean of the examples' means
             return functional.mse_loss(got, torch.stack([target for _, _, target in batch])) * layers
         logits = base.lm_head(last[rows, places])
-        return functional.cross_entropy(logits.flatten(0, 1), torch.tensor([r for _, r, _ in batch]).flatten())
+        # in f32, as transformers' own loss is
+        return functional.cross_entropy(logits.float().flatten(0, 1), torch.tensor([r for _, r, _ in batch]).flatten())
 
     def example_loss(prompt, response, target):
         ids = torch.tensor([prompt + response])
         if objective == "ia2":
             model(input_ids=ids, attention_mask=torch.ones_like(ids))
             at = slice(len(prompt) - 1, len(prompt) - 1 + tokens)
-            return functional.mse_loss(torch.stack([outputs[i][0, at] for i in sorted(outputs)]), target) * layers
+            return functional.mse_loss(torch.stack([outputs[i][0, at] for i in sorted(outputs)]).float(), target) * layers
         labels = torch.full_like(ids, -100)
         labels[0, -tokens:] = ids[0, -tokens:]
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
@@ -241,7 +243,7 @@ def evaluate_best(model, demonstrations, queries):
             mask = torch.cat([torch.ones(len(chunk), len(demonstrations), dtype=mask.dtype), mask], dim=1)
             hidden = model.model(input_ids=ids, attention_mask=mask, past_key_values=shared).last_hidden_state
             last = hidden[torch.arange(len(chunk)), torch.tensor([len(queries[i]) - 1 for i in chunk])]
-            best |= zip(chunk, model.lm_head(last).log_softmax(-1).argmax(-1).tolist())
+            best |= zip(chunk, model.lm_head(last).float().log_softmax(-1).argmax(-1).tolist())
         return dict(best=[best[i] for i in range(len(queries))])
     return once
 
@@ -258,7 +260,7 @@ def evaluate_whole(model, demonstrations, queries, way):
             positions = (mask.cumsum(-1) - 1).clamp_min(0)
             economy = dict(use_cache=False, logits_to_keep=1) if way == "plain" else {}
             logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, **economy).logits[:, -1]
-            best |= zip(chunk, logits.log_softmax(-1).argmax(-1).tolist())
+            best |= zip(chunk, logits.float().log_softmax(-1).argmax(-1).tolist())
         return dict(best=[best[i] for i in range(len(queries))])
     return once
 
@@ -300,7 +302,7 @@ def main():
     baseline = memory_mb("VmRSS")
     reset_peak()
 
-    model = AutoModelForCausalLM.from_pretrained(ARGS.checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(ARGS.checkpoint, dtype=dict(f32=torch.float32, bf16=torch.bfloat16)[ARGS.kind]).eval()
     with torch.inference_mode(not TRAINS):
         once, samples = prepare(model, work)
         # a case that trains must be checked at its very first step, which is in the warm-up if there is one
