@@ -7,6 +7,7 @@ use polars::prelude::*;
 use super::read::{self, Along};
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The most panels of one heat map: the heads of a large layer.
 const MOST_PANELS: usize = 36;
@@ -75,6 +76,7 @@ impl Cells {
         let mut places: HashMap<(usize, usize, usize), (Vec<f64>, String)> = HashMap::new();
         let mut skipped = 0;
         for row in 0..frame.height() {
+            interrupt::check()?;
             match (x_of[row], y_of[row]) {
                 (Some(x), Some(y)) if values[row].is_finite() => {
                     let text = || texts.as_ref().map_or_else(String::new, |texts| texts[row].clone());

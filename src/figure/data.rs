@@ -9,6 +9,7 @@ use super::palette::MOST_GROUPS;
 use super::read::{self, Along};
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The most panels of one figure.
 const MOST_PANELS: usize = 16;
@@ -140,6 +141,7 @@ impl Data {
         let mut skipped = 0;
         for (index, y) in values.iter().enumerate() {
             for row in 0..frame.height() {
+                interrupt::check()?;
                 let bar = error.as_ref().map(|error| error[row]);
                 let marked = marked.as_ref().is_some_and(|marked| marked[row]);
                 let (panel, group) = match together {
