@@ -75,8 +75,10 @@
 //! - What a cell makes is kept when the cell ends. So a last line that fails takes all of the cell's new variables with it (it says which): long work
 //!   deserves a cell of its own, and what is shown of it the next one. A failing `let x = ..?` leaves the old `x`, unless the cell has moved it. (In an
 //!   unchanged evcxr it is gone.) A cell that does not compile has not run, and nothing is lost.
-//! - A panic is survived, as a failing `?` is; an interrupt or a crash ends the process and every variable. Long work has a place on disk from which
-//!   the same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder), [`shards`](objective::Collect::shards).
+//! - A panic is survived, as a failing `?` is. An interrupt stops the library's call that is running, and every variable stays: a training gives the best
+//!   so far, a grid the results there are, other calls an error that says how far they were ([`interrupt`]). A second one while the first is not
+//!   answered, and a crash, end the process and every variable, as the first does in an unchanged evcxr. Long work has a place on disk from which the
+//!   same cell goes on: [`checkpoint`](train::Training::checkpoint), [`folder`](experiment::Experiment::folder), [`shards`](objective::Collect::shards).
 //! - polars is built without its lazy engine: where the compiler finds no `lazy`, `col`, `lit` or `len`, a frame's own methods do the same; the
 //!   last recipe of the [cookbook] sets them side by side.
 //! - polars, tch, tokenizers and plotters are used through the re-exports below; other crates come with `:dep`. One that wants more of a crate that

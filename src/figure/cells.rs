@@ -7,6 +7,7 @@ use polars::prelude::*;
 use super::read::{self, Along};
 use super::settings::{MOST_PANELS, Settings};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The most places along one side: finer cells could not be seen, and neighbours become one.
 const MOST_PLACES: usize = 512;
@@ -82,6 +83,7 @@ impl Cells {
         let mut places: HashMap<(usize, usize, usize), (f64, usize, String)> = HashMap::new();
         let mut skipped = 0;
         for row in 0..frame.height() {
+            interrupt::check()?;
             match (x_of[row], y_of[row]) {
                 (Some(x), Some(y)) if values[row].is_finite() => {
                     let text = || texts.as_ref().map_or_else(String::new, |texts| texts[row].clone());

@@ -10,6 +10,7 @@ use super::read::{self, Along};
 use super::settings::Settings;
 use super::spread::Spread;
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// More groups than this are no figure.
 const GROUPS: usize = 1000;
@@ -177,6 +178,7 @@ impl Data {
         let mut skipped = 0;
         for (index, y) in values.iter().enumerate() {
             for row in 0..frame.height() {
+                interrupt::check()?;
                 let bar = error.as_ref().map(|error| error[row]);
                 let marked = marked.as_ref().is_some_and(|marked| marked[row]);
                 let (panel, group) = match together {

@@ -15,6 +15,7 @@ use super::scene::{Anchor, Label, Scene};
 use super::settings::{Settings, setters};
 use super::{Figure, alt, colour_bar, text};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 const VALUE: f64 = 10.5;
 /// The most cells, or blocks of cells, that say what they are.
@@ -154,8 +155,10 @@ impl HeatMap {
     /// place has two names, there are too many panels or places, the range is not ascending or does not lie around zero where colours
     /// diverge, or the size is out of bounds or too small for the names.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        let (scene, alt) = self.scene(frame)?;
-        Figure::of(&scene, alt, frame)
+        interrupt::during("drawing", || {
+            let (scene, alt) = self.scene(frame)?;
+            Figure::of(&scene, alt, frame)
+        })
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
