@@ -53,7 +53,12 @@ struct Case<'m> {
     check: Box<dyn Fn() -> Result<Value> + 'm>,
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> std::process::ExitCode {
+    let listening = ia2::interrupt::listen().map_err(Box::<dyn std::error::Error>::from);
+    ia2::interrupt::exit_code(listening.and_then(|()| run()))
+}
+
+fn run() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [checkpoint, work, case, options @ ..] = &arguments[..] else {
         return Err("usage: bench CHECKPOINT WORK.json CASE [--threads N] [--repeats N] [--warmup N]".into());

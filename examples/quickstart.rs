@@ -2,11 +2,17 @@
 //!
 //! Outside a notebook every value shows its plain text. The figures go to the folder given as the argument, if one is.
 
+use ia2::interrupt;
 use ia2::prelude::*;
+use ia2::train::Stopped;
 
 const SITES: &str = "model.layers.*.self_attn";
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
+    interrupt::exit_code(interrupt::listen().and_then(|()| run()))
+}
+
+fn run() -> Result<()> {
     // Files to examples.
     let model = Model::open("tiny-icl")?;
     model.evcxr_display();
@@ -29,14 +35,24 @@ fn main() -> Result<()> {
     let taught = responses.without_demonstrations(&model)?;
     let apart = capture(&model, &taught, SITES)?.asim(&inside)?;
 
-    // Activations to adapters: SFT, IA2, and SFT after IA2.
+    // Activations to adapters, as long as nobody interrupts it: SFT, IA2, and SFT after IA2.
     let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).run(&model, &split)?;
     tuned.evcxr_display();
+    let interrupted = |trained: &Trained| trained.stopped() == Stopped::Interrupted;
+    if interrupted(&tuned) {
+        return Ok(());
+    }
     let targets = Targets::of(&model, &split).collect()?;
     let primed = Training::new(Lora::rank(8), targets.ia2()?).learning_rate(3e-3).run(&model, &split)?;
     primed.evcxr_display();
+    if interrupted(&primed) {
+        return Ok(());
+    }
     let both = Training::resume(&primed, Sft::gold())?.run(&model, &split)?;
     both.evcxr_display();
+    if interrupted(&both) {
+        return Ok(());
+    }
 
     // Adapters to frames and figures.
     let asim_tuned = capture(tuned.model(), &taught, SITES)?.asim(&inside)?;

@@ -20,7 +20,12 @@ type Failure = Box<dyn std::error::Error>;
 /// Words that the tokenizer knows.
 const WORDS: usize = 512;
 
-fn main() -> std::result::Result<(), Failure> {
+fn main() -> std::process::ExitCode {
+    let listening = ia2::interrupt::listen().map_err(Box::<dyn std::error::Error>::from);
+    ia2::interrupt::exit_code(listening.and_then(|()| run()))
+}
+
+fn run() -> std::result::Result<(), Failure> {
     let number = |name: &str, default: usize| option(name).map_or(Ok(default), |text| text.parse());
     let (prompt, response, batch) = (number("--prompt", 300)?, number("--response", 32)?, number("--batch", 4)?);
     let (samples, steps) = (number("--samples", 16)?, number("--steps", 8)? as u64);

@@ -3,7 +3,7 @@
 //! `cargo run --example study -- [--tasks sentiment] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
 //! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper] [--authors]`
 //!
-//! Killed or stopped, it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
+//! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
 //! `asim.csv`, `overlap.csv`, `significance.csv`, `table.md` and the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With
 //! `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
 //! the paper's figures. With `--authors` everything is done as the authors' code does it (`Compat::Paper`).
@@ -11,11 +11,16 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ia2::interrupt;
 use ia2::prelude::*;
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> std::result::Result<(), Failure> {
+fn main() -> std::process::ExitCode {
+    interrupt::exit_code(interrupt::listen().map_err(Failure::from).and_then(|()| run()))
+}
+
+fn run() -> std::result::Result<(), Failure> {
     let model = Model::open(option("--model").unwrap_or("tiny-icl".into()))?;
     let tasks: Vec<String> = list("--tasks", "sentiment")?;
     let names: Vec<String> = list("--methods", &Method::ALL.map(Method::name).join(","))?;
@@ -42,6 +47,10 @@ fn main() -> std::result::Result<(), Failure> {
     println!("{:.1} s", began.elapsed().as_secs_f64());
     study.evcxr_display();
     write(&out, "frame", study.frame()?)?;
+    if study.missing() > 0 {
+        println!("interrupted: the same command does the rest");
+        return Ok(());
+    }
     write(&out, "summary", study.summary()?)?;
     write(&out, "asim", study.asim()?)?;
     write(&out, "overlap", study.overlap()?)?;

@@ -170,7 +170,7 @@ impl Error {
 }
 
 /// The interrupt that an error of another library tells of: reading and writing hand it on as one of the system's.
-fn interrupt_in<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+pub(crate) fn interrupt_in<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let inner = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref());

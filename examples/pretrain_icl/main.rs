@@ -71,7 +71,12 @@ fn options() -> Result<Options, String> {
     Ok(o)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    let listening = ia2::interrupt::listen().map_err(Box::<dyn std::error::Error>::from);
+    ia2::interrupt::exit_code(listening.and_then(|()| run()))
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let o = options()?;
     let vocab = Vocabulary::of_the_world();
     tch::set_num_threads(o.threads);

@@ -12,6 +12,7 @@ use super::held::Held;
 use super::record::{Evaluated, Record, Run};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
+use crate::interrupt;
 use crate::metric::METRICS;
 
 /// The results of an [`Experiment`](super::Experiment).
@@ -232,7 +233,8 @@ pub(super) fn metrics(rows: &[Row<'_>]) -> Vec<&'static str> {
 impl Show for Study {
     fn bundle(&self) -> Bundle {
         match self.heading() {
-            Ok(heading) => headed(&heading, self.summary()),
+            // A value is shown, whatever else is to stop.
+            Ok(heading) => headed(&heading, interrupt::undisturbed(|| self.summary())),
             Err(error) => Bundle::text(error.to_string()),
         }
     }

@@ -1,6 +1,7 @@
 //! Requests to the hub: redirects without the token, failures that pass told from those that last.
 
 use std::io::Read;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RANGE};
@@ -11,9 +12,10 @@ use ureq::{Agent, Body};
 use super::Name;
 use super::checksum::{is_checksum, is_hex};
 use super::pace::Paced;
-use super::refusal::{Failure, Patience, no_answer, refused};
+use super::refusal::{Failure, NAP, Patience, no_answer, refused};
 use super::settings::{Settings, Token};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -46,6 +48,8 @@ pub(super) struct Entry {
 
 pub(super) struct Client {
     agent: Agent,
+    /// Until it is dropped, an interrupt ends the connections.
+    _watch: Sender<()>,
     pub(super) endpoint: String,
     origin: Origin,
     pub(super) token: Option<Token>,
@@ -70,7 +74,8 @@ impl Client {
             config = config.tls_config(TlsConfig::builder().root_certs(trusted()).build());
         }
         let Settings { endpoint, token, patience, .. } = settings;
-        Ok(Self { agent: config.build().new_agent(), endpoint, origin, token, patience })
+        let agent = config.build().new_agent();
+        Ok(Self { _watch: watch(agent.clone()), agent, endpoint, origin, token, patience })
     }
 
     /// The commit that a revision means, and its files.
@@ -239,6 +244,21 @@ fn trusted() -> RootCerts {
     let found = rustls_native_certs::load_native_certs().certs;
     let found: Vec<Certificate<'static>> = found.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
     if found.is_empty() { RootCerts::WebPki } else { RootCerts::new_with_certs(&found) }
+}
+
+/// Ends the connections of `agent` when the call that uses it is interrupted: a read that waits for a silent host would go on waiting.
+fn watch(agent: Agent) -> Sender<()> {
+    let (sender, dropped): (Sender<()>, Receiver<()>) = channel();
+    let watching = move || {
+        while dropped.recv_timeout(NAP) == Err(RecvTimeoutError::Timeout) {
+            if interrupt::is_asked() {
+                return agent.shutdown();
+            }
+        }
+    };
+    // Without a thread for it a silent host is waited for until the time for an answer is over.
+    let _ = std::thread::Builder::new().spawn(watching);
+    sender
 }
 
 /// The address is not shown: where it came in a redirect, it may be signed.

@@ -39,6 +39,7 @@ pub(super) fn complete(name: &Name, holding: Holding, cache: &Cache, found: Opti
         });
     }
     let client = Client::new(settings)?;
+    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
     let fetched = match holding {
         Holding::Model => fetch(&client, name, cache),
         Holding::Adapter => fetch_adapter(&client, name, cache),
@@ -57,6 +58,7 @@ pub(super) fn one(name: &Name, cache: &Cache, file: &str) -> Result<PathBuf> {
         )));
     }
     let client = Client::new(settings)?;
+    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
     let fetched = client.listing(name).and_then(|listing| {
         if !listing.files.iter().any(|listed| listed == file) {
             return Err(Error::file(format!("it has no file `{file}`{}", others(&listing))));
@@ -180,7 +182,6 @@ fn weights(client: &Client, name: &Name, listing: &Listing) -> Result<Vec<String
 
 /// Brings files into the cache, and gives them their names when each is whole.
 fn all<'f>(client: &Client, name: &Name, commit: &str, files: &[&'f str], cache: &Cache) -> Result<()> {
-    interrupt::keeps(format!("what was downloaded of `{name}` is kept: the same call goes on from there"));
     let entry = |file: &&'f str| {
         interrupt::check()?;
         Ok((*file, client.entry(name, commit, file)?))

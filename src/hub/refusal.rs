@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 
 /// Between two questions whether to stop.
-const NAP: Duration = Duration::from_millis(200);
+pub(super) const NAP: Duration = Duration::from_millis(200);
 /// Failures in a row before we give up, and the wait after the first; each further wait is twice as long.
 const ATTEMPTS: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);

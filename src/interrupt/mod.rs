@@ -49,7 +49,7 @@ use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 pub use signals::{listen, listen_to};
 
 /// How long an interrupt that no call was there to answer holds for the next one, in milliseconds.
@@ -180,7 +180,7 @@ fn within() -> bool {
 /// # Errors
 /// The call was interrupted; the text says what was running and how far it was.
 pub fn check() -> Result<()> {
-    if is_asked() { Err(error()) } else { Ok(()) }
+    if is_asked() { Err(interrupted()) } else { Ok(()) }
 }
 
 /// [`check`], and says how far the work is: `done` of `total` (0 where that is not known) `units`.
@@ -252,14 +252,35 @@ pub fn ending() -> Option<i32> {
 ///
 /// 0 if all went well and nothing was interrupted; 128 and the signal's number (130 after Ctrl-C, 143 after SIGTERM), as shells do, if a call was
 /// interrupted; 1 after another error.
-pub fn exit_code(outcome: Result<()>) -> ExitCode {
+///
+/// ```no_run
+/// use ia2::interrupt;
+/// use ia2::prelude::*;
+/// use ia2::train::Stopped;
+///
+/// fn main() -> std::process::ExitCode {
+///     interrupt::exit_code(interrupt::listen().and_then(|()| run()))
+/// }
+///
+/// fn run() -> Result<()> {
+///     let (model, split) = (Model::open("tiny-icl")?, Task::open("sentiment")?.few_shot(8, 0)?);
+///     let trained = Training::new(Lora::rank(8), Sft::gold()).checkpoint("run.safetensors").run(&model, &split)?;
+///     // Interrupted, it has the best so far; the same command goes on from the checkpoint.
+///     if trained.stopped() != Stopped::Interrupted {
+///         trained.save("adapter")?;
+///     }
+///     Ok(())
+/// }
+/// ```
+pub fn exit_code<E: Into<Box<dyn std::error::Error>>>(outcome: std::result::Result<(), E>) -> ExitCode {
     let signal = ending().unwrap_or(ANSWERED.load(SeqCst)).clamp(0, 127) as u8;
     match outcome {
         Ok(()) if signal == 0 => return ExitCode::SUCCESS,
         Ok(()) => {}
         Err(error) => {
+            let error = error.into();
             eprintln!("{error}");
-            if signal == 0 || !error.is_interrupted() {
+            if signal == 0 || error::interrupt_in(error.as_ref()).is_none() {
                 return ExitCode::FAILURE;
             }
         }
@@ -275,7 +296,7 @@ pub fn fuse(asks: u64) -> u64 {
 }
 
 /// The error of the call that this thread is in.
-fn error() -> Error {
+fn interrupted() -> Error {
     let by = ending().map_or(String::new(), |signal| format!(" by {}", signals::name(signal)));
     let (mut path, mut keeps) = (Vec::new(), None);
     CALLS.with_borrow(|calls| {

@@ -168,10 +168,14 @@ fn long_training(model: &Model, folder: &Path) -> Result<Trained> {
 fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let folder = std::env::var_os(FOLDER).unwrap_or_default();
-    if what != "deaf" {
-        interrupt::listen().unwrap();
+    // In a kernel the library listens of its own accord.
+    match what.as_str() {
+        "deaf" | "kernel" => {}
+        "warned" => interrupt::listen_to(&[libc::SIGTERM, libc::SIGUSR1]).unwrap(),
+        _ => interrupt::listen().unwrap(),
     }
     let model = model();
+    let prompts = split().test.zero_shot().unwrap();
     let outcome = || -> Result<()> {
         println!("\nbegun");
         match what.as_str() {
@@ -182,6 +186,21 @@ fn child() {
             "evaluating" => loop {
                 evaluate(&model, &split().test.zero_shot()?)?;
             },
+            "warned" => {
+                let error = interrupt::during("a wait", || {
+                    loop {
+                        interrupt::check()?;
+                    }
+                    #[expect(unreachable_code, reason = "says the type")]
+                    Ok(())
+                });
+                // The process is to end: every later call stops as well, and what there is can still be saved.
+                assert!(evaluate(&model, &prompts).unwrap_err().is_interrupted());
+                Adapter::new(&model, Lora::rank(2), 0)?.save(&folder)?;
+                println!("\nby {:?}", interrupt::ending());
+                return error;
+            }
+            "kernel" => cells(&model),
             // Nothing of this library runs.
             _ => std::thread::sleep(PATIENCE),
         }
@@ -193,16 +212,64 @@ fn child() {
     std::process::exit(code.parse().unwrap());
 }
 
+/// What a notebook's cells do, each told by a line on standard output.
+fn cells(model: &Model) {
+    let prompts = split().test.zero_shot().unwrap();
+    let wait = |most: u64| {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(most) {
+            std::hint::black_box(1);
+        }
+    };
+    // Interrupted, a cell gives an error, and its variables are there for the next.
+    let error = interrupt::during("a cell", || {
+        loop {
+            evaluate(model, &prompts)?;
+        }
+        #[expect(unreachable_code, reason = "says the type")]
+        Ok(())
+    });
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("interrupted: a cell, evaluate") && text.contains("all variables are kept"), "{text}");
+    assert_eq!(evaluate(model, &prompts).unwrap().height(), 24);
+    println!("\nendless");
+    // An endless loop, in which the library does nothing; it goes on after the first.
+    wait(1500);
+    // What came then is forgotten by now.
+    evaluate(model, &prompts).unwrap();
+    println!("\nbetween");
+    // A loop that is between two calls when the signal comes: the next one stops.
+    wait(600);
+    assert!(evaluate(model, &prompts).unwrap_err().is_interrupted());
+    evaluate(model, &prompts).unwrap();
+    println!("\nlast");
+    wait(PATIENCE.as_millis() as u64);
+}
+
 fn start(what: &str, folder: &Path) -> Child {
+    start_with(what, folder, &[])
+}
+
+fn start_with(what: &str, folder: &Path, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--ignored", "--nocapture"]).env(CHILD, what).env(FOLDER, folder);
+    command.args(["--exact", "child", "--ignored", "--nocapture"]).env(CHILD, what).env(FOLDER, folder).envs(environment.iter().copied());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "begun");
+    child
+}
+
+/// Reads what the child writes up to this line.
+fn wait_for(child: &mut Child, line: &str) -> String {
     let (mut seen, mut byte) = (String::new(), [0]);
-    while !seen.contains("begun\n") {
-        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+    while !seen.ends_with(&format!("\n{line}\n")) {
+        if let Err(error) = child.stdout.as_mut().unwrap().read_exact(&mut byte) {
+            let mut said = String::new();
+            child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            panic!("{error} before `{line}`: {seen}\n{said}");
+        }
         seen.push(byte[0].into());
     }
-    child
+    seen
 }
 
 fn send(child: &Child, signal: i32) {
@@ -271,4 +338,94 @@ fn signals_go_where_they_went_before_unless_a_call_is_running() {
     let (status, _, err, took) = ended(child);
     assert!(status.code() == Some(143) && err.contains("interrupted by SIGTERM: evaluate"), "{status:?} {err}");
     assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+#[test]
+fn a_schedulers_warning_stops_all_that_follows_and_lets_the_program_save() {
+    let folder = tempfile::tempdir().unwrap();
+    let child = start("warned", folder.path());
+    send(&child, libc::SIGUSR1);
+    let (status, out, err, _) = ended(child);
+    assert_eq!(status.code(), Some(128 + libc::SIGUSR1), "{out} {err}");
+    assert!(out.contains(&format!("by Some({})", libc::SIGUSR1)) && err.contains("interrupted by SIGUSR1: a wait"), "{out} {err}");
+    assert!(folder.path().join("adapter_config.json").exists());
+    for wrong in [0, -1, 65, libc::SIGKILL] {
+        assert!(interrupt::listen_to(&[wrong]).unwrap_err().is_input(), "{wrong}");
+    }
+}
+
+const IN_KERNEL: (&str, &str) = ("EVCXR_IS_RUNTIME", "1");
+
+/// A kernel that ends the process itself at a second interrupt, and wants to hear of answers; and an unchanged one.
+#[test]
+fn in_a_kernel_an_interrupt_stops_what_runs_and_ends_nothing() {
+    for minded in [true, false] {
+        let changed = [IN_KERNEL, ("EVCXR_REPORTS_PANICS", "1"), ("EVCXR_COUNTS_INTERRUPTS", "1")];
+        let mut child = start_with("kernel", Path::new(""), if minded { &changed } else { &changed[..1] });
+        moment(Duration::from_millis(300));
+        send(&child, libc::SIGINT);
+        let seen = wait_for(&mut child, "endless");
+        assert_eq!(seen.matches("EVCXR_INTERRUPT_ANSWERED").count(), usize::from(minded), "{seen}");
+        send(&child, libc::SIGINT);
+        let seen = wait_for(&mut child, "between");
+        assert!(!seen.contains("EVCXR_INTERRUPT_ANSWERED"), "{seen}");
+        std::thread::sleep(Duration::from_millis(100));
+        send(&child, libc::SIGINT);
+        wait_for(&mut child, "last");
+        // One press that comes twice is one.
+        for _ in 0..2 {
+            send(&child, libc::SIGINT);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(child.try_wait().unwrap().is_none(), "it was ended by one press");
+        send(&child, libc::SIGINT);
+        if minded {
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(child.try_wait().unwrap().is_none(), "its kernel ends it, not the library");
+            send(&child, libc::SIGTERM);
+        }
+        let (status, _, err, _) = ended(child);
+        assert_eq!(status.signal(), Some(if minded { libc::SIGTERM } else { libc::SIGINT }), "{err}");
+        let said = err.matches("ia2: no call of ia2 is running").count();
+        assert_eq!(said, if minded { 4 } else { 3 }, "{err}");
+    }
+}
+
+/// The examples that cargo builds beside the tests.
+#[test]
+fn examples_end_with_the_code_of_their_signal() {
+    let examples = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
+    let out = tempfile::tempdir().unwrap();
+    for (name, signal) in [("quickstart", libc::SIGTERM), ("quickstart", libc::SIGINT), ("study", libc::SIGTERM)] {
+        let path = examples.join(name);
+        if !path.exists() {
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED: {} is absent\n", path.display()).as_bytes());
+            continue;
+        }
+        let mut command = Command::new(path);
+        if name == "study" {
+            command.args(["--runs", "1", "--n", "4", "--test", "20", "--out"]).arg(out.path());
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let began = Instant::now();
+        match name {
+            // It says which model it has.
+            "quickstart" => child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap(),
+            _ => {
+                while !out.path().join("runs").exists() {
+                    assert!(began.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(), "{name} does nothing");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+        moment(Duration::from_millis(500));
+        send(&child, signal);
+        let (status, _, err, _) = ended(child);
+        // Between two calls SIGINT goes where it went before.
+        let own = status.code() == Some(128 + signal) || signal == libc::SIGINT && status.signal() == Some(signal);
+        assert!(own, "{name}: {status:?} {err}");
+    }
+    let broken = common::listing(out.path()).into_iter().filter(|(path, _)| path.to_string_lossy().contains(".partial"));
+    assert_eq!(broken.count(), 0);
 }
