@@ -77,11 +77,22 @@ fn work(worker: &Worker, requeues: bool) -> ExitCode {
 
 /// Another turn for this job.
 fn requeue() {
-    let Some(job) = std::env::var_os("SLURM_JOB_ID") else {
-        return eprintln!("ia2-worker: --requeue is for jobs of SLURM, and this is none");
+    let of = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    // An array's own number would mean all of its tasks.
+    let job = match (of("SLURM_ARRAY_JOB_ID"), of("SLURM_ARRAY_TASK_ID")) {
+        (Some(job), Some(task)) => Some(format!("{job}_{task}")),
+        _ => of("SLURM_JOB_ID"),
     };
-    let asked = Command::new("scontrol").arg("requeue").arg(job).status();
-    if !asked.as_ref().is_ok_and(|status| status.success()) {
-        eprintln!("ia2-worker: `scontrol requeue` did not succeed ({asked:?}): submit the script again for what is left");
+    let Some(job) = job else { return eprintln!("ia2-worker: --requeue is for jobs of SLURM, and this is none") };
+    let asked = Command::new("scontrol").arg("requeue").arg(job).output();
+    // After a preemption it waits already.
+    let waits = |said: &[u8]| String::from_utf8_lossy(said).contains("pending");
+    match asked {
+        Ok(output) if output.status.success() || waits(&output.stderr) || waits(&output.stdout) => {}
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+            eprintln!("ia2-worker: `scontrol requeue` refused ({said}): submit the script again for what is left");
+        }
+        Err(error) => eprintln!("ia2-worker: `scontrol` cannot be started ({error}): submit the script again for what is left"),
     }
 }

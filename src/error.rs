@@ -259,6 +259,11 @@ mod tests {
             let error = Error::unwritten(Path::new("a/b"), io::Error::from_raw_os_error(code));
             assert!(error.is_file() && error.to_string().contains("cannot write a/b: ") && error.to_string().contains(words), "{error}");
         }
+        let gone = io::Error::from_raw_os_error(116);
+        let error = Error::unread(Path::new("a/b"), gone);
+        assert!(error.is_file() && error.is_of_disk() && error.to_string().starts_with("cannot read a/b: the network disk"), "{error}");
+        assert!(Error::unwritten(Path::new("a"), io::Error::from_raw_os_error(28)).context("c").is_of_disk());
+        assert!(!Error::unread(Path::new("a"), io::Error::from_raw_os_error(2)).is_of_disk());
         let long = Error::input(format!("no `{}`: what to do", "é".repeat(1_000_000))).to_string();
         assert!(
             long.starts_with("no `éé") && long.contains("é [... 9") && long.ends_with("é`: what to do") && long.len() < 10_000,

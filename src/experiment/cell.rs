@@ -137,7 +137,6 @@ impl<'e> Cell<'e> {
                 Err(error) if error.is_interrupted() => return Ok(false),
                 Err(error) => Record::new(record::name(self.model), run, Some(overseer.excused(error)?)),
             };
-            // Whoever lost the cell meanwhile leaves the files to its new holder.
             if !overseer.holds()? {
                 return Ok(false);
             }
@@ -158,6 +157,10 @@ impl<'e> Cell<'e> {
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
                 Ok((trained, seconds)) => {
+                    // Whoever lost the cell meanwhile leaves the files to its new holder.
+                    if !overseer.holds()? {
+                        return Err(Error::interrupted("another worker has this run now"));
+                    }
                     // Before the record: a record says that its adapter is there.
                     interrupt::undisturbed(|| trained.save(record::adapter(folder, &run.key()?)))?;
                     record.trained = Some(TrainedRecord {

@@ -1,6 +1,7 @@
 //! What an experiment will take, before it is run.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 use polars::prelude::*;
@@ -202,15 +203,17 @@ impl Clock {
             Ok(tokens) => tokens,
             Err(message) => return Ok(Err(message)),
         };
-        if !self.token.contains_key(&place) {
-            let adapter = adapters.first().ok_or_else(|| Error::internal("an experiment without adapters"))?;
-            let token = step(cell.model, split, adapter).and_then(|(seconds, text)| Ok(seconds / self::tokens(cell.model, &text)?));
-            self.token.insert(place, token.map(Ok).or_else(excused)?);
-        }
-        let token = match self.token.get(&place) {
-            Some(Ok(token)) => *token,
-            Some(Err(message)) => return Ok(Err(message.clone())),
-            None => 0.0,
+        let token = match self.token.entry(place) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(none) => {
+                let adapter = adapters.first().ok_or_else(|| Error::internal("an experiment without adapters"))?;
+                let token = step(cell.model, split, adapter).and_then(|(seconds, text)| Ok(seconds / self::tokens(cell.model, &text)?));
+                none.insert(token.map(Ok).or_else(excused)?)
+            }
+        };
+        let token = match token {
+            Ok(token) => *token,
+            Err(message) => return Ok(Err(message.clone())),
         };
         let query = match query(cell.model, &split.test).map(Ok).or_else(excused)? {
             Ok(query) => query,
@@ -220,11 +223,13 @@ impl Clock {
     }
 
     fn adapters(&mut self, place: usize, model: &Model, adapters: &[AdapterConfig]) -> Result<Vec<u64>> {
-        if !self.adapters.contains_key(&place) {
-            let bytes = |config: &AdapterConfig| Ok(Adapter::new(model, config.clone(), 0)?.count() as u64 * 4);
-            self.adapters.insert(place, adapters.iter().map(bytes).collect::<Result<_>>()?);
+        match self.adapters.entry(place) {
+            Entry::Occupied(there) => Ok(there.get().clone()),
+            Entry::Vacant(none) => {
+                let bytes = |config: &AdapterConfig| Ok(Adapter::new(model, config.clone(), 0)?.count() as u64 * 4);
+                Ok(none.insert(adapters.iter().map(bytes).collect::<Result<_>>()?).clone())
+            }
         }
-        Ok(self.adapters.get(&place).cloned().unwrap_or_default())
     }
 }
 

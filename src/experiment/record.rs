@@ -136,7 +136,8 @@ impl Record {
 
     /// Whether nothing is left to do; `retry` does again what failed.
     pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, retry: bool) -> bool {
-        !(retry && self.failed.is_some()) && !tests.any(|digest| self.lacks(digest, retry))
+        let again = retry && self.failed.is_some() || tests.any(|digest| self.lacks(digest, retry));
+        !again
     }
 
     /// Whether the test of that digest is still to be asked; a run that failed has nothing to test.

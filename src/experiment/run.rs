@@ -20,7 +20,7 @@ impl Experiment {
     /// Does what is missing of the grid and gives the results of all of it.
     ///
     /// A run that comes to NaN, whose prompts the model cannot take, or whose task has too few rows for its N, has failed with a message in the
-    /// frame, and the grid goes on. An [interrupt](crate::interrupt) ends it with the results there are ([`Study::missing`]); the same call does the
+    /// frame, and the grid goes on. An [interrupt] ends it with the results there are ([`Study::missing`]); the same call does the
     /// rest.
     ///
     /// # Errors

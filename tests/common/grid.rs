@@ -15,7 +15,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 pub fn small(model: &Model, runs: usize) -> Experiment {
     let grid =
         Experiment::new(model).tasks(&["sentiment"]).tested_on("sentiment", &[]).methods(&[Method::Icl, Method::Sft, Method::Ia2ThenSft]);
-    let sizes: &[usize] = if runs % 8 == 0 { &[2, 4] } else { &[4] };
+    let sizes: &[usize] = if runs.is_multiple_of(8) { &[2, 4] } else { &[4] };
     grid.sizes(sizes).runs((runs / 4 / sizes.len()) as u64).learning_rates(&[3e-3]).epochs(3).test_at_most(24).compared_at_most(8)
 }
 

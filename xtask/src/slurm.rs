@@ -24,7 +24,8 @@ pub fn run(project: &Project) -> bool {
             .all(|path| std::fs::exists(path).unwrap_or(false))
     };
     let install = [&["apt-get", "install", "-y", "--no-install-recommends"], PACKAGES.as_slice()].concat();
-    if !there() && !as_root(&install) && !(as_root(&["apt-get", "update"]) && as_root(&install)) || !there() {
+    let installed = there() || as_root(&install) || as_root(&["apt-get", "update"]) && as_root(&install);
+    if !installed || !there() {
         return skipped(&format!("the packages {} cannot be installed here (apt-get of Debian or Ubuntu)", PACKAGES.join(" and ")));
     }
     if root {

@@ -138,6 +138,8 @@ impl Worker {
 /// Does what is missing of a grid in whose folder there is a plan, together with whoever else is at work there, and waits for them; false where it was
 /// interrupted.
 pub(in crate::experiment) fn run_all(grid: &Grid<'_>, home: &Path, done: &mut dyn FnMut(&str)) -> Result<bool> {
+    // Wherever this process goes meanwhile.
+    let home = &std::path::absolute(home).map_err(|error| Error::unread(home, error))?;
     let mut shift = Shift::begin(grid, home, &Plan::open(home)?, None)?;
     shift.told = Some(done);
     let ended = shift.work(true);
@@ -223,14 +225,15 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         loop {
             let began = Instant::now();
             if interrupt::is_asked() {
-                return interrupt::undisturbed(|| self.left()).map(Ended::Stopped);
+                let left = interrupt::undisturbed(|| self.left())?;
+                return if left == 0 { self.finished() } else { Ok(Ended::Stopped(left)) };
             }
             let look = self.look(idle)?;
             self.duty.claimed(began.elapsed());
             let Some((cell, claim)) = look.taken else {
                 idle.get_or_insert(began);
                 match look {
-                    Look { left: 0, .. } if self.troubles.is_empty() => return Ok(Ended::Finished),
+                    Look { left: 0, .. } if self.troubles.is_empty() => return self.finished(),
                     Look { unsure: 0, held, .. } if held == 0 || !waits => {
                         let mut words: Vec<String> = self.troubles.values().cloned().collect();
                         words.sort();
@@ -271,6 +274,14 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 }
             }
         }
+    }
+
+    /// Nobody goes on from a checkpoint any more: one that came back to life may have left some.
+    fn finished(&self) -> Result<Ended> {
+        for entry in std::fs::read_dir(self.place.checkpoints()).into_iter().flatten().flatten() {
+            crate::file::remove(&entry.path())?;
+        }
+        Ok(Ended::Finished)
     }
 
     /// The number of cells that are not done.

@@ -62,7 +62,8 @@ impl Duty {
         let beat = patience / BEATS;
         let mut duty = Self { about, path, runs, file, beat, told: Instant::now(), lost: Arc::default(), heart: None };
         duty.tell()?;
-        if let Some(words) = duty.skew() {
+        let there = super::life::beat(&duty.path);
+        if let Some(words) = there.and_then(|there| skew(&duty.about.process.host, SystemTime::now(), there)) {
             println!("{words}");
             duty.about.troubles.push(words);
             duty.tell()?;
@@ -120,22 +121,6 @@ impl Duty {
         }
     }
 
-    /// Tells of a clock that is not the disk's. Nothing here compares clocks, but people compare times of files and of logs.
-    fn skew(&self) -> Option<String> {
-        let (here, there) = (SystemTime::now(), super::life::beat(&self.path)?);
-        let (ahead, by) = match here.duration_since(there) {
-            Ok(by) => ("ahead of", by),
-            Err(error) => ("behind", error.duration()),
-        };
-        (by > SKEW).then(|| {
-            format!(
-                "the clock of {} is {} s {ahead} that of the disk: claims and results do not depend on clocks, but the times in logs do",
-                self.about.process.host,
-                by.as_secs()
-            )
-        })
-    }
-
     pub fn end(mut self, why: &str) {
         self.about.ended = Some(why.into());
         self.about.cell = None;
@@ -156,6 +141,16 @@ impl Drop for Duty {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Tells of a clock that is not the disk's. Nothing here compares clocks, but people compare times of files and of logs.
+fn skew(host: &str, here: SystemTime, there: SystemTime) -> Option<String> {
+    let (ahead, by) = match here.duration_since(there) {
+        Ok(by) => ("ahead of", by),
+        Err(error) => ("behind", error.duration()),
+    };
+    let words = "claims and results do not depend on clocks, but the times in logs do";
+    (by > SKEW).then(|| format!("the clock of {host} is {} s {ahead} that of the disk: {words}", by.as_secs()))
 }
 
 /// A thread that changes the file's time now and then.
@@ -192,4 +187,38 @@ fn job() -> Option<String> {
 /// The file that this process prints to.
 fn log() -> Option<PathBuf> {
     std::fs::read_link("/proc/self/fd/1").ok().filter(|path| path.is_absolute() && path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_not_the_disks_is_told_of() {
+        let now = SystemTime::now();
+        assert_eq!(skew("n1", now, now - SKEW / 2), None);
+        assert!(skew("n1", now, now - 2 * SKEW).unwrap().starts_with("the clock of n1 is 240 s ahead of that of the disk: "));
+        assert!(skew("n1", now, now + 2 * SKEW).unwrap().starts_with("the clock of n1 is 240 s behind that of the disk: "));
+    }
+
+    #[test]
+    fn a_worker_whose_folder_is_taken_away_knows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(&folder.path().join("grid"));
+        let duty = Duty::begin(&place, Duration::from_millis(80)).unwrap();
+        duty.demand_home().unwrap();
+        let before = super::super::life::beat(&duty.path).unwrap();
+        let began = Instant::now();
+        while super::super::life::beat(&duty.path).unwrap() == before {
+            assert!(began.elapsed() < Duration::from_secs(60), "it has no heartbeat");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::remove_dir_all(folder.path().join("grid")).unwrap();
+        while !duty.is_lost() {
+            assert!(began.elapsed() < Duration::from_secs(60), "it does not see that its file is gone");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let error = duty.demand_home().unwrap_err();
+        assert!(error.is_file() && error.to_string().contains("the grid's folder was removed"), "{error}");
+    }
 }
