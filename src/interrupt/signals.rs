@@ -167,6 +167,10 @@ fn take(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     }
     let now = now();
     let since = now.saturating_sub(LATEST.load(SeqCst));
+    // The kernel hands on what its whole process group was sent.
+    if kernel && signal == SIGINT && since <= ONE_PRESS {
+        return;
+    }
     if RUNNING.load(SeqCst) > 0 {
         if !PENDING.swap(true, SeqCst) {
             ANSWERED.store(signal, SeqCst);
