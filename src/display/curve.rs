@@ -42,7 +42,7 @@ impl Curve {
         self.points.push((self.sum.0 / self.count as f64, self.sum.1 / self.count as f64));
         (self.sum, self.count) = ((0.0, 0.0), 0);
         if self.points.len() >= POINTS {
-            self.points = self.points.chunks(2).map(|two| middle(two)).collect();
+            self.points = self.points.chunks(2).map(middle).collect();
             self.each *= 2;
         }
     }

@@ -31,7 +31,8 @@
 //!
 //! # Whom an interrupt stops
 //! The outermost call that is running, with all that it calls: an interrupted grid stops, and does not just leave one of its runs out. The next
-//! call begins as if nothing had been. An interrupt that comes between two calls holds for one that begins within a second.
+//! call begins as if nothing had been. An interrupt that comes between two calls holds for one that begins within a second
+//! (with the kernel of `cargo xtask setup`: for the next one of the same cell).
 //!
 //! # Signals
 //! | | in a program that listens | in a notebook |
@@ -112,8 +113,11 @@ impl Scope {
         if outermost {
             TOLD.set(false);
             signals::begun();
-            if signals::now().saturating_sub(LATEST.load(SeqCst)) > HOLDS {
-                SEEN.set(COUNT.load(SeqCst));
+            match signals::before_this_cell() {
+                // An interrupt of this cell holds until a call of it answers.
+                Some(count) => SEEN.set(SEEN.get().max(count)),
+                None if signals::now().saturating_sub(LATEST.load(SeqCst)) > HOLDS => SEEN.set(COUNT.load(SeqCst)),
+                None => {}
             }
             // Last: a signal that comes before finds no call.
             RUNNING.fetch_add(1, SeqCst);
@@ -136,9 +140,9 @@ impl Drop for Scope {
         RUNNING.fetch_sub(1, SeqCst);
         if TOLD.replace(false) {
             SEEN.set(COUNT.load(SeqCst));
-            if PENDING.swap(false, SeqCst) {
-                signals::answered();
-            }
+            PENDING.store(false, SeqCst);
+            // Whether it came while a call was running or before one.
+            signals::answered();
         }
     }
 }

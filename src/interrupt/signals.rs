@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr::null_mut;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use libc::{SIG_DFL, SIG_IGN, SIGINT, SIGTERM, siginfo_t};
 
@@ -24,6 +24,9 @@ static KERNEL: AtomicBool = AtomicBool::new(false);
 static MINDED: AtomicBool = AtomicBool::new(false);
 /// Whether it wants to hear when an interrupt was answered.
 static COUNTED: AtomicBool = AtomicBool::new(false);
+/// Whether this process hears when a cell begins, and how many interrupts there were before.
+static CELLS: AtomicBool = AtomicBool::new(false);
+static EARLIER: AtomicU32 = AtomicU32::new(0);
 /// When it was last said that nothing is running; 0 if it was not since the last call.
 static SAID: AtomicU64 = AtomicU64::new(0);
 
@@ -98,8 +101,14 @@ static LOADED: extern "C" fn() = loaded;
 /// The kernel of `cargo xtask setup` calls it before each cell: an interrupt that came too late for the cell before is none of this one's.
 #[unsafe(no_mangle)]
 extern "C" fn evcxr_before_execution() {
-    LATEST.store(0, SeqCst);
+    CELLS.store(true, SeqCst);
+    EARLIER.store(COUNT.load(SeqCst), SeqCst);
     PENDING.store(false, SeqCst);
+}
+
+/// How many interrupts there were before this cell; `None` where nobody says when a cell begins.
+pub(super) fn before_this_cell() -> Option<u32> {
+    CELLS.load(SeqCst).then(|| EARLIER.load(SeqCst))
 }
 
 pub(super) fn in_kernel() -> bool {
@@ -119,7 +128,7 @@ pub(super) fn begun() {
     SAID.store(0, SeqCst);
 }
 
-/// An interrupt was answered.
+/// Interrupts were answered.
 pub(super) fn answered() {
     if COUNTED.load(SeqCst) {
         println!("{ANSWER}");
@@ -158,6 +167,10 @@ fn take(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     }
     let now = now();
     let since = now.saturating_sub(LATEST.load(SeqCst));
+    // The kernel hands on what its whole process group was sent.
+    if kernel && signal == SIGINT && since <= ONE_PRESS {
+        return;
+    }
     if RUNNING.load(SeqCst) > 0 {
         if !PENDING.swap(true, SeqCst) {
             ANSWERED.store(signal, SeqCst);
