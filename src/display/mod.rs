@@ -6,7 +6,8 @@
 //! any reader, HTML where layout helps (tables, pictures; numbers and lines of text are plain only), a picture where there is one. The
 //! frontend picks the richest it knows. Rows, columns, elements and bytes are bounded, and what was left out is counted.
 //!
-//! The HTML is bare (no styles, no scripts), because the places that show notebooks strip both.
+//! The HTML is bare (no scripts, and no styles but those that place the titles over a figure), because the places that show notebooks strip both;
+//! it shows the same without.
 
 mod base64;
 mod foreign;
