@@ -8,7 +8,8 @@
 //!
 //! A cell shows one result, when it ends; what a cell shows while it runs, and replaces, is a [`Live`].
 //!
-//! The HTML is bare (no styles, no scripts), because the places that show notebooks strip both.
+//! The HTML is bare (no scripts, and no styles but those that place the titles over a figure), because the places that show notebooks strip both;
+//! it shows the same without.
 
 mod base64;
 mod curve;
