@@ -43,12 +43,13 @@ fn operations(include: &Path) {
     // Whatever the profile: this is the hot path.
     let mut of_libtorch = build();
     of_libtorch.opt_level(2).flag("-isystem").flag(include.display().to_string());
-    of_libtorch.file("src/libtorch/operations.cpp").file("src/libtorch/allocator.cpp").file("src/libtorch/threads.cpp").compile("ia2_operations");
-    let sets: &[(&str, &[&str])] = &[
-        ("plain", &[]),
-        ("avx2", &["-mavx2", "-mfma"]),
-        ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]),
-    ];
+    of_libtorch
+        .file("src/libtorch/operations.cpp")
+        .file("src/libtorch/allocator.cpp")
+        .file("src/libtorch/threads.cpp")
+        .compile("ia2_operations");
+    let sets: &[(&str, &[&str])] =
+        &[("plain", &[]), ("avx2", &["-mavx2", "-mfma"]), ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"])];
     for (set, flags) in &sets[..if x86 { 3 } else { 1 }] {
         let mut kernels = build();
         kernels.opt_level(3).define("IA2_SET", *set).file("src/libtorch/kernels.cpp");

@@ -24,7 +24,7 @@ pub(crate) use fused::{join, split};
 pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};
 pub use kv_cache::KvCache;
-pub use linear::Linear;
+pub use linear::{Linear, Precision};
 pub use mlp::{Mlp, MlpShape};
 pub use norm::{Norm, NormKind};
 pub(crate) use pass::positions;
