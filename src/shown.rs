@@ -75,6 +75,7 @@ show_as_text! { "{:?}":
     crate::nn::NormKind,
     crate::nn::Order,
     crate::nn::Paths,
+    crate::nn::Precision,
     crate::nn::Prefix,
     crate::nn::QkNorm,
     crate::nn::Selection,

@@ -279,10 +279,10 @@ struct Of {
         }
         const S root = (S)0.79788456080286535588, cubic = (S)0.044715;
         V inner = L::all(root) * (a + L::all(cubic) * a * a * a);
-        V t = one - L::all(2) / (one + L::exp(inner + inner));
-        V half = L::all((S)0.5);
-        value = half * a * (one + t);
-        slope = half * (one + t) + half * a * (one - t * t) * L::all(root) * (one + L::all(3 * cubic) * a * a);
+        // (1 + tanh u) / 2, which cancels nothing in this form.
+        V s = one / (one + L::exp(-(inner + inner)));
+        value = a * s;
+        slope = s + a * s * (one - s) * L::all(2 * root) * (one + L::all(3 * cubic) * a * a);
     }
 
     static void gated(const void* as, const void* bs, void* ys, int64_t begin, int64_t end, bool gelu) {

@@ -56,8 +56,27 @@ void first_derivatives_only() {
 
 at::ScalarType wide(at::ScalarType kind) { return kind == at::kDouble ? at::kDouble : at::kFloat; }
 
+// How a product is computed: by oneDNN; and of f32 numbers rounded to bf16, by libtorch's own switch, where the processor has such products.
+constexpr int64_t ONEDNN = 1, ROUNDED = 2;
+
+// The switch is the process's: it is turned for one product and turned back.
+struct Switch {
+    bool turned;
+    at::Float32Precision before;
+    explicit Switch(bool turned) : turned(turned) {
+        if (!turned) return;
+        before = at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
+        at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, at::Float32Precision::BF16);
+    }
+    ~Switch() {
+        if (turned) at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, before);
+    }
+};
+
 // input weight^T + bias.
-Tensor product(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, bool onednn) {
+Tensor product(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, int64_t how) {
+    Switch rounded((how & ROUNDED) != 0);
+    bool onednn = (how & ONEDNN) != 0;
     bool small = input.numel() < ONEDNN_ROWS * input.size(-1) || input.numel() * weight.size(0) < ONEDNN_PRODUCTS;
     if (!onednn || small) return at::linear(input, weight, bias);
     using Pointwise = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, c10::List<std::optional<at::Scalar>>,
@@ -68,15 +87,15 @@ Tensor product(const Tensor& input, const Tensor& weight, const std::optional<Te
 
 // y = x W^T + b with constants W and b: keeps neither x nor y.
 struct FrozenLinear : Function<FrozenLinear> {
-    static Tensor forward(AutogradContext* kept, const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, bool onednn) {
+    static Tensor forward(AutogradContext* kept, const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, int64_t how) {
         kept->save_for_backward({weight});
-        kept->saved_data["onednn"] = onednn;
-        return product(input, weight, bias, onednn);
+        kept->saved_data["how"] = how;
+        return product(input, weight, bias, how);
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto weight = kept->get_saved_variables()[0];
-        return {product(gradients[0], weight.t(), std::nullopt, kept->saved_data["onednn"].toBool()), Tensor(), Tensor(), Tensor()};
+        return {product(gradients[0], weight.t(), std::nullopt, kept->saved_data["how"].toInt()), Tensor(), Tensor(), Tensor()};
     }
 };
 
@@ -368,11 +387,11 @@ constexpr int64_t LOW_RANK = 32;
 // The thin products are computed in f32 at least, as A and B are held.
 struct LowRank : Function<LowRank> {
     static Tensor forward(AutogradContext* kept, const Tensor& input, const std::optional<Tensor>& left, const Tensor& weight, const std::optional<Tensor>& bias,
-                          const Tensor& a, const Tensor& b, double scale, bool onednn) {
+                          const Tensor& a, const Tensor& b, double scale, int64_t how) {
         auto dropped = left.value_or(Tensor());
         // Rows: the product is then no view, so that the update is added in its own memory.
         auto rows_of = [](const Tensor& of) { return of.reshape({-1, of.size(-1)}); };
-        auto output = product(rows_of(input), weight, bias, onednn);
+        auto output = product(rows_of(input), weight, bias, how);
         auto x = rows_of(dropped.defined() ? dropped : input).contiguous();
         auto size = input.sizes().vec();
         size.back() = output.size(1);
@@ -381,7 +400,7 @@ struct LowRank : Function<LowRank> {
         bool looped = loop && output.is_contiguous() && a.size(0) <= LOW_RANK && x.numel() > 0 && a.scalar_type() == kind && b.scalar_type() == kind &&
                       a.is_contiguous() && a.size(1) == x.size(1) && b.size(1) == a.size(0) && b.size(0) == output.size(1);
         kept->saved_data["scale"] = scale;
-        kept->saved_data["onednn"] = onednn;
+        kept->saved_data["how"] = how;
         kept->saved_data["looped"] = looped;
         kept->saved_data["dropped"] = dropped.defined();
         if (dropped.defined()) kept->saved_data["seen"] = dropped.sizes().vec();
@@ -408,14 +427,15 @@ struct LowRank : Function<LowRank> {
         auto saved = kept->get_saved_variables();
         auto [x, weight, a, b, thin] = std::tie(saved[0], saved[1], saved[2], saved[3], saved[4]);
         auto scale = kept->saved_data["scale"].toDouble();
-        bool onednn = kept->saved_data["onednn"].toBool(), dropped = kept->saved_data["dropped"].toBool();
+        auto how = kept->saved_data["how"].toInt();
+        bool dropped = kept->saved_data["dropped"].toBool();
         auto g = gradients[0].reshape({-1, gradients[0].size(-1)}).contiguous();
         auto size = gradients[0].sizes().vec();
         size.back() = x.size(1);
         auto seen = dropped ? kept->saved_data["seen"].toIntVector() : size;
         auto shaped = [&](const Tensor& of) { return of.defined() ? of.view(size) : of; };
         Tensor of_input, of_dropped, of_a, of_b;
-        if (kept->needs_input_grad(0)) of_input = product(g, weight.t(), std::nullopt, onednn);
+        if (kept->needs_input_grad(0)) of_input = product(g, weight.t(), std::nullopt, how);
         // What the update's input gets is added to the base's where the two are one.
         bool wanted = kept->needs_input_grad(dropped ? 1 : 0);
         if (kept->saved_data["looped"].toBool()) {
@@ -498,14 +518,14 @@ std::optional<Tensor> given(const Tensor* tensor) { return tensor ? std::optiona
 
 extern "C" {
 
-void* ia2_linear(const Tensor* input, const Tensor* weight, const Tensor* bias, bool onednn, char* error) {
-    return owned(error, [&] { return FrozenLinear::apply(*input, *weight, given(bias), onednn); });
+void* ia2_linear(const Tensor* input, const Tensor* weight, const Tensor* bias, int64_t how, char* error) {
+    return owned(error, [&] { return FrozenLinear::apply(*input, *weight, given(bias), how); });
 }
 
 void* ia2_low_rank(const Tensor* input, const Tensor* dropped, const Tensor* weight, const Tensor* bias, const Tensor* a, const Tensor* b,
-                   double scale, bool onednn, char* error) {
+                   double scale, int64_t how, char* error) {
     return owned(error, [&] {
-        return LowRank::apply(*input, given(dropped), *weight, given(bias), *a, *b, scale, onednn);
+        return LowRank::apply(*input, given(dropped), *weight, given(bias), *a, *b, scale, how);
     });
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 type Handle = *const c_void;
 
 unsafe extern "C" {
-    fn ia2_linear(input: Handle, weight: Handle, bias: Handle, onednn: bool, error: *mut c_char) -> *mut c_void;
+    fn ia2_linear(input: Handle, weight: Handle, bias: Handle, how: i64, error: *mut c_char) -> *mut c_void;
     fn ia2_low_rank(
         input: Handle,
         dropped: Handle,
@@ -24,7 +24,7 @@ unsafe extern "C" {
         a: Handle,
         b: Handle,
         scale: f64,
-        onednn: bool,
+        how: i64,
         error: *mut c_char,
     ) -> *mut c_void;
     fn ia2_rms_norm(input: Handle, weight: Handle, epsilon: f64, error: *mut c_char) -> *mut c_void;
@@ -56,15 +56,16 @@ unsafe extern "C" {
     fn ia2_dropout(input: Handle, probability: f64, seed: u64, error: *mut c_char) -> *mut c_void;
 }
 
-/// `input weight^T + bias`, whose backward pass keeps neither input nor output, weight and bias being constants.
-pub(crate) fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// `input weight^T + bias`, whose backward pass keeps neither input nor output, weight and bias being constants; `rounded` as
+/// [`Precision::Rounded`](crate::nn::Precision::Rounded) says.
+pub(crate) fn linear(input: &Tensor, weight: &Tensor, bias: Option<&Tensor>, rounded: bool) -> Result<Tensor> {
     if weight.requires_grad() || bias.is_some_and(Tensor::requires_grad) {
         return Ok(input.f_linear(weight, bias)?);
     }
-    let onednn = onednn(input, weight);
+    let how = how(input, weight, rounded);
     call(|error| {
         // SAFETY: see `call`.
-        unsafe { ia2_linear(handle(input), handle(weight), bias.map_or(null(), handle), onednn, error) }
+        unsafe { ia2_linear(handle(input), handle(weight), bias.map_or(null(), handle), how, error) }
     })
 }
 
@@ -75,10 +76,11 @@ pub(crate) fn low_rank(
     (weight, bias): (&Tensor, Option<&Tensor>),
     (a, b): (&Tensor, &Tensor),
     scale: f64,
+    rounded: bool,
 ) -> Result<Tensor> {
-    let (dropped, bias, onednn) = (dropped.map_or(null(), handle), bias.map_or(null(), handle), onednn(input, weight));
+    let (dropped, bias, how) = (dropped.map_or(null(), handle), bias.map_or(null(), handle), how(input, weight, rounded));
     // SAFETY: see `call`.
-    call(|error| unsafe { ia2_low_rank(handle(input), dropped, handle(weight), bias, handle(a), handle(b), scale, onednn, error) })
+    call(|error| unsafe { ia2_low_rank(handle(input), dropped, handle(weight), bias, handle(a), handle(b), scale, how, error) })
 }
 
 /// `x / sqrt(mean(x^2) + epsilon) * weight` over the last axis, in f32 at least; restored to the kind of `x` before it meets the weight, or
@@ -183,9 +185,10 @@ pub(crate) fn dropout(input: &Tensor, probability: f64, seed: u64) -> Result<Ten
     call(|error| unsafe { ia2_dropout(handle(input), probability, seed, error) })
 }
 
-/// Whether a product goes by oneDNN.
-fn onednn(input: &Tensor, weight: &Tensor) -> bool {
-    has_onednn() && [input.device(), weight.device()] == [Device::Cpu; 2] && [input.kind(), weight.kind()] == [Kind::Float; 2]
+/// How C++ computes a product: 1 by oneDNN, 2 rounded.
+fn how(input: &Tensor, weight: &Tensor, rounded: bool) -> i64 {
+    let here = [input.device(), weight.device()] == [Device::Cpu; 2] && [input.kind(), weight.kind()] == [Kind::Float; 2];
+    i64::from(here && has_onednn()) + 2 * i64::from(here && rounded)
 }
 
 fn handle(tensor: &Tensor) -> *const c_void {
@@ -256,15 +259,15 @@ mod tests {
         for (rows, with_bias) in [(1, true), (5, false), (64, true)] {
             let (weight, bias) = (draw(&[17, 33]), draw(&[17]));
             let of = |kind: Kind| (weight.to_kind(kind), with_bias.then(|| bias.to_kind(kind)));
-            let ours = |input: &[Tensor]| linear(&input[0], &of(input[0].kind()).0, of(input[0].kind()).1.as_ref()).unwrap();
+            let ours = |input: &[Tensor]| linear(&input[0], &of(input[0].kind()).0, of(input[0].kind()).1.as_ref(), false).unwrap();
             let usual = |input: &[Tensor]| input[0].linear(&of(input[0].kind()).0, of(input[0].kind()).1.as_ref());
             same("linear", &[draw(&[rows, 2, 33])], ours, usual);
-            let turned = |input: &[Tensor]| linear(&input[0].transpose(0, 1), &of(input[0].kind()).0, None).unwrap();
+            let turned = |input: &[Tensor]| linear(&input[0].transpose(0, 1), &of(input[0].kind()).0, None, false).unwrap();
             same("linear, turned", &[draw(&[rows, 2, 33])], turned, |input| {
                 input[0].transpose(0, 1).linear::<Tensor>(&of(input[0].kind()).0, None)
             });
         }
-        let wrong = linear(&draw(&[2, 3]), &draw(&[2, 4]), None).unwrap_err();
+        let wrong = linear(&draw(&[2, 3]), &draw(&[2, 4]), None, false).unwrap_err();
         assert!(wrong.to_string().contains("shapes") && wrong.to_string().lines().count() == 1, "{wrong}");
         // Nor do libtorch's own errors, which a cell may print as they are, hold forty frames of C++.
         let own = draw(&[2, 3]).f_matmul(&draw(&[2, 3])).unwrap_err().to_string();
@@ -384,7 +387,9 @@ mod tests {
         }
         assert!(cross_entropy(&draw(&[2, 3]), &labels(1)).unwrap_err().to_string().contains("do not go with"));
         // Numbers that are none are told of, and great ones are borne.
-        let of = |values: [f64; 3]| f64::try_from(cross_entropy(&Tensor::from_slice(&values).view([1, 3]).to_kind(Kind::Float), &labels(1)).unwrap()).unwrap();
+        let of = |values: [f64; 3]| {
+            f64::try_from(cross_entropy(&Tensor::from_slice(&values).view([1, 3]).to_kind(Kind::Float), &labels(1)).unwrap()).unwrap()
+        };
         assert!(of([f64::NAN, 1.0, 2.0]).is_nan() && of([1.0, f64::INFINITY, 2.0]).is_nan());
         assert_eq!(of([3e38, -3e38, 0.0]), f64::INFINITY);
         assert_eq!(of([0.0, 3e38, -3e38]), 0.0);
@@ -393,7 +398,9 @@ mod tests {
     #[test]
     fn low_rank_updates_are_libtorchs() {
         // Ranks for the loops, with and without a rest, and above them; some rows and many.
-        for (rows, rank, scale, dropping) in [(1, 1, 1.0, false), (5, 8, 0.5, true), (130, 9, 2.0, false), (6, 40, 1.0, true), (6, 33, 0.5, false)] {
+        for (rows, rank, scale, dropping) in
+            [(1, 1, 1.0, false), (5, 8, 0.5, true), (130, 9, 2.0, false), (6, 40, 1.0, true), (6, 33, 0.5, false)]
+        {
             let (inputs, outputs) = (34, 50);
             let (weight, bias) = (draw(&[outputs, inputs]), draw(&[outputs]));
             let of = |values: &Tensor, kind: Kind| values.to_kind(kind);
@@ -403,7 +410,7 @@ mod tests {
                 let kind = input[0].kind();
                 let dropped = dropping.then_some(&input[1]);
                 let (a, b) = (wide(&input[2]), wide(&input[3]));
-                let output = low_rank((&input[0], dropped), (&of(&weight, kind), Some(&of(&bias, kind))), (&a, &b), scale).unwrap();
+                let output = low_rank((&input[0], dropped), (&of(&weight, kind), Some(&of(&bias, kind))), (&a, &b), scale, false).unwrap();
                 if dropping { output } else { output + input[1].sum(None) }
             };
             let usual = |input: &[Tensor]| {
@@ -415,7 +422,7 @@ mod tests {
             };
             same(&format!("low_rank {rank}"), &parts, ours, usual);
         }
-        let wrong = low_rank((&draw(&[2, 3]), None), (&draw(&[2, 4]), None), (&draw(&[1, 3]), &draw(&[2, 1])), 1.0).unwrap_err();
+        let wrong = low_rank((&draw(&[2, 3]), None), (&draw(&[2, 4]), None), (&draw(&[1, 3]), &draw(&[2, 1])), 1.0, false).unwrap_err();
         assert!(wrong.to_string().contains("shapes"), "{wrong}");
     }
 }

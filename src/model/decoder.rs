@@ -6,7 +6,7 @@ use super::config::{Config, NormPlace};
 use crate::error::Result;
 use crate::interrupt;
 use crate::libtorch::operations;
-use crate::nn::{Attention, AttentionShape, Experts, Fused, Linear, Mlp, MlpShape, Norm, NormKind, Pass, Paths, QkNorm, Source};
+use crate::nn::{Attention, AttentionShape, Experts, Fused, Linear, Mlp, MlpShape, Norm, NormKind, Pass, Paths, Precision, QkNorm, Source};
 
 /// Token embedding, layers, final norm and output head; a family is a [`Config`], not a decoder of its own.
 #[derive(Debug)]
@@ -109,14 +109,22 @@ impl Decoder {
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
     pub fn sites(&self) -> Vec<(String, (i64, i64))> {
-        let linears = self.layers.iter().flat_map(|layer| {
+        self.linears().map(|linear| (linear.path().to_string(), linear.widths())).collect()
+    }
+
+    /// The layers' linear modules and the head multiply with this precision from now on; experts stay at the full one.
+    pub(crate) fn set_precision(&self, precision: Precision) {
+        self.linears().chain([&self.head]).for_each(|linear| linear.set_precision(precision));
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(|layer| {
             let mlp = match &layer.mlp {
                 Block::One(mlp) => mlp.linears(),
                 Block::Many(_) => Vec::new(),
             };
             layer.attention.linears().into_iter().chain(mlp)
-        });
-        linears.map(|linear| (linear.path().to_string(), linear.widths())).collect()
+        })
     }
 
     /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.

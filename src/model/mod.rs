@@ -49,7 +49,7 @@ use crate::hub;
 use crate::interrupt;
 use crate::libtorch::{self, door};
 use crate::memory;
-use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
+use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Precision, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
 use storage::Files;
@@ -85,6 +85,7 @@ pub struct OpenOptions {
     strict: bool,
     verify: bool,
     as_it_is: bool,
+    precision: Precision,
 }
 
 impl OpenOptions {
@@ -102,6 +103,12 @@ impl OpenOptions {
     /// Holds the weights in `kind`: `Float`, `BFloat16`, `Half`, or `Double` for verification.
     pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// How f32 weights are multiplied: [`Precision::Rounded`] gives up some of their exactness for speed, where the processor has it.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -171,6 +178,7 @@ impl OpenOptions {
         let sources = weights.sources()?;
         let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
         weights.finish_as(&files.ending())?;
+        decoder.set_precision(self.precision);
         Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None })
     }
 }

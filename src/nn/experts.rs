@@ -50,7 +50,7 @@ impl Experts {
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let size = input.size();
         let rows = input.reshape([-1, size[size.len() - 1]]);
-        let scores = operations::linear(&rows, &self.router, None)?;
+        let scores = operations::linear(&rows, &self.router, None, false)?;
         let wide = if scores.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let (mut weights, places) = scores.softmax(-1, wide).topk(self.shape.chosen, -1, true, true);
         if self.shape.normalised {
@@ -65,10 +65,10 @@ impl Experts {
                 continue;
             }
             let (tokens, ranks) = (taken.select(1, 0), taken.select(1, 1));
-            let both = operations::linear(&rows.index_select(0, &tokens), &self.gate_up.get(expert), None)?.chunk(2, -1);
+            let both = operations::linear(&rows.index_select(0, &tokens), &self.gate_up.get(expert), None, false)?.chunk(2, -1);
             let inner = self.activation.gated(&both[0], &both[1])?;
             let share = weights.index(&[Some(&tokens), Some(&ranks)]).unsqueeze(-1);
-            let part = operations::linear(&inner, &self.down.get(expert), None)? * share;
+            let part = operations::linear(&inner, &self.down.get(expert), None, false)? * share;
             output = output.index_add(0, &tokens, &part);
         }
         pass.hook(&self.path, output.view(size.as_slice()))

@@ -27,7 +27,7 @@ pub use hook::{HookPoint, Hooks, Selection};
 pub(crate) use hook::{Pieces, layer_of};
 pub(crate) use kv_cache::Beginning;
 pub use kv_cache::KvCache;
-pub use linear::Linear;
+pub use linear::{Linear, Precision};
 pub use mlp::{Mlp, MlpShape};
 pub use norm::{Norm, NormKind};
 pub(crate) use pass::positions;

@@ -97,7 +97,16 @@ struct Options {
 
 impl Options {
     fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self { python: None, profile: "release".into(), threads: 2, repeats: 5, rounds: 2, kind: None, exactly: false, cases: Vec::new() };
+        let mut options = Self {
+            python: None,
+            profile: "release".into(),
+            threads: 2,
+            repeats: 5,
+            rounds: 2,
+            kind: None,
+            exactly: false,
+            cases: Vec::new(),
+        };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| Failure::new(format!("`{argument}` needs a value"), USAGE));
@@ -328,7 +337,9 @@ fn compare(ours: &str, theirs: &str, case: &str, kind: &str) -> Result {
         // Fewer samples on one side: what there is of one list begins the other.
         let fewer = number(ours, "samples") != number(theirs, "samples");
         let count = |ids: &String| ids.matches(',').count();
-        let same = |a: &String, b: &String| a == b || kind != "f32" && count(a) == count(b) || fewer && (a.starts_with(&format!("{b},")) || b.starts_with(&format!("{a},")));
+        let same = |a: &String, b: &String| {
+            a == b || kind != "f32" && count(a) == count(b) || fewer && (a.starts_with(&format!("{b},")) || b.starts_with(&format!("{a},")))
+        };
         if a.len().min(b.len()) > 0 && !a.iter().zip(&b).all(|(a, b)| same(a, b)) {
             return differs(field);
         }
