@@ -9,7 +9,8 @@ use super::{BATCH, below, encoded, in_front};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
 use crate::libtorch::door;
-use crate::model::{Model, Watch};
+use crate::model::Model;
+use crate::model::reading::Watch;
 use crate::nn::{Hooks, Selection, layer_of};
 use crate::prompt::Prompts;
 

@@ -6,7 +6,8 @@ use tch::{Kind, Tensor};
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Model, Watch};
+use crate::model::Model;
+use crate::model::reading::Watch;
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
 

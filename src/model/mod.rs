@@ -9,16 +9,13 @@ mod generate;
 mod gguf;
 mod identity;
 mod keys;
-mod reading;
+pub(crate) mod reading;
 mod resolve;
 mod respond;
 #[cfg(test)]
 mod sampling_tests;
 mod save;
 mod score;
-mod tree;
-#[cfg(test)]
-mod tree_tests;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -37,7 +34,6 @@ pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub(crate) use identity::Identity;
 pub(crate) use keys::Keys;
-pub(crate) use reading::Watch;
 pub use respond::{Response, Responses};
 pub use score::{Score, Scores};
 

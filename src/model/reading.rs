@@ -1,5 +1,9 @@
 //! Reading prompts: what several of them begin with is read once, and its keys and values are forked.
 
+#[cfg(test)]
+mod tests;
+mod tree;
+
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::rc::Rc;
@@ -9,9 +13,10 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
-use super::tree::{FORWARD, Tree};
 use crate::error::{Error, Result};
 use crate::nn::{self, Beginning, Hooks, KvCache, Pass, Pieces};
+use tree::FORWARD;
+pub(super) use tree::Tree;
 
 /// What bound hooks have to see of rows that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,7 +314,7 @@ impl Batched {
     fn parts<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<Range<usize>> {
         match self.starts.iter().any(|&start| start > 0) {
             true => cuts(&self.rests(rows).map(<[u32]>::len).collect::<Vec<_>>()),
-            false => vec![0..self.examples.len()],
+            false => std::iter::once(0..self.examples.len()).collect(),
         }
     }
 }

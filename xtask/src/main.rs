@@ -10,6 +10,7 @@ mod failure;
 mod fuzz;
 mod model;
 mod notebooks;
+mod orders;
 mod project;
 mod setup;
 

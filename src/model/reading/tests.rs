@@ -7,10 +7,9 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::reading::Watch;
-use super::tree::Tree;
-use super::{Generation, Model, OpenOptions, Sample};
+use super::{Tree, Watch};
 use crate::error::Result;
+use crate::model::{Generation, Model, OpenOptions, Sample};
 use crate::nn::{Adapt, Draws, Hooks, Prefix, Virtual};
 
 /// Virtual tokens before all, and the tokens counted that pass by the first layer.
@@ -82,10 +81,13 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     (a - b).abs().max().double_value(&[]) / b.abs().max().double_value(&[])
 }
 
+/// By row and hook point.
+type Shown = HashMap<(usize, String), Tensor>;
+
 const POINTS: &str = "model.layers.*.self_attn, model.layers.*.self_attn.k_proj, model.layers.*";
 
 /// What each row shows at [`POINTS`] alone, and its logits after the last token.
-fn plain(model: &Model, rows: &[Vec<u32>]) -> Result<(HashMap<(usize, String), Tensor>, Tensor)> {
+fn plain(model: &Model, rows: &[Vec<u32>]) -> Result<(Shown, Tensor)> {
     let (mut shown, mut logits) = (HashMap::new(), Vec::new());
     for (row, tokens) in rows.iter().enumerate() {
         let mut hooks = Hooks::new();

@@ -12,7 +12,7 @@ const BEGINNING: usize = 8;
 
 /// A beginning that several rows share and that is read once for them.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(in crate::model) struct Node {
     /// Tokens of the rows that lie before its own: what its parent ends with.
     pub start: usize,
     /// Tokens of the rows up to its end.
@@ -27,7 +27,7 @@ pub(super) struct Node {
 
 /// Rows as a tree of shared beginnings. Beginnings that would cost more than they save are left out.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in crate::model) struct Tree {
     /// The root, which has no tokens of its own, is the first.
     nodes: Vec<Node>,
     /// The rows, in an order in which those with a common beginning are neighbours.
@@ -45,7 +45,8 @@ impl Tree {
         order.sort_by(|&a, &b| begin(a).cmp(begin(b)).then(a.cmp(&b)));
         let common = |a: usize, b: usize| begin(a).iter().zip(begin(b)).take_while(|(a, b)| a == b).count();
         // What each row has in common with the one before it; the first none.
-        let shared: Vec<usize> = (0..order.len()).map(|place| if place == 0 { 0 } else { common(order[place - 1], order[place]) }).collect();
+        let shared: Vec<usize> =
+            (0..order.len()).map(|place| if place == 0 { 0 } else { common(order[place - 1], order[place]) }).collect();
 
         let node = |start: usize, end: usize, places: Range<usize>| Node { start, end, places, children: Vec::new(), leaves: Vec::new() };
         let mut nodes = vec![node(0, 0, 0..order.len())];
