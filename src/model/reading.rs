@@ -68,7 +68,8 @@ impl Model {
     ) -> Result<()> {
         let tree = Tree::of(rows, at_most);
         let root = self.prefix(None)?.map(Beginning::whole);
-        let mut walk = Walk::new(&tree, batch, &root, |row| rows[row].as_ref().len());
+        let length = |row: usize| rows[row].as_ref().len();
+        let mut walk = Walk::new(&tree, batch, &root, &length);
         while let Some(step) = walk.next() {
             match step {
                 Step::Read(taken) => walk.go_on(self.read_shared(rows, &tree, taken, (watch, depth), hooks.as_deref_mut())?),

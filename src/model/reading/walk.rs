@@ -34,6 +34,7 @@ pub(super) struct Walk<'t, B> {
     tree: &'t Tree,
     /// Rows of a batch.
     size: usize,
+    length: &'t dyn Fn(usize) -> usize,
     /// Beginnings to be read, the next one last.
     open: Vec<Waiting<B>>,
     /// Rows whose beginnings have been read.
@@ -43,23 +44,25 @@ pub(super) struct Walk<'t, B> {
 }
 
 impl<'t, B: Clone> Walk<'t, B> {
-    /// Of the whole tree behind `root`. Rows that share nothing come in the order of their `length`: little padding.
-    pub fn new(tree: &'t Tree, size: usize, root: &B, length: impl Fn(usize) -> usize) -> Self {
+    /// Of the whole tree behind `root`, in batches of rows of similar `length`: little padding.
+    pub fn new(tree: &'t Tree, size: usize, root: &B, length: &'t dyn Fn(usize) -> usize) -> Self {
         let mut alone: Vec<_> = Waiting::all(&tree.root().leaves, 0, root).collect();
         alone.sort_by_key(|waiting| (length(waiting.number), waiting.number));
-        let mut walk = Self { tree, size: size.max(1), open: Vec::new(), ready: Vec::new(), alone };
+        let mut walk = Self { tree, size: size.max(1), length, open: Vec::new(), ready: Vec::new(), alone };
         walk.open(Waiting::all(&tree.root().children, 0, root).collect());
         walk
     }
 
     /// Goes on behind beginnings that have been read, each with what it left and its end as the `start` of what follows.
     pub fn go_on(&mut self, read: Vec<Waiting<B>>) {
-        let mut longer = Vec::new();
+        let (mut rows, mut longer) = (Vec::new(), Vec::new());
         for Waiting { number, start, behind } in read {
             let node = self.tree.node(number);
-            self.ready.extend(Waiting::all(&node.leaves, start, &behind));
+            rows.extend(Waiting::all(&node.leaves, start, &behind));
             longer.extend(Waiting::all(&node.children, start, &behind));
         }
+        rows.sort_by_key(|waiting| ((self.length)(waiting.number), waiting.number));
+        self.ready.extend(rows);
         self.open(longer);
     }
 
@@ -121,7 +124,7 @@ mod tests {
         let tree = Tree::of(rows, |_| usize::MAX);
         let alive = Rc::new(Cell::new(0));
         let (mut most, mut reads, mut batches, mut seen) = (0, 0, Vec::new(), vec![0; rows.len()]);
-        let mut walk = Walk::new(&tree, size, &None, |row| rows[row].len());
+        let mut walk = Walk::new(&tree, size, &None, &|row| rows[row].len());
         while let Some(step) = walk.next() {
             match step {
                 Step::Read(taken) => {
