@@ -124,7 +124,8 @@ mod tests {
         let tree = Tree::of(rows, |_| usize::MAX);
         let alive = Rc::new(Cell::new(0));
         let (mut most, mut reads, mut batches, mut seen) = (0, 0, Vec::new(), vec![0; rows.len()]);
-        let mut walk = Walk::new(&tree, size, &None, &|row| rows[row].len());
+        let length = |row: usize| rows[row].len();
+        let mut walk = Walk::new(&tree, size, &None, &length);
         while let Some(step) = walk.next() {
             match step {
                 Step::Read(taken) => {
