@@ -125,7 +125,7 @@ impl Capture {
         if let Some(kind) = self.kind.filter(|kind| !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)) {
             return Err(Error::input(format!("activations cannot be stored as {kind:?}: choose Float, Double, BFloat16 or Half")));
         }
-        let hook_points = Selection::new(&self.pattern)?.of(model.hook_points())?;
+        let hook_points = model.points().select(&Selection::new(&self.pattern)?)?;
         let widths = hook_points.iter().map(|path| model.width_at(path)).collect::<Result<Vec<_>>>()?;
         if widths.iter().any(|width| *width != widths[0]) {
             return Err(Error::input(format!(

@@ -92,7 +92,7 @@ impl Model {
 
     fn logits_of(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
         self.check(prompts, 0)?;
-        hooks.bind(self.hook_points())?;
+        hooks.bind(self.points())?;
         let batch = Batch::new(prompts, self.device());
         let examples: Vec<usize> = (0..prompts.len()).collect();
         let mut cache = self.behind(self.prefix(None)?, &batch);

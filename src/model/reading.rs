@@ -178,7 +178,7 @@ impl Model {
         hooks: &mut Hooks<'_>,
     ) -> Result<()> {
         self.check(rows, 0)?;
-        hooks.bind(self.hook_points())?;
+        hooks.bind(self.points())?;
         let at_most = |row: usize| if watch == Watch::End { span(row).0 } else { watch.shared()(row) };
         self.read(rows, at_most, batch, (watch, Depth::Hooks), Some(&mut *hooks), &mut |batched, mut hooks| {
             for part in batched.parts(rows) {

@@ -231,7 +231,7 @@ fn hooks_that_edit_see_whole_batches_from_where_they_look() -> Result<()> {
                 let positions = point.positions.expand([value.size()[0], -1], false);
                 Ok(Some(value * (1.0 - positions.ge(first as i64).unsqueeze(-1).to_kind(value.kind()) * 1.5)))
             });
-            hooks.bind(model.hook_points())?;
+            hooks.bind(model.points())?;
             model.next_logits(rows, batch, Some((&mut hooks, from)))
         };
         let long: Vec<Vec<u32>> = rows.iter().filter(|row| row.len() > 40).cloned().collect();
