@@ -38,7 +38,8 @@ fn main() -> Result<(), Failure> {
         place.and_then(|place| options.get(place + 1)).cloned().unwrap_or(default.into())
     };
     let number = |name: &str, default: &str| option(name, default).parse::<usize>().map_err(|_| format!("{name} needs a number"));
-    let (n, tokens, threads, repeats) = (number("--n", "8")?, number("--tokens", "1")?, number("--threads", "1")?, number("--repeats", "3")?);
+    let (n, tokens, threads, repeats) =
+        (number("--n", "8")?, number("--tokens", "1")?, number("--threads", "1")?, number("--repeats", "3")?);
     let kind = match option("--kind", "float").as_str() {
         "float" => Kind::Float,
         "bf16" => Kind::BFloat16,

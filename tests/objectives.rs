@@ -371,3 +371,38 @@ fn targets_of_another_model_are_refused() -> Result<()> {
     refused(targets.soft_sft()?.samples(&tiny, &split), &["64 ids", "collect them from this model"]);
     Ok(())
 }
+
+#[test]
+fn orders_share_their_beginnings_unless_they_are_to_be_independent() -> Result<()> {
+    let (model, split) = (model(), split());
+    let collect = || Targets::of(&model, &split);
+    let own = split.train.leave_one_out(split.run, 256)?;
+    let (tree, paper) = (collect().prompts()?, collect().compat(Compat::Paper).prompts()?);
+    assert_eq!(tree, split.target_prompts(256)?);
+    assert_eq!(paper, collect().in_orders(Orders::Independent).prompts()?);
+    assert_eq!(collect().compat(Compat::Corrected).prompts()?, tree);
+    assert_ne!(tree, paper);
+    for (place, prompt) in own.iter().enumerate() {
+        assert_eq!(paper.get(place).unwrap().demonstrations, prompt.demonstrations, "the authors' way is what it was");
+    }
+    // Six examples in a tree: the halves of three, then one and two, then two: no more than 6 x 3 beginnings, where plain orders have 6 x 5.
+    let beginnings = |prompts: &Prompts| {
+        let shown = prompts.iter().take(6).flat_map(|prompt| (1..=5).map(|end| format!("{:?}", &prompt.demonstrations[..end])));
+        shown.collect::<std::collections::HashSet<_>>().len()
+    };
+    assert!(beginnings(&tree) <= 18 && beginnings(&paper) > 18, "{} and {}", beginnings(&tree), beginnings(&paper));
+    // Dev example j goes on from training example j's demonstrations.
+    for (place, example) in split.dev.rows().iter().enumerate() {
+        let dev = tree.get(6 + place).unwrap();
+        assert_eq!((&dev.example, &dev.demonstrations), (example, &tree.get(place).unwrap().demonstrations));
+    }
+    // Of 32 examples a tree reads 32 x 5 demonstrations and not 32 x 31.
+    let split = ia2::dataset::Task::of(examples("words", 0, 50), Default::default()).few_shot(32, 0)?;
+    let [tree, paper] = [Orders::Tree, Orders::Independent].map(|kind| Targets::of(&model, &split).in_orders(kind).prompts());
+    let (tree, paper) = (tree?, paper?);
+    let sum =
+        |prompts: &Prompts, column: &str| -> Result<u32> { Ok(model.lengths(prompts)?.column(column)?.u32()?.iter().flatten().sum()) };
+    assert_eq!(sum(&tree, "tokens")?, sum(&paper, "tokens")?);
+    assert!(4 * sum(&tree, "read")? < sum(&paper, "read")?, "{} of {}", sum(&tree, "read")?, sum(&paper, "read")?);
+    Ok(())
+}

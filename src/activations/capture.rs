@@ -8,7 +8,8 @@ use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Generation, Model, Responses, Sample, Watch};
+use crate::model::reading::Watch;
+use crate::model::{Generation, Model, Responses, Sample};
 use crate::nn::{Hooks, Selection};
 use crate::prompt::Prompts;
 

@@ -100,7 +100,8 @@ impl Split {
         self.in_turn(orders, |order| {
             let shown = self.train.demonstrations(kind, self.seed("unlabelled order", order), unlabelled.len(), at_most);
             let prompts = unlabelled.rows().iter().zip(shown).enumerate();
-            let prompt = |(index, (example, demonstrations)): (usize, (&Example, _))| Prompt { demonstrations, example: example.clone(), index };
+            let prompt =
+                |(index, (example, demonstrations)): (usize, (&Example, _))| Prompt { demonstrations, example: example.clone(), index };
             Ok(Prompts::new(prompts.map(prompt).collect()).with_form(self.train.form().clone()))
         })
     }

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Model, Watch};
+use crate::model::Model;
+use crate::model::reading::Watch;
 use crate::nn::{Hooks, Selection, layer_of};
 use crate::prompt::Prompts;
 

@@ -7,7 +7,8 @@ use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Model, Watch};
+use crate::model::Model;
+use crate::model::reading::Watch;
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
 

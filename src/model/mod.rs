@@ -9,7 +9,7 @@ mod generate;
 mod gguf;
 mod identity;
 mod keys;
-mod reading;
+pub(crate) mod reading;
 mod resolve;
 mod respond;
 #[cfg(test)]
@@ -18,9 +18,6 @@ mod save;
 mod score;
 mod show;
 mod storage;
-mod tree;
-#[cfg(test)]
-mod tree_tests;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -39,7 +36,6 @@ pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub(crate) use identity::Identity;
 pub(crate) use keys::Keys;
-pub(crate) use reading::Watch;
 pub use respond::{Response, Responses};
 pub use score::{Score, Scores};
 

@@ -1,6 +1,10 @@
 //! Reading prompts: what several of them begin with is read once, and its keys and values are forked.
 
-use std::cmp::Reverse;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -9,10 +13,12 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
-use super::tree::{FORWARD, Tree};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::nn::{self, Beginning, Hooks, KvCache, Pass, Pieces};
+use tree::FORWARD;
+pub(super) use tree::Tree;
+use walk::{Step, Waiting, Walk};
 
 /// What bound hooks have to see of rows that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,26 +53,11 @@ pub(crate) struct Batched {
 /// Where the rows go, a batch at a time.
 pub(crate) type Each<'e, 'h> = &'e mut dyn FnMut(&Batched, Option<&mut Hooks<'h>>) -> Result<()>;
 
-/// A shared beginning to be read, or a row to go on with: its number, and what was read before it.
-#[derive(Clone)]
-struct Waiting {
-    number: usize,
-    start: usize,
-    beginning: Option<Beginning>,
-}
-
-impl Waiting {
-    fn all(numbers: &[usize], start: usize, beginning: &Option<Beginning>) -> impl Iterator<Item = Self> {
-        numbers.iter().map(move |&number| Self { number, start, beginning: beginning.clone() })
-    }
-}
+type Behind = Waiting<Option<Beginning>>;
 
 impl Model {
     /// Reads what `rows` begin with alike, of each row at most `at_most` tokens and as far as `depth` says, and hands the rows over in batches of
     /// at most `batch`, to go on from there.
-    ///
-    /// The tree is walked in depth, but as many of its branches at once as have a batch of rows between them. So the caches that lie in memory
-    /// have at most as many rows as three batches, and one for each time that the rows can be halved.
     pub(super) fn read<'h, R: AsRef<[u32]>>(
         &self,
         rows: &[R],
@@ -76,43 +67,20 @@ impl Model {
         mut hooks: Option<&mut Hooks<'h>>,
         each: Each<'_, 'h>,
     ) -> Result<()> {
-        let (tree, batch) = (Tree::of(rows, at_most), batch.max(1));
+        let tree = Tree::of(rows, at_most);
         let mut done = 0;
-        let mut each = |batched: Batched, hooks: Option<&mut Hooks<'h>>| {
-            interrupt::at(done, rows.len() as u64, "prompts")?;
-            done += batched.examples.len() as u64;
-            each(&batched, hooks)
-        };
         let root = self.prefix(None)?.map(Beginning::whole);
-        let size = |waiting: &Waiting| tree.rows(waiting.number).len();
-        let mut open: Vec<Waiting> = Waiting::all(&tree.root().children, 0, &root).collect();
-        open.sort_by_key(|waiting| Reverse(size(waiting)));
-        let mut ready: Vec<Waiting> = Vec::new();
-        while let Some(first) = open.pop() {
-            let mut taken = vec![first];
-            while let Some(next) = open.last()
-                && taken.iter().map(size).sum::<usize>() + size(next) <= batch
-            {
-                taken.extend(open.pop());
+        let length = |row: usize| rows[row].as_ref().len();
+        let mut walk = Walk::new(&tree, batch, &root, &length);
+        while let Some(step) = walk.next() {
+            match step {
+                Step::Read(taken) => walk.go_on(self.read_shared(rows, &tree, taken, (watch, depth), hooks.as_deref_mut())?),
+                Step::Batch(batch) => {
+                    interrupt::at(done, rows.len() as u64, "prompts")?;
+                    done += batch.len() as u64;
+                    each(&Batched::of(rows, batch), hooks.as_deref_mut())?;
+                }
             }
-            let mut children = Vec::new();
-            for Waiting { number, start, beginning } in self.read_shared(rows, &tree, taken, (watch, depth), hooks.as_deref_mut())? {
-                ready.extend(Waiting::all(&tree.node(number).leaves, start, &beginning));
-                children.extend(Waiting::all(&tree.node(number).children, start, &beginning));
-            }
-            // The largest is read last, when nothing beside it waits any more.
-            children.sort_by_key(|waiting| Reverse(size(waiting)));
-            open.extend(children);
-            while ready.len() >= batch {
-                each(Batched::of(rows, ready.drain(..batch)), hooks.as_deref_mut())?;
-            }
-        }
-        let mut rest: Vec<Waiting> = Waiting::all(&tree.root().leaves, 0, &root).collect();
-        // Of similar length: little padding.
-        rest.sort_by_key(|waiting| (rows[waiting.number].as_ref().len(), waiting.number));
-        ready.extend(rest);
-        for waiting in ready.chunks(batch) {
-            each(Batched::of(rows, waiting.iter().cloned()), hooks.as_deref_mut())?;
         }
         Ok(())
     }
@@ -122,14 +90,14 @@ impl Model {
         &self,
         rows: &[R],
         tree: &Tree,
-        mut taken: Vec<Waiting>,
+        mut taken: Vec<Behind>,
         (watch, depth): (Watch, Depth),
         mut hooks: Option<&mut Hooks<'_>>,
-    ) -> Result<Vec<Waiting>> {
+    ) -> Result<Vec<Behind>> {
         taken.sort_by_key(|waiting| tree.node(waiting.number).end - waiting.start);
-        let own = |waiting: &Waiting| &rows[tree.rows(waiting.number)[0]].as_ref()[waiting.start..tree.node(waiting.number).end];
+        let own = |waiting: &Behind| &rows[tree.rows(waiting.number)[0]].as_ref()[waiting.start..tree.node(waiting.number).end];
         let segments: Vec<&[u32]> = taken.iter().map(own).collect();
-        let beginnings: Vec<Option<Beginning>> = taken.iter().map(|waiting| waiting.beginning.clone()).collect();
+        let beginnings: Vec<Option<Beginning>> = taken.iter().map(|waiting| waiting.behind.clone()).collect();
         let filled = Beginning::longest(&beginnings);
         let widest = segments.last().map_or(0, |segment| segment.len());
         let mut cache = self.cache(segments.len() as i64, filled + widest as i64);
@@ -141,7 +109,7 @@ impl Model {
             let starts: Vec<usize> = taken[part.clone()].iter().map(|waiting| waiting.start).collect();
             let mut pass = self.pass(self.places(&starts, batch.tokens()), &[]);
             pass.cache = Some(&mut own);
-            let shown = |waiting: &Waiting| if watch == Watch::Pieces { tree.rows(waiting.number).to_vec() } else { Vec::new() };
+            let shown = |waiting: &Behind| if watch == Watch::Pieces { tree.rows(waiting.number).to_vec() } else { Vec::new() };
             let mut pieces = hooks.as_deref_mut().map(|observers| Pieces {
                 observers,
                 rows: taken[part.clone()].iter().map(shown).zip(batch.lengths.iter().map(|&length| length as i64)).collect(),
@@ -155,10 +123,10 @@ impl Model {
             self.decoder().forward(&batch.ids, depth, &mut pass)?;
         }
         let cache = Rc::new(cache);
-        let grown = |(row, waiting): (usize, Waiting)| {
+        let grown = |(row, waiting): (usize, Behind)| {
             let tokens = segments[row].len();
-            let beginning = Beginning::grown(waiting.beginning.as_ref(), &cache, row, filled, tokens as i64);
-            Waiting { number: waiting.number, start: waiting.start + tokens, beginning: Some(beginning) }
+            let beginning = Beginning::grown(waiting.behind.as_ref(), &cache, row, filled, tokens as i64);
+            Waiting { number: waiting.number, start: waiting.start + tokens, behind: Some(beginning) }
         };
         Ok(taken.into_iter().enumerate().map(grown).collect())
     }
@@ -297,13 +265,12 @@ impl std::ops::Deref for Rest<'_> {
 }
 
 impl Batched {
-    fn of<R: AsRef<[u32]>>(rows: &[R], waiting: impl Iterator<Item = Waiting>) -> Self {
-        let mut waiting: Vec<Waiting> = waiting.collect();
+    fn of<R: AsRef<[u32]>>(rows: &[R], mut waiting: Vec<Behind>) -> Self {
         waiting.sort_by_key(|waiting| rows[waiting.number].as_ref().len() - waiting.start);
         Self {
             examples: waiting.iter().map(|waiting| waiting.number).collect(),
             starts: waiting.iter().map(|waiting| waiting.start).collect(),
-            beginnings: waiting.into_iter().map(|waiting| waiting.beginning).collect(),
+            beginnings: waiting.into_iter().map(|waiting| waiting.behind).collect(),
         }
     }
 
@@ -316,7 +283,7 @@ impl Batched {
     fn parts<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<Range<usize>> {
         match self.starts.iter().any(|&start| start > 0) {
             true => cuts(&self.rests(rows).map(<[u32]>::len).collect::<Vec<_>>()),
-            false => vec![0..self.examples.len()],
+            false => std::iter::once(0..self.examples.len()).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::tree::Tree;
+use super::reading::Tree;
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};

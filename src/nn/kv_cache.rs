@@ -27,8 +27,8 @@ enum Growth {
     /// They are joined to those before and kept; gradients flow through them.
     Kept,
     /// Nothing but one forward reads this cache: they are joined to those of earlier caches, a layer at a time, and not kept. Gradients flow
-    /// through them where all rows go on from one beginning.
-    Lent(Vec<Run>),
+    /// through them where all rows go on from one beginning. Without gradients all layers are joined in the same memory, keys and values.
+    Lent(Vec<Run>, [Option<Tensor>; 2]),
 }
 
 /// What a continuation goes on from: the tokens of one row of a cache.
@@ -164,9 +164,9 @@ impl KvCache {
     pub(crate) fn put(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let tokens = keys.size()[2];
         let before = self.filled - tokens;
-        if let Growth::Lent(runs) = &self.growth {
-            let join = |new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor| joined(runs, before, new, pick);
-            return (join(keys, &|cache| &cache.layers[layer].0), join(values, &|cache| &cache.layers[layer].1));
+        if let Growth::Lent(runs, [for_keys, for_values]) = &mut self.growth {
+            let keys = joined(runs, before, keys, &|cache| &cache.layers[layer].0, for_keys);
+            return (keys, joined(runs, before, values, &|cache| &cache.layers[layer].1, for_values));
         }
         let (all_keys, all_values) = &self.layers[layer];
         if matches!(self.growth, Growth::Kept) {
@@ -199,7 +199,7 @@ impl KvCache {
         let valid = Tensor::zeros([beginnings.len() as i64, filled + tokens], (Kind::Bool, device));
         let runs = Run::of(beginnings);
         runs.iter().for_each(|run| run.write(&valid, 1, filled, |cache| &cache.valid));
-        Self { layers: Vec::new(), valid, filled, virtual_tokens: virtual_tokens(beginnings), growth: Growth::Lent(runs) }
+        Self { layers: Vec::new(), valid, filled, virtual_tokens: virtual_tokens(beginnings), growth: Growth::Lent(runs, [None, None]) }
     }
 
     /// These rows of a cache with room: what is put here is put there. Both must be told of new slots.
@@ -247,16 +247,18 @@ fn virtual_tokens(beginnings: &[Option<Beginning>]) -> i64 {
     beginnings.iter().flatten().map(|beginning| beginning.cache.virtual_tokens).max().unwrap_or(0)
 }
 
-/// `new [example, kv_head, token, head_dim]` behind what its rows go on from, which ends at the slot `before`.
-fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor) -> Tensor {
+/// `new [example, kv_head, token, head_dim]` behind what its rows go on from, which ends at the slot `before`; in `memory` if no gradient flows.
+fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor, memory: &mut Option<Tensor>) -> Tensor {
     if let [Run { rows, beginning: Some(beginning), .. }] = runs {
         let shared = beginning.of(pick(&beginning.cache), 2);
-        return Tensor::cat(&[shared.expand([*rows, -1, -1, -1], false), new.shallow_clone()], 2);
+        if shared.requires_grad() || new.requires_grad() {
+            return Tensor::cat(&[shared.expand([*rows, -1, -1, -1], false), new.shallow_clone()], 2);
+        }
     }
     let mut size = new.size();
     let tokens = std::mem::replace(&mut size[2], before + new.size()[2]);
-    let all = Tensor::empty(&size, (new.kind(), new.device()));
-    runs.iter().for_each(|run| run.write(&all, 2, before, pick));
+    let all = memory.get_or_insert_with(|| Tensor::empty(&size, (new.kind(), new.device())));
+    runs.iter().for_each(|run| run.write(all, 2, before, pick));
     all.narrow(2, before, tokens).copy_(new);
-    all
+    all.shallow_clone()
 }

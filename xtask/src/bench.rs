@@ -10,6 +10,7 @@ use std::process::Stdio;
 use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::notebooks;
+use crate::orders;
 use crate::project::{self, Project};
 use crate::setup;
 
@@ -82,7 +83,8 @@ usage: cargo xtask bench [--python PATH] [--profile dev] [--threads 2] [--repeat
   --kind KIND      only rows in f32 or bf16
   --exactly        only rows of exactly the names given, not those that begin so
   CASE             only rows whose name begins so: collect, ia2-32, sft-1-bf16, smollm2, tiny-icl-sft-1
-  kernel           how long the notebook kernel takes to start, and its cells; alone, and not among the cases when none is named";
+  kernel           how long the notebook kernel takes to start, and its cells; alone, and not among the cases when none is named
+  orders           targets in a tree's orders against independent ones, by N; alone as well, and without Python";
 
 struct Options {
     python: Option<PathBuf>,
@@ -182,6 +184,9 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
     }
     if arguments.first().is_some_and(|case| case == "kernel") {
         return kernel(project, &arguments[1..]);
+    }
+    if arguments.first().is_some_and(|case| case == "orders") {
+        return orders::run(project, &arguments[1..]);
     }
     let options = Options::parse(arguments)?;
     // Of all that set-up makes, libtorch alone is needed here.

@@ -11,6 +11,7 @@ mod fonts;
 mod fuzz;
 mod model;
 mod notebooks;
+mod orders;
 mod project;
 mod setup;
 mod slurm;
