@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
+use super::fused::{self, Named};
 use super::lora::{Lora, LowRank};
 use super::method::{Merged, Method, wide};
 use super::peft::{LORA_A, MAGNITUDE, Settings};
@@ -106,6 +107,26 @@ impl Method for Dora {
         Lora::of_settings(settings, model).map(Self::of)
     }
 
+    fn at_wholes(&self, parameters: &Parameters, base: &Base) -> Result<(AdapterConfig, Named)> {
+        let (lora, factors) = self.lora.on_wholes(parameters, base)?;
+        let mut factors = factors.into_iter();
+        let mut tensors = Vec::new();
+        for group in fused::groups(parameters, base) {
+            let path = group.path();
+            let absent = |_| {
+                Err(Error::input(format!(
+                    "{}: only {} of what this family's files hold as the one matrix `{path}`, but PEFT knows the magnitudes of all its rows: \
+                     use the site `{path}`, or all of its parts",
+                    self.name(),
+                    group.sites().join(" and ")
+                )))
+            };
+            tensors.extend(factors.by_ref().take(2));
+            tensors.push((format!("{path}.{MAGNITUDE}"), group.rows(parameters, MAGNITUDE, &absent)?));
+        }
+        Ok((Self::of(lora).into(), tensors))
+    }
+
     fn scaled(&self, _parameters: &Parameters, _factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
         Err(Error::input(format!("{}: magnitudes have no strength that could be scaled; only LoRA and (IA)³ can be", self.name())))
     }
@@ -148,6 +169,10 @@ struct Turns {
 }
 
 impl Adapt for Turns {
+    fn sits_at(&self, site: &str) -> bool {
+        self.sites.contains_key(site)
+    }
+
     fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
         let Some(site) = self.sites.get(module.path()) else { return module.forward(input) };
         let output = module.forward(input)?;

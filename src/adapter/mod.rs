@@ -14,6 +14,7 @@
 
 mod dora;
 mod files;
+mod fused;
 mod ia3;
 mod lora;
 mod merge;
@@ -46,6 +47,7 @@ use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::{Config, Model};
+use crate::nn::Fused;
 use method::Method;
 
 /// The table of kinds: each with what Python's PEFT calls it, the one with a further setting before the one without.
@@ -137,11 +139,28 @@ pub struct Adapter {
 struct Base {
     folder: String,
     config: Config,
+    /// The groups of modules that the family's files hold as one matrix each.
+    fused: Vec<Fused>,
 }
 
 impl Base {
     fn of(model: &Model) -> Self {
-        Self { folder: model.folder().display().to_string(), config: model.config().clone() }
+        let fused = model.decoder().fused().into_iter().cloned().collect();
+        Self { folder: model.folder().display().to_string(), config: model.config().clone(), fused }
+    }
+
+    /// The module's path in the family's own files.
+    fn own(&self, path: &str) -> String {
+        self.config.family.own_path(path)
+    }
+
+    fn owns(&self, paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| self.own(path)).collect()
+    }
+
+    /// Whether the family's files hold linear weights as `[in, out]`.
+    fn is_transposed(&self) -> bool {
+        self.config.family.is_transposed()
     }
 }
 
@@ -151,12 +170,18 @@ impl Adapter {
     /// With fresh [`Lora`], [`Dora`] and [`Ia3`] the adapted model equals the base model; virtual tokens say at [`Start`] how they begin.
     ///
     /// # Errors
-    /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded.
+    /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded; a module
+    /// and the whole that it is a part of; parts of a whole in a way that PEFT's files, which know the whole alone, cannot say.
     pub fn new(model: &Model, config: impl Into<AdapterConfig>, seed: u64) -> Result<Self> {
         let config = config.into();
         door("starting an adapter", || {
             let parameters = Parameters::new(config.method().start(model, seed)?, model.device())?;
-            Ok(Self { config, parameters, base: Base::of(model) })
+            let base = Base::of(model);
+            // What could not be saved is refused before anything is trained.
+            if fused::is_on_parts(&parameters, &base) {
+                config.method().at_wholes(&parameters, &base)?;
+            }
+            Ok(Self { config, parameters, base })
         })
     }
 
