@@ -199,6 +199,12 @@ impl Adapter {
         &self.parameters
     }
 
+    /// A parameter's key in PEFT's files.
+    #[cfg(test)]
+    pub(crate) fn key(&self, name: &str) -> String {
+        peft::key(name, &self.base.config)
+    }
+
     /// A copy with parameters of its own.
     pub fn duplicate(&self) -> Result<Self> {
         door("copying an adapter", || {
