@@ -14,7 +14,7 @@ use common::{disturbed, golden, golden_folder, read};
 use ia2::Result;
 use ia2::adapter::{AdapterConfig, KINDS};
 use ia2::lens::logit_lens;
-use ia2::model::Family;
+use ia2::model::family::Family;
 use ia2::prelude::*;
 
 const TOLERANCE: f64 = 1e-5;

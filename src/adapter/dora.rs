@@ -255,7 +255,7 @@ mod tests {
                     assert!(apart(ours, &theirs) < 1e-12, "dropout {dropout} step {step}");
                 }
                 // As an optimiser writes: what is kept of the norms must not outlive it.
-                tch::no_grad(|| a.shallow_clone().g_add_scalar_(0.25));
+                let _ = tch::no_grad(|| a.shallow_clone().g_add_scalar_(0.25));
             }
         }
         Ok(())

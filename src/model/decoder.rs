@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::config::Config;
 use crate::error::Result;
-use crate::nn::{Attention, AttentionShape, Linear, Mlp, Pass, RmsNorm, Source};
+use crate::nn::{Attention, AttentionShape, Fused, Linear, Mlp, Pass, RmsNorm, Source};
 
 /// Token embedding, layers, final norm and output head; a family is a [`Config`], not a decoder of its own.
 #[derive(Debug)]
@@ -84,6 +84,11 @@ impl Decoder {
     /// Every weight by its Hugging Face name, as it was taken.
     pub fn weights(&self) -> &[(String, Tensor)] {
         &self.weights
+    }
+
+    /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.
+    pub fn fused(&self) -> Vec<&Fused> {
+        Vec::new()
     }
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.

@@ -4,6 +4,7 @@
 
 mod attention;
 mod frozen;
+mod fused;
 mod hook;
 mod kv_cache;
 mod linear;
@@ -13,6 +14,7 @@ mod rms_norm;
 pub mod rope;
 
 pub use attention::{Attention, AttentionShape};
+pub use fused::{Fused, Order};
 pub use frozen::{Frozen, Weights};
 pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};

@@ -47,6 +47,12 @@ pub trait Adapt: std::fmt::Debug {
         module.forward(input)
     }
 
+    /// Whether [`Adapt::linear`] may change the module at `site`; where it says not, the module may be left unasked.
+    fn sits_at(&self, site: &str) -> bool {
+        let _ = site;
+        true
+    }
+
     /// What stands before the first real token of every example.
     fn prefix(&self) -> Option<Prefix> {
         None

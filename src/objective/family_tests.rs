@@ -96,25 +96,26 @@ fn ia2_on_the_real_model_is_pytorchs() -> Result<()> {
     }
     let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(root.join("tests/data/smollm2_ia2.json")).unwrap()).unwrap();
     let ids = |key: &str| -> Vec<u32> { serde_json::from_value(golden[key].clone()).unwrap() };
-    let model = crate::model::OpenOptions::new().kind(Kind::Float).open("smollm2")?;
+    // In f64: thirty layers of f32 leave 6e-5 of rounding in the gradients.
+    let model = crate::model::OpenOptions::new().kind(Kind::Double).open("smollm2")?;
     let adapter = Adapter::new(&model, Lora::rank(2).alpha(4.0).sites("q_proj, k_proj, o_proj"), 0)?;
     let mut names: Vec<&String> = adapter.parameters().entries().iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     let start = adapter.parameters().entries().iter().map(|(name, parameter)| {
         let index = names.binary_search(&name).unwrap() as f64;
-        wave(&parameter.size(), 7.31, index, if name.contains("lora_A") { 0.06 } else { 0.03 }).view([-1])
+        wave(&parameter.size(), 7.31, index, if name.contains("lora_A") { 0.06 } else { 0.03 }).view([-1]).to_kind(Kind::Double)
     });
     adapter.parameters().set(&Tensor::cat(&start.collect::<Vec<_>>(), 0))?;
 
     let sample = Sample { prompt: ids("prompt"), response: ids("response") };
     let (layers, tokens) = (model.config().layers, sample.response.len() as i64);
-    let targets = wave(&[1, layers, tokens, model.config().hidden_size], 0.37, 1.0, 0.2);
+    let targets = wave(&[1, layers, tokens, model.config().hidden_size], 0.37, 1.0, 0.2).to_kind(Kind::Double);
     let points = (0..layers).map(|layer| format!("model.layers.{layer}.self_attn")).collect();
     let responses = responses_to(std::slice::from_ref(&sample));
     let ia2 = Ia2::toward(&Activations::new(targets, points, responses)?);
     let loss = losses(&ia2, &model.with(&adapter)?, &[sample])?.mean(None);
     let distance = (loss.double_value(&[]) / golden["loss"].as_f64().unwrap() - 1.0).abs();
-    assert!(distance < TOLERANCE, "loss: {distance:.1e}");
+    assert!(distance < 1e-8, "loss: {distance:.1e}");
     let flat = door("a gradient", || adapter.parameters().gradient(&loss))?;
     let (mut start, mut worst) = (0, 0f64);
     for (name, parameter) in adapter.parameters().entries() {
@@ -126,6 +127,6 @@ fn ia2_on_the_real_model_is_pytorchs() -> Result<()> {
         worst = worst.max((ours.norm().double_value(&[]) - norm).abs() / norm).max((along - product).abs() / norm);
     }
     println!("smollm2: IA2's loss {distance:.1e} apart, its gradients {worst:.1e}");
-    assert!(worst < GRADIENT_IN_F32, "gradients: {worst:.1e}");
+    assert!(worst < 1e-7, "gradients: {worst:.1e}");
     Ok(())
 }

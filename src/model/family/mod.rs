@@ -39,6 +39,16 @@ impl Family {
         self.model_type
     }
 
+    /// A module's path in the family's own files.
+    pub(crate) fn own_path(&self, path: &str) -> String {
+        path.to_string()
+    }
+
+    /// Whether the family's files hold linear weights as `[in, out]`.
+    pub(crate) fn is_transposed(&self) -> bool {
+        false
+    }
+
     /// The family's name in `config.json`'s `architectures`, such as `Qwen3ForCausalLM`.
     pub fn architecture(&self) -> &'static str {
         self.architecture

@@ -1,0 +1,133 @@
+//! Modules that a family's files hold as one matrix.
+
+use tch::Tensor;
+
+use super::linear::Linear;
+use crate::error::{Error, Result};
+
+/// In which order the rows of one matrix hold those of its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// All of the first part, then all of the second, ...
+    Stacked,
+    /// Head by head: the first head's rows of each part, then the second head's, ...
+    ByHead {
+        /// The heads, of which all parts have the same number.
+        heads: i64,
+    },
+}
+
+/// Linear modules of one input that a family's files hold as one matrix: the whole of them is an adapter site and a hook point, too, whose rows
+/// and values stand in the files' order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fused {
+    path: String,
+    parts: Vec<String>,
+    inputs: i64,
+    /// Of each part.
+    outputs: Vec<i64>,
+    order: Order,
+}
+
+impl Fused {
+    /// The whole at `path` of these parts.
+    pub(crate) fn new(path: String, parts: &[&Linear], order: Order) -> Self {
+        let inputs = parts.first().map_or(0, |part| part.widths().0);
+        let outputs = parts.iter().map(|part| part.widths().1).collect();
+        Self { path, parts: parts.iter().map(|part| part.path().to_string()).collect(), inputs, outputs, order }
+    }
+
+    /// The whole's path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The parts' paths, in their order.
+    pub fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
+    /// The parts' widths, in their order.
+    pub fn outputs(&self) -> &[i64] {
+        &self.outputs
+    }
+
+    /// `(in, out)` widths of the whole.
+    pub fn widths(&self) -> (i64, i64) {
+        (self.inputs, self.outputs.iter().fold(0, |sum, &width| sum.saturating_add(width)))
+    }
+
+    /// One tensor of the parts' values, along `axis`.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub(crate) fn join(&self, parts: &[Tensor], axis: i64) -> Result<Tensor> {
+        join(self.order, parts, axis)
+    }
+
+    /// The parts of one tensor, along `axis`: each contiguous.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub(crate) fn split(&self, whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
+        split(self.order, &self.outputs, whole, axis)
+    }
+}
+
+/// One tensor of the parts' values.
+pub(crate) fn join(order: Order, parts: &[Tensor], axis: i64) -> Result<Tensor> {
+    let Order::ByHead { heads } = order else { return Ok(Tensor::f_cat(parts, axis)?) };
+    let by_head = parts.iter().map(|part| Ok(part.f_unflatten(axis, [heads, -1])?)).collect::<Result<Vec<_>>>()?;
+    // The axis of a head's rows comes behind that of the heads.
+    let inner = if axis < 0 { axis } else { axis + 1 };
+    let whole = Tensor::f_cat(&by_head, inner)?;
+    let last = whole.dim() as i64;
+    let outer = if axis < 0 { last + axis - 1 } else { axis };
+    Ok(whole.f_flatten(outer, outer + 1)?)
+}
+
+/// The parts, `widths` wide, of one tensor.
+pub(crate) fn split(order: Order, widths: &[i64], whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
+    let pieces = match order {
+        Order::Stacked => whole.f_split_with_sizes(widths, axis)?,
+        Order::ByHead { heads } => {
+            if heads < 1 || widths.iter().any(|width| width % heads != 0) {
+                return Err(Error::internal(format!("parts of {widths:?} rows by {heads} heads")));
+            }
+            let inner: Vec<i64> = widths.iter().map(|width| width / heads).collect();
+            let by_head = whole.f_unflatten(axis, [heads, -1])?;
+            let place = if axis < 0 { axis } else { axis + 1 };
+            let outer = if axis < 0 { by_head.dim() as i64 + axis - 1 } else { axis };
+            let pieces = by_head.f_split_with_sizes(&inner, place)?;
+            pieces.iter().map(|piece| Ok(piece.f_flatten(outer, outer + 1)?)).collect::<Result<Vec<_>>>()?
+        }
+    };
+    pieces.iter().map(|piece| Ok(piece.f_contiguous()?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn what_is_joined_comes_apart_again_in_the_files_order() -> Result<()> {
+        let draw = |rows: i64| Tensor::randn([rows, 5], (Kind::Double, Device::Cpu));
+        let parts = [draw(6), draw(6), draw(6)];
+        // Two heads of three rows, each head's rows of all parts together.
+        let whole = join(Order::ByHead { heads: 2 }, &parts, 0)?;
+        let expected: Vec<Tensor> = (0..2).flat_map(|head| parts.iter().map(move |part| part.narrow(0, 3 * head, 3))).collect();
+        assert_eq!(whole, Tensor::cat(&expected, 0));
+        assert_eq!(split(Order::ByHead { heads: 2 }, &[6, 6, 6], &whole, 0)?, parts);
+        let values: Vec<Tensor> = parts.iter().map(Tensor::tr).collect();
+        let columns = join(Order::ByHead { heads: 2 }, &values, -1)?;
+        assert_eq!(columns, whole.tr());
+        assert_eq!(split(Order::ByHead { heads: 2 }, &[6, 6, 6], &columns, -1)?[1], values[1]);
+        let uneven = [draw(6), draw(2), draw(2)];
+        let whole = join(Order::Stacked, &uneven, 0)?;
+        assert_eq!(whole, Tensor::cat(&uneven, 0));
+        assert_eq!(split(Order::Stacked, &[6, 2, 2], &whole, 0)?, uneven);
+        assert!(split(Order::ByHead { heads: 4 }, &[6, 6], &whole, 0).unwrap_err().to_string().contains("by 4 heads"));
+        Ok(())
+    }
+}
