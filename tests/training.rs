@@ -283,7 +283,7 @@ fn adapters_that_do_not_fit_are_refused_by_name() -> Result<()> {
     let config = std::fs::read_to_string(folder.join("adapter_config.json")).unwrap();
     std::fs::write(copy.path().join("adapter_config.json"), config.replace("\"use_dora\": false", "\"use_dora\": true")).unwrap();
     std::fs::copy(folder.join("adapter_model.safetensors"), copy.path().join("adapter_model.safetensors")).unwrap();
-    assert!(text(Adapter::open(copy.path(), &model)).contains("use_dora"));
+    assert!(text(Adapter::open(copy.path(), &model)).contains("lora_magnitude_vector"));
     std::fs::write(copy.path().join("adapter_config.json"), &config).unwrap();
     let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
     std::fs::write(copy.path().join("adapter_model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
