@@ -138,3 +138,88 @@ pub(super) fn of_wholes(config: &AdapterConfig, layout: &[(String, Vec<i64>)], w
     tensors.sort_by_key(|(index, _)| *index);
     Ok(tensors.into_iter().map(|(_, named)| named).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tch::{Device, Kind};
+
+    use super::super::{Adapter, Dora, Ia3, Lora};
+    use super::*;
+    use crate::compat::Compat;
+    use crate::model::Model;
+    use crate::nn::{Linear, Order};
+
+    const LAYER: &str = "model.layers.0.self_attn";
+
+    /// A model of plain matrices, an adapter on it with numbers that differ, and a base that holds q, k and v of layer 0 as one in this order.
+    fn adapted(config: AdapterConfig, order: Order) -> Result<(Adapter, Base)> {
+        let model = Model::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_full"))?;
+        let adapter = Adapter::new(&model, config, 0)?;
+        let count = adapter.parameters.flat().numel() as i64;
+        adapter.parameters.set(&(Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7).sin())?;
+        let mut linear = |name: &str| {
+            Linear::new(format!("{LAYER}.{name}"), 32, 32, false, &mut |_, shape| Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu))))
+        };
+        let (q, k, v) = (linear("q_proj")?, linear("k_proj")?, linear("v_proj")?);
+        let mut base = Base::of(&model);
+        base.fused = vec![Fused::new(format!("{LAYER}.qkv_proj"), &[&q, &k, &v], order)];
+        Ok((adapter, base))
+    }
+
+    fn orders() -> [Order; 2] {
+        [Order::Stacked, Order::ByHead { heads: 4 }]
+    }
+
+    #[test]
+    fn what_is_written_for_the_whole_has_the_same_effect_and_is_read_again_bit_for_bit() -> Result<()> {
+        for order in orders() {
+            for config in [
+                Lora::rank(2).alpha(3.0).into(),
+                Lora::rank(3).rank_stabilised().sites("k_proj, v_proj, o_proj").layers([0]).into(),
+                Dora::of(Lora::rank(2).sites("q_proj, k_proj, v_proj, down_proj")).into(),
+                AdapterConfig::from(Ia3::new().sites("v_proj, q_proj, down_proj").scale_inputs("down_proj")),
+            ] {
+                let (adapter, base) = adapted(config, order)?;
+                let (whole_config, wholes) = adapter.config.method().at_wholes(&adapter.parameters, &base)?;
+                let whole = Parameters::new(wholes.iter().map(|(name, tensor)| (name.clone(), tensor.copy())).collect(), Device::Cpu)?;
+                assert!(is_on_parts(&adapter.parameters, &base) && !is_on_parts(&whole, &base));
+                let named = |parameters: &Parameters| -> Named {
+                    parameters.entries().iter().map(|(name, tensor)| (name.clone(), tensor.detach())).collect()
+                };
+                let own = named(&adapter.parameters);
+                let layout: Vec<(String, Vec<i64>)> = own.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+                let again = of_wholes(&adapter.config, &layout, wholes, &base.fused.iter().collect::<Vec<_>>())?;
+                assert_eq!(again, own, "{} {order:?}", adapter.config.name());
+                // The merged whole is the merged parts.
+                let weights = [0.3, 0.5, 0.9].map(|phase| (Tensor::arange(32 * 32, (Kind::Float, Device::Cpu)) + phase).sin().view([32, 32]));
+                let merged = |config: &AdapterConfig, parameters: &Parameters, site: &str, weight: &Tensor| -> Result<Tensor> {
+                    Ok(config.method().merged(parameters, site, weight, None)?.map_or_else(|| weight.copy(), |(weight, _)| weight))
+                };
+                let fused = &base.fused[0];
+                let joined = merged(&whole_config, &whole, fused.path(), &fused.join(&weights, 0)?)?;
+                let parts = fused.parts().iter().zip(&weights);
+                let apart = parts.map(|(part, weight)| merged(&adapter.config, &adapter.parameters, part, weight)).collect::<Result<Vec<_>>>()?;
+                let distance = (joined - fused.join(&apart, 0)?).abs().max().double_value(&[]);
+                assert!(distance < 1e-5, "{} {order:?}: {distance:.1e}", adapter.config.name());
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_peft_cannot_say_of_the_whole_is_refused() -> Result<()> {
+        for (config, words) in [
+            (AdapterConfig::from(Lora::rank(2).alpha_at("k_proj", 3.0)), ["scaled by 4 and 1.5", "the same alpha and rank"]),
+            (Dora::rank(2).into(), ["magnitudes of all its rows", "all of its parts"]),
+            (Ia3::new().compat(Compat::Paper).into(), ["scales the one input", "scale outputs"]),
+        ] {
+            let (adapter, base) = adapted(config, Order::Stacked)?;
+            let error = adapter.config.method().at_wholes(&adapter.parameters, &base).unwrap_err();
+            assert!(error.is_input() && words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            assert!(error.to_string().contains("self_attn.qkv_proj"), "{error}");
+        }
+        Ok(())
+    }
+}
