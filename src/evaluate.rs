@@ -127,7 +127,7 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
     let logits = match hooks {
         None => model.next_logits(&rows, batch, None)?,
         Some((hooks, seen_from)) => {
-            hooks.bind(model.hook_points())?;
+            hooks.bind(model.points())?;
             let logits = model.next_logits(&rows, batch, Some((hooks, seen_from)))?;
             hooks.finish()?;
             logits

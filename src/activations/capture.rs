@@ -124,7 +124,7 @@ impl Capture {
         if let Some(kind) = self.kind.filter(|kind| !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)) {
             return Err(Error::input(format!("activations cannot be stored as {kind:?}: choose Float, Double, BFloat16 or Half")));
         }
-        let hook_points = Selection::new(&self.pattern)?.of(model.hook_points())?;
+        let hook_points = model.points().select(&Selection::new(&self.pattern)?)?;
         let widths = hook_points.iter().map(|path| model.width_at(path)).collect::<Result<Vec<_>>>()?;
         if widths.iter().any(|width| *width != widths[0]) {
             return Err(Error::input(format!(
@@ -154,7 +154,7 @@ impl Capture {
                 let chosen: Vec<&Sample> = examples.iter().map(|&index| samples[index]).collect();
                 let mut hooks = Hooks::new();
                 hooks.observe(&self.pattern, |point, value| store.put(point, examples, value));
-                hooks.bind(model.hook_points())?;
+                hooks.bind(model.points())?;
                 let narrow = self.positions == Positions::Response;
                 model.teach(&chosen, Teaching { depth: Depth::Hooks, narrow, draws: None }, Some(&mut hooks))?;
             }

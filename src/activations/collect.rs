@@ -103,7 +103,7 @@ pub(super) fn one_pass(
         if let Some(filling) = &filling {
             hooks.observe("lm_head", |point, logits| filling.put(point, logits));
         }
-        hooks.bind(model.hook_points())?;
+        hooks.bind(model.points())?;
         model.generate_hooked(&rows, settings, Some(&mut hooks), narrow)?
     };
     let responses = Responses::new(prompts, generated);

@@ -44,7 +44,7 @@ pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -
         config.extend(own);
     }
     let tensors: Vec<(String, Tensor)> =
-        parameters.entries().iter().map(|(name, tensor)| (peft::key(name, &adapter.base.config), tensor.detach())).collect();
+        parameters.entries().iter().map(|(name, tensor)| (peft::key(name, &adapter.base), tensor.detach())).collect();
     let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
     file::folder(folder)?;
     let mut files = others.to_vec();
@@ -81,12 +81,13 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     if !as_it_is {
         file::check_companion(&stored.texts, &path, file::read_text(&path)?.as_bytes(), REMEDY)?;
     }
-    let config = settings(keys, folder, model)?;
+    let (config, base) = (settings(keys, folder, model)?, Base::of(model));
     let mut there = stored.tensors;
     let (mut tensors, mut missing, mut misshaped) = (Vec::new(), Vec::new(), Vec::new());
     for (name, shape) in config.method().layout(model)? {
-        let key = peft::key(&name, model.config());
-        match there.remove(&key) {
+        let key = peft::key(&name, &base);
+        let found = peft::keys(&name, model.config()).iter().find_map(|key| there.remove(key));
+        match found {
             None => missing.push(key),
             Some(tensor) if tensor.size() != shape => misshaped.push(format!("`{name}` is {:?} and should be {shape:?}", tensor.size())),
             Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {
@@ -134,7 +135,7 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     }
     let kind = super::method::wide(model.kind());
     let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_kind(kind))).collect();
-    Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base: Base::of(model) })
+    Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base })
 }
 
 /// The settings in a file of PEFT's: each is used, ignored, or refused by name.
@@ -181,15 +182,22 @@ fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, m
         let theirs = if place.is_file() {
             Config::open(&place).ok().map(|config| config.family.model_type().to_string())
         } else {
-            let Ok(text) = file::text(&place.join("config.json"), Holds::Settings) else { continue };
-            serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()))
+            let Some(name) = model_type(&place) else { continue };
+            Some(name)
         };
-        if let Some(theirs) = theirs.filter(|theirs| theirs != ours) {
+        let inside = |name: &String| model.config().family.is_inside(name);
+        if let Some(theirs) = theirs.filter(|theirs| theirs != ours && !inside(theirs)) {
             return Err(keys.error(format!("its base model `{base}` is a {theirs}, this one a {ours}: a wrong base model")));
         }
         break;
     }
     Ok(())
+}
+
+/// What a model's `config.json` says it is.
+pub(super) fn model_type(folder: &Path) -> Option<String> {
+    let text = file::text(&folder.join("config.json"), Holds::Settings).ok()?;
+    Some(serde_json::from_str::<Value>(&text).ok()?["model_type"].as_str()?.to_string())
 }
 
 fn no_weights(folder: &Path) -> Error {

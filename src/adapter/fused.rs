@@ -159,7 +159,7 @@ mod tests {
         let adapter = Adapter::new(&model, config, 0)?;
         let count = adapter.parameters.flat().numel() as i64;
         adapter.parameters.set(&(Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7).sin())?;
-        let mut linear = |name: &str| {
+        let linear = |name: &str| {
             Linear::new(format!("{LAYER}.{name}"), 32, 32, false, &mut |_, shape| Ok(Tensor::zeros(shape, (Kind::Float, Device::Cpu))))
         };
         let (q, k, v) = (linear("q_proj")?, linear("k_proj")?, linear("v_proj")?);

@@ -141,17 +141,20 @@ struct Base {
     config: Config,
     /// The groups of modules that the family's files hold as one matrix each.
     fused: Vec<Fused>,
+    /// Whether it is the text part of a model of several senses.
+    inside: bool,
 }
 
 impl Base {
     fn of(model: &Model) -> Self {
         let fused = model.decoder().fused().into_iter().cloned().collect();
-        Self { folder: model.folder().display().to_string(), config: model.config().clone(), fused }
+        let inside = files::model_type(model.folder()).is_some_and(|name| model.config().family.is_inside(&name));
+        Self { folder: model.folder().display().to_string(), config: model.config().clone(), fused, inside }
     }
 
     /// The module's path in the family's own files.
     fn own(&self, path: &str) -> String {
-        self.config.family.own_path(path)
+        self.config.family.file_path(path, self.inside)
     }
 
     fn owns(&self, paths: &[&str]) -> Vec<String> {
@@ -202,7 +205,7 @@ impl Adapter {
     /// A parameter's key in PEFT's files.
     #[cfg(test)]
     pub(crate) fn key(&self, name: &str) -> String {
-        peft::key(name, &self.base.config)
+        peft::key(name, &self.base)
     }
 
     /// A copy with parameters of its own.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
+use super::Base;
 use crate::error::Result;
 use crate::model::{Config, Keys, Model};
 use crate::nn::layer_of;
@@ -18,10 +19,18 @@ pub(super) const IA3: &str = "ia3_l";
 pub(super) const PROMPT: &str = "prompt_embeddings";
 
 /// A parameter's key in `adapter_model.safetensors`: under the family's own name of the module.
-pub(super) fn key(name: &str, config: &Config) -> String {
+pub(super) fn key(name: &str, base: &Base) -> String {
     match site_of(name) {
-        Some(site) => format!("{PREFIX}{}{}", config.family.own_path(site), &name[site.len()..]),
+        Some(site) => format!("{PREFIX}{}{}", base.own(site), &name[site.len()..]),
         None => name.to_string(),
+    }
+}
+
+/// All keys that it may have there: transformers has moved text models inside those of several senses.
+pub(super) fn keys(name: &str, config: &Config) -> Vec<String> {
+    match site_of(name) {
+        Some(site) => config.family.file_paths(site).iter().map(|own| format!("{PREFIX}{own}{}", &name[site.len()..])).collect(),
+        None => vec![name.to_string()],
     }
 }
 
@@ -33,12 +42,12 @@ pub(super) fn transposed(keys: &mut Keys, model: &Model) -> Result<()> {
     }
 }
 
-/// What PEFT knows of a model's linear modules, each with its path in the family's own files: of parts of one matrix the whole.
-fn modules(model: &Model) -> Vec<(String, String)> {
+/// What PEFT knows of a model's linear modules, each with the paths that it has in transformers: of parts of one matrix the whole.
+fn modules(model: &Model) -> Vec<(String, Vec<String>)> {
     let fused = model.decoder().fused();
     let is_part = |path: &String| fused.iter().any(|fused| fused.parts().contains(path));
     let sites = model.sites().into_iter().map(|(path, _)| path).filter(|path| !is_part(path));
-    sites.map(|path| (model.config().family.own_path(&path), path)).map(|(own, path)| (path, own)).collect()
+    sites.map(|path| (model.config().family.file_paths(&path), path)).map(|(own, path)| (path, own)).collect()
 }
 
 /// What is no site here.
@@ -47,7 +56,8 @@ const OUTSIDE: [&str; 2] = ["lm_head", "model.embed_tokens"];
 /// What a key of PEFT's holds that no adapter here does; `None` for a key that is merely unexpected.
 pub(super) fn unsupported(key: &str, config: &Config) -> Option<&'static str> {
     let name = key.strip_prefix(PREFIX)?;
-    let outside = OUTSIDE.iter().any(|module| name.strip_prefix(&config.family.own_path(module)).is_some_and(|rest| rest.starts_with('.')));
+    let own = OUTSIDE.iter().flat_map(|module| config.family.file_paths(module));
+    let outside = own.into_iter().any(|module| name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')));
     if name.contains(".trainable_tokens_") || name.contains("token_adapter.") {
         Some("embeddings of single tokens trained beside the adapter (`trainable_token_indices`)")
     } else if outside && name.contains("lora_") {
@@ -95,15 +105,15 @@ impl Settings {
             let outside = layers.as_ref().is_some_and(|layers| !layer_of(&path).is_some_and(|layer| layers.contains(&(layer as i64))));
             // Layers restrict names only, not paths and patterns.
             let found = match &target {
-                Modules::Named(names) => names.contains(&own) || (!outside && target.ends(&own)),
-                Modules::Pattern(_) => target.matches(&own),
+                Modules::Named(names) => own.iter().any(|own| names.contains(own) || (!outside && target.ends(own))),
+                Modules::Pattern(_) => own.iter().any(|own| target.matches(own)),
             };
-            if found && !excluded.as_ref().is_some_and(|excluded| excluded.matches(&own)) {
+            if found && !excluded.as_ref().is_some_and(|excluded| own.iter().any(|own| excluded.matches(own))) {
                 chosen.push(path);
             }
         }
         if chosen.is_empty()
-            && let Some(outside) = OUTSIDE.map(|path| model.config().family.own_path(path)).into_iter().find(|path| target.matches(path))
+            && let Some(outside) = OUTSIDE.iter().flat_map(|path| model.config().family.file_paths(path)).find(|path| target.matches(path))
         {
             return Err(self
                 .keys
@@ -117,7 +127,7 @@ impl Settings {
 
     fn layers(&mut self, model: &Model) -> Result<Option<Vec<i64>>> {
         let pattern = self.keys.value("layers_pattern");
-        let first = model.config().family.own_path("model.layers.0");
+        let first = model.config().family.file_path("model.layers.0", false);
         let called = first.rsplit('.').nth(1).unwrap_or("layers");
         let known = |value: &Value| value == called || value.as_array().is_some_and(|list| list.iter().all(|item| item == called));
         if let Some(pattern) = pattern.filter(|pattern| !known(pattern)) {
@@ -137,12 +147,11 @@ impl Settings {
         let Some(value) = self.keys.value("feedforward_modules") else { return Err(self.keys.missing("feedforward_modules")) };
         let modules = Modules::new(self, "feedforward_modules", &value)?;
         let found = |path: &&String| {
-            let own = model.config().family.own_path(path);
-            match &modules {
+            model.config().family.file_paths(path).iter().any(|own| match &modules {
                 // PEFT asks for no dot here.
                 Modules::Named(names) => names.iter().any(|name| own.ends_with(name)),
-                Modules::Pattern(_) => modules.matches(&own),
-            }
+                Modules::Pattern(_) => modules.matches(own),
+            })
         };
         Ok(paths.iter().filter(found).cloned().collect())
     }
@@ -160,8 +169,8 @@ impl Settings {
             rules.push((self.regex(key, &format!(r"^(.*\.)?({pattern})$"))?, number));
         }
         let first = |path: &String| {
-            let own = model.config().family.own_path(path);
-            rules.iter().find(|(regex, _)| matches(regex, &own)).map(|(_, number)| (path.clone(), *number))
+            let own = model.config().family.file_paths(path);
+            rules.iter().find(|(regex, _)| own.iter().any(|own| matches(regex, own))).map(|(_, number)| (path.clone(), *number))
         };
         Ok(paths.iter().filter_map(first).collect())
     }

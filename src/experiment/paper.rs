@@ -42,11 +42,10 @@ impl Experiment {
     /// included. [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
     /// [`Study::beside_paper`] sets the results beside the paper's.
     pub fn paper(model: &Model) -> Self {
-        let llama = model.config().family.model_type() == "llama";
         let mut experiment = Self::new(model)
             .sizes(&[2, 4, 8, 16, 32, 64, 128])
             .methods(&[Method::ZeroShot, Method::Icl, Method::Sft, Method::Soft, Method::Ia2, Method::Ia2ThenSft, Method::Ia2PlusSft])
-            .betas(if llama { &[0.001, 0.01, 0.05, 0.5] } else { &[0.1, 0.5, 0.7, 0.9] });
+            .betas(model.config().family.betas());
         let all = Benchmark::all();
         let installed = |name: &str| all.iter().find(|benchmark| benchmark.name() == name && benchmark.is_installed());
         for benchmark in TRAINED.iter().filter_map(|name| installed(name)) {

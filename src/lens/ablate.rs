@@ -38,7 +38,7 @@ pub enum Ablation {
 /// [`evaluate`](crate::evaluate::evaluate) refuses.
 pub fn ablate(model: &Model, prompts: &Prompts, pattern: &str, ablation: Ablation) -> Result<DataFrame> {
     door("ablation", || {
-        let paths = Selection::new(pattern)?.of(model.hook_points())?;
+        let paths = model.points().select(&Selection::new(pattern)?)?;
         let means = match ablation {
             Ablation::Zero => HashMap::new(),
             Ablation::Mean => means(model, prompts, &paths)?,

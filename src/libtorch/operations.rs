@@ -46,6 +46,21 @@ pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     call(|error| unsafe { ia2_swiglu(handle(gate), handle(up), error) })
 }
 
+/// `(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias` over the last axis, in f32 at least, restored to the kind of `x`.
+pub(crate) fn layer_norm(input: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    Ok(input.f_layer_norm(weight.size(), Some(weight), Some(bias), epsilon, true)?)
+}
+
+/// `x Phi(x)`, with the normal distribution `Phi` or, `by_tanh`, its approximation by a hyperbolic tangent.
+pub(crate) fn gelu(input: &Tensor, by_tanh: bool) -> Result<Tensor> {
+    Ok(input.f_gelu(if by_tanh { "tanh" } else { "none" })?)
+}
+
+/// `cap tanh(x / cap)`.
+pub(crate) fn soft_cap(input: &Tensor, cap: f64) -> Result<Tensor> {
+    Ok(input.f_div_scalar(cap)?.f_tanh()?.f_mul_scalar(cap)?)
+}
+
 /// `x cos + (-x2, x1) sin` over the halves `x1`, `x2` of the last axis; the angles are the same in both halves.
 pub(crate) fn rotate(input: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
     // SAFETY: see `call`.

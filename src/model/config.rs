@@ -1,19 +1,23 @@
 //! What `config.json` says of a model: every key used, passed over, refused by name, or listed as unknown.
 
 mod known;
+mod parts;
 mod rope;
 #[cfg(test)]
 mod tests;
 
+use super::decoder::Decoder;
 use super::family::Family;
 use super::gguf::Gguf;
 use super::keys::{Keys, listed};
 use crate::error::{Error, Result};
-use crate::nn::rope::Rope;
+use crate::nn::rope::{Rope, Scaling};
 use polars::prelude::*;
 use std::fmt;
 use std::path::Path;
-use tch::Kind;
+use tch::{Kind, Tensor};
+
+pub use parts::{LayerParts, NormPlace, Parts};
 
 /// More layers than any model has; a wrong number must not become a list of a billion weights.
 const MOST_LAYERS: i64 = 4096;
@@ -21,10 +25,30 @@ const MOST_LAYERS: i64 = 4096;
 /// The most of any other size.
 const MOST: i64 = i32::MAX as i64;
 
+/// What the reference takes where a file says nothing, which differs by family.
+pub(super) struct Defaults {
+    /// The width of a head; without it `hidden_size / heads`.
+    pub head_dim: Option<i64>,
+    /// The base of the rotary embedding.
+    pub theta: f64,
+    /// That of windowed layers, for families that have two.
+    pub windowed_theta: Option<f64>,
+    /// The share of each head that is turned.
+    pub share: f64,
+    /// Whether the output layer is the embedding's matrix.
+    pub tied: bool,
+}
+
+impl Defaults {
+    /// Llama's.
+    pub const PLAIN: Self = Self { head_dim: None, theta: 10_000.0, windowed_theta: None, share: 1.0, tied: false };
+}
+
 /// A model's architecture, as read from `config.json` and `generation_config.json`.
 ///
 /// The same decoder runs every family: with hidden state `h`, each layer adds `self_attn(norm(h))` and then `mlp(norm(h))`,
-/// where `mlp(x) = down_proj(silu(gate_proj(x)) * up_proj(x))`; a last norm and `lm_head` give the logits.
+/// where `mlp(x) = down_proj(silu(gate_proj(x)) * up_proj(x))`; a last norm and `lm_head` give the logits. What a family has in place of any of
+/// this is in [`parts`](Self::parts).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Which family's file this is.
@@ -43,9 +67,9 @@ pub struct Config {
     pub kv_heads: i64,
     /// Width of one head; even. `heads * head_dim` need not be `hidden_size`.
     pub head_dim: i64,
-    /// The epsilon inside the root of every RMS norm; above 0.
+    /// The epsilon inside the root of every norm; above 0.
     pub rms_norm_eps: f64,
-    /// The rotary position embedding.
+    /// The rotary position embedding, of all layers or of those with full attention; unused where positions are learned.
     pub rope: Rope,
     /// The longest sequence, prompt and response together, in tokens.
     pub max_positions: i64,
@@ -57,8 +81,10 @@ pub struct Config {
     pub o_bias: bool,
     /// True if `gate_proj`, `up_proj` and `down_proj` have biases.
     pub mlp_bias: bool,
-    /// True if queries and keys pass an RMS norm over `head_dim` before the rotation.
+    /// True if queries and keys pass a norm before the rotation.
     pub qk_norm: bool,
+    /// What the decoder is made of beside these sizes.
+    pub parts: Parts,
     /// The kind the file declares (`dtype`, `torch_dtype`); f32 when it declares none. The weights themselves decide what is loaded.
     pub kind: Kind,
     /// The token that begins a text, if any: `generation_config.json`'s, else `config.json`'s.
@@ -118,6 +144,7 @@ impl Config {
     fn of_keys(mut keys: Keys) -> Result<Self> {
         let family = Family::of(&mut keys)?;
         let mut config = (family.read)(&mut keys, family)?;
+        config.check_rotation(&keys)?;
         known::settle(&mut keys)?;
         config.unknown_keys = keys.rest();
         Ok(config)
@@ -153,13 +180,12 @@ impl Config {
         (!self.unknown_keys.is_empty()).then(line)
     }
 
-    /// Reads the keys that all families share, with the biases and norms that only some have left off.
-    /// `head_dim` is what the family takes when the file does not say; without it `hidden_size / heads`.
-    pub(super) fn shared(keys: &mut Keys, family: Family, head_dim: Option<i64>) -> Result<Self> {
+    /// Reads the keys that all families share, with the parts and biases that only some have left off.
+    pub(super) fn shared(keys: &mut Keys, family: Family, defaults: Defaults) -> Result<Self> {
         let hidden_size = keys.needed_size("hidden_size")?;
         let layers = keys.needed_size("num_hidden_layers")?;
         if layers > MOST_LAYERS {
-            return Err(keys.error(format!("`num_hidden_layers` is {layers}, but at most {MOST_LAYERS} are supported")));
+            return Err(keys.error(format!("`{}` is {layers}, but at most {MOST_LAYERS} are supported", keys.called("num_hidden_layers"))));
         }
         let heads = keys.needed_size("num_attention_heads")?;
         let kv_heads = keys.size("num_key_value_heads")?.unwrap_or(heads);
@@ -168,25 +194,28 @@ impl Config {
                 "`num_attention_heads` ({heads}) must be a multiple of `num_key_value_heads` ({kv_heads}), because each of these serves an equal group"
             )));
         }
-        let head_dim = match keys.size("head_dim")?.or(head_dim) {
+        let head_dim = match keys.size("head_dim")?.or(defaults.head_dim) {
             Some(head_dim) => head_dim,
             None if hidden_size % heads == 0 => hidden_size / heads,
             None => {
                 return Err(keys.error(format!(
-                    "`hidden_size` ({hidden_size}) must be a multiple of `num_attention_heads` ({heads}) when `head_dim` is absent"
+                    "`{}` ({hidden_size}) must be a multiple of `{}` ({heads}) when `head_dim` is absent",
+                    keys.called("hidden_size"),
+                    keys.called("num_attention_heads")
                 )));
             }
         };
-        if head_dim % 2 != 0 {
-            return Err(keys.error(format!("the width of a head (`head_dim`) is {head_dim}, but the rotary embedding needs an even one")));
-        }
         let rms_norm_eps = keys.needed_number("rms_norm_eps")?;
         if rms_norm_eps <= 0.0 {
-            return Err(keys.error(format!("`rms_norm_eps` must be above 0, but is {rms_norm_eps}")));
+            return Err(keys.error(format!("`{}` must be above 0, but is {rms_norm_eps}", keys.called("rms_norm_eps"))));
         }
         let vocab_size = keys.needed_size("vocab_size")?;
         let bos = keys.ids("bos_token_id", vocab_size)?.first().copied();
         let eos = keys.ids("eos_token_id", vocab_size)?;
+        let max_positions = keys.needed_size("max_position_embeddings")?;
+        let ropes = rope::read(keys, &defaults, max_positions)?;
+        let mut parts = Parts::plain(layers, (head_dim as f64 * ropes.share) as i64);
+        parts.windowed_rope = ropes.windowed;
         let config = Self {
             family,
             vocab_size,
@@ -197,13 +226,14 @@ impl Config {
             kv_heads,
             head_dim,
             rms_norm_eps,
-            rope: rope::read(keys)?,
-            max_positions: keys.needed_size("max_position_embeddings")?,
-            tie_embeddings: keys.flag("tie_word_embeddings", false)?,
+            rope: ropes.rope,
+            max_positions,
+            tie_embeddings: keys.flag("tie_word_embeddings", defaults.tied)?,
             qkv_bias: false,
             o_bias: false,
             mlp_bias: false,
             qk_norm: false,
+            parts,
             kind: read_kind(keys)?,
             bos,
             eos,
@@ -211,6 +241,39 @@ impl Config {
         };
         config.check_sizes(keys)?;
         Ok(config)
+    }
+
+    /// Refuses a rotation that cannot be.
+    fn check_rotation(&self, keys: &Keys) -> Result<()> {
+        let Self { head_dim, rope, parts, .. } = self;
+        if !parts.layers.iter().any(|layer| layer.rotary) {
+            return Ok(());
+        }
+        let width = parts.rotary_width;
+        if width != *head_dim && !self.family.turns_a_part() {
+            let share = width as f64 / *head_dim as f64;
+            return Err(keys.error(format!(
+                "`partial_rotary_factor` is {share}, which is not supported (a rotation of only a part of each head); only 1 is"
+            )));
+        }
+        if width % 2 != 0 || width == 0 {
+            return Err(keys.error(match width == *head_dim {
+                true => format!("the width of a head (`head_dim`) is {head_dim}, but the rotary embedding needs an even one"),
+                false => format!("{width} of {head_dim} dimensions of each head are turned, but the rotary embedding needs an even number"),
+            }));
+        }
+        for rope in [Some(rope), parts.windowed_rope.as_ref()].into_iter().flatten() {
+            let Scaling::LongRope { short, long, .. } = &rope.scaling else { continue };
+            if short.len() as i64 != width / 2 || long.len() as i64 != width / 2 {
+                return Err(keys.error(format!(
+                    "`short_factor` and `long_factor` hold {} and {} numbers, but the rotary embedding has {} pairs",
+                    short.len(),
+                    long.len(),
+                    width / 2
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Only the ends are read; an id that the model cannot give ends nothing, and is listed.
@@ -233,37 +296,17 @@ impl Config {
         self.bos = bos.first().copied().or(self.bos);
     }
 
-    /// The name and shape of every weight, in the order the decoder walks them; names as Hugging Face's, matrices as `[out, in]`.
+    /// The name and shape of every weight, in the order the decoder takes them; matrices as `[out, in]`.
+    ///
+    /// Names are those that most families' files have, whatever this family's own are: `model.layers.0.self_attn.q_proj.weight`.
     pub fn weights(&self) -> Vec<(String, Vec<i64>)> {
-        let (hidden, head_dim, inner) = (self.hidden_size, self.head_dim, self.intermediate_size);
-        let (query, key) = (self.heads.saturating_mul(head_dim), self.kv_heads.saturating_mul(head_dim));
-        let mut list = vec![("model.embed_tokens.weight".to_owned(), vec![self.vocab_size, hidden])];
-        for layer in 0..self.layers {
-            let mut linear = |name: &str, output: i64, input: i64, bias: bool| {
-                list.push((format!("model.layers.{layer}.{name}.weight"), vec![output, input]));
-                if bias {
-                    list.push((format!("model.layers.{layer}.{name}.bias"), vec![output]));
-                }
-            };
-            linear("self_attn.q_proj", query, hidden, self.qkv_bias);
-            linear("self_attn.k_proj", key, hidden, self.qkv_bias);
-            linear("self_attn.v_proj", key, hidden, self.qkv_bias);
-            linear("self_attn.o_proj", hidden, query, self.o_bias);
-            linear("mlp.gate_proj", inner, hidden, self.mlp_bias);
-            linear("mlp.up_proj", inner, hidden, self.mlp_bias);
-            linear("mlp.down_proj", hidden, inner, self.mlp_bias);
-            let mut norm = |name: &str, width: i64| list.push((format!("model.layers.{layer}.{name}.weight"), vec![width]));
-            if self.qk_norm {
-                norm("self_attn.q_norm", head_dim);
-                norm("self_attn.k_norm", head_dim);
-            }
-            norm("input_layernorm", hidden);
-            norm("post_attention_layernorm", hidden);
-        }
-        list.push(("model.norm.weight".to_owned(), vec![hidden]));
-        if !self.tie_embeddings {
-            list.push(("lm_head.weight".to_owned(), vec![self.vocab_size, hidden]));
-        }
+        let mut list = Vec::new();
+        // Building looks at no number of a weight.
+        let built = Decoder::new(self, &mut |name, shape| {
+            list.push((name.to_string(), shape.to_vec()));
+            Ok(Tensor::f_from_slice(&[0f32])?)
+        });
+        debug_assert!(built.is_ok());
         list
     }
 

@@ -2,28 +2,45 @@
 
 use tch::{Kind, Tensor};
 
-use super::config::Config;
+use super::config::{Config, NormPlace};
 use crate::error::Result;
-use crate::nn::{Attention, AttentionShape, Fused, Linear, Mlp, Pass, RmsNorm, Source};
+use crate::libtorch::operations;
+use crate::nn::{Attention, AttentionShape, Experts, Fused, Linear, Mlp, MlpShape, Norm, NormKind, Pass, Paths, QkNorm, Source};
 
 /// Token embedding, layers, final norm and output head; a family is a [`Config`], not a decoder of its own.
 #[derive(Debug)]
 pub struct Decoder {
     embedding: Tensor,
+    embedding_scale: Option<f64>,
+    positions: Option<Tensor>,
+    stream_scale: Option<f64>,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    norm: Norm,
     head: Linear,
-    points: Vec<String>,
+    divisor: Option<f64>,
+    cap: Option<f64>,
+    points: Paths,
     weights: Vec<(String, Tensor)>,
 }
 
 #[derive(Debug)]
 struct Layer {
     path: String,
-    attention_norm: RmsNorm,
+    before_attention: Option<Norm>,
     attention: Attention,
-    mlp_norm: RmsNorm,
-    mlp: Mlp,
+    after_attention: Option<Norm>,
+    before_mlp: Option<Norm>,
+    mlp: Block,
+    after_mlp: Option<Norm>,
+    parallel: bool,
+    scale: Option<f64>,
+}
+
+/// What stands in the place of the MLP.
+#[derive(Debug)]
+enum Block {
+    One(Mlp),
+    Many(Experts),
 }
 
 /// How far a forward has to go.
@@ -36,7 +53,7 @@ pub enum Depth {
 }
 
 impl Decoder {
-    /// Takes the weights that `config` calls for, by their Hugging Face names.
+    /// Takes the weights that `config` calls for, by the names and shapes of [`Config::weights`].
     pub fn new(config: &Config, source: &mut Source<'_>) -> Result<Self> {
         let mut weights = Vec::new();
         let source: &mut Source<'_> = &mut |name, shape| {
@@ -44,91 +61,128 @@ impl Decoder {
             weights.push((name.to_string(), weight.shallow_clone()));
             Ok(weight)
         };
-        let hidden = config.hidden_size;
-        let shape = AttentionShape {
-            hidden,
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            qkv_bias: config.qkv_bias,
-            output_bias: config.o_bias,
-            qk_norm: config.qk_norm.then_some(config.rms_norm_eps),
-        };
+        let (hidden, parts) = (config.hidden_size, &config.parts);
         let embedding = source("model.embed_tokens.weight", &[config.vocab_size, hidden])?;
-        let mut layers = Vec::with_capacity(config.layers as usize);
-        for index in 0..config.layers as usize {
-            let path = format!("model.layers.{index}");
-            layers.push(Layer {
-                attention_norm: RmsNorm::new(format!("{path}.input_layernorm"), hidden, config.rms_norm_eps, source)?,
-                attention: Attention::new(format!("{path}.self_attn"), index, shape, source)?,
-                mlp_norm: RmsNorm::new(format!("{path}.post_attention_layernorm"), hidden, config.rms_norm_eps, source)?,
-                mlp: Mlp::new(format!("{path}.mlp"), hidden, config.intermediate_size, config.mlp_bias, source)?,
-                path,
-            });
-        }
-        let norm = RmsNorm::new("model.norm".into(), hidden, config.rms_norm_eps, source)?;
-        let head = if config.tie_embeddings {
-            Linear::tied("lm_head", &embedding)
-        } else {
-            Linear::new("lm_head".into(), hidden, config.vocab_size, false, source)?
+        let positions = match parts.learned_positions {
+            true => Some(source("model.embed_positions.weight", &[config.max_positions, hidden])?),
+            false => None,
         };
-        let points = hook_points(&layers);
-        Ok(Self { embedding, layers, norm, head, points, weights })
+        let layers = (0..config.layers as usize).map(|index| Layer::new(config, index, source)).collect::<Result<Vec<_>>>()?;
+        let norm = Norm::new("model.norm".into(), parts.norm, hidden, config.rms_norm_eps, source)?;
+        let head = match config.tie_embeddings {
+            true => Linear::tied("lm_head", hidden, config.vocab_size, &embedding),
+            false => Linear::new("lm_head".into(), hidden, config.vocab_size, false, source)?,
+        };
+        let mut points = vec!["model.embed_tokens".to_string()];
+        points.extend(layers.iter().flat_map(Layer::points));
+        points.extend(["model.norm".to_string(), "lm_head".to_string()]);
+        Ok(Self {
+            embedding,
+            embedding_scale: parts.embedding_scale,
+            positions,
+            stream_scale: parts.stream_scale,
+            layers,
+            norm,
+            head,
+            divisor: parts.logits_divisor,
+            cap: parts.logits_cap,
+            points: Paths::new(points, |path| config.family.own_path(path)),
+            weights,
+        })
     }
 
     /// Every hook point, in the order in which a forward reaches them.
     pub fn hook_points(&self) -> &[String] {
+        self.points.common()
+    }
+
+    /// The hook points with the spellings of the family's own files.
+    pub(crate) fn points(&self) -> &Paths {
         &self.points
     }
 
-    /// Every weight by its Hugging Face name, as it was taken.
+    /// Every weight by its name in [`Config::weights`], as it was taken.
     pub fn weights(&self) -> &[(String, Tensor)] {
         &self.weights
     }
 
-    /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.
-    pub fn fused(&self) -> Vec<&Fused> {
-        Vec::new()
-    }
-
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
     pub fn sites(&self) -> Vec<(String, (i64, i64))> {
-        let linears = self.layers.iter().flat_map(|layer| layer.attention.linears().into_iter().chain(layer.mlp.linears()));
+        let linears = self.layers.iter().flat_map(|layer| {
+            let mlp = match &layer.mlp {
+                Block::One(mlp) => mlp.linears(),
+                Block::Many(_) => Vec::new(),
+            };
+            layer.attention.linears().into_iter().chain(mlp)
+        });
         linears.map(|linear| (linear.path().to_string(), linear.widths())).collect()
+    }
+
+    /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.
+    pub fn fused(&self) -> Vec<&Fused> {
+        let fused = self.layers.iter().flat_map(|layer| {
+            let mlp = match &layer.mlp {
+                Block::One(mlp) => mlp.fused(),
+                Block::Many(_) => None,
+            };
+            [layer.attention.fused(), mlp]
+        });
+        fused.flatten().collect()
+    }
+
+    /// What enters the first layer for each id, `[.., hidden]`, before any position is added.
+    pub(crate) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let embedded = Tensor::f_embedding(&self.embedding, ids, -1, false, false)?;
+        Ok(match self.embedding_scale {
+            Some(scale) => embedded.f_mul_scalar(rounded(scale, self.kind())?)?,
+            None => embedded,
+        })
     }
 
     /// Ids `[example, token]` to normalised hidden states `[example, kept, hidden]`; `None` if the depth ended before.
     pub fn forward(&self, ids: &Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
-        let stream = pass.hook("model.embed_tokens", Tensor::embedding(&self.embedding, ids, -1, false, false))?;
+        let stream = pass.hook("model.embed_tokens", self.embed(ids)?)?;
         self.run(stream, depth, pass)
     }
 
     /// The same from embeddings `[example, token, hidden]` on.
     pub(crate) fn run(&self, mut stream: Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
+        if let Some(table) = &self.positions {
+            let positions = Tensor::f_embedding(table, &pass.positions.f_add_scalar(pass.shift)?, -1, false, false)?;
+            stream = stream.f_add(&positions)?;
+        }
+        if let Some(scale) = self.stream_scale {
+            stream = stream.f_mul_scalar(scale)?;
+        }
         let last_wanted = match (&pass.hooks, depth) {
             (Some(hooks), Depth::Hooks) => {
                 let wanted = hooks.paths();
-                self.points.iter().rposition(|point| wanted.contains(&point.as_str()))
+                self.hook_points().iter().rposition(|point| wanted.contains(&point.as_str()))
             }
             _ => None,
         };
-        let done = |path: &str| last_wanted.is_some_and(|last| self.points[last] == path);
+        let done = |path: &str| last_wanted.is_some_and(|last| self.hook_points()[last] == path);
 
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             let keep = if index == last { pass.keep.as_ref().map(Tensor::shallow_clone) } else { None };
-            let normed = layer.attention_norm.forward(&stream, pass)?;
-            let attended = layer.attention.forward(&normed, keep.as_ref(), pass)?;
+            let attended = layer.attention.forward(&normed(&layer.before_attention, &stream, pass)?, keep.as_ref(), pass)?;
             if done(layer.attention.path()) {
                 return Ok(None);
             }
+            let attended = layer.scaled(normed(&layer.after_attention, &attended, pass)?);
             if let Some(keep) = &keep {
                 stream = Pass::gather(&stream, keep);
             }
             // Never in place: an observer may hold the stream.
-            stream = stream.g_add(&attended);
-            let normed = layer.mlp_norm.forward(&stream, pass)?;
-            stream = stream.g_add(&layer.mlp.forward(&normed, pass)?);
+            stream = if layer.parallel {
+                let written = layer.write(&stream, pass)?;
+                written.g_add(&attended).g_add(&stream)
+            } else {
+                let read = stream.g_add(&attended);
+                let written = layer.write(&read, pass)?;
+                read.g_add(&written)
+            };
             stream = pass.hook(&layer.path, stream)?;
             if done(&layer.path) {
                 return Ok(None);
@@ -143,8 +197,20 @@ impl Decoder {
     }
 
     /// Normalised hidden states `[.., hidden]` to logits `[.., vocab]`.
+    ///
+    /// The value at the hook point `lm_head` is what the model says: with a family's factor and soft cap.
     pub fn logits(&self, hidden: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        self.head.forward(hidden, pass)
+        if self.divisor.is_none() && self.cap.is_none() {
+            return self.head.forward(hidden, pass);
+        }
+        let mut logits = self.head.adapted(hidden, pass)?;
+        if let Some(divisor) = self.divisor {
+            logits = logits.f_div_scalar(divisor)?;
+        }
+        if let Some(cap) = self.cap {
+            logits = operations::soft_cap(&logits, cap)?;
+        }
+        pass.hook(self.head.path(), logits)
     }
 
     /// The kind the weights are held in.
@@ -153,23 +219,100 @@ impl Decoder {
     }
 }
 
-fn hook_points(layers: &[Layer]) -> Vec<String> {
-    let mut points = vec!["model.embed_tokens".to_string()];
-    for Layer { path, attention, mlp, .. } in layers {
-        let [key, value, query, output] = attention.linears().map(|linear| linear.path().to_string());
-        points.extend([format!("{path}.input_layernorm"), key, value]);
-        if attention.has_norms() {
-            points.push(format!("{path}.self_attn.k_norm"));
-        }
-        points.push(query);
-        if attention.has_norms() {
-            points.push(format!("{path}.self_attn.q_norm"));
-        }
-        points.extend([format!("{path}.self_attn.pattern"), output, format!("{path}.self_attn")]);
-        points.push(format!("{path}.post_attention_layernorm"));
-        points.extend(mlp.linears().map(|linear| linear.path().to_string()));
-        points.extend([format!("{path}.mlp"), path.clone()]);
+impl Layer {
+    fn new(config: &Config, index: usize, source: &mut Source<'_>) -> Result<Self> {
+        let (hidden, parts, own) = (config.hidden_size, &config.parts, config.parts.layer(index));
+        let path = format!("model.layers.{index}");
+        let norm = |name: &str, there: bool, source: &mut Source<'_>| match there {
+            true => Norm::new(format!("{path}.{name}"), parts.norm, hidden, config.rms_norm_eps, source).map(Some),
+            false => Ok(None),
+        };
+        let (before, after) = (parts.norms != NormPlace::After, parts.norms != NormPlace::Before);
+        let kind = if parts.norm == NormKind::Layer { NormKind::Rms } else { parts.norm };
+        let shape = AttentionShape {
+            hidden,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            qkv_bias: config.qkv_bias,
+            output_bias: config.o_bias,
+            qk_norm: config.qk_norm.then_some(QkNorm { kind, epsilon: config.rms_norm_eps, whole: parts.whole_qk_norm }),
+            rope: parts.rope(index),
+            window: own.window,
+            scale: own.scale,
+            cap: parts.score_cap,
+            fused: config.fused("qkv_proj"),
+        };
+        let before_attention = norm("input_layernorm", before, source)?;
+        let attention = Attention::new(format!("{path}.self_attn"), index, shape, source)?;
+        let after_attention = norm("post_attention_layernorm", after, source)?;
+        // Where there is none after attention, the one before the MLP has its name.
+        let name = if after { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+        let before_mlp = norm(name, before, source)?;
+        let mlp = match parts.experts.filter(|_| own.experts) {
+            Some(shape) => Block::Many(Experts::new(format!("{path}.mlp"), hidden, shape, parts.activation, source)?),
+            None => {
+                let shape = MlpShape {
+                    hidden,
+                    intermediate: config.intermediate_size,
+                    bias: config.mlp_bias,
+                    activation: parts.activation,
+                    gated: parts.gated,
+                    fused: config.fused("gate_up_proj"),
+                };
+                Block::One(Mlp::new(format!("{path}.mlp"), shape, source)?)
+            }
+        };
+        let after_mlp = norm("post_feedforward_layernorm", after, source)?;
+        let (parallel, scale) = (parts.parallel, parts.residual_scale);
+        Ok(Self { before_attention, attention, after_attention, before_mlp, mlp, after_mlp, parallel, scale, path })
     }
-    points.extend(["model.norm".to_string(), "lm_head".to_string()]);
-    points
+
+    /// What the MLP adds.
+    fn write(&self, stream: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        let read = normed(&self.before_mlp, stream, pass)?;
+        let written = match &self.mlp {
+            Block::One(mlp) => mlp.forward(&read, pass)?,
+            Block::Many(experts) => experts.forward(&read, pass)?,
+        };
+        Ok(self.scaled(normed(&self.after_mlp, &written, pass)?))
+    }
+
+    fn scaled(&self, value: Tensor) -> Tensor {
+        match self.scale {
+            Some(scale) => value * scale,
+            None => value,
+        }
+    }
+
+    fn points(&self) -> Vec<String> {
+        let of = |norm: &Option<Norm>| norm.iter().map(|norm| norm.path().to_string()).collect::<Vec<_>>();
+        let mlp = match &self.mlp {
+            Block::One(mlp) => mlp.points(),
+            Block::Many(experts) => experts.points(),
+        };
+        let own = vec![self.path.clone()];
+        [
+            of(&self.before_attention),
+            self.attention.points(),
+            of(&self.after_attention),
+            of(&self.before_mlp),
+            mlp,
+            of(&self.after_mlp),
+            own,
+        ]
+        .concat()
+    }
+}
+
+fn normed(norm: &Option<Norm>, value: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    match norm {
+        Some(norm) => norm.forward(value, pass),
+        None => Ok(value.shallow_clone()),
+    }
+}
+
+/// A factor as the reference holds it: in f32, then in the weights' kind.
+fn rounded(factor: f64, kind: Kind) -> Result<f64> {
+    Ok(Tensor::f_from_slice(&[factor as f32])?.f_to_kind(kind)?.f_double_value(&[0])?)
 }

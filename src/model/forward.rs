@@ -104,7 +104,7 @@ impl Model {
     /// Logits `[example, token, vocab]`, if the depth reaches them, and the prompts' lengths.
     fn hooked(&self, prompts: &[Vec<u32>], depth: Depth, hooks: &mut Hooks<'_>) -> Result<(Option<Tensor>, Vec<usize>)> {
         self.check(prompts, 0)?;
-        hooks.bind(self.hook_points())?;
+        hooks.bind(self.points())?;
         let batch = Batch::new(prompts, self.device());
         let examples: Vec<usize> = (0..prompts.len()).collect();
         let mut cache = self.behind(self.prefix(None)?, &batch);

@@ -184,7 +184,7 @@ impl Model {
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
     pub fn generate_with(&self, prompts: &[Vec<u32>], settings: &Generation, hooks: &mut Hooks<'_>) -> Result<Vec<Generated>> {
         door("generate", || {
-            hooks.bind(self.hook_points())?;
+            hooks.bind(self.points())?;
             let responses = self.generate_hooked(prompts, settings, Some(hooks), false)?;
             hooks.finish()?;
             Ok(responses)

@@ -16,6 +16,8 @@ pub(crate) struct Keys {
     /// Names the file and, for an inner object, the key it stands under; messages begin with it.
     place: String,
     left: Map<String, Value>,
+    /// How the file calls keys that are read by another name.
+    called: &'static [(&'static str, &'static str)],
 }
 
 impl Keys {
@@ -35,7 +37,7 @@ impl Keys {
     /// The keys of a value, which must be an object; `place` is where messages say it is.
     pub(crate) fn of(place: String, value: Value) -> Result<Self> {
         match value {
-            Value::Object(left) => Ok(Self { place, left }),
+            Value::Object(left) => Ok(Self { place, left, called: &[] }),
             other => Err(Error::file(format!("{place} must hold a JSON object, but holds {}", kind(&other)))),
         }
     }
@@ -43,6 +45,44 @@ impl Keys {
     /// An error about this object: where it is, then `message`.
     pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
         Error::file(format!("{}: {message}", self.place))
+    }
+
+    /// Reads the file's own names (the second of each pair) as those of most files.
+    pub(crate) fn call(&mut self, names: &'static [(&'static str, &'static str)]) {
+        for (name, own) in names {
+            if let Some(value) = self.left.remove(*own) {
+                self.left.entry(*name).or_insert(value);
+            }
+        }
+        self.called = names;
+    }
+
+    /// How the file calls a key.
+    pub(crate) fn called<'k>(&self, key: &'k str) -> &'k str {
+        self.called.iter().find(|(name, _)| *name == key).map_or(key, |(_, own)| own)
+    }
+
+    /// What the reference takes where the file says nothing; null says something.
+    pub(crate) fn default(&mut self, values: Value) {
+        let Value::Object(values) = values else { return };
+        for (key, value) in values {
+            self.left.entry(key).or_insert(value);
+        }
+    }
+
+    /// The keys of the inner object `key` in place of those of the same name here.
+    pub(crate) fn unwrap_object(&mut self, key: &str) -> Result<()> {
+        if let Some(inner) = self.object(key)? {
+            self.place = inner.place;
+            // Null in the inner one says nothing that the outer one could not say.
+            self.left.extend(inner.left.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+        Ok(())
+    }
+
+    /// Whether the key is there and not null.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.left.get(key).is_some_and(|value| !value.is_null())
     }
 
     /// Takes a key; JSON's null counts as absent, as it does in transformers.
@@ -56,7 +96,7 @@ impl Keys {
     }
 
     fn wrong(&self, key: &str, value: &Value, expected: &str) -> Error {
-        self.error(format!("`{key}` must be {expected}, but is {}", shorten(value)))
+        self.error(format!("`{}` must be {expected}, but is {}", self.called(key), shorten(value)))
     }
 
     /// A size: a whole number from 1 to 2^24.
@@ -85,6 +125,16 @@ impl Keys {
     /// A [`Keys::number`] that must be there.
     pub(crate) fn needed_number(&mut self, key: &str) -> Result<f64> {
         self.number(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A list of finite numbers.
+    pub(crate) fn numbers(&mut self, key: &str) -> Result<Option<Vec<f64>>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().filter(|number| number.is_finite());
+        match value.as_array().and_then(|list| list.iter().map(number).collect()) {
+            Some(numbers) => Ok(Some(numbers)),
+            None => Err(self.wrong(key, &value, "a list of numbers")),
+        }
     }
 
     /// True or false; `default` when absent.
@@ -136,7 +186,7 @@ impl Keys {
     pub(crate) fn object(&mut self, key: &str) -> Result<Option<Keys>> {
         match self.take_set(key) {
             None => Ok(None),
-            Some(Value::Object(left)) => Ok(Some(Self { place: format!("{}, `{key}`", self.place), left })),
+            Some(Value::Object(left)) => Ok(Some(Self { place: format!("{}, `{key}`", self.place), left, called: &[] })),
             Some(value) => Err(self.wrong(key, &value, "an object")),
         }
     }
@@ -177,6 +227,7 @@ impl Keys {
 
     /// The error for a key that must be there.
     pub(crate) fn missing(&self, key: &str) -> Error {
+        let key = self.called(key);
         self.error(format!("`{key}` is missing: take the file from the model's publisher again"))
     }
 

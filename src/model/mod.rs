@@ -15,6 +15,8 @@ mod respond;
 mod sampling_tests;
 mod save;
 mod score;
+mod show;
+mod storage;
 #[cfg(test)]
 mod virtual_tests;
 pub mod weights;
@@ -36,7 +38,6 @@ pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
 pub use score::{Score, Scores};
 
-use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::hub;
@@ -45,6 +46,7 @@ use crate::memory;
 use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Prefix, Virtual};
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
+use storage::Files;
 use weights::Weights;
 
 /// A decoder with its tokenizer, perhaps with an adapter on it.
@@ -146,6 +148,7 @@ impl OpenOptions {
             None if folder.join("tokenizer.json").exists() => Some(Tokenizer::open(&folder)?),
             None => None,
         };
+        let layout = gguf.as_ref().map_or(config.family.storage(), Gguf::storage);
         let mut weights = match gguf {
             Some(file) => {
                 // What the vocabulary was on its way from the file to the tokenizer: a tenth of a small model's weights.
@@ -157,10 +160,11 @@ impl OpenOptions {
         if !self.as_it_is {
             weights.check_saved()?;
         }
-        weights.check(&config.weights())?;
+        let mut files = Files::of(&config, &layout, |name| weights.shape(name).is_some());
+        weights.check(&files.stored())?;
         let sources = weights.sources()?;
-        let decoder = Decoder::new(&config, &mut |name, shape| weights.take(name, shape))?;
-        weights.finish()?;
+        let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
+        weights.finish_as(&files.ending())?;
         Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None })
     }
 }
@@ -300,9 +304,19 @@ impl Model {
         self.base.decoder.hook_points()
     }
 
+    /// The hook points in both spellings.
+    pub(crate) fn points(&self) -> &nn::Paths {
+        self.base.decoder.points()
+    }
+
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
     pub fn sites(&self) -> Vec<(String, (i64, i64))> {
-        self.base.decoder.sites()
+        let mut sites = self.base.decoder.sites();
+        for fused in self.base.decoder.fused() {
+            let behind = sites.iter().rposition(|(path, _)| fused.parts().contains(path)).map_or(sites.len(), |last| last + 1);
+            sites.insert(behind, (fused.path().to_string(), fused.widths()));
+        }
+        sites
     }
 
     /// Width of the last axis of the value `[example, token, width]` at a hook point.
@@ -310,15 +324,16 @@ impl Model {
     /// # Errors
     /// The path is no hook point, or its value has other axes or comes after the decoder: read it with an observer.
     pub fn width_at(&self, path: &str) -> Result<i64> {
-        if !self.hook_points().iter().any(|point| point == path) {
+        let Some(path) = self.points().find(path) else {
             return Err(Error::input(format!("`{path}` is no hook point of this model: see `hook_points()`")));
-        }
+        };
         if path == "lm_head" || path.ends_with(".pattern") || path.ends_with("q_norm") || path.ends_with("k_norm") {
             return Err(Error::input(format!(
                 "the value at `{path}` is not [example, token, hidden]: read it with `Hooks::observe` in a forward"
             )));
         }
-        let site = self.sites().into_iter().find(|(site, _)| site == path);
+        let fused = self.decoder().fused().into_iter().map(|fused| (fused.path().to_string(), fused.widths()));
+        let site = self.sites().into_iter().chain(fused).find(|(site, _)| site == path);
         Ok(site.map_or(self.config().hidden_size, |(_, (_, out))| out))
     }
 
@@ -328,11 +343,17 @@ impl Model {
 
     /// A forward over tokens at logical `positions`, with the adapter but without its virtual tokens: they come with [`Model::prefix`].
     pub(crate) fn pass<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize]) -> Pass<'a, 'h> {
-        let config = self.config();
         let shift = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
-        let mut pass = Pass::new(positions, shift, &config.rope, config.head_dim, self.kind(), examples);
+        let mut pass = self.plain_pass(positions, shift, examples);
         pass.adapter = self.adapter.as_deref();
         pass
+    }
+
+    /// Without the adapter, at positions higher by `shift`.
+    fn plain_pass<'a, 'h>(&self, positions: Tensor, shift: i64, examples: &'a [usize]) -> Pass<'a, 'h> {
+        let config = self.config();
+        let ropes: Vec<_> = std::iter::once(&config.rope).chain(&config.parts.windowed_rope).collect();
+        Pass::turning(positions, shift, &ropes, config.parts.rotary_width, self.kind(), &[], examples)
     }
 
     fn virtual_tokens(&self) -> Option<Prefix> {
@@ -350,7 +371,7 @@ impl Model {
         match prefix.tokens {
             Virtual::Embeddings(embeddings) => {
                 let positions = nn::positions(-count, count, device);
-                let mut pass = Pass::new(positions, count, &self.config().rope, head_dim, kind, &[]);
+                let mut pass = self.plain_pass(positions, count, &[]);
                 // Keys and values are all that is wanted of the last layer; its one kept query is the least a forward can do.
                 pass.keep = hooks.is_none().then(|| Tensor::zeros([1, 1], (Kind::Int64, device)));
                 pass.hooks = hooks;
@@ -389,61 +410,5 @@ impl Model {
             ),
             None => format!("token id {id} is not in the model's vocabulary, which ends at {}", rows - 1),
         }))
-    }
-}
-
-impl std::fmt::Debug for Model {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let config = self.config();
-        write!(
-            f,
-            "Model({}, {} layers, hidden {}, {} heads / {} kv_heads, vocab {}, {:.2} M parameters, {:?} on {:?}{})",
-            config.family.model_type(),
-            config.layers,
-            config.hidden_size,
-            config.heads,
-            config.kv_heads,
-            config.vocab_size,
-            config.parameters() as f64 / 1e6,
-            self.kind(),
-            self.device(),
-            if self.is_adapted() { ", adapted" } else { "" }
-        )
-    }
-}
-
-impl Show for Model {
-    fn bundle(&self) -> Bundle {
-        let mut points: Vec<String> = Vec::new();
-        for path in self.hook_points() {
-            let pattern = match crate::nn::layer_of(path) {
-                Some(layer) => path.replacen(&format!(".{layer}"), ".*", 1),
-                None => path.clone(),
-            };
-            if !points.contains(&pattern) {
-                points.push(pattern);
-            }
-        }
-        // Lines of a width that notebook pages do not wrap.
-        let mut lines = vec![format!("{self:?}")];
-        lines.extend(self.config().unknown_line());
-        if let Some(tokens) = self.base.tokenizer.as_ref().map(Tokenizer::vocab_size).filter(|&size| size as i64 > self.config().vocab_size)
-        {
-            let rows = self.config().vocab_size;
-            lines.push(format!(
-                "the tokenizer knows {tokens} tokens, the embedding has {rows} rows: one of the others is an error where it is used"
-            ));
-        }
-        lines.extend([String::new(), "hook points:".into()]);
-        let mut line = String::new();
-        for point in points {
-            if line.len() + point.len() > 92 {
-                lines.push(std::mem::take(&mut line));
-            }
-            line.push_str("  ");
-            line.push_str(&point);
-        }
-        lines.push(line);
-        Bundle::text(lines.join("\n"))
     }
 }

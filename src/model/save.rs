@@ -9,6 +9,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::gguf::Gguf;
+use super::storage::Files;
 use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
@@ -106,12 +107,14 @@ impl Model {
             return Err(Error::input(format!("`{}` is where this model was opened from: choose another folder", folder.display())));
         }
         set_kind(&mut config, dtype);
+        let config = self.config().family.alone(config);
+        let stored = Files::of(self.config(), self.config().family.storage(), |_| false).write(self.decoder().weights())?;
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
         let mut others: Vec<(&str, &[u8])> = beside.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
         // Last: every reader asks for it first.
         others.push((CONFIG, &config));
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        file::replace(folder, (WEIGHTS, self.decoder().weights(), metadata), &others, BESIDE)
+        file::replace(folder, (WEIGHTS, &stored, metadata), &others, BESIDE)
     }
 
     /// `config.json`, and the names and contents of the files that go with a model unchanged.

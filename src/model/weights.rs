@@ -12,6 +12,7 @@ mod shard;
 mod tests;
 
 use super::gguf::Gguf;
+use super::storage::Ending;
 use crate::error::{Error, Result};
 use names::{all, first};
 use shard::Shard;
@@ -207,17 +208,26 @@ impl Weights {
     /// Two kinds are tolerated, because they hold nothing new: rotary frequencies (`*.rotary_emb.inv_freq`), which follow from the
     /// configuration, and an `lm_head.weight` that equals a taken `model.embed_tokens.weight` byte for byte, as tied models may store.
     pub fn finish(self) -> Result<()> {
+        let (embedding, head) = ("model.embed_tokens.weight".to_owned(), "lm_head.weight".to_owned());
+        self.finish_as(&Ending { embedding, head, ignored: &[".rotary_emb.inv_freq"] })
+    }
+
+    /// The same for a family with names of its own.
+    pub(super) fn finish_as(self, ending: &Ending) -> Result<()> {
+        let ignored = |name: &str| {
+            ending.ignored.iter().any(|part| if part.starts_with('.') { name.ends_with(part) } else { name.starts_with(part) })
+        };
         let mut unused = Vec::new();
         for name in self.left.keys() {
-            if name.ends_with(".rotary_emb.inv_freq") {
+            if ignored(name) {
                 continue;
             }
-            if name == "lm_head.weight" && self.taken.contains("model.embed_tokens.weight") {
-                if self.equals_embedding()? {
+            if *name == ending.head && self.taken.contains(&ending.embedding) {
+                if self.equals_embedding(ending)? {
                     continue;
                 }
                 return Err(Error::file(format!(
-                    "`{}`: config.json ties the output layer to the embedding, but `lm_head.weight` is stored and differs from it: \
+                    "`{}`: config.json ties the output layer to the embedding, but `{name}` is stored and differs from it: \
                      set `tie_word_embeddings` to false in config.json if the model has an output layer of its own",
                     self.place.display()
                 )));
@@ -236,12 +246,11 @@ impl Weights {
         }
     }
 
-    fn equals_embedding(&self) -> Result<bool> {
-        let embedding = "model.embed_tokens.weight";
+    fn equals_embedding(&self, Ending { embedding, head, .. }: &Ending) -> Result<bool> {
         // In GGUF an output layer that is stored is one of its own.
-        let Some(head) = self.shard("lm_head.weight") else { return Ok(false) };
+        let Some(own) = self.shard(head) else { return Ok(false) };
         let Some(holder) = self.shards().iter().find(|shard| shard.shape(embedding).is_some()) else { return Ok(false) };
-        head.same_bytes("lm_head.weight", holder, embedding)
+        own.same_bytes(head, holder, embedding)
     }
 
     /// What says which weights there must be.

@@ -1,15 +1,17 @@
-//! Self-attention with grouped heads and rotary positions.
+//! Self-attention with grouped heads.
 
 use tch::{Kind, Tensor};
 
 use super::Source;
+use super::fused::{Fused, Order};
 use super::linear::Linear;
+use super::mask::mask;
+use super::norm::{Norm, NormKind};
 use super::pass::Pass;
-use super::rms_norm::RmsNorm;
 use crate::error::Result;
 use crate::libtorch::operations;
 
-/// Sizes of one attention block.
+/// Sizes and kind of one attention block.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionShape {
     /// Width of the residual stream.
@@ -24,11 +26,32 @@ pub struct AttentionShape {
     pub qkv_bias: bool,
     /// Whether the output projection has one.
     pub output_bias: bool,
-    /// Epsilon of the query and key norms where the family has them.
-    pub qk_norm: Option<f64>,
+    /// The query and key norms where the family has them.
+    pub qk_norm: Option<QkNorm>,
+    /// Which of the pass's rotary embeddings turns queries and keys; none where the layer knows no order but the mask's.
+    pub rope: Option<usize>,
+    /// How many tokens a query sees at most, itself included; all before it without.
+    pub window: Option<i64>,
+    /// What scores are multiplied with; `1 / sqrt(head_dim)` without.
+    pub scale: Option<f64>,
+    /// Scores `s` become `cap tanh(s / cap)`.
+    pub cap: Option<f64>,
+    /// The order of the one matrix that the family's files hold for the three projections, if they do.
+    pub fused: Option<Order>,
 }
 
-/// `o_proj(softmax(rope(q) rope(k)^T / sqrt(head_dim)) v)`, grouped-query (Ainslie et al. 2023).
+/// Norms of queries and keys before their rotation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QkNorm {
+    /// The kind of norm.
+    pub kind: NormKind,
+    /// Its epsilon; above 0.
+    pub epsilon: f64,
+    /// Over all heads together; over each head without.
+    pub whole: bool,
+}
+
+/// `o_proj(softmax(scale rope(q) rope(k)^T) v)`, grouped-query (Ainslie et al. 2023).
 ///
 /// Its value as a hook point is the output after `o_proj`, before the residual is added. `{path}.pattern`, `[example, head, query, key]`, is
 /// computed only when a hook asks for it: the fused kernel never forms it.
@@ -41,67 +64,74 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
-    norms: Option<(RmsNorm, RmsNorm)>,
+    norms: Option<(Norm, Norm)>,
+    fused: Option<Fused>,
 }
 
 impl Attention {
     /// Takes `q_proj`, `k_proj`, `v_proj`, `o_proj` (and `q_norm`, `k_norm`) below `path`.
     pub fn new(path: String, layer: usize, shape: AttentionShape, source: &mut Source<'_>) -> Result<Self> {
-        let AttentionShape { hidden, heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm } = shape;
+        let AttentionShape { hidden, heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm, .. } = shape;
+        let (asking, keys) = (heads.saturating_mul(head_dim), kv_heads.saturating_mul(head_dim));
         let norms = match qk_norm {
-            Some(epsilon) => Some((
-                RmsNorm::new(format!("{path}.q_norm"), head_dim, epsilon, source)?,
-                RmsNorm::new(format!("{path}.k_norm"), head_dim, epsilon, source)?,
-            )),
+            Some(QkNorm { kind, epsilon, whole }) => {
+                let width = |all: i64| if whole { all } else { head_dim };
+                Some((
+                    Norm::new(format!("{path}.q_norm"), kind, width(asking), epsilon, source)?,
+                    Norm::new(format!("{path}.k_norm"), kind, width(keys), epsilon, source)?,
+                ))
+            }
             None => None,
         };
-        Ok(Self {
-            query: Linear::new(format!("{path}.q_proj"), hidden, heads * head_dim, qkv_bias, source)?,
-            key: Linear::new(format!("{path}.k_proj"), hidden, kv_heads * head_dim, qkv_bias, source)?,
-            value: Linear::new(format!("{path}.v_proj"), hidden, kv_heads * head_dim, qkv_bias, source)?,
-            output: Linear::new(format!("{path}.o_proj"), heads * head_dim, hidden, output_bias, source)?,
-            path,
-            layer,
-            shape,
-            norms,
-        })
+        let query = Linear::new(format!("{path}.q_proj"), hidden, asking, qkv_bias, source)?;
+        let key = Linear::new(format!("{path}.k_proj"), hidden, keys, qkv_bias, source)?;
+        let value = Linear::new(format!("{path}.v_proj"), hidden, keys, qkv_bias, source)?;
+        let output = Linear::new(format!("{path}.o_proj"), asking, hidden, output_bias, source)?;
+        let fused = shape.fused.map(|order| Fused::new(format!("{path}.qkv_proj"), &[&query, &key, &value], order));
+        Ok(Self { path, layer, shape, query, key, value, output, norms, fused })
     }
 
     /// `input [example, token, hidden]` gives keys and values, `asking [example, query, hidden]` (the same, or its kept rows) the queries.
     pub fn forward(&self, input: &Tensor, keep: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, window, .. } = self.shape;
         let (rows, tokens) = (input.size()[0], input.size()[1]);
-        let split = |projected: Tensor, heads: i64| {
-            let tokens = projected.size()[1];
-            projected.view([rows, tokens, heads, head_dim])
+        // Queries, keys and values, where somebody asks for all three as one.
+        let mut whole = match &self.fused {
+            Some(fused) => fused.values(&[&self.query, &self.key, &self.value], input, pass)?,
+            None => None,
         };
-        let mut key = split(self.key.forward(input, pass)?, kv_heads);
-        let value = split(self.value.forward(input, pass)?, kv_heads).transpose(1, 2);
-        if let Some((_, norm)) = &self.norms {
-            key = norm.forward(&key, pass)?;
-        }
-        let key = operations::rotate(&key.transpose(1, 2), &pass.rotary)?;
+        let mut project = |linear: &Linear, place: usize, input: &Tensor, pass: &mut Pass<'_, '_>| match &mut whole {
+            Some(parts) => {
+                let kept = (place == 0).then_some(keep).flatten();
+                let part = parts[place].shallow_clone();
+                pass.hook(linear.path(), kept.map_or(part.shallow_clone(), |keep| Pass::gather(&part, keep)))
+            }
+            None => linear.forward(input, pass),
+        };
+        let key = project(&self.key, 1, input, pass)?;
+        let value = project(&self.value, 2, input, pass)?.view([rows, tokens, kv_heads, head_dim]).transpose(1, 2);
+        let key = self.normed(key, self.norms.as_ref().map(|(_, norm)| norm), kv_heads, pass)?;
+        let angles = self.shape.rope.and_then(|place| pass.rotary.get(place)).map(both);
+        let key = turned(&key, angles.as_ref())?;
 
         let start = pass.cache.as_ref().map_or(0, |cache| cache.len() - tokens);
         let (asking, angles) = match keep {
-            None => (input.shallow_clone(), (pass.rotary.0.shallow_clone(), pass.rotary.1.shallow_clone())),
+            None => (input.shallow_clone(), angles),
             Some(keep) => {
                 let pick = |angles: &Tensor| {
                     let angles = angles.expand([rows, -1, -1, -1], false).squeeze_dim(1);
                     Pass::gather(&angles, keep).unsqueeze(1)
                 };
-                let angles = (pick(&pass.rotary.0), pick(&pass.rotary.1));
+                let angles = angles.map(|(cos, sin)| (pick(&cos), pick(&sin)));
                 pass.narrow(keep);
                 (Pass::gather(input, keep), angles)
             }
         };
-        let mut query = split(self.query.forward(&asking, pass)?, heads);
-        if let Some((norm, _)) = &self.norms {
-            query = norm.forward(&query, pass)?;
-        }
-        let query = operations::rotate(&query.transpose(1, 2), &angles)?;
+        let query = project(&self.query, 0, &asking, pass)?;
+        let query = self.normed(query, self.norms.as_ref().map(|(norm, _)| norm), heads, pass)?;
+        let query = turned(&query, angles.as_ref())?;
 
-        let mask = mask(start, tokens, keep, pass);
+        let mask = mask(start, tokens, window, keep, pass);
         let (key, value) = match &mut pass.cache {
             Some(cache) => cache.put(self.layer, &key, &value),
             None => (key, value),
@@ -112,14 +142,35 @@ impl Attention {
         pass.hook(&self.path, output)
     }
 
+    /// Queries or keys `[example, token, width]` by heads, `[example, head, token, head_dim]`, normed before or after they are split.
+    fn normed(&self, projected: Tensor, norm: Option<&Norm>, heads: i64, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        let split = |values: Tensor| {
+            let size = values.size();
+            values.view([size[0], size[1], heads, self.shape.head_dim])
+        };
+        let split = match (norm, self.shape.qk_norm) {
+            (Some(norm), Some(QkNorm { whole: true, .. })) => split(norm.forward(&projected, pass)?),
+            (Some(norm), _) => norm.forward(&split(projected), pass)?,
+            (None, _) => split(projected),
+        };
+        Ok(split.transpose(1, 2))
+    }
+
     fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let AttentionShape { heads, kv_heads, head_dim, .. } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, scale, cap, .. } = self.shape;
         let path = format!("{}.pattern", self.path);
-        if !pass.wants(&path) {
-            return Ok(Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), None, heads != kv_heads));
+        if cap.is_none() && !pass.wants(&path) {
+            return Ok(Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), scale, heads != kv_heads));
         }
         let repeat = |grouped: &Tensor| grouped.repeat_interleave_self_int(heads / kv_heads, 1, None);
-        let mut scores = query.matmul(&repeat(key).transpose(2, 3)) / (head_dim as f64).sqrt();
+        let mut scores = query.matmul(&repeat(key).transpose(2, 3));
+        scores = match scale {
+            Some(scale) => scores * scale,
+            None => scores / (head_dim as f64).sqrt(),
+        };
+        if let Some(cap) = cap {
+            scores = operations::soft_cap(&scores, cap)?;
+        }
         let causal;
         let mask = match mask {
             Some(mask) => mask,
@@ -135,40 +186,44 @@ impl Attention {
         Ok(pass.hook(&path, pattern)?.matmul(&repeat(value)))
     }
 
+    /// Every hook point, in the order in which a forward reaches them.
+    pub(crate) fn points(&self) -> Vec<String> {
+        let mut points: Vec<String> = self.fused.iter().map(|fused| fused.path().to_string()).collect();
+        points.extend([self.key.path().to_string(), self.value.path().to_string()]);
+        points.extend(self.norms.iter().map(|(_, norm)| norm.path().to_string()));
+        points.push(self.query.path().to_string());
+        points.extend(self.norms.iter().map(|(norm, _)| norm.path().to_string()));
+        points.extend([format!("{}.pattern", self.path), self.output.path().to_string(), self.path.clone()]);
+        points
+    }
+
     /// The linear modules, in the order they run.
     pub(crate) fn linears(&self) -> [&Linear; 4] {
         [&self.key, &self.value, &self.query, &self.output]
+    }
+
+    /// The three projections as the one matrix that the family's files hold, if they do.
+    pub(crate) fn fused(&self) -> Option<&Fused> {
+        self.fused.as_ref()
     }
 
     /// The module's path.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
-
-    /// True if queries and keys are normalised.
-    pub(crate) fn has_norms(&self) -> bool {
-        self.norms.is_some()
-    }
 }
 
-/// Which keys each query may see, true where it may, broadcastable to `[example, head, query, key]`; `None` for plain causal attention from slot 0.
-fn mask(start: i64, tokens: i64, keep: Option<&Tensor>, pass: &Pass<'_, '_>) -> Option<Tensor> {
-    if start == 0 && keep.is_none() {
-        return None;
+fn both((cos, sin): &(Tensor, Tensor)) -> (Tensor, Tensor) {
+    (cos.shallow_clone(), sin.shallow_clone())
+}
+
+/// Values `[example, head, token, head_dim]` turned by the angles, or their first part where the angles are narrower.
+fn turned(values: &Tensor, angles: Option<&(Tensor, Tensor)>) -> Result<Tensor> {
+    let Some(angles) = angles else { return Ok(values.shallow_clone()) };
+    let (width, turning) = (values.size()[3], angles.0.size()[3]);
+    if turning == width {
+        return operations::rotate(values, angles);
     }
-    let device = pass.positions.device();
-    let slots = start + tokens;
-    let valid = (start > 0).then(|| pass.cache.as_ref().map(|cache| cache.valid().view([-1, 1, 1, slots]))).flatten();
-    if tokens == 1 {
-        return valid;
-    }
-    let asked = match keep {
-        Some(keep) => keep.unsqueeze(1).unsqueeze(-1) + start,
-        None => Tensor::arange_start(start, slots, (Kind::Int64, device)).view([1, 1, tokens, 1]),
-    };
-    let seen = Tensor::arange(slots, (Kind::Int64, device)).view([1, 1, 1, slots]).le_tensor(&asked);
-    Some(match valid {
-        Some(valid) => seen.logical_and(&valid),
-        None => seen,
-    })
+    let turned = operations::rotate(&values.narrow(3, 0, turning), angles)?;
+    Ok(Tensor::f_cat(&[turned, values.narrow(3, turning, width - turning)], 3)?)
 }

@@ -2,7 +2,9 @@
 
 use tch::Tensor;
 
+use super::frozen::{Frozen, Weights};
 use super::linear::Linear;
+use super::pass::Pass;
 use crate::error::{Error, Result};
 
 /// In which order the rows of one matrix hold those of its parts.
@@ -71,6 +73,32 @@ impl Fused {
     /// When libtorch refuses.
     pub(crate) fn split(&self, whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
         split(self.order, &self.outputs, whole, axis)
+    }
+
+    /// Weight and bias of the whole.
+    fn weights(&self, linears: &[&Linear]) -> Result<Weights> {
+        let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = linears.iter().map(|linear| linear.weights()).unzip();
+        let biases: Vec<Tensor> = biases.into_iter().flatten().collect();
+        let bias = (!biases.is_empty()).then(|| self.join(&biases, 0)).transpose()?;
+        Ok((self.join(&weights, 0)?, bias))
+    }
+
+    /// The parts' values with adapter and the whole's hooks, but not yet the parts'; `None` where nobody asks for the whole.
+    pub(super) fn values(&self, linears: &[&Linear], input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
+        let adapter = pass.adapter.filter(|adapter| adapter.sits_at(&self.path));
+        if adapter.is_none() && !pass.wants(&self.path) {
+            return Ok(None);
+        }
+        let whole = match adapter {
+            Some(adapter) => {
+                let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.base(input)).collect::<Result<Vec<_>>>()?, -1);
+                let weights = || self.weights(linears);
+                adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws)?
+            }
+            None => self.join(&linears.iter().map(|linear| linear.adapted(input, pass)).collect::<Result<Vec<_>>>()?, -1)?,
+        };
+        let whole = pass.hook(&self.path, whole)?;
+        self.split(&whole, -1).map(Some)
     }
 }
 

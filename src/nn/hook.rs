@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tch::Tensor;
 
+use super::paths::Paths;
 use crate::display::shortened;
 use crate::error::{Error, Result};
 use crate::libtorch::guest;
@@ -117,11 +118,11 @@ impl<'a> Hooks<'a> {
     }
 
     /// Resolves the patterns against a model's hook points; selecting nothing is an error.
-    pub(crate) fn bind(&mut self, points: &[String]) -> Result<()> {
+    pub(crate) fn bind(&mut self, points: &Paths) -> Result<()> {
         self.bound.clear();
         for (index, tap) in self.taps.iter_mut().enumerate() {
             (tap.called, tap.fired) = (false, false);
-            for path in Selection::new(&tap.pattern)?.of(points)? {
+            for path in points.select(&Selection::new(&tap.pattern)?)? {
                 self.bound.entry(path).or_default().push(index);
             }
         }
@@ -235,19 +236,29 @@ impl Selection {
 
     /// The paths selected, in the order given; a pattern that selects none is an error.
     pub fn of(&self, paths: &[String]) -> Result<Vec<String>> {
-        for pattern in &self.0 {
-            if !paths.iter().any(|path| matches(pattern.as_bytes(), path.as_bytes())) {
-                let shown: Vec<&str> = paths.iter().map(String::as_str).filter(|path| layer_of(path).unwrap_or(0) == 0).collect();
-                return Err(Error::input(format!(
-                    "`{}` selects none of the {} paths; layer 0 and the rest are: {}",
-                    shortened(pattern, SHOWN),
-                    paths.len(),
-                    shown.join(", ")
-                )));
-            }
-        }
-        Ok(paths.iter().filter(|path| self.matches(path)).cloned().collect())
+        Paths::new(paths.to_vec(), |_| Vec::new()).select(self)
     }
+
+    /// The patterns, one by one.
+    pub(super) fn patterns(&self) -> &[String] {
+        &self.0
+    }
+
+    /// True if one pattern matches the path.
+    pub(super) fn holds(pattern: &str, path: &str) -> bool {
+        matches(pattern.as_bytes(), path.as_bytes())
+    }
+}
+
+/// The error for a pattern that selects none of the paths.
+pub(super) fn none_of(pattern: &str, paths: &[String]) -> Error {
+    let shown: Vec<&str> = paths.iter().map(String::as_str).filter(|path| layer_of(path).unwrap_or(0) == 0).collect();
+    Error::input(format!(
+        "`{}` selects none of the {} paths; layer 0 and the rest are: {}",
+        shortened(pattern, SHOWN),
+        paths.len(),
+        shown.join(", ")
+    ))
 }
 
 /// Part by part between the dots, which no `*` takes. Within a part, what does not match sends the last `*` one letter further: an earlier one
@@ -350,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_editor_must_keep_the_shape_and_must_fire() -> Result<()> {
-        let points = vec!["a".to_string()];
+        let points = Paths::new(vec!["a".to_string()], |_| Vec::new());
         let positions = Tensor::zeros([1, 1], (tch::Kind::Int64, tch::Device::Cpu));
         let point = HookPoint { path: "a", examples: &[0], positions: &positions };
         let value = || Tensor::ones([2, 3], (tch::Kind::Float, tch::Device::Cpu));

@@ -1,42 +1,94 @@
-//! The gated feed-forward block.
+//! The feed-forward block.
 
 use tch::Tensor;
 
 use super::Source;
+use super::activation::Activation;
+use super::fused::{Fused, Order};
 use super::linear::Linear;
 use super::pass::Pass;
 use crate::error::Result;
-use crate::libtorch::operations;
 
-/// `down(silu(gate(x)) * up(x))` (Shazeer 2020, SwiGLU).
+/// Sizes and kind of a feed-forward block.
+#[derive(Clone, Copy, Debug)]
+pub struct MlpShape {
+    /// Width of the residual stream.
+    pub hidden: i64,
+    /// Width inside.
+    pub intermediate: i64,
+    /// Whether the projections have biases.
+    pub bias: bool,
+    /// The curve `f`.
+    pub activation: Activation,
+    /// `down(f(gate(x)) * up(x))`; `down(f(up(x)))` without.
+    pub gated: bool,
+    /// The order of the one matrix that the family's files hold for gate and up, if they do.
+    pub fused: Option<Order>,
+}
+
+/// `down(f(gate(x)) * up(x))` (Shazeer 2020; SwiGLU where `f` is SiLU), or the plain `down(f(up(x)))`.
 #[derive(Debug)]
 pub struct Mlp {
     path: String,
-    gate: Linear,
+    activation: Activation,
+    gate: Option<Linear>,
     up: Linear,
     down: Linear,
+    fused: Option<Fused>,
 }
 
 impl Mlp {
-    /// Takes `gate_proj`, `up_proj` and `down_proj` below `path`.
-    pub fn new(path: String, hidden: i64, intermediate: i64, bias: bool, source: &mut Source<'_>) -> Result<Self> {
-        Ok(Self {
-            gate: Linear::new(format!("{path}.gate_proj"), hidden, intermediate, bias, source)?,
-            up: Linear::new(format!("{path}.up_proj"), hidden, intermediate, bias, source)?,
-            down: Linear::new(format!("{path}.down_proj"), intermediate, hidden, bias, source)?,
-            path,
-        })
+    /// Takes `gate_proj` (where it is gated), `up_proj` and `down_proj` below `path`.
+    pub fn new(path: String, shape: MlpShape, source: &mut Source<'_>) -> Result<Self> {
+        let MlpShape { hidden, intermediate, bias, activation, gated, fused } = shape;
+        let gate = match gated {
+            true => Some(Linear::new(format!("{path}.gate_proj"), hidden, intermediate, bias, source)?),
+            false => None,
+        };
+        let up = Linear::new(format!("{path}.up_proj"), hidden, intermediate, bias, source)?;
+        let down = Linear::new(format!("{path}.down_proj"), intermediate, hidden, bias, source)?;
+        let fused = match (&gate, fused) {
+            (Some(gate), Some(order)) => Some(Fused::new(format!("{path}.gate_up_proj"), &[gate, &up], order)),
+            _ => None,
+        };
+        Ok(Self { path, activation, gate, up, down, fused })
     }
 
     /// `[example, token, hidden]` to the same.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
-        let gated = operations::swiglu(&self.gate.forward(input, pass)?, &self.up.forward(input, pass)?)?;
-        let output = self.down.forward(&gated, pass)?;
+        let inner = match &self.gate {
+            Some(gate) => {
+                let whole = match &self.fused {
+                    Some(fused) => fused.values(&[gate, &self.up], input, pass)?,
+                    None => None,
+                };
+                let (gated, up) = match whole.as_deref() {
+                    Some([of_gate, of_up]) => {
+                        (pass.hook(gate.path(), of_gate.shallow_clone())?, pass.hook(self.up.path(), of_up.shallow_clone())?)
+                    }
+                    _ => (gate.forward(input, pass)?, self.up.forward(input, pass)?),
+                };
+                self.activation.gated(&gated, &up)?
+            }
+            None => self.activation.of(&self.up.forward(input, pass)?)?,
+        };
+        let output = self.down.forward(&inner, pass)?;
         pass.hook(&self.path, output)
     }
 
     /// The linear modules, in the order they run.
-    pub(crate) fn linears(&self) -> [&Linear; 3] {
-        [&self.gate, &self.up, &self.down]
+    pub(crate) fn linears(&self) -> Vec<&Linear> {
+        self.gate.iter().chain([&self.up, &self.down]).collect()
+    }
+
+    /// Gate and up as the one matrix that the family's files hold, if they do.
+    pub(crate) fn fused(&self) -> Option<&Fused> {
+        self.fused.as_ref()
+    }
+
+    /// Every hook point, in the order in which a forward reaches them.
+    pub(crate) fn points(&self) -> Vec<String> {
+        let fused = self.fused.iter().map(|fused| fused.path().to_string());
+        fused.chain(self.linears().into_iter().map(|linear| linear.path().to_string())).chain([self.path.clone()]).collect()
     }
 }

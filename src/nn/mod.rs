@@ -2,28 +2,36 @@
 //!
 //! A [`Pass`] carries positions, cache, hooks and adapter through one forward; every module asks it, so no capability forks the decoder.
 
+mod activation;
 mod attention;
+mod experts;
 mod frozen;
 mod fused;
 mod hook;
 mod kv_cache;
 mod linear;
+mod mask;
 mod mlp;
+mod norm;
 mod pass;
-mod rms_norm;
+mod paths;
 pub mod rope;
 
-pub use attention::{Attention, AttentionShape};
-pub use fused::{Fused, Order};
+pub use activation::Activation;
+pub use attention::{Attention, AttentionShape, QkNorm};
+pub use experts::{Experts, ExpertsShape};
 pub use frozen::{Frozen, Weights};
+pub use fused::{Fused, Order};
+pub(crate) use fused::{join, split};
 pub(crate) use hook::layer_of;
 pub use hook::{HookPoint, Hooks, Selection};
 pub use kv_cache::KvCache;
 pub use linear::Linear;
-pub use mlp::Mlp;
+pub use mlp::{Mlp, MlpShape};
+pub use norm::{Norm, NormKind};
 pub(crate) use pass::positions;
 pub use pass::{Adapt, Draws, Pass, Prefix, Virtual};
-pub use rms_norm::RmsNorm;
+pub use paths::Paths;
 
 use crate::error::Result;
 use tch::Tensor;

@@ -112,8 +112,10 @@ impl Prefix {
 pub struct Pass<'a, 'h> {
     /// Logical position of each token, `[example, token]`, or `[1, token]` where all examples agree; 0 is the first real token.
     pub positions: Tensor,
-    /// Cosine and sine of the rotary angles, `[example, 1, token, head_dim]`.
-    pub rotary: (Tensor, Tensor),
+    /// By how much the positions of what is embedded are higher than those that hooks see: the number of virtual tokens.
+    pub shift: i64,
+    /// Cosine and sine of the angles of each rotary embedding that layers turn by, `[example, 1, token, width]`.
+    pub rotary: Vec<(Tensor, Tensor)>,
     /// Keys and values of earlier tokens; a forward adds its own.
     pub cache: Option<&'a mut KvCache>,
     /// Observers and editors, already bound.
@@ -131,10 +133,26 @@ pub struct Pass<'a, 'h> {
 }
 
 impl<'a, 'h> Pass<'a, 'h> {
-    /// A plain forward at logical `positions`; the rotary ones are higher by `shift`.
-    pub fn new(positions: Tensor, shift: i64, rope: &Rope, head_dim: i64, kind: Kind, examples: &'a [usize]) -> Self {
-        let rotary = rotary(&(&positions + shift), rope, head_dim, kind);
-        Self { positions, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None }
+    /// A plain forward at logical `positions`, with one rotary embedding that turns the first `width` of each head; its positions are higher
+    /// by `shift`.
+    pub fn new(positions: Tensor, shift: i64, rope: &Rope, width: i64, kind: Kind, examples: &'a [usize]) -> Self {
+        Self::turning(positions, shift, &[rope], width, kind, &[], examples)
+    }
+
+    /// The same with all rotary embeddings of a model. Where frequencies depend on the length of a text, `lengths` are those of the rows, virtual
+    /// tokens included; without them texts are within the pre-training's context.
+    pub(crate) fn turning(
+        positions: Tensor,
+        shift: i64,
+        ropes: &[&Rope],
+        width: i64,
+        kind: Kind,
+        lengths: &[i64],
+        examples: &'a [usize],
+    ) -> Self {
+        let turned = &positions + shift;
+        let rotary = ropes.iter().map(|rope| rotary(&turned, rope, width, kind, lengths)).collect();
+        Self { positions, shift, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None }
     }
 
     /// Lets the hooks at `path` see the value and perhaps replace it.
@@ -163,16 +181,28 @@ impl<'a, 'h> Pass<'a, 'h> {
     }
 }
 
-/// Cosine and sine of `position x inverse frequency`, `[example, 1, token, head_dim]`, each frequency twice as rotary's halves need it.
+/// Cosine and sine of `position x inverse frequency`, `[example, 1, token, width]`, each frequency twice as rotary's halves need it.
 ///
 /// Frequencies, angles and cosines are computed in f32 like the reference's and then brought to the model's kind; all in f64 for an f64 model,
 /// where the reference stays at f32.
-pub(crate) fn rotary(positions: &Tensor, rope: &Rope, head_dim: i64, kind: Kind) -> (Tensor, Tensor) {
+pub(crate) fn rotary(positions: &Tensor, rope: &Rope, width: i64, kind: Kind, lengths: &[i64]) -> (Tensor, Tensor) {
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let frequencies = Tensor::from_slice(&rope.frequencies(head_dim, wide)).to_kind(wide).to_device(positions.device());
+    let frequencies = |regime: i64| Tensor::from_slice(&rope.frequencies(width, wide, regime)).to_kind(wide).to_device(positions.device());
+    let regimes: Vec<i64> = lengths.iter().map(|&length| rope.regime(length)).collect();
+    let frequencies = match regimes.split_first() {
+        Some((first, rest)) if rest.iter().any(|other| other != first) => {
+            Tensor::stack(&regimes.iter().map(|&regime| frequencies(regime)).collect::<Vec<_>>(), 0).unsqueeze(1)
+        }
+        Some((&first, _)) => frequencies(first),
+        None => frequencies(0),
+    };
     let angles = positions.to_kind(wide).unsqueeze(-1) * frequencies;
     let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(1);
-    (angles.cos().to_kind(kind), angles.sin().to_kind(kind))
+    let (mut cos, mut sin) = (angles.cos(), angles.sin());
+    if rope.growth() != 1.0 {
+        (cos, sin) = (cos * rope.growth(), sin * rope.growth());
+    }
+    (cos.to_kind(kind), sin.to_kind(kind))
 }
 
 /// `[1, token]` positions from `start`.

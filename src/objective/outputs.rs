@@ -94,7 +94,7 @@ impl Outputs {
                     Ok(())
                 });
             }
-            hooks.bind(model.hook_points())?;
+            hooks.bind(model.points())?;
             let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
             model.teach(samples, Teaching { depth, narrow, draws }, Some(&mut hooks))?
         };
@@ -167,7 +167,7 @@ impl Virtual {
             }
             Ok(())
         });
-        hooks.bind(model.hook_points())?;
+        hooks.bind(model.points())?;
         model.prefix(Some(&mut hooks))?;
         drop(hooks);
         Ok(caught.into_iter().collect::<Option<Vec<_>>>().map(Self))

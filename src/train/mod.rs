@@ -219,7 +219,7 @@ impl Training {
     pub fn run_with(self, model: &Model, split: &Split, hooks: &mut Hooks<'_>) -> Result<Trained> {
         door("training", || {
             self.check()?;
-            hooks.bind(model.hook_points())?;
+            hooks.bind(model.points())?;
             let samples = preview::samples(self.objective.as_ref(), model, split)?;
             let adapter = match &self.start {
                 Some(start) => start.adapter.under(&self.adapter, model)?,

@@ -1,18 +1,18 @@
 //! Qwen2 and Qwen2.5: <https://arxiv.org/abs/2407.10671>. Llama's layout with biases on q, k and v always, and on o never.
 
-use super::{Family, no_sliding_window};
+use super::{Family, PLAIN, read_upper_windows};
 use crate::error::Result;
-use crate::model::config::Config;
+use crate::model::config::{Config, Defaults};
 use crate::model::gguf::{DECODER, Layout};
 use crate::model::keys::Keys;
 
-pub(super) const QWEN2: Family = Family { model_type: "qwen2", architecture: "Qwen2ForCausalLM", gguf: GGUF, read };
+pub(super) const QWEN2: Family = Family { model_type: "qwen2", architecture: "Qwen2ForCausalLM", gguf: Some(GGUF), read, ..PLAIN };
 
 const GGUF: Layout = Layout { name: "qwen2", paired: false, pre: Some("qwen2"), names: DECODER, flags: &[] };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
-    let mut config = Config::shared(keys, family, None)?;
+    let mut config = Config::shared(keys, family, Defaults::PLAIN)?;
     config.qkv_bias = true;
-    no_sliding_window(keys)?;
+    read_upper_windows(keys, &mut config)?;
     Ok(config)
 }

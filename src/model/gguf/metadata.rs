@@ -191,6 +191,9 @@ impl Gguf {
         } else if kind == "linear" {
             // What the linear one does not read.
             scaling.remove("original_max_position_embeddings");
+        } else {
+            // llama.cpp's own variants of it, which transformers does not read either.
+            return Err(self.error(format!("scales its rotary embedding: the rotary type {kind} is not supported in GGUF; linear is")));
         }
         match (self.header.tensors.contains_key(FACTORS), scaling.is_empty()) {
             (false, true) => Ok(None),

@@ -19,6 +19,7 @@ use tch::Kind;
 
 use super::family::Family;
 use super::identity::Source;
+use super::storage::{self, Storage};
 use super::weights::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file;
@@ -107,6 +108,11 @@ impl Gguf {
                 "is one of {parts} parts of a model: put them together with llama.cpp's `llama-gguf-split --merge`, or take the model in one file"
             ))),
         }
+    }
+
+    /// How the weights are stored under the names that are given here.
+    pub(super) fn storage(&self) -> &'static Storage {
+        &storage::PLAIN
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -163,7 +163,7 @@ fn every_type_gives_the_numbers_of_the_reference_bit_for_bit() {
 #[test]
 fn every_family_has_a_golden_file() {
     let shown: Vec<Family> = file::gguf_files(&golden("")).iter().map(|path| Gguf::open(path).unwrap().family).collect();
-    for family in Family::all() {
+    for family in Family::all().into_iter().filter(Family::is_in_gguf) {
         assert!(shown.contains(&family), "{family} has no file in tests/golden/gguf: add it to tests/python/golden_gguf.py");
     }
 }
@@ -202,7 +202,7 @@ fn scalings_of_the_rotary_embedding() -> Result<()> {
     assert_eq!(linear(scaling("none"))?, Scaling::None);
     assert_eq!(linear(factor("llama.rope.scaling.factor"))?, Scaling::Linear { factor: 4.0 });
     assert_eq!(linear(factor("llama.rope.scale_linear"))?, Scaling::Linear { factor: 4.0 });
-    refused(scaling("yarn").config(), &["the rotary type `yarn` is not supported"]);
+    refused(scaling("yarn").config(), &["the rotary type \"yarn\" is not supported"]);
 
     let factors = |factors: &[f32]| {
         let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();

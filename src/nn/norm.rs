@@ -1,0 +1,74 @@
+//! Norms.
+
+use tch::{Kind, Tensor};
+
+use super::Source;
+use super::pass::Pass;
+use crate::error::Result;
+use crate::libtorch::operations;
+
+/// A kind of norm over the last axis, with weight `w`, the kind's `eps`, and means over the axis; computed in f32 at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps)`, brought back to the kind of `x`, times `w` (Zhang & Sennrich 2019; as Llama rounds it).
+    Rms,
+    /// `x / sqrt(mean(x^2) + eps) * w`, then brought back to the kind of `x`.
+    WideRms,
+    /// `x / sqrt(mean(x^2) + eps) * (1 + w)`, then brought back to the kind of `x`.
+    WideRmsPlusOne,
+    /// `(x - mean(x)) / sqrt(var(x) + eps) * w + b` (Ba et al. 2016).
+    Layer,
+}
+
+/// A norm over the last axis; a hook point at its path.
+#[derive(Debug)]
+pub struct Norm {
+    path: String,
+    kind: NormKind,
+    /// What the input is multiplied with, `1 + w` where that is it.
+    weight: Tensor,
+    bias: Option<Tensor>,
+    epsilon: f64,
+}
+
+impl Norm {
+    /// Takes `{path}.weight [width]` and, for a layer norm, `{path}.bias [width]`.
+    ///
+    /// # Errors
+    /// What the source refuses.
+    pub fn new(path: String, kind: NormKind, width: i64, epsilon: f64, source: &mut Source<'_>) -> Result<Self> {
+        let weight = source(&format!("{path}.weight"), &[width])?;
+        let bias = (kind == NormKind::Layer).then(|| source(&format!("{path}.bias"), &[width])).transpose()?;
+        let weight = match kind {
+            NormKind::Rms | NormKind::Layer => weight,
+            NormKind::WideRms => weight.f_to_kind(wide(weight.kind()))?,
+            NormKind::WideRmsPlusOne => weight.f_to_kind(wide(weight.kind()))?.f_add_scalar(1.0)?,
+        };
+        Ok(Self { path, kind, weight, bias, epsilon })
+    }
+
+    /// Any shape whose last axis is the norm's width.
+    ///
+    /// # Errors
+    /// When libtorch or a hook refuses.
+    pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+        let output = match (self.kind, &self.bias) {
+            (_, Some(bias)) => operations::layer_norm(input, &self.weight, bias, self.epsilon)?,
+            (NormKind::WideRms | NormKind::WideRmsPlusOne, None) => {
+                operations::rms_norm(&input.f_to_kind(wide(input.kind()))?, &self.weight, self.epsilon)?.f_to_kind(input.kind())?
+            }
+            _ => operations::rms_norm(input, &self.weight, self.epsilon)?,
+        };
+        pass.hook(&self.path, output)
+    }
+
+    /// The module's path.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// f64 stays; all else is computed in f32.
+fn wide(kind: Kind) -> Kind {
+    if kind == Kind::Double { Kind::Double } else { Kind::Float }
+}
