@@ -27,7 +27,9 @@ static CASES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
         .filter(|folder| folder.is_dir())
         .map(|folder| {
             let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
-            (folder.file_name().unwrap().to_str().unwrap().to_string(), config["model_type"].as_str().unwrap().to_string())
+            // Of a model of several senses its text part.
+            let family = config["text_config"]["model_type"].as_str().or(config["model_type"].as_str()).unwrap().to_string();
+            (folder.file_name().unwrap().to_str().unwrap().to_string(), family)
         })
         .collect();
     cases.sort();
@@ -163,7 +165,6 @@ fn logits_attention_outputs_and_hidden_states_are_those_of_transformers() {
         let logits = model.forward_with(&prompts, &mut hooks)?.values;
         drop(hooks);
         let mut compared = 1;
-        demand(case, "logits", "logits", deviation(&joined(&logits, &prompts), &golden["logits"]), TOLERANCE);
         for (path, value) in values {
             let name = path.trim_start_matches("model.");
             let (name, check) = match name.strip_prefix("layers.").map(|rest| rest.split_once('.').unwrap_or((rest, "hidden"))) {
@@ -177,6 +178,8 @@ fn logits_attention_outputs_and_hidden_states_are_those_of_transformers() {
             demand(case, check, &name, deviation(&joined(&value, &prompts), expected), TOLERANCE);
             compared += 1;
         }
+        // Last: what stands before tells where it goes wrong.
+        demand(case, "logits", "logits", deviation(&joined(&logits, &prompts), &golden["logits"]), TOLERANCE);
         assert_eq!(compared, golden.len() - 2, "{}: not every golden value was compared", case.0);
         Ok(())
     });
@@ -279,7 +282,7 @@ fn configs() -> Vec<AdapterConfig> {
     vec![
         Lora::rank(2).into(),
         Lora::rank(2).sites("q_proj, k_proj, v_proj, o_proj").layers([1]).rank_at("v_proj", 1).alpha_at("v_proj", 4.0).into(),
-        Dora::of(Lora::rank(2).alpha(3.0).sites("q_proj, v_proj, o_proj")).into(),
+        Dora::of(Lora::rank(2).alpha(3.0).sites("q_proj, k_proj, v_proj, o_proj")).into(),
         Ia3::new().into(),
         PromptTuning::tokens(3).into(),
         PrefixTuning::tokens(3).into(),
@@ -334,7 +337,9 @@ fn a_saved_model_opens_to_the_same_bits_under_the_familys_own_names() {
         let theirs: BTreeMap<String, Tensor> = read(folder(case).join("model.safetensors"))?.into_iter().collect();
         let ours: BTreeMap<String, Tensor> = read(place.path().join("model.safetensors"))?.into_iter().collect();
         for (name, tensor) in &ours {
-            let same = theirs.get(name).or_else(|| theirs.get(name.trim_start_matches("transformer.")));
+            // As released, GPT-2 has no outer name; a text part is saved alone.
+            let spellings = [name.to_string(), name.trim_start_matches("transformer.").to_string(), format!("language_model.{name}")];
+            let same = spellings.iter().find_map(|name| theirs.get(name));
             assert!(same.is_some_and(|same| same == tensor), "{}: {name} is another or not in the checkpoint", case.0);
         }
         Ok(())
@@ -358,14 +363,17 @@ fn quickstart(model: Model) -> Result<()> {
     let apart = capture(&model, &taught, SITES)?.asim(&inside)?;
     let _ = lines(&stack(&[("zero-shot", &apart)])?, "layer", "asim", "method")?;
 
-    let short = |training: Training| training.learning_rate(3e-3).epochs(2);
+    let short = |training: Training| training.learning_rate(1e-2).epochs(4);
     let tuned = short(Training::new(Lora::rank(8), Sft::gold())).run(&model, &split)?;
     let targets = Targets::of(&model, &split).collect()?;
     let primed = short(Training::new(Lora::rank(8), targets.ia2()?)).run(&model, &split)?;
     let both = short(Training::resume(&primed, Sft::gold())?).run(&model, &split)?;
     for trained in [&tuned, &primed, &both] {
         let losses = trained.history()?.column("train_loss")?.f64()?.clone();
-        assert!(losses.get(losses.len() - 1) < losses.get(0), "the loss does not fall: {losses:?}");
+        let losses: Vec<f64> = losses.into_no_null_iter().collect();
+        let (first, last) = losses.split_at(losses.len() / 2);
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        assert!(mean(last) < mean(first), "the loss does not fall: {losses:?}");
         assert!(evaluate(trained.model(), &queries)?.height() == queries.len());
         let asim = capture(trained.model(), &taught, SITES)?.asim(&inside)?;
         assert_eq!(asim.column("layer")?.len() as i64, model.config().layers);
