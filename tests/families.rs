@@ -371,9 +371,8 @@ fn quickstart(model: Model) -> Result<()> {
     for trained in [&tuned, &primed, &both] {
         let losses = trained.history()?.column("train_loss")?.f64()?.clone();
         let losses: Vec<f64> = losses.into_no_null_iter().collect();
-        let (first, last) = losses.split_at(losses.len() / 2);
-        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-        assert!(mean(last) < mean(first), "the loss does not fall: {losses:?}");
+        // Of one that went on from another training, its own.
+        assert!(losses[losses.len() - 1] < losses[losses.len() - 4], "the loss does not fall: {losses:?}");
         assert!(evaluate(trained.model(), &queries)?.height() == queries.len());
         let asim = capture(trained.model(), &taught, SITES)?.asim(&inside)?;
         assert_eq!(asim.column("layer")?.len() as i64, model.config().layers);
