@@ -200,7 +200,7 @@ fn every_kind_of_adapter_takes_pefts_steps() -> Result<()> {
         let samples = golden(&format!("training/{name}/golden.safetensors"))?;
         let steps = golden(&format!("training/{name}/steps.safetensors"))?;
         let model = OpenOptions::new().kind(Kind::Double).open(golden_folder(name))?;
-        for case in ["lora_all_sites", "lora_rs", "ia3", "ia3_authors", "prompt", "prefix"] {
+        for case in ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix"] {
             let start = Adapter::open(golden_folder(&format!("adapters/{name}/{case}")), &model)?;
             // The weights after the last step, not those that were best.
             let training = Training::from_adapter(&start, sft(&samples))?.learning_rate(1e-2).batch(3).epochs(5).compat(Compat::Paper);
@@ -283,7 +283,7 @@ fn adapters_that_do_not_fit_are_refused_by_name() -> Result<()> {
     let config = std::fs::read_to_string(folder.join("adapter_config.json")).unwrap();
     std::fs::write(copy.path().join("adapter_config.json"), config.replace("\"use_dora\": false", "\"use_dora\": true")).unwrap();
     std::fs::copy(folder.join("adapter_model.safetensors"), copy.path().join("adapter_model.safetensors")).unwrap();
-    assert!(text(Adapter::open(copy.path(), &model)).contains("use_dora"));
+    assert!(text(Adapter::open(copy.path(), &model)).contains("lora_magnitude_vector"));
     std::fs::write(copy.path().join("adapter_config.json"), &config).unwrap();
     let bytes = std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
     std::fs::write(copy.path().join("adapter_model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();

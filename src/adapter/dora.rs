@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
+use super::fused::{self, Named};
 use super::lora::{Lora, LowRank};
 use super::method::{Merged, Method, wide};
 use super::peft::{LORA_A, MAGNITUDE, Settings};
@@ -106,6 +107,26 @@ impl Method for Dora {
         Lora::of_settings(settings, model).map(Self::of)
     }
 
+    fn at_wholes(&self, parameters: &Parameters, base: &Base) -> Result<(AdapterConfig, Named)> {
+        let (lora, factors) = self.lora.on_wholes(parameters, base)?;
+        let mut factors = factors.into_iter();
+        let mut tensors = Vec::new();
+        for group in fused::groups(parameters, base) {
+            let path = group.path();
+            let absent = |_| {
+                Err(Error::input(format!(
+                    "{}: only {} of what this family's files hold as the one matrix `{path}`, but PEFT knows the magnitudes of all its rows: \
+                     use the site `{path}`, or all of its parts",
+                    self.name(),
+                    group.sites().join(" and ")
+                )))
+            };
+            tensors.extend(factors.by_ref().take(2));
+            tensors.push((format!("{path}.{MAGNITUDE}"), group.rows(parameters, MAGNITUDE, &absent)?));
+        }
+        Ok((Self::of(lora).into(), tensors))
+    }
+
     fn scaled(&self, _parameters: &Parameters, _factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
         Err(Error::input(format!("{}: magnitudes have no strength that could be scaled; only LoRA and (IA)³ can be", self.name())))
     }
@@ -148,6 +169,10 @@ struct Turns {
 }
 
 impl Adapt for Turns {
+    fn sits_at(&self, site: &str) -> bool {
+        self.sites.contains_key(site)
+    }
+
     fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
         let Some(site) = self.sites.get(module.path()) else { return module.forward(input) };
         let output = module.forward(input)?;
@@ -178,5 +203,69 @@ impl Adapt for Turns {
             numbers
         };
         sites.into_iter().flat_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    const PATH: &str = "model.layers.0.self_attn.q_proj";
+
+    fn random(shape: &[i64], phase: f64) -> Tensor {
+        let places = Tensor::arange(shape.iter().product::<i64>(), (Kind::Double, Device::Cpu));
+        (places * 1.7 + phase).sin().view(shape)
+    }
+
+    fn site() -> Turned {
+        let leaf = |shape: &[i64], phase: f64| random(shape, phase).set_requires_grad(true);
+        let update = LowRank { a: leaf(&[2, 5], 0.3), b: leaf(&[4, 2], 0.9), scale: 1.5 };
+        Turned { update, magnitude: leaf(&[4], 2.1), norms: RefCell::default() }
+    }
+
+    #[test]
+    fn values_and_gradients_are_the_formula_s_and_the_norm_has_none() -> Result<()> {
+        let (weight, bias, input) = (random(&[4, 5], 0.1), random(&[4], 0.2), random(&[3, 2, 5], 0.5));
+        let base = |input: &Tensor| Ok(input.linear(&weight, Some(&bias)));
+        let weights = || Ok((weight.shallow_clone(), Some(bias.shallow_clone())));
+        let module = Frozen::new(PATH, &base, &weights);
+        for (dropout, draws) in [(0.0, None), (0.0, Some(Draws::new(3))), (0.5, None), (0.5, Some(Draws::new(3)))] {
+            let turns = Turns { sites: HashMap::from([(PATH.to_string(), site())]), dropout };
+            let Turned { update: LowRank { a, b, scale }, magnitude, .. } = &turns.sites[PATH];
+            for step in 0..2 {
+                let ours = turns.linear(&module, &input, draws)?;
+                let turned = &weight + b.matmul(a) * *scale;
+                let factor = magnitude / turned.detach().square().sum_dim_intlist([1i64].as_slice(), false, Kind::Double).sqrt();
+                let seen = match draws.filter(|_| dropout > 0.0) {
+                    Some(draws) => draws.dropout(PATH, &input, dropout)?,
+                    None => input.shallow_clone(),
+                };
+                let plain = |input: &Tensor| input.linear::<Tensor>(&weight, None);
+                let update = seen.matmul(&a.tr()).matmul(&b.tr()) * *scale;
+                let theirs = plain(&input) + &bias + (&factor - 1.0) * plain(&seen) + &factor * update;
+                let gradients = |value: &Tensor| {
+                    let loss = (value * random(&[3, 2, 4], 0.7)).sum(None);
+                    Tensor::run_backward(&[loss], &[a, b, magnitude], true, false)
+                };
+                let apart = |ours: &Tensor, theirs: &Tensor| (ours - theirs).abs().max().double_value(&[]);
+                assert!(apart(&ours, &theirs) < 1e-12, "dropout {dropout} step {step}");
+                for (ours, theirs) in gradients(&ours).iter().zip(gradients(&theirs)) {
+                    assert!(apart(ours, &theirs) < 1e-12, "dropout {dropout} step {step}");
+                }
+                // As an optimiser writes: what is kept of the norms must not outlive it.
+                let _ = tch::no_grad(|| a.shallow_clone().g_add_scalar_(0.25));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_row_of_zeros_stays_finite() -> Result<()> {
+        let weight = Tensor::zeros([2, 3], (Kind::Float, Device::Cpu));
+        let scales = scales(&norms(&weight, None)?, &norms(&weight, None)?);
+        assert_eq!(Vec::<f32>::try_from(&scales).unwrap(), [0.0, 0.0]);
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
+use super::fused;
 use super::peft::{self, Settings};
 use super::provenance::{self, HISTORY, MANIFEST};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
@@ -16,6 +17,8 @@ use crate::model::{Config, Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// Where the weights' file says which adapter of parts it was made of (`AdapterConfig` as JSON).
+const PARTS: &str = "ia2_parts";
 /// What to do about files that are not what was saved.
 const REMEDY: &str = "save the adapter again, or take it from where it came from (`Adapter::open_as_it_is` opens it all the same)";
 
@@ -26,19 +29,29 @@ pub(super) fn save(adapter: &Adapter, folder: &Path, others: &[(&str, &[u8])]) -
         "auto_mapping": null, "base_model_name_or_path": base, "inference_mode": true,
         "peft_type": adapter.config.peft_type(), "revision": revision, "task_type": "CAUSAL_LM",
     });
-    if let (Some(config), Value::Object(own)) = (config.as_object_mut(), adapter.config.method().write(&adapter.parameters, &adapter.base)?)
-    {
+    let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let wholes;
+    let (settings, parameters) = if fused::is_on_parts(&adapter.parameters, &adapter.base) {
+        let (config, tensors) = adapter.config.method().at_wholes(&adapter.parameters, &adapter.base)?;
+        wholes = (config, Parameters::new(tensors, adapter.parameters.flat().device())?);
+        let own = serde_json::to_string(&adapter.config).map_err(|error| Error::internal("writing JSON").because(error))?;
+        metadata.insert(PARTS.to_string(), own);
+        (&wholes.0, &wholes.1)
+    } else {
+        (&adapter.config, &adapter.parameters)
+    };
+    if let (Some(config), Value::Object(own)) = (config.as_object_mut(), settings.method().write(parameters, &adapter.base)?) {
         config.extend(own);
     }
     let tensors: Vec<(String, Tensor)> =
-        adapter.parameters.entries().iter().map(|(name, tensor)| (peft::key(name), tensor.detach())).collect();
+        parameters.entries().iter().map(|(name, tensor)| (peft::key(name, &adapter.base), tensor.detach())).collect();
     let text = serde_json::to_string_pretty(&config).map_err(|error| Error::internal("writing JSON").because(error))?;
     file::folder(folder)?;
     let mut files = others.to_vec();
     // Last: every reader asks for it first.
     files.push((CONFIG, text.as_bytes()));
     // What an earlier training left tells of other parameters.
-    file::replace(folder, (WEIGHTS, &tensors, HashMap::from([("format".into(), "pt".into())])), &files, &[MANIFEST, HISTORY])
+    file::replace(folder, (WEIGHTS, &tensors, metadata), &files, &[MANIFEST, HISTORY])
 }
 
 /// Whether a folder holds an adapter's files, whatever is in them.
@@ -68,27 +81,24 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     if !as_it_is {
         file::check_companion(&stored.texts, &path, file::read_text(&path)?.as_bytes(), REMEDY)?;
     }
-    let config = settings(keys, folder, model)?;
+    let (config, base) = (settings(keys, folder, model)?, Base::of(model));
     let mut there = stored.tensors;
     let (mut tensors, mut missing, mut misshaped) = (Vec::new(), Vec::new(), Vec::new());
-    let kind = super::method::wide(model.kind());
-    let mut as_stored = Vec::new();
     for (name, shape) in config.method().layout(model)? {
-        match there.remove(&peft::key(&name)) {
-            None => missing.push(peft::key(&name)),
+        let key = peft::key(&name, &base);
+        let found = peft::keys(&name, model.config()).iter().find_map(|key| there.remove(key));
+        match found {
+            None => missing.push(key),
             Some(tensor) if tensor.size() != shape => misshaped.push(format!("`{name}` is {:?} and should be {shape:?}", tensor.size())),
             Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {
                 return Err(Error::file(format!("{WEIGHTS}: `{name}` holds {:?}, not floats", tensor.kind())));
             }
-            Some(tensor) => {
-                tensors.push((name, tensor.to_kind(kind)));
-                as_stored.push(tensor);
-            }
+            Some(tensor) => tensors.push((name, tensor)),
         }
     }
     let mut unexpected: Vec<String> = there.into_keys().collect();
     unexpected.sort_unstable();
-    let mut others: Vec<(&str, &str)> = unexpected.iter().filter_map(|key| Some((peft::unsupported(key)?, key.as_str()))).collect();
+    let mut others: Vec<(&str, &str)> = unexpected.iter().filter_map(|key| Some((peft::unsupported(key, model.config())?, key.as_str()))).collect();
     others.sort_unstable();
     others.dedup_by_key(|(what, _)| *what);
     if !others.is_empty() {
@@ -110,10 +120,22 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     if let Some((name, _)) = tensors.iter().find(|(_, tensor)| tensor.isfinite().logical_not().any().int64_value(&[]) != 0) {
         return Err(Error::numeric(format!("{}: `{name}` holds NaN or infinity", folder.join(WEIGHTS).display())));
     }
+    // As PEFT wrote or would take it, it stays an adapter of the wholes.
+    let (config, tensors) = match stored.texts.get(PARTS).filter(|_| !as_it_is) {
+        Some(text) => {
+            let own: AdapterConfig = serde_json::from_str(text)
+                .map_err(|error| Error::file(format!("{WEIGHTS}: `{PARTS}` is not readable: {REMEDY}")).because(error))?;
+            let parts = fused::of_wholes(&own, &own.method().layout(model)?, tensors, &model.decoder().fused())?;
+            (own, parts)
+        }
+        None => (config, tensors),
+    };
     if !as_it_is {
-        provenance::check(folder, &as_stored, model)?;
+        provenance::check(folder, &tensors.iter().map(|(_, tensor)| tensor.shallow_clone()).collect::<Vec<_>>(), model)?;
     }
-    Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base: Base::of(model) })
+    let kind = super::method::wide(model.kind());
+    let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_kind(kind))).collect();
+    Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base })
 }
 
 /// The settings in a file of PEFT's: each is used, ignored, or refused by name.
@@ -160,15 +182,22 @@ fn same_family(keys: &Keys, base: &str, places: impl Iterator<Item = PathBuf>, m
         let theirs = if place.is_file() {
             Config::open(&place).ok().map(|config| config.family.model_type().to_string())
         } else {
-            let Ok(text) = file::text(&place.join("config.json"), Holds::Settings) else { continue };
-            serde_json::from_str::<Value>(&text).ok().and_then(|config| Some(config["model_type"].as_str()?.to_string()))
+            let Some(name) = model_type(&place) else { continue };
+            Some(name)
         };
-        if let Some(theirs) = theirs.filter(|theirs| theirs != ours) {
+        let inside = |name: &String| model.config().family.is_inside(name);
+        if let Some(theirs) = theirs.filter(|theirs| theirs != ours && !inside(theirs)) {
             return Err(keys.error(format!("its base model `{base}` is a {theirs}, this one a {ours}: a wrong base model")));
         }
         break;
     }
     Ok(())
+}
+
+/// What a model's `config.json` says it is.
+pub(super) fn model_type(folder: &Path) -> Option<String> {
+    let text = file::text(&folder.join("config.json"), Holds::Settings).ok()?;
+    Some(serde_json::from_str::<Value>(&text).ok()?["model_type"].as_str()?.to_string())
 }
 
 fn no_weights(folder: &Path) -> Error {

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
+use super::fused::{self, Group, Named};
 use super::method::{Merged, Method, wide};
-use super::peft::{IA3, Settings};
+use super::peft::{self, IA3, Settings};
 use super::sites::{Site, Sites, selection};
 use super::{AdapterConfig, Base, Parameters};
 use crate::compat::Compat;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Draws, Frozen};
 
@@ -112,24 +113,48 @@ impl Method for Ia3 {
         Ok(Rc::new(Factors(factors.collect::<Result<_>>()?)))
     }
 
-    fn write(&self, parameters: &Parameters, _base: &Base) -> Result<Value> {
+    fn write(&self, parameters: &Parameters, base: &Base) -> Result<Value> {
         let sites = parameters.sites();
         let input = |site: &&str| parameters.find(&format!("{site}.{IA3}")).is_some_and(|factors| scales_input(&factors));
         let inputs: Vec<&str> = sites.iter().copied().filter(input).collect();
         Ok(json!({
-            "target_modules": sites, "feedforward_modules": inputs, "fan_in_fan_out": false, "init_ia3_weights": true, "modules_to_save": null,
+            "target_modules": base.owns(&sites), "feedforward_modules": base.owns(&inputs), "fan_in_fan_out": base.is_transposed(),
+            "init_ia3_weights": true, "modules_to_save": null,
         }))
     }
 
     fn read(settings: &mut Settings, model: &Model) -> Result<Self> {
-        settings.keys.only("fan_in_fan_out", false, "transposed weights")?;
+        peft::transposed(&mut settings.keys, model)?;
         settings.keys.ignore(&["init_ia3_weights"]);
         let paths = settings.targets(model)?;
-        let inputs = settings.feedforward(&paths)?;
+        let inputs = settings.feedforward(&paths, model)?;
         // Where the choice of inputs is one by names, so is its spelling.
         let short = if inputs.is_empty() { Sites::default() } else { Sites::spelled(&inputs, model) };
         let inputs = if short.layers.is_some() { inputs.join(", ") } else { short.patterns };
         Ok(Self { sites: Sites::spelled(&paths, model), inputs, compat: Compat::default() })
+    }
+
+    fn at_wholes(&self, parameters: &Parameters, base: &Base) -> Result<(AdapterConfig, Named)> {
+        let (mut paths, mut inputs, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        for group in fused::groups(parameters, base) {
+            let path = group.path().to_string();
+            let scaled = |site: &&str| parameters.find(&format!("{site}.{IA3}")).is_some_and(|factors| scales_input(&factors));
+            if let (Group::Parts(..), Some(site)) = (&group, group.sites().into_iter().find(scaled)) {
+                return Err(Error::input(format!(
+                    "{}: the inputs of `{site}` are scaled, but this family's files hold `{path}` as one matrix, of which PEFT scales the one input \
+                     of all: use the site `{path}`, or scale outputs",
+                    self.name()
+                )));
+            }
+            if group.sites().iter().any(scaled) {
+                inputs.push(path.clone());
+            }
+            let ones = |rows: i64| Ok(Tensor::f_ones([rows, 1], (parameters.flat().kind(), parameters.flat().device()))?);
+            tensors.push((format!("{path}.{IA3}"), group.rows(parameters, IA3, &ones)?));
+            paths.push(path);
+        }
+        let whole = Self { sites: Sites::new(&paths.join(", ")), inputs: inputs.join(", "), compat: Compat::default() };
+        Ok((whole.into(), tensors))
     }
 
     fn scaled(&self, parameters: &Parameters, factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
@@ -155,6 +180,10 @@ impl Method for Ia3 {
 struct Factors(HashMap<String, Tensor>);
 
 impl Adapt for Factors {
+    fn sits_at(&self, site: &str) -> bool {
+        self.0.contains_key(site)
+    }
+
     fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
         match self.0.get(module.path()) {
             None => module.forward(input),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::{Device, Tensor};
 
+use super::fused::{self, Named};
 use super::method::{Merged, Method, wide};
 use super::peft::{self, LORA_A, LORA_B, Settings};
 use super::sites::{Site, Sites, selection};
@@ -135,7 +136,7 @@ impl Lora {
         lora.rank_stabilised = keys.flag("use_rslora", false)?;
         keys.only("bias", "none", "trained biases")?;
         keys.only("lora_bias", false, "a bias of the update")?;
-        keys.only("fan_in_fan_out", false, "transposed weights")?;
+        peft::transposed(keys, model)?;
         // Other ways to start change the base weights, too, so that the saved update belongs to no model on disk.
         if let Some(start) =
             keys.value("init_lora_weights").filter(|start| !start.is_boolean() && start != "gaussian" && start != "orthogonal")
@@ -146,7 +147,7 @@ impl Lora {
         // Of weights that are tied to others and trained; none of those can be here.
         keys.ignore(&["qalora_group_size", "runtime_config", "ensure_weight_tying"]);
         let paths = settings.targets(model)?;
-        let (ranks, alphas) = (settings.per_module("rank_pattern", &paths)?, settings.per_module("alpha_pattern", &paths)?);
+        let (ranks, alphas) = (settings.per_module("rank_pattern", &paths, model)?, settings.per_module("alpha_pattern", &paths, model)?);
         for (path, rank) in ranks {
             if rank.fract() != 0.0 || rank < 1.0 {
                 return Err(settings.keys.error(format!("`rank_pattern` gives `{path}` the rank {rank}")));
@@ -161,6 +162,43 @@ impl Lora {
     /// How likely training drops each component of an update's input.
     pub(super) fn dropout_probability(&self) -> f64 {
         self.dropout
+    }
+
+    /// Settings and factors on what PEFT knows.
+    pub(super) fn on_wholes(&self, parameters: &Parameters, base: &Base) -> Result<(Self, Named)> {
+        let groups = fused::groups(parameters, base);
+        let paths: Vec<&str> = groups.iter().map(fused::Group::path).collect();
+        let mut lora = Self { sites: Sites::new(&paths.join(", ")), ranks: Vec::new(), alphas: Vec::new(), ..self.clone() };
+        let mut tensors = Vec::new();
+        for (group, path) in groups.iter().zip(paths) {
+            let (a, b) = group.factors(parameters)?;
+            let rank = a.size()[0];
+            let alpha = match group {
+                fused::Group::One(site) => self.alpha_of(site)?,
+                fused::Group::Parts(_, parts) => {
+                    let updates = parts.iter().map(|part| self.update(parameters, part)).collect::<Result<Vec<_>>>()?;
+                    let scales: Vec<f64> = updates.iter().flatten().map(|update| update.scale).collect();
+                    if let Some(other) = scales.iter().find(|scale| **scale != scales[0]) {
+                        return Err(Error::input(format!(
+                            "{}: the updates of {} are scaled by {} and {other}, but this family's files hold `{path}` as one matrix, of which \
+                             PEFT knows one update with one scale: give them the same alpha and rank, or use the site `{path}`",
+                            self.name(),
+                            parts.join(" and "),
+                            scales[0]
+                        )));
+                    }
+                    scales[0] * if self.rank_stabilised { (rank as f64).sqrt() } else { rank as f64 }
+                }
+            };
+            if rank != self.rank {
+                lora.ranks.push((path.to_string(), rank));
+            }
+            if alpha != self.alpha {
+                lora.alphas.push((path.to_string(), alpha));
+            }
+            tensors.extend([(format!("{path}.{LORA_A}"), a), (format!("{path}.{LORA_B}"), b)]);
+        }
+        Ok((lora, tensors))
     }
 
     /// The update at a site, if there is one.
@@ -235,7 +273,7 @@ impl Method for Lora {
         Ok(Rc::new(Updates { updates, dropout: self.dropout }))
     }
 
-    fn write(&self, parameters: &Parameters, _base: &Base) -> Result<Value> {
+    fn write(&self, parameters: &Parameters, base: &Base) -> Result<Value> {
         let (mut ranks, mut alphas) = (Map::new(), Map::new());
         let sites = parameters.sites();
         for &site in &sites {
@@ -243,15 +281,16 @@ impl Method for Lora {
             let alpha = self.alpha_of(site)?;
             // Full paths: PEFT reads these keys as regular expressions of a path's end, and a full path matches only itself.
             if rank != self.rank {
-                ranks.insert(site.to_string(), rank.into());
+                ranks.insert(base.own(site), rank.into());
             }
             if alpha != self.alpha {
-                alphas.insert(site.to_string(), peft::number(alpha));
+                alphas.insert(base.own(site), peft::number(alpha));
             }
         }
         Ok(json!({
             "r": self.rank, "lora_alpha": peft::number(self.alpha), "lora_dropout": self.dropout, "use_rslora": self.rank_stabilised,
-            "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": sites, "bias": "none", "fan_in_fan_out": false,
+            "rank_pattern": ranks, "alpha_pattern": alphas, "target_modules": base.owns(&sites), "bias": "none",
+            "fan_in_fan_out": base.is_transposed(),
             "init_lora_weights": true, "layers_to_transform": null, "layers_pattern": null, "modules_to_save": null, "use_dora": false,
         }))
     }
@@ -259,6 +298,10 @@ impl Method for Lora {
     fn read(settings: &mut Settings, model: &Model) -> Result<Self> {
         settings.keys.only("use_dora", false, "DoRA's magnitudes")?;
         Self::of_settings(settings, model)
+    }
+
+    fn at_wholes(&self, parameters: &Parameters, base: &Base) -> Result<(AdapterConfig, Named)> {
+        self.on_wholes(parameters, base).map(|(lora, tensors)| (lora.into(), tensors))
     }
 
     fn scaled(&self, parameters: &Parameters, factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
@@ -331,6 +374,10 @@ impl Adapt for Updates {
     fn low_rank(&self, site: &str) -> Option<Update<'_>> {
         let LowRank { a, b, scale } = self.updates.get(site)?;
         Some(Update { a, b, scale: *scale, dropout: self.dropout })
+    }
+
+    fn sits_at(&self, site: &str) -> bool {
+        self.updates.contains_key(site)
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {

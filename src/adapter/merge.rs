@@ -80,19 +80,24 @@ impl Adapter {
 
     /// The model with the adapter in its weights, and how many modules changed.
     fn fold(&self, model: &Model) -> Result<(Model, usize)> {
-        let weights: HashMap<&str, &Tensor> = model.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let (mut replaced, mut modules) = (HashMap::new(), 0);
         for (site, _) in model.sites() {
             interrupt::check()?;
-            let (weight, bias) = (format!("{site}.weight"), format!("{site}.bias"));
-            let Some(there) = weights.get(weight.as_str()) else { return Err(Error::internal(format!("no weight `{weight}`"))) };
-            let method = self.config.method();
-            let Some((merged, merged_bias)) = method.merged(&self.parameters, &site, there, weights.get(bias.as_str()).copied())? else {
+            let (weight, bias) = model.frozen(&site)?;
+            let Some((merged, merged_bias)) = self.config.method().merged(&self.parameters, &site, &weight, bias.as_ref())? else {
                 continue;
             };
             modules += 1;
-            replaced.insert(weight, merged);
-            replaced.extend(merged_bias.map(|tensor| (bias, tensor)));
+            for (name, tensor) in [("weight", Some(merged)), ("bias", merged_bias)] {
+                let Some(tensor) = tensor else { continue };
+                match model.decoder().fused().into_iter().find(|fused| fused.path() == site) {
+                    None => drop(replaced.insert(format!("{site}.{name}"), tensor)),
+                    Some(fused) => {
+                        let parts = fused.parts().iter().zip(fused.split(&tensor, 0)?);
+                        replaced.extend(parts.map(|(part, rows)| (format!("{part}.{name}"), rows)));
+                    }
+                }
+            }
         }
         Ok((model.with_weights(replaced)?, modules))
     }

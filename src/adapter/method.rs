@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+use super::fused::Named;
 use super::peft::Settings;
 use super::{AdapterConfig, Base, Parameters};
 use crate::error::{Error, Result};
@@ -44,6 +45,12 @@ pub(super) trait Method: std::fmt::Debug {
     /// Settings and parameters at `factor` of the strength.
     fn scaled(&self, _parameters: &Parameters, _factor: f64) -> Result<(AdapterConfig, Vec<(String, Tensor)>)> {
         Err(Error::input(format!("{}: virtual tokens have no strength that could be scaled; only LoRA and (IA)³ can be", self.name())))
+    }
+
+    /// Settings and parameters of the adapter with the same effect that sits only on what PEFT knows: on the whole of each [`Group`](super::fused)
+    /// of parts. Kinds that sit on no module have none.
+    fn at_wholes(&self, _parameters: &Parameters, _base: &Base) -> Result<(AdapterConfig, Named)> {
+        Err(Error::internal(format!("{} sits on no module", self.name())))
     }
 
     /// The module's weight and bias with the adapter folded in, computed in f32 at least; `None` where the adapter does not sit.

@@ -14,6 +14,7 @@
 
 mod dora;
 mod files;
+mod fused;
 mod ia3;
 mod lora;
 mod merge;
@@ -47,6 +48,7 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::{Config, Model};
+use crate::nn::Fused;
 use method::Method;
 
 /// The table of kinds: each with what Python's PEFT calls it, the one with a further setting before the one without.
@@ -138,11 +140,31 @@ pub struct Adapter {
 struct Base {
     folder: String,
     config: Config,
+    /// The groups of modules that the family's files hold as one matrix each.
+    fused: Vec<Fused>,
+    /// Whether it is the text part of a model of several senses.
+    inside: bool,
 }
 
 impl Base {
     fn of(model: &Model) -> Self {
-        Self { folder: model.folder().display().to_string(), config: model.config().clone() }
+        let fused = model.decoder().fused().into_iter().cloned().collect();
+        let inside = files::model_type(model.folder()).is_some_and(|name| model.config().family.is_inside(&name));
+        Self { folder: model.folder().display().to_string(), config: model.config().clone(), fused, inside }
+    }
+
+    /// The module's path in the family's own files.
+    fn own(&self, path: &str) -> String {
+        self.config.family.file_path(path, self.inside)
+    }
+
+    fn owns(&self, paths: &[&str]) -> Vec<String> {
+        paths.iter().map(|path| self.own(path)).collect()
+    }
+
+    /// Whether the family's files hold linear weights as `[in, out]`.
+    fn is_transposed(&self) -> bool {
+        self.config.family.is_transposed()
     }
 }
 
@@ -152,12 +174,18 @@ impl Adapter {
     /// With fresh [`Lora`], [`Dora`] and [`Ia3`] the adapted model equals the base model; virtual tokens say at [`Start`] how they begin.
     ///
     /// # Errors
-    /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded.
+    /// Settings that do not fit the model: no such site or layer, a rank of 0 or above the site's widths, a text that cannot be encoded; a module
+    /// and the whole that it is a part of; parts of a whole in a way that PEFT's files, which know the whole alone, cannot say.
     pub fn new(model: &Model, config: impl Into<AdapterConfig>, seed: u64) -> Result<Self> {
         let config = config.into();
         door("starting an adapter", || {
             let parameters = Parameters::new(config.method().start(model, seed)?, model.device())?;
-            Ok(Self { config, parameters, base: Base::of(model) })
+            let base = Base::of(model);
+            // What could not be saved is refused before anything is trained.
+            if fused::is_on_parts(&parameters, &base) {
+                config.method().at_wholes(&parameters, &base)?;
+            }
+            Ok(Self { config, parameters, base })
         })
     }
 
@@ -173,6 +201,12 @@ impl Adapter {
 
     pub(crate) fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// A parameter's key in PEFT's files.
+    #[cfg(test)]
+    pub(crate) fn key(&self, name: &str) -> String {
+        peft::key(name, &self.base)
     }
 
     /// A copy with parameters of its own.

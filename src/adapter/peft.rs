@@ -3,8 +3,9 @@
 use serde_json::Value;
 use tokenizers::utils::SysRegex;
 
+use super::Base;
 use crate::error::Result;
-use crate::model::{Keys, Model};
+use crate::model::{Config, Keys, Model};
 use crate::nn::layer_of;
 
 /// What PEFT puts before the path of an adapted module.
@@ -17,15 +18,46 @@ pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
 pub(super) const IA3: &str = "ia3_l";
 pub(super) const PROMPT: &str = "prompt_embeddings";
 
-/// A parameter's key in `adapter_model.safetensors`.
-pub(super) fn key(name: &str) -> String {
-    if name == PROMPT { name.to_string() } else { format!("{PREFIX}{name}") }
+/// A parameter's key in `adapter_model.safetensors`: under the family's own name of the module.
+pub(super) fn key(name: &str, base: &Base) -> String {
+    match site_of(name) {
+        Some(site) => format!("{PREFIX}{}{}", base.own(site), &name[site.len()..]),
+        None => name.to_string(),
+    }
 }
 
+/// All keys that it may have there: transformers has moved text models inside those of several senses.
+pub(super) fn keys(name: &str, config: &Config) -> Vec<String> {
+    match site_of(name) {
+        Some(site) => config.family.file_paths(site).iter().map(|own| format!("{PREFIX}{own}{}", &name[site.len()..])).collect(),
+        None => vec![name.to_string()],
+    }
+}
+
+/// PEFT says so of the weights that it meets as `[in, out]`, and asks for nothing by it.
+pub(super) fn transposed(keys: &mut Keys, model: &Model) -> Result<()> {
+    match model.config().family.is_transposed() {
+        true => keys.flag("fan_in_fan_out", true).map(drop),
+        false => keys.only("fan_in_fan_out", false, "transposed weights"),
+    }
+}
+
+/// What PEFT knows of a model's linear modules, each with the paths that it has in transformers: of parts of one matrix the whole.
+fn modules(model: &Model) -> Vec<(String, Vec<String>)> {
+    let fused = model.decoder().fused();
+    let is_part = |path: &String| fused.iter().any(|fused| fused.parts().contains(path));
+    let sites = model.sites().into_iter().map(|(path, _)| path).filter(|path| !is_part(path));
+    sites.map(|path| (model.config().family.file_paths(&path), path)).map(|(own, path)| (path, own)).collect()
+}
+
+/// What is no site here.
+const OUTSIDE: [&str; 2] = ["lm_head", "model.embed_tokens"];
+
 /// What a key of PEFT's holds that no adapter here does; `None` for a key that is merely unexpected.
-pub(super) fn unsupported(key: &str) -> Option<&'static str> {
+pub(super) fn unsupported(key: &str, config: &Config) -> Option<&'static str> {
     let name = key.strip_prefix(PREFIX)?;
-    let outside = ["lm_head.", "model.embed_tokens."].iter().any(|module| name.starts_with(module));
+    let own = OUTSIDE.iter().flat_map(|module| config.family.file_paths(module));
+    let outside = own.into_iter().any(|module| name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')));
     if name.contains(".trainable_tokens_") || name.contains("token_adapter.") {
         Some("embeddings of single tokens trained beside the adapter (`trainable_token_indices`)")
     } else if outside && name.contains("lora_") {
@@ -67,21 +99,21 @@ impl Settings {
             Some(value) => Some(Modules::new(self, "exclude_modules", &value)?),
             None => None,
         };
-        let layers = self.layers()?;
+        let layers = self.layers(model)?;
         let mut chosen = Vec::new();
-        for (path, _) in model.sites() {
+        for (path, own) in modules(model) {
             let outside = layers.as_ref().is_some_and(|layers| !layer_of(&path).is_some_and(|layer| layers.contains(&(layer as i64))));
             // Layers restrict names only, not paths and patterns.
             let found = match &target {
-                Modules::Named(names) => names.contains(&path) || (!outside && target.ends(&path)),
-                Modules::Pattern(_) => target.matches(&path),
+                Modules::Named(names) => own.iter().any(|own| names.contains(own) || (!outside && target.ends(own))),
+                Modules::Pattern(_) => own.iter().any(|own| target.matches(own)),
             };
-            if found && !excluded.as_ref().is_some_and(|excluded| excluded.matches(&path)) {
+            if found && !excluded.as_ref().is_some_and(|excluded| own.iter().any(|own| excluded.matches(own))) {
                 chosen.push(path);
             }
         }
         if chosen.is_empty()
-            && let Some(outside) = ["lm_head", "model.embed_tokens"].into_iter().find(|path| target.matches(path))
+            && let Some(outside) = OUTSIDE.iter().flat_map(|path| model.config().family.file_paths(path)).find(|path| target.matches(path))
         {
             return Err(self
                 .keys
@@ -93,11 +125,13 @@ impl Settings {
         }
     }
 
-    fn layers(&mut self) -> Result<Option<Vec<i64>>> {
+    fn layers(&mut self, model: &Model) -> Result<Option<Vec<i64>>> {
         let pattern = self.keys.value("layers_pattern");
-        let known = |value: &Value| value == "layers" || value.as_array().is_some_and(|list| list.iter().all(|item| item == "layers"));
+        let first = model.config().family.file_path("model.layers.0", false);
+        let called = first.rsplit('.').nth(1).unwrap_or("layers");
+        let known = |value: &Value| value == called || value.as_array().is_some_and(|list| list.iter().all(|item| item == called));
         if let Some(pattern) = pattern.filter(|pattern| !known(pattern)) {
-            return Err(self.keys.error(format!("`layers_pattern` is {pattern}: the layers of this model are called `layers`")));
+            return Err(self.keys.error(format!("`layers_pattern` is {pattern}: the layers of this model are called `{called}`")));
         }
         let Some(value) = self.keys.value("layers_to_transform") else { return Ok(None) };
         let one = std::slice::from_ref(&value);
@@ -109,20 +143,22 @@ impl Settings {
     }
 
     /// The modules among `paths` that `feedforward_modules` names: a list of ends, or a regular expression.
-    pub fn feedforward(&mut self, paths: &[String]) -> Result<Vec<String>> {
+    pub fn feedforward(&mut self, paths: &[String], model: &Model) -> Result<Vec<String>> {
         let Some(value) = self.keys.value("feedforward_modules") else { return Err(self.keys.missing("feedforward_modules")) };
         let modules = Modules::new(self, "feedforward_modules", &value)?;
-        let found = |path: &&String| match &modules {
-            // PEFT asks for no dot here.
-            Modules::Named(names) => names.iter().any(|name| path.ends_with(name)),
-            Modules::Pattern(_) => modules.matches(path),
+        let found = |path: &&String| {
+            model.config().family.file_paths(path).iter().any(|own| match &modules {
+                // PEFT asks for no dot here.
+                Modules::Named(names) => names.iter().any(|name| own.ends_with(name)),
+                Modules::Pattern(_) => modules.matches(own),
+            })
         };
         Ok(paths.iter().filter(found).cloned().collect())
     }
 
     /// A number for some of the modules: `key` holds regular expressions of a path's end, of which the first that matches counts
     /// (`get_pattern_key` in PEFT's `utils/other.py`). PEFT writes its files sorted, so first is first in the alphabet.
-    pub fn per_module(&mut self, key: &str, paths: &[String]) -> Result<Vec<(String, f64)>> {
+    pub fn per_module(&mut self, key: &str, paths: &[String], model: &Model) -> Result<Vec<(String, f64)>> {
         let Some(value) = self.keys.value(key) else { return Ok(Vec::new()) };
         let Some(patterns) = value.as_object() else { return Err(self.keys.error(format!("`{key}` is {value}: it must be an object"))) };
         let mut rules = Vec::new();
@@ -132,7 +168,10 @@ impl Settings {
             };
             rules.push((self.regex(key, &format!(r"^(.*\.)?({pattern})$"))?, number));
         }
-        let first = |path: &String| rules.iter().find(|(regex, _)| matches(regex, path)).map(|(_, number)| (path.clone(), *number));
+        let first = |path: &String| {
+            let own = model.config().family.file_paths(path);
+            rules.iter().find(|(regex, _)| own.iter().any(|own| matches(regex, own))).map(|(_, number)| (path.clone(), *number))
+        };
         Ok(paths.iter().filter_map(first).collect())
     }
 

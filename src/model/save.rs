@@ -45,8 +45,15 @@ impl Model {
         found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| Error::internal(format!("no weight `{name}`")))
     }
 
-    /// Weight `[out, in]` and bias of a linear module.
+    /// Weight `[out, in]` and bias of a linear module, or of a whole of several.
     pub(crate) fn frozen(&self, site: &str) -> Result<Weights> {
+        if let Some(fused) = self.decoder().fused().into_iter().find(|fused| fused.path() == site) {
+            let parts = fused.parts().iter().map(|part| self.frozen(part)).collect::<Result<Vec<_>>>()?;
+            let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = parts.into_iter().unzip();
+            let biases: Vec<Tensor> = biases.into_iter().flatten().collect();
+            let bias = (!biases.is_empty()).then(|| fused.join(&biases, 0)).transpose()?;
+            return Ok((fused.join(&weights, 0)?, bias));
+        }
         let bias = format!("{site}.bias");
         let has_bias = self.decoder().weights().iter().any(|(name, _)| *name == bias);
         Ok((self.weight(&format!("{site}.weight"))?, has_bias.then(|| self.weight(&bias)).transpose()?))

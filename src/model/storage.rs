@@ -12,7 +12,8 @@ use crate::nn::{self, Order};
 /// How a family's files name and store its weights.
 #[derive(Clone, Copy)]
 pub(super) struct Storage {
-    /// What stands for `model` at the beginning of names; where files differ, all of them, and first the one that is written.
+    /// What stands for `model` at the beginning of names; where files differ, all of them, first the one that is written, and last the one that
+    /// transformers' modules have inside a model of several senses.
     pub base: &'static [&'static str],
     /// What the output layer is called, likewise.
     pub head: &'static [&'static str],
@@ -67,6 +68,12 @@ impl Storage {
             other => other,
         };
         std::iter::once(first.to_string()).filter(|first| !first.is_empty()).chain(words).collect::<Vec<_>>().join(".")
+    }
+
+    /// A path under each base, with the first name of the output layer.
+    pub fn own_paths(&self, path: &str) -> Vec<String> {
+        let head = self.head.first().copied().unwrap_or("lm_head");
+        self.base.iter().map(|base| self.own(path, base, head)).collect()
     }
 
     fn word<'w>(&self, word: &'w str) -> &'w str {

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::frozen::Frozen;
+use super::frozen::{Frozen, Weights};
 use super::linear::Linear;
 use super::pass::{Adapt, Pass, Update};
 use crate::error::{Error, Result};
@@ -49,6 +49,11 @@ impl Fused {
         &self.parts
     }
 
+    /// The parts' widths, in their order.
+    pub fn outputs(&self) -> &[i64] {
+        &self.outputs
+    }
+
     /// `(in, out)` widths of the whole.
     pub fn widths(&self) -> (i64, i64) {
         (self.inputs, self.outputs.iter().fold(0, |sum, &width| sum.saturating_add(width)))
@@ -68,6 +73,14 @@ impl Fused {
     /// When libtorch refuses.
     pub(crate) fn split(&self, whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
         split(self.order, &self.outputs, whole, axis)
+    }
+
+    /// Weight and bias of the whole.
+    fn weights(&self, linears: &[&Linear]) -> Result<Weights> {
+        let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = linears.iter().map(|linear| linear.weights()).unzip();
+        let biases: Vec<Tensor> = biases.into_iter().flatten().collect();
+        let bias = (!biases.is_empty()).then(|| self.join(&biases, 0)).transpose()?;
+        Ok((self.join(&weights, 0)?, bias))
     }
 
     /// The parts' values with adapter and the whole's hooks, but not yet the parts'; `None` where nobody asks for the whole.
@@ -90,11 +103,7 @@ impl Fused {
     fn adapted(&self, adapter: &dyn Adapt, linears: &[&Linear], input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
         let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.base(input)).collect::<Result<Vec<_>>>()?, -1);
         let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
-            let weights = || {
-                let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = linears.iter().map(|linear| linear.weights()).unzip();
-                let biases = biases.into_iter().collect::<Option<Vec<Tensor>>>();
-                Ok((self.join(&weights, 0)?, biases.map(|biases| self.join(&biases, 0)).transpose()?))
-            };
+            let weights = || self.weights(linears);
             return adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws);
         };
         let output = base(input)?;

@@ -3,6 +3,8 @@
 //! Every objective speaks about the same forward: queries without demonstrations, their responses taught. An objective says which
 //! responses, what it needs to see of the forward, and the loss of each example. One file per objective.
 
+#[cfg(test)]
+mod family_tests;
 mod ia2;
 mod ia2_sft;
 mod outputs;

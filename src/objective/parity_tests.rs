@@ -16,14 +16,14 @@ use crate::prompt::{AnswerForm, Example, Examples, Prompt};
 use crate::train::Training;
 
 const CHECKPOINTS: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
-const TOLERANCE: f64 = 1e-5;
+pub(super) const TOLERANCE: f64 = 1e-5;
 /// PyTorch's own f32 gradients lie up to 8e-6 from its f64 ones here, and how far ours lie depends on the matrix library and on the instructions
 /// it chooses on a processor: the worst tensor was 0.86e-5 (MKL, AMD), 1.004e-5 (oneDNN, AMD) and 1.4e-5 (MKL, Intel with AVX-512).
-const GRADIENT_IN_F32: f64 = 2e-5;
+pub(super) const GRADIENT_IN_F32: f64 = 2e-5;
 
-type Golden = HashMap<String, Tensor>;
+pub(super) type Golden = HashMap<String, Tensor>;
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
@@ -31,7 +31,7 @@ fn golden(name: &str) -> Golden {
     Tensor::read_safetensors(folder(&format!("objectives/{name}.safetensors"))).unwrap().into_iter().collect()
 }
 
-fn open(name: &str, kind: Kind, device: Device) -> Model {
+pub(super) fn open(name: &str, kind: Kind, device: Device) -> Model {
     OpenOptions::new().kind(kind).device(device).open(folder(name)).unwrap()
 }
 
@@ -45,14 +45,14 @@ fn everywhere() -> Vec<(&'static str, Device)> {
     devices.into_iter().flat_map(|device| CHECKPOINTS.map(|name| (name, device))).collect()
 }
 
-fn apart(ours: &Tensor, golden: &Tensor) -> f64 {
+pub(super) fn apart(ours: &Tensor, golden: &Tensor) -> f64 {
     assert_eq!(ours.size(), golden.size());
     let (ours, golden) = (ours.to_device(Device::Cpu).to_kind(Kind::Double), golden.to_kind(Kind::Double));
     let apart = (ours - &golden).abs().max().double_value(&[]) / golden.abs().max().double_value(&[]);
     if apart.is_nan() { f64::INFINITY } else { apart }
 }
 
-fn responses_to(samples: &[Sample]) -> Responses {
+pub(super) fn responses_to(samples: &[Sample]) -> Responses {
     let response = |(index, tokens): (usize, &Sample)| Response {
         prompt: Prompt { demonstrations: Vec::new(), example: Example::new(format!("q{index}"), "g"), index },
         tokens: tokens.clone(),
@@ -63,7 +63,7 @@ fn responses_to(samples: &[Sample]) -> Responses {
     Responses::from_rows(AnswerForm::free(), samples.iter().enumerate().map(response).collect())
 }
 
-fn samples(golden: &Golden) -> Vec<Sample> {
+pub(super) fn samples(golden: &Golden) -> Vec<Sample> {
     let ids: Vec<Vec<i64>> = (&golden["input_ids"]).try_into().unwrap();
     let numbers = |key: &str| Vec::<i64>::try_from(&golden[key]).unwrap();
     let cut = |((row, length), prompt): ((Vec<i64>, i64), i64)| {
@@ -102,7 +102,7 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
 }
 
 /// `[example]`: the sum of the weighted parts.
-fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample]) -> Result<Tensor> {
+pub(super) fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample]) -> Result<Tensor> {
     let rows: Vec<&Sample> = samples.iter().collect();
     let outputs = Outputs::of(model, &rows, objective, Some(Draws::new(0)), &mut Hooks::new())?;
     weighted(objective, &(0..rows.len()).collect::<Vec<_>>(), &outputs)
@@ -143,7 +143,7 @@ fn losses_and_lora_gradients_are_pytorchs_in_f32() -> Result<()> {
 
 /// An objective on token ids of the test's choosing: the golden checkpoints have no tokenizer.
 #[derive(Debug)]
-struct Given(Box<dyn Objective>, Vec<Sample>);
+pub(super) struct Given(pub Box<dyn Objective>, pub Vec<Sample>);
 
 impl Objective for Given {
     fn name(&self) -> String {
@@ -167,7 +167,7 @@ impl Objective for Given {
     }
 }
 
-fn some_split() -> Result<Split> {
+pub(super) fn some_split() -> Result<Split> {
     let rows = (0..12).map(|i| Example::new(format!("q{i}"), "g")).collect();
     Task::of(Examples::new("any", AnswerForm::free(), rows)?, Default::default()).few_shot(4, 0)
 }

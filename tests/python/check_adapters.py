@@ -1,6 +1,6 @@
 """Opens adapters and merged models that the Rust library wrote, with PEFT and transformers, and compares logits.
 
-    IA2_TEST_PYTHON=target/golden-env/bin/python cargo test --test adapters peft_reads_our -- --nocapture
+    IA2_TEST_PYTHON=target/golden-env/bin/python cargo test --test adapters --test families peft_reads_our -- --nocapture
 
 The test writes the files and calls this script with a manifest: {"prompts": [[id, ...], ...], "cases": [{"name", "checkpoint",
 "adapter" (or none), "logits": file of `logits.<prompt>` [token, vocab] in F64}, ...]}. Everything is computed in float64 as in
@@ -20,7 +20,8 @@ import safetensors.torch
 import torch
 import transformers
 
-from make_golden import deviation, open_model
+from golden_families import Exact, open_model, text_config
+from make_golden import deviation
 
 TOLERANCE = 1e-5
 
@@ -51,11 +52,13 @@ def check(case, prompts):
         model = model.double().eval()
     else:
         config = transformers.AutoConfig.from_pretrained(case["checkpoint"])
-        wrong += [] if config.dtype == torch.float32 else [f"config says {config.dtype}, {stored}"]
+        dtype = config.dtype or text_config(config).dtype
+        wrong += [] if dtype == torch.float32 else [f"config says {dtype}, {stored}"]
     logits = safetensors.torch.load_file(case["logits"])
     worst = 0.0
     for row, ids in enumerate(prompts):
-        theirs = model(input_ids=torch.tensor([ids])).logits[0, -len(ids):]
+        with Exact():
+            theirs = model(input_ids=torch.tensor([ids])).logits[0, -len(ids):]
         worst = max(worst, deviation(logits[f"logits.{row}"], theirs))
     if not worst < TOLERANCE:
         wrong.append(f"logits differ by {worst:.1e}")

@@ -27,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import golden_evidence
+import golden_families
 import golden_gguf
 import golden_objectives
 import numpy
@@ -545,6 +546,7 @@ def write_all(root):
     write_calibration(root)
     golden_evidence.write(root)
     golden_gguf.write(root, sys.modules[__name__])
+    golden_families.write(root, sys.modules[__name__])
     (root / "README.md").write_text(readme())
 
 

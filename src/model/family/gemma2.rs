@@ -33,7 +33,7 @@ impl Config {
         self.read_biases(keys)?;
         self.read_activation(keys, "hidden_activation", Activation::GeluTanh)?;
         // Of the first release, whose activation was mistaken; not read by the reference.
-        keys.ignore(&["hidden_act", "cache_implementation"]);
+        keys.ignore(&["hidden_act", "cache_implementation", "sliding_window_size"]);
         keys.refuse("use_bidirectional_attention", "attention to what follows")
     }
 }

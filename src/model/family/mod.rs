@@ -75,6 +75,26 @@ impl Family {
         self.model_type
     }
 
+    /// A module's path in transformers' model; `inside` one of several senses, where the family has such.
+    pub(crate) fn file_path(&self, path: &str, inside: bool) -> String {
+        self.storage().own_paths(path).swap_remove(if inside { self.storage().base.len() - 1 } else { 0 })
+    }
+
+    /// All paths that a module has or had in transformers' models.
+    pub(crate) fn file_paths(&self, path: &str) -> Vec<String> {
+        self.storage().own_paths(path)
+    }
+
+    /// Whether `config.json`'s `model_type` is that of a model of several senses, whose text model is of this family.
+    pub(crate) fn is_inside(&self, model_type: &str) -> bool {
+        self.within.is_some_and(|(outer, _)| outer == model_type)
+    }
+
+    /// Whether the family's files hold linear weights as `[in, out]`.
+    pub(crate) fn is_transposed(&self) -> bool {
+        self.storage().transposed
+    }
+
     /// The family's name in `config.json`'s `architectures`, such as `Qwen3ForCausalLM`.
     pub fn architecture(&self) -> &'static str {
         self.architecture
