@@ -332,6 +332,10 @@ impl Adapt for Updates {
         Ok(output.view(size.as_slice()))
     }
 
+    fn sits_at(&self, site: &str) -> bool {
+        self.updates.contains_key(site)
+    }
+
     fn numbers(&self) -> Vec<(String, Tensor)> {
         let mut sites: Vec<&String> = self.updates.keys().collect();
         sites.sort_unstable();
