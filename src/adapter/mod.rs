@@ -11,6 +11,8 @@
 //!
 //! A kind is one file (its settings with their `Method`) and one line in the table below.
 
+#[cfg(test)]
+mod family_tests;
 mod files;
 mod ia3;
 mod lora;

@@ -9,6 +9,8 @@ mod generate;
 mod gguf;
 mod identity;
 mod keys;
+#[cfg(test)]
+pub(crate) mod parts_tests;
 mod resolve;
 mod respond;
 #[cfg(test)]
