@@ -68,7 +68,7 @@ fn virtual_tokens_are_tokens_in_front_whatever_the_positions() -> Result<()> {
             assert!(apart(&adapted.forward(&[row])?.values, &behind) < 1e-9, "{name}");
         }
         for response in adapted.generate(&prompts(), &Generation::greedy(6).ignore_eos())? {
-            let alone = adapted.generate(&[response.tokens.prompt.clone()], &Generation::greedy(6).ignore_eos())?;
+            let alone = adapted.generate(std::slice::from_ref(&response.tokens.prompt), &Generation::greedy(6).ignore_eos())?;
             assert_eq!(alone[0].tokens.response, response.tokens.response, "{name}");
         }
         // Keys and values start as those of the embeddings with the same seed.

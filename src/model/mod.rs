@@ -162,7 +162,7 @@ impl OpenOptions {
         if !self.as_it_is {
             weights.check_saved()?;
         }
-        let mut files = Files::of(&config, &layout, |name| weights.shape(name).is_some());
+        let mut files = Files::of(&config, layout, |name| weights.shape(name).is_some());
         weights.check(&files.stored())?;
         let sources = weights.sources()?;
         let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
