@@ -203,6 +203,13 @@ impl Model {
         }
         // The last new token is never read, so it needs no place in the context.
         self.check(prompts, settings.max_new_tokens - 1)?;
+        let anew = prompts.iter().any(|prompt| self.turns_anew(prompt.len() + settings.max_new_tokens - 1));
+        if anew && hooks.is_some() && settings.max_new_tokens > 1 {
+            return Err(Error::input(
+                "hooks in a generation beyond the context of the pre-training, where this model turns all positions anew with each length: they \
+                 would see every token again and again; generate first, then run a forward with hooks over the texts",
+            ));
+        }
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
         self.read(prompts, watch.shared(), settings.batch, (watch, Depth::Full), hooks, &mut |batched, mut hooks| {
             let mut running = Running::start(self, prompts, batched, settings, watch, hooks.as_deref_mut())?;

@@ -67,7 +67,9 @@ impl Model {
         mut hooks: Option<&mut Hooks<'h>>,
         each: Each<'_, 'h>,
     ) -> Result<()> {
-        let tree = Tree::of(rows, at_most);
+        // What turns anew with a text's length has no part that texts of several lengths could share.
+        let anew = rows.iter().any(|row| self.turns_anew(row.as_ref().len()));
+        let tree = Tree::of(rows, |row| if anew { 0 } else { at_most(row) });
         let mut done = 0;
         let root = self.prefix(None)?.map(Beginning::whole);
         let length = |row: usize| rows[row].as_ref().len();
@@ -153,7 +155,7 @@ impl Model {
             let (rest, mut own) = self.rest(rows, batched, part, own, widest);
             let last: Vec<usize> = rest.lengths.iter().map(|length| length - 1).collect();
             let (keep, _) = batch::spans(&last, &vec![1; last.len()], self.device());
-            let mut pass = self.pass(self.places(rest.starts, rest.batch.tokens()), rest.examples);
+            let mut pass = self.pass_over(self.places(rest.starts, rest.batch.tokens()), rest.examples, &rest.whole());
             pass.cache = own.as_mut();
             pass.hooks = hooks.as_deref_mut();
             pass.keep = (watch == Watch::End).then(|| keep.shallow_clone());
@@ -189,7 +191,7 @@ impl Model {
         self.read(rows, at_most, batch, (watch, Depth::Hooks), Some(&mut *hooks), &mut |batched, mut hooks| {
             for part in batched.parts(rows) {
                 let (rest, mut own) = self.rest(rows, batched, part, None, 0);
-                let mut pass = self.pass(self.places(rest.starts, rest.batch.tokens()), rest.examples);
+                let mut pass = self.pass_over(self.places(rest.starts, rest.batch.tokens()), rest.examples, &rest.whole());
                 pass.cache = own.as_mut();
                 pass.hooks = hooks.as_deref_mut();
                 if watch == Watch::End {
@@ -256,6 +258,13 @@ struct Rest<'b> {
     examples: &'b [usize],
 }
 
+impl Rest<'_> {
+    /// How many tokens each row has, with what was read before.
+    fn whole(&self) -> Vec<usize> {
+        self.starts.iter().zip(&self.batch.lengths).map(|(start, length)| start + length).collect()
+    }
+}
+
 impl std::ops::Deref for Rest<'_> {
     type Target = Batch;
 
@@ -272,6 +281,11 @@ impl Batched {
             starts: waiting.iter().map(|waiting| waiting.start).collect(),
             beginnings: waiting.into_iter().map(|waiting| waiting.behind).collect(),
         }
+    }
+
+    /// Rows of which nothing was read, behind no virtual tokens.
+    pub(super) fn unread(examples: Vec<usize>) -> Self {
+        Self { starts: vec![0; examples.len()], beginnings: vec![None; examples.len()], examples }
     }
 
     /// The tokens of each row that have not been read.

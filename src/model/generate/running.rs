@@ -39,9 +39,12 @@ impl Running {
         watch: Watch,
         hooks: Option<&mut Hooks<'_>>,
     ) -> Result<Self> {
-        let room = settings.max_new_tokens as i64 - 1;
-        let (logits, cache) = model.prefill(prompts, batched, room, watch, hooks)?;
         let examples = batched.examples.clone();
+        let longest = examples.iter().map(|&example| prompts[example].len()).max().unwrap_or(0);
+        // Without room there is no cache, and each step reads the whole texts.
+        let anew = model.turns_anew(longest.saturating_add(settings.max_new_tokens - 1));
+        let room = if anew { 0 } else { settings.max_new_tokens as i64 - 1 };
+        let (logits, cache) = model.prefill(prompts, batched, room, watch, hooks)?;
         let seed = settings.sampling.map_or(0, |sampling| sampling.seed);
         Ok(Self {
             responses: vec![Vec::new(); examples.len()],
@@ -152,7 +155,17 @@ impl Running {
 
     /// Reads the newest tokens.
     pub fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
-        let (Some(cache), false) = (&mut self.cache, self.examples.is_empty()) else { return Ok(()) };
+        if self.examples.is_empty() {
+            return Ok(());
+        }
+        let Some(cache) = &mut self.cache else {
+            let mut texts = vec![Vec::new(); self.examples.iter().max().map_or(0, |last| last + 1)];
+            for (row, &example) in self.examples.iter().enumerate() {
+                texts[example] = [&self.prompts[row][..], &self.responses[row]].concat();
+            }
+            self.logits = model.prefill(&texts, &Batched::unread(self.examples.clone()), 0, Watch::End, hooks)?.0;
+            return Ok(());
+        };
         let newest: Vec<[u32; 1]> = self.responses.iter().filter_map(|response| response.last().map(|&id| [id])).collect();
         let positions: Vec<i64> = self.prompts.iter().zip(&self.responses).map(|(p, r)| (p.len() + r.len() - 1) as i64).collect();
         let positions = Tensor::from_slice(&positions).to_device(model.device()).unsqueeze(1);
