@@ -68,7 +68,12 @@ class Lab:
         nbformat.write(notebook, self.folder / name)
         self.page.goto(f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        # The kernel is there: its name in the toolbar, and idle.
+        # A cell that is run before the kernel has told about itself is not run, without a word.
+        self.page.evaluate("""async () => {
+            const context = window.jupyterapp.shell.currentWidget.sessionContext;
+            await context.ready;
+            await context.session.kernel.info;
+        }""")
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
     def command(self, name: str):
