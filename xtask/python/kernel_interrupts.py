@@ -105,7 +105,7 @@ GRID = """Experiment::new(&model).tasks(&["sentiment"]).sizes(&[2, 4]).runs(2).m
     .epochs(4).test_at_most(8).compared_at_most(4).folder("FOLDER").run()"""
 CAPTURE = """Targets::of(&model, &split).orders(4).free_bytes(1).shard_bytes(1).shards("FOLDER").collect()"""
 COLLECT = """Targets::of(&model, &split).orders(16).collect()"""
-EVALUATE = """evaluate(&model, &split.test.with_demonstrations(&split.train, 0)?)"""
+EVALUATE = """evaluate(&model, &shots)"""
 ROUNDS = 20
 
 
@@ -149,7 +149,7 @@ def disturbed(kernel, code: str, seconds: float, chance: random.Random) -> int:
 def a_hundred_interrupts_lose_nothing(kernel):
     """At random moments of training, grid, capture to disk, collection and evaluation, in all the ways in which front-ends interrupt."""
     folder, chance = Path(kernel.folder.name), random.Random(0)
-    kernel.run(READY, quiet=True)
+    kernel.run(READY + "\nlet shots = split.test.with_demonstrations(&split.train, 0)?;", quiet=True)
     child = kernel.child()
     whole = {"seconds": {}}
 

@@ -68,7 +68,12 @@ class Lab:
         nbformat.write(notebook, self.folder / name)
         self.page.goto(f"http://127.0.0.1:{self.port}/lab/tree/{name}?reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        # The kernel is there: its name in the toolbar, and idle.
+        # A cell that is run before the kernel has told about itself is not run, without a word.
+        self.page.evaluate("""async () => {
+            const context = window.jupyterapp.shell.currentWidget.sessionContext;
+            await context.ready;
+            await context.session.kernel.info;
+        }""")
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
 
     def command(self, name: str):
@@ -136,7 +141,7 @@ def an_editor_is_helped(lab: Lab, place: int, when: str):
     """Tab completes a name, Shift-Tab tells of a function."""
     began = time.monotonic()
     lab.type(place, "kept_numb")
-    helped = lambda: lab.code(place) == "kept_number" or lab.page.locator(".jp-Completer-item").count() > 0
+    helped = lambda: lab.code(place) == "kept_number" or lab.page.locator(".jp-Completer-item:visible").count() > 0
     # The page waits a second for an answer; on a busy machine its reader presses again.
     for _ in range(10):
         lab.page.keyboard.press("Tab")
@@ -147,7 +152,7 @@ def an_editor_is_helped(lab: Lab, place: int, when: str):
         lab.page.keyboard.press("Enter")
     lab.until(lambda: lab.code(place) == "kept_number", f"Tab {when}: {lab.code(place)}", 5)
     lab.type(place, "evaluate")
-    tooltip = lab.page.locator(".jp-Tooltip")
+    tooltip = lab.page.locator(".jp-Tooltip:visible")
     told = lambda: tooltip.count() > 0 and "fn evaluate" in tooltip.first.inner_text()
     for _ in range(10):
         lab.page.keyboard.press("Shift+Tab")
