@@ -311,3 +311,45 @@ fn files_stay_small() {
         assert!(lines <= LONGEST_FILE, "{} has {lines} lines, more than {LONGEST_FILE}: cut a part out of it", file.display());
     }
 }
+
+/// Words of GGUF files that some family's name is, too: tokenizers and their pre-tokenisers.
+const OTHER_THINGS: &[&str] = &["model/gguf/tokens.rs"];
+
+/// The lines outside of tests that name a family: in a string, or by its file or constant.
+fn names_a_family(text: &str, families: &[&str]) -> Vec<String> {
+    let kept: Vec<usize> = strip(text).into_iter().map(|(number, _)| number).collect();
+    let lines = text.lines().enumerate().filter(|(number, _)| kept.contains(&(number + 1)));
+    let code = lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(number, line)| (number + 1, line.to_string()));
+    let named = |line: &str| {
+        families.iter().any(|name| {
+            let path = [format!("{name}::"), format!("family::{name}"), format!("::{}", name.to_uppercase())];
+            line.contains(&format!("\"{name}\"")) || path.iter().any(|word| line.contains(word.as_str()))
+        })
+    };
+    code.filter(|(_, line)| named(line)).map(|(number, line)| format!("{number}: {}", line.trim())).collect()
+}
+
+#[test]
+fn a_family_is_named_in_its_own_file_and_the_table_alone() {
+    let all = ia2::model::family::Family::all();
+    let families: Vec<&str> = all.iter().map(|family| family.model_type()).collect();
+    let mut wrong = Vec::new();
+    for file in files(&source()) {
+        let name = file.strip_prefix(source()).unwrap().to_str().unwrap().to_string();
+        if name.starts_with("model/family/") || OTHER_THINGS.contains(&name.as_str()) || is_test_file(&file) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        wrong.extend(names_a_family(&text, &families).into_iter().map(|line| format!("src/{name}:{line}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A family's file names no other's, but what it takes over.
+    for family in families {
+        let lines = source().join(format!("model/family/{}.rs", family.trim_end_matches("_text")));
+        let lines = std::fs::read_to_string(&lines).unwrap().lines().count();
+        assert!(lines <= 75, "{family}: {lines} lines, more than a description of its parts takes");
+    }
+    // The law itself.
+    let text = "// llama here\nlet a = name == \"llama\";\nuse super::family::llama::LLAMA;\n#[cfg(test)]\nmod tests {\n    \"llama\";\n}\n\"llama3\"";
+    assert_eq!(names_a_family(text, &["llama"]).len(), 2);
+}

@@ -13,6 +13,8 @@
 //! A kind is one file (its settings with their `Method`) and one line in the table below.
 
 mod dora;
+#[cfg(test)]
+mod family_tests;
 mod files;
 mod fused;
 mod ia3;

@@ -91,6 +91,10 @@ impl Method for PrefixTuning {
 struct KeysValues(Tensor);
 
 impl Adapt for KeysValues {
+    fn sits_at(&self, _site: &str) -> bool {
+        false
+    }
+
     fn prefix(&self) -> Option<Prefix> {
         Some(Prefix { tokens: Virtual::KeysValues(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
     }

@@ -85,6 +85,10 @@ impl Method for PromptTuning {
 pub(super) struct Embeddings(pub Tensor);
 
 impl Adapt for Embeddings {
+    fn sits_at(&self, _site: &str) -> bool {
+        false
+    }
+
     fn prefix(&self) -> Option<Prefix> {
         Some(Prefix { tokens: Virtual::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
     }

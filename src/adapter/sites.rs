@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::nn::{Selection, layer_of};
+use crate::nn::{Paths, Selection, layer_of};
 
 /// Patterns of module paths separated by commas, and perhaps only some layers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,11 +29,22 @@ impl Sites {
     }
 
     /// The modules selected; a pattern or layer that selects none is an error.
+    ///
+    /// Patterns are read in the common spelling and in that of the family's own files. The whole of modules that such files hold as one matrix is
+    /// chosen by its name alone: `*` means its parts.
     pub fn of(&self, model: &Model) -> Result<Vec<Site>> {
-        let sites = model.sites();
-        let paths: Vec<String> = sites.iter().map(|(path, _)| path.clone()).collect();
-        let selection = selection(&self.patterns)?;
-        selection.of(&paths)?;
+        let (sites, fused) = (model.sites(), model.decoder().fused());
+        let own = |path: &str| model.config().family.own_path(path);
+        let parts = Paths::new(sites.iter().map(|(path, _)| path.clone()).collect(), own);
+        let wholes = Paths::new(fused.iter().map(|fused| fused.path().to_string()).collect(), own);
+        let mut paths = Vec::new();
+        for pattern in self.patterns.split(',') {
+            let selection = selection(pattern)?;
+            paths.extend(match parts.select(&selection) {
+                Err(error) => wholes.select(&selection).map_err(|_| error)?,
+                Ok(paths) => paths,
+            });
+        }
         if let Some(layer) = self.layers.iter().flatten().find(|&&layer| layer as i64 >= model.config().layers) {
             return Err(Error::input(format!("layer {layer} is not there: the model's layers are 0 to {}", model.config().layers - 1)));
         }
@@ -42,25 +53,16 @@ impl Sites {
             (Some(_), None) => false,
             (None, _) => true,
         };
-        let chosen = sites.into_iter().enumerate().filter(|(_, (path, _))| selection.matches(path) && in_layer(path));
+        for whole in fused.iter().filter(|whole| paths.iter().any(|path| path == whole.path())) {
+            if let Some(part) = whole.parts().iter().find(|part| paths.contains(part)) {
+                return Err(Error::input(format!("{self} selects `{}` and its part `{part}`: choose one of the two", whole.path())));
+            }
+        }
+        let all = sites.into_iter().chain(fused.into_iter().map(|fused| (fused.path().to_string(), fused.widths())));
+        let chosen = all.enumerate().filter(|(_, (path, _))| paths.contains(path) && in_layer(path));
         let chosen: Vec<Site> = chosen.map(|(index, (path, (inputs, outputs)))| Site { path, index, inputs, outputs }).collect();
         if chosen.is_empty() {
             return Err(Error::input(format!("{self} selects no linear module: see `model.sites()`")));
-        }
-        self.without_wholes_of_parts(chosen, model)
-    }
-
-    /// A star that takes a whole and its parts means the parts, as where a family has no whole; both by name are an error.
-    fn without_wholes_of_parts(&self, mut chosen: Vec<Site>, model: &Model) -> Result<Vec<Site>> {
-        for fused in model.decoder().fused() {
-            let parts: Vec<String> =
-                chosen.iter().filter(|site| fused.parts().contains(&site.path)).map(|site| site.path.clone()).collect();
-            let Some(place) = chosen.iter().position(|site| site.path == fused.path()).filter(|_| !parts.is_empty()) else { continue };
-            let name = fused.path().rsplit('.').next();
-            if self.patterns.split(',').any(|pattern| pattern.trim().rsplit('.').next() == name) {
-                return Err(Error::input(format!("{self} selects `{}` and its part `{}`: use the one or the other", fused.path(), parts[0])));
-            }
-            chosen.remove(place);
         }
         Ok(chosen)
     }

@@ -34,7 +34,8 @@ impl Start {
         let mut draws = Random::new(seed, "virtual tokens", 0);
         let ids = match self {
             Self::Random => {
-                let deviation = table.std(false).double_value(&[]);
+                // Of embeddings as they enter the model.
+                let deviation = table.std(false).double_value(&[]) * model.config().parts.embedding_scale.unwrap_or(1.0);
                 let width = model.config().hidden_size;
                 let values: Vec<f64> = (0..tokens * width).map(|_| normal(&mut draws) * deviation).collect();
                 return Ok(Tensor::from_slice(&values).view([tokens, width]).to_kind(kind).to_device(table.device()));
@@ -54,7 +55,7 @@ impl Start {
                 ids.into_iter().map(i64::from).cycle().take(count).collect()
             }
         };
-        Ok(table.index_select(0, &Tensor::from_slice(&ids).to_device(table.device())).to_kind(kind))
+        Ok(model.decoder().embed(&Tensor::from_slice(&ids).to_device(table.device()))?.to_kind(kind))
     }
 }
 

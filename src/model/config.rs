@@ -214,6 +214,11 @@ impl Config {
         let eos = keys.ids("eos_token_id", vocab_size)?;
         let max_positions = keys.needed_size("max_position_embeddings")?;
         let ropes = rope::read(keys, &defaults, max_positions)?;
+        // A dynamic scaling stretches what the file calls the context.
+        let context = match ropes.rope.scaling {
+            Scaling::Dynamic { factor, max_positions } => ((max_positions as f64 * factor) as i64).min(MOST),
+            _ => max_positions,
+        };
         let mut parts = Parts::plain(layers, (head_dim as f64 * ropes.share) as i64);
         parts.windowed_rope = ropes.windowed;
         let config = Self {
@@ -226,8 +231,8 @@ impl Config {
             kv_heads,
             head_dim,
             rms_norm_eps,
-            max_positions: ropes.rope.reach(max_positions),
             rope: ropes.rope,
+            max_positions: context,
             tie_embeddings: keys.flag("tie_word_embeddings", defaults.tied)?,
             qkv_bias: false,
             o_bias: false,

@@ -39,7 +39,7 @@ struct Layer {
 /// What stands in the place of the MLP.
 #[derive(Debug)]
 enum Block {
-    One(Mlp),
+    One(Box<Mlp>),
     Many(Experts),
 }
 
@@ -260,7 +260,7 @@ impl Layer {
                     gated: parts.gated,
                     fused: config.fused("gate_up_proj"),
                 };
-                Block::One(Mlp::new(format!("{path}.mlp"), shape, source)?)
+                Block::One(Box::new(Mlp::new(format!("{path}.mlp"), shape, source)?))
             }
         };
         let after_mlp = norm("post_feedforward_layernorm", after, source)?;

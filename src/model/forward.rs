@@ -108,7 +108,7 @@ impl Model {
         let batch = Batch::new(prompts, self.device());
         let examples: Vec<usize> = (0..prompts.len()).collect();
         let mut cache = self.behind(self.prefix(None)?, &batch);
-        let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        let mut pass = self.pass_over(nn::positions(0, batch.tokens(), self.device()), &examples, &batch.lengths);
         pass.cache = cache.as_mut();
         pass.hooks = Some(hooks);
         let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?;
@@ -197,7 +197,7 @@ impl Model {
 
         let examples: Vec<usize> = (0..samples.len()).collect();
         let mut cache = self.behind(self.prefix(None)?, &batch);
-        let mut pass = self.pass(nn::positions(0, batch.tokens(), self.device()), &examples);
+        let mut pass = self.pass_over(nn::positions(0, batch.tokens(), self.device()), &examples, &batch.lengths);
         pass.cache = cache.as_mut();
         pass.hooks = hooks;
         pass.draws = draws;

@@ -206,7 +206,14 @@ impl Model {
         }
         // The last new token is never read, so it needs no place in the context.
         self.check(prompts, settings.max_new_tokens - 1)?;
-        let prefix = self.prefill_shared(prompts, if narrow { usize::MAX } else { 0 })?;
+        let anew = prompts.iter().any(|prompt| self.turns_anew(prompt.len() + settings.max_new_tokens - 1));
+        if anew && hooks.is_some() && settings.max_new_tokens > 1 {
+            return Err(Error::input(
+                "hooks in a generation beyond the context of the pre-training, where this model turns all positions anew with each length: they \
+                 would see every token again and again; generate first, then run a forward with hooks over the texts",
+            ));
+        }
+        let prefix = self.prefill_shared(prompts, if narrow && !anew { usize::MAX } else { 0 })?;
         let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
         for examples in by_length(prompts, settings.batch) {
             let mut running = Running::start(self, prompts, examples, settings, prefix.as_ref(), hooks.as_deref_mut(), narrow)?;
@@ -242,7 +249,9 @@ impl Model {
     pub(super) fn prefill_shared(&self, prompts: &[Vec<u32>], at_most: usize) -> Result<Option<KvCache>> {
         let shared = batch::shared_prefix(prompts).min(at_most);
         let virtual_tokens = self.prefix(None)?;
-        if prompts.len() < 2 || shared < SHARED_PREFIX {
+        // What turns anew with a text's length has no part that texts of several lengths could share.
+        let anew = prompts.iter().any(|prompt| self.turns_anew(prompt.len()));
+        if prompts.len() < 2 || shared < SHARED_PREFIX || anew {
             return Ok(virtual_tokens);
         }
         let batch = Batch::new(&[&prompts[0][..shared]], self.device());
@@ -274,6 +283,7 @@ impl Model {
         let rows: Vec<&[u32]> = examples.iter().map(|&example| &prompts[example][start as usize..]).collect();
         let batch = Batch::new(&rows, self.device());
         let slots = prefix.map_or(0, KvCache::len) + batch.tokens() + room;
+        let lengths: Vec<usize> = batch.lengths.iter().map(|length| start as usize + length).collect();
         let mut cache = match prefix {
             Some(prefix) => Some(prefix.fork(batch.rows(), slots, room == 0)),
             None => (room > 0).then(|| self.cache(batch.rows(), slots)),
@@ -283,7 +293,7 @@ impl Model {
         }
         let last: Vec<i64> = batch.lengths.iter().map(|&length| length as i64 - 1).collect();
         let last = Tensor::from_slice(&last).to_device(self.device()).unsqueeze(1);
-        let mut pass = self.pass(crate::nn::positions(start, batch.tokens(), self.device()), examples);
+        let mut pass = self.pass_over(crate::nn::positions(start, batch.tokens(), self.device()), examples, &lengths);
         pass.cache = cache.as_mut();
         pass.hooks = hooks;
         pass.keep = narrow.then(|| last.shallow_clone());

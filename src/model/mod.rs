@@ -9,6 +9,8 @@ mod generate;
 mod gguf;
 mod identity;
 mod keys;
+#[cfg(test)]
+pub(crate) mod parts_tests;
 mod resolve;
 mod respond;
 #[cfg(test)]
@@ -160,7 +162,7 @@ impl OpenOptions {
         if !self.as_it_is {
             weights.check_saved()?;
         }
-        let mut files = Files::of(&config, &layout, |name| weights.shape(name).is_some());
+        let mut files = Files::of(&config, layout, |name| weights.shape(name).is_some());
         weights.check(&files.stored())?;
         let sources = weights.sources()?;
         let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
@@ -311,12 +313,7 @@ impl Model {
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
     pub fn sites(&self) -> Vec<(String, (i64, i64))> {
-        let mut sites = self.base.decoder.sites();
-        for fused in self.base.decoder.fused() {
-            let behind = sites.iter().rposition(|(path, _)| fused.parts().contains(path)).map_or(sites.len(), |last| last + 1);
-            sites.insert(behind, (fused.path().to_string(), fused.widths()));
-        }
-        sites
+        self.base.decoder.sites()
     }
 
     /// Width of the last axis of the value `[example, token, width]` at a hook point.
@@ -344,16 +341,34 @@ impl Model {
     /// A forward over tokens at logical `positions`, with the adapter but without its virtual tokens: they come with [`Model::prefix`].
     pub(crate) fn pass<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize]) -> Pass<'a, 'h> {
         let shift = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
-        let mut pass = self.plain_pass(positions, shift, examples);
+        let mut pass = self.turning(positions, shift, &[], examples);
         pass.adapter = self.adapter.as_deref();
         pass
     }
 
-    /// Without the adapter, at positions higher by `shift`.
-    fn plain_pass<'a, 'h>(&self, positions: Tensor, shift: i64, examples: &'a [usize]) -> Pass<'a, 'h> {
+    /// The same for whole texts of these numbers of tokens, one for each row: some rotations depend on them.
+    pub(crate) fn pass_over<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize], lengths: &[usize]) -> Pass<'a, 'h> {
+        let mut pass = self.pass(positions, examples);
+        if let Some(longest) = lengths.iter().max().filter(|&&longest| self.turns_anew(longest)) {
+            debug_assert!(*longest > 0);
+            let lengths: Vec<i64> = lengths.iter().map(|&length| length as i64 + pass.shift).collect();
+            let own = self.turning(pass.positions.shallow_clone(), pass.shift, &lengths, examples);
+            pass.rotary = own.rotary;
+        }
+        pass
+    }
+
+    /// Whether a text of this many tokens is turned otherwise than shorter ones, so that no key of an earlier length may stay in a cache.
+    pub(crate) fn turns_anew(&self, tokens: usize) -> bool {
+        let shift = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
+        let ropes = std::iter::once(&self.config().rope).chain(&self.config().parts.windowed_rope);
+        ropes.into_iter().any(|rope| rope.regime(tokens as i64 + shift) != 0)
+    }
+
+    fn turning<'a, 'h>(&self, positions: Tensor, shift: i64, lengths: &[i64], examples: &'a [usize]) -> Pass<'a, 'h> {
         let config = self.config();
         let ropes: Vec<_> = std::iter::once(&config.rope).chain(&config.parts.windowed_rope).collect();
-        Pass::turning(positions, shift, &ropes, config.parts.rotary_width, self.kind(), &[], examples)
+        Pass::turning(positions, shift, &ropes, config.parts.rotary_width, self.kind(), lengths, examples)
     }
 
     fn virtual_tokens(&self) -> Option<Prefix> {
@@ -371,7 +386,7 @@ impl Model {
         match prefix.tokens {
             Virtual::Embeddings(embeddings) => {
                 let positions = nn::positions(-count, count, device);
-                let mut pass = self.plain_pass(positions, count, &[]);
+                let mut pass = self.turning(positions, count, &[], &[]);
                 // Keys and values are all that is wanted of the last layer; its one kept query is the least a forward can do.
                 pass.keep = hooks.is_none().then(|| Tensor::zeros([1, 1], (Kind::Int64, device)));
                 pass.hooks = hooks;
@@ -395,6 +410,13 @@ impl Model {
             self.check_ids(row.as_ref()).map_err(|error| error.context(format!("prompt {index}")))?;
         }
         let before = self.virtual_tokens().map_or(0, |prefix| prefix.shift);
+        let longest = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0).saturating_add(extra);
+        if before > 0 && longest <= self.config().max_positions as usize && self.turns_anew(longest) {
+            return Err(Error::input(format!(
+                "virtual tokens before a text of {longest} tokens: beyond the context of its pre-training this model turns all positions anew, \
+                 and virtual tokens are computed once for texts of any length; use shorter ones"
+            )));
+        }
         batch::check(rows, extra, before as usize, self.config().max_positions as usize)
     }
 

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::batch::Batch;
 use super::decoder::Depth;
 use super::generate::{by_length, wide};
-use super::{Model, Sample};
+use super::{Model, Sample, Teaching};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
@@ -172,6 +172,9 @@ impl Model {
             let lasts: Vec<&[u32]> = samples.iter().map(|sample| &sample.response[sample.response.len() - 1..]).collect();
             self.check(&samples.iter().map(Sample::read).collect::<Vec<_>>(), 0)?;
             self.check(&lasts, 0)?;
+            if samples.iter().any(|sample| self.turns_anew(sample.prompt.len() + sample.response.len() - 1)) {
+                return samples.iter().map(|sample| self.whole(sample)).collect();
+            }
             let (prompts, of_prompt) = by_prompt(samples);
             let prefix = self.prefill_shared(&prompts, usize::MAX)?;
             let mut values: Vec<Vec<f64>> = samples.iter().map(|sample| Vec::with_capacity(sample.response.len())).collect();
@@ -203,6 +206,13 @@ impl Model {
             }
             Ok(values)
         })
+    }
+
+    /// Of all tokens of one sample, by one forward over it.
+    fn whole(&self, sample: &Sample) -> Result<Vec<f64>> {
+        let taught = self.teach(&[sample], Teaching { depth: Depth::Full, narrow: true, draws: None }, None)?;
+        let hidden = taught.hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        self.chosen(&self.logits(&hidden, None)?, &sample.response)
     }
 
     /// Of each sample's tokens after the first, given the cache of its prompt.

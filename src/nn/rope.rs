@@ -117,14 +117,6 @@ impl Rope {
         }
     }
 
-    /// How long texts may be where the file says `max_positions`: this many times longer, where the scaling begins only behind it.
-    pub(crate) fn reach(&self, max_positions: i64) -> i64 {
-        match self.scaling {
-            Scaling::Dynamic { factor, .. } => (max_positions as f64 * factor) as i64,
-            _ => max_positions,
-        }
-    }
-
     /// Which frequencies a text of `tokens` tokens has: texts of the same number have the same ones.
     pub(crate) fn regime(&self, tokens: i64) -> i64 {
         match self.scaling {

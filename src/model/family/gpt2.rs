@@ -12,21 +12,13 @@ use crate::nn::{Activation, NormKind};
 
 pub(super) const GPT2: Family = Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", storage: STORAGE, read, ..PLAIN };
 
+#[rustfmt::skip]
 const STORAGE: Storage = Storage {
     // The first release was saved without its output layer, and so without the base's name.
     base: &["transformer", ""],
     names: &[
-        ("layers", "h"),
-        ("self_attn", "attn"),
-        ("qkv_proj", "c_attn"),
-        ("o_proj", "c_proj"),
-        ("up_proj", "c_fc"),
-        ("down_proj", "c_proj"),
-        ("embed_tokens", "wte"),
-        ("embed_positions", "wpe"),
-        ("norm", "ln_f"),
-        ("input_layernorm", "ln_1"),
-        ("post_attention_layernorm", "ln_2"),
+        ("layers", "h"), ("self_attn", "attn"), ("qkv_proj", "c_attn"), ("o_proj", "c_proj"), ("up_proj", "c_fc"), ("down_proj", "c_proj"),
+        ("embed_tokens", "wte"), ("embed_positions", "wpe"), ("norm", "ln_f"), ("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"),
     ],
     fused: &[QKV],
     transposed: true,
@@ -34,15 +26,14 @@ const STORAGE: Storage = Storage {
     ..storage::PLAIN
 };
 
+#[rustfmt::skip]
+const KEYS: &[(&str, &str)] = &[
+    ("hidden_size", "n_embd"), ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"), ("intermediate_size", "n_inner"),
+    ("max_position_embeddings", "n_positions"), ("rms_norm_eps", "layer_norm_epsilon"),
+];
+
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
-    keys.call(&[
-        ("hidden_size", "n_embd"),
-        ("num_hidden_layers", "n_layer"),
-        ("num_attention_heads", "n_head"),
-        ("intermediate_size", "n_inner"),
-        ("max_position_embeddings", "n_positions"),
-        ("rms_norm_eps", "layer_norm_epsilon"),
-    ]);
+    keys.call(KEYS);
     if !keys.has("intermediate_size") {
         let hidden = keys.needed_size("hidden_size")?;
         keys.ignore(&["intermediate_size"]);

@@ -146,7 +146,7 @@ impl Family {
     }
 
     /// Other spellings of a module's path: the family's own.
-    pub(super) fn own_path(&self, path: &str) -> Vec<String> {
+    pub(crate) fn own_path(&self, path: &str) -> Vec<String> {
         self.storage.spellings(path)
     }
 

@@ -39,7 +39,10 @@ impl Running {
         hooks: Option<&mut Hooks<'_>>,
         narrow: bool,
     ) -> Result<Self> {
-        let room = settings.max_new_tokens as i64 - 1;
+        let longest = examples.iter().map(|&example| prompts[example].len()).max().unwrap_or(0);
+        // Without room there is no cache, and each step reads the whole texts.
+        let anew = model.turns_anew(longest.saturating_add(settings.max_new_tokens - 1));
+        let room = if anew { 0 } else { settings.max_new_tokens as i64 - 1 };
         let (logits, cache) = model.prefill(prompts, &examples, prefix, room, hooks, narrow)?;
         let seed = settings.sampling.map_or(0, |sampling| sampling.seed);
         Ok(Self {
@@ -151,7 +154,17 @@ impl Running {
 
     /// Reads the newest tokens.
     pub fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
-        let (Some(cache), false) = (&mut self.cache, self.examples.is_empty()) else { return Ok(()) };
+        if self.examples.is_empty() {
+            return Ok(());
+        }
+        let Some(cache) = &mut self.cache else {
+            let mut texts = vec![Vec::new(); self.examples.iter().max().map_or(0, |last| last + 1)];
+            for (row, &example) in self.examples.iter().enumerate() {
+                texts[example] = [&self.prompts[row][..], &self.responses[row]].concat();
+            }
+            self.logits = model.prefill(&texts, &self.examples, None, 0, hooks, true)?.0;
+            return Ok(());
+        };
         let newest: Vec<[u32; 1]> = self.responses.iter().filter_map(|response| response.last().map(|&id| [id])).collect();
         let positions: Vec<i64> = self.prompts.iter().zip(&self.responses).map(|(p, r)| (p.len() + r.len() - 1) as i64).collect();
         let positions = Tensor::from_slice(&positions).to_device(model.device()).unsqueeze(1);
