@@ -120,7 +120,7 @@ fn deviation(ours: &Tensor, theirs: &Tensor) -> f64 {
 
 /// Logits of each prompt by itself, `[token of all, vocab]`.
 fn logits(model: &Model, prompts: &[Vec<u32>]) -> Result<Tensor> {
-    let each = prompts.iter().map(|row| Ok(model.forward(&[row.clone()])?.values.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
+    let each = prompts.iter().map(|row| Ok(model.forward(std::slice::from_ref(row))?.values.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::cat(&each, 0))
 }
 
