@@ -120,7 +120,7 @@ fn deviation(ours: &Tensor, theirs: &Tensor) -> f64 {
 
 /// Logits of each prompt by itself, `[token of all, vocab]`.
 fn logits(model: &Model, prompts: &[Vec<u32>]) -> Result<Tensor> {
-    let each = prompts.iter().map(|row| Ok(model.forward(&[row.clone()])?.values.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
+    let each = prompts.iter().map(|row| Ok(model.forward(std::slice::from_ref(row))?.values.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
     Ok(Tensor::cat(&each, 0))
 }
 
@@ -260,7 +260,9 @@ fn pefts_adapters_give_pefts_logits_and_ours_written_again_the_same() {
                 // Written again: PEFT's own keys and modules, and the same bits.
                 let again = tempfile::tempdir().unwrap();
                 adapter.save(again.path())?;
-                let keys = |folder: &Path| Ok::<_, ia2::Error>(read(folder.join("adapter_model.safetensors"))?.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
+                let keys = |folder: &Path| {
+                    Ok::<_, ia2::Error>(read(folder.join("adapter_model.safetensors"))?.into_iter().map(|(key, _)| key).collect::<Vec<_>>())
+                };
                 assert_eq!(keys(again.path())?, keys(&place)?, "{} {name}", case.0);
                 let reopened = Adapter::open(again.path(), model)?;
                 assert_eq!(joined(&model.with(&reopened)?.forward(&prompts)?.values, &prompts), batch, "{} {name}", case.0);
@@ -347,7 +349,7 @@ fn a_saved_model_opens_to_the_same_bits_under_the_familys_own_names() {
 }
 
 /// The calls of notebooks/quickstart.ipynb on a tiny checkpoint, with fewer rows and steps.
-fn quickstart(model: Model) -> Result<()> {
+fn quickstart(case: &(String, String), model: Model) -> Result<()> {
     let task = Task::open("sentiment")?.test_at_most(6)?;
     let split = task.few_shot(4, 0)?;
     let shown = split.test.with_demonstrations(&split.train, 0)?;
@@ -372,7 +374,9 @@ fn quickstart(model: Model) -> Result<()> {
         let losses = trained.history()?.column("train_loss")?.f64()?.clone();
         let losses: Vec<f64> = losses.into_no_null_iter().collect();
         // Of one that went on from another training, its own.
-        assert!(losses[losses.len() - 1] < losses[losses.len() - 4], "the loss does not fall: {losses:?}");
+        let (before, after) = (losses[losses.len() - 4], losses[losses.len() - 1]);
+        // A random model may by chance say the gold answer from the beginning.
+        assert!(after < before || after < 0.05, "the loss does not fall: {losses:?}");
         assert!(evaluate(trained.model(), &queries)?.height() == queries.len());
         let asim = capture(trained.model(), &taught, SITES)?.asim(&inside)?;
         assert_eq!(asim.column("layer")?.len() as i64, model.config().layers);
@@ -382,9 +386,13 @@ fn quickstart(model: Model) -> Result<()> {
         let logits = |model: &Model| Ok::<_, ia2::Error>(model.forward(&some_prompts())?.values);
         assert_eq!(logits(&model.with(&adapter)?)?, logits(trained.model())?);
     }
-    // The last row of the lens is the model's own prediction.
-    let lens = logit_lens(&model, &queries.take(2), 1)?;
-    assert!(lens.height() > 0);
+    // At the last layer the lens reads what the model says itself, through all caps and multipliers.
+    let lens = logit_lens(&model, &queries, 1)?;
+    let last = lens.column("layer")?.u32()?.equal(model.config().layers as u32 - 1);
+    let mass = |frame: &DataFrame| -> Result<Tensor> {
+        Ok(Tensor::from_slice(&frame.column("label_mass")?.f64()?.into_no_null_iter().collect::<Vec<_>>()))
+    };
+    demand(case, "logit lens", "label mass", deviation(&mass(&lens.filter(&last)?)?, &mass(&alone)?), TOLERANCE);
     Ok(())
 }
 
@@ -392,7 +400,7 @@ fn quickstart(model: Model) -> Result<()> {
 fn the_quickstart_runs_on_every_family() {
     each(adapted(), |case| {
         let copy = with_tokenizer(case);
-        quickstart(OpenOptions::new().kind(Kind::Float).open(copy.path())?)
+        quickstart(case, OpenOptions::new().kind(Kind::Float).open(copy.path())?)
     });
 }
 
@@ -427,14 +435,19 @@ fn peft_reads_our_adapters_and_transformers_our_models() -> Result<()> {
                 let merged = Adapter::open(&place, &plain)?.merge(&plain)?.model;
                 let place = root.path().join(format!("{name}.merged"));
                 merged.save(&place)?;
-                write(format!("{name}.merged"), &OpenOptions::new().kind(Kind::Double).open(&place)?, serde_json::json!({"checkpoint": place}))?;
+                write(
+                    format!("{name}.merged"),
+                    &OpenOptions::new().kind(Kind::Double).open(&place)?,
+                    serde_json::json!({"checkpoint": place}),
+                )?;
             }
         }
     }
     let manifest = root.path().join("cases.json");
     std::fs::write(&manifest, serde_json::json!({"prompts": some_prompts(), "cases": cases}).to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_adapters.py");
-    let run = std::process::Command::new(python).arg(script).arg(&manifest).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH").output();
+    let run =
+        std::process::Command::new(python).arg(script).arg(&manifest).env("OMP_NUM_THREADS", "1").env_remove("LD_LIBRARY_PATH").output();
     let output = run.unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{text}");

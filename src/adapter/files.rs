@@ -98,7 +98,8 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     }
     let mut unexpected: Vec<String> = there.into_keys().collect();
     unexpected.sort_unstable();
-    let mut others: Vec<(&str, &str)> = unexpected.iter().filter_map(|key| Some((peft::unsupported(key, model.config())?, key.as_str()))).collect();
+    let mut others: Vec<(&str, &str)> =
+        unexpected.iter().filter_map(|key| Some((peft::unsupported(key, model.config())?, key.as_str()))).collect();
     others.sort_unstable();
     others.dedup_by_key(|(what, _)| *what);
     if !others.is_empty() {

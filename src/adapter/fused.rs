@@ -193,14 +193,16 @@ mod tests {
                 let again = of_wholes(&adapter.config, &layout, wholes, &base.fused.iter().collect::<Vec<_>>())?;
                 assert_eq!(again, own, "{} {order:?}", adapter.config.name());
                 // The merged whole is the merged parts.
-                let weights = [0.3, 0.5, 0.9].map(|phase| (Tensor::arange(32 * 32, (Kind::Float, Device::Cpu)) + phase).sin().view([32, 32]));
+                let weights =
+                    [0.3, 0.5, 0.9].map(|phase| (Tensor::arange(32 * 32, (Kind::Float, Device::Cpu)) + phase).sin().view([32, 32]));
                 let merged = |config: &AdapterConfig, parameters: &Parameters, site: &str, weight: &Tensor| -> Result<Tensor> {
                     Ok(config.method().merged(parameters, site, weight, None)?.map_or_else(|| weight.copy(), |(weight, _)| weight))
                 };
                 let fused = &base.fused[0];
                 let joined = merged(&whole_config, &whole, fused.path(), &fused.join(&weights, 0)?)?;
                 let parts = fused.parts().iter().zip(&weights);
-                let apart = parts.map(|(part, weight)| merged(&adapter.config, &adapter.parameters, part, weight)).collect::<Result<Vec<_>>>()?;
+                let apart =
+                    parts.map(|(part, weight)| merged(&adapter.config, &adapter.parameters, part, weight)).collect::<Result<Vec<_>>>()?;
                 let distance = (joined - fused.join(&apart, 0)?).abs().max().double_value(&[]);
                 assert!(distance < 1e-5, "{} {order:?}: {distance:.1e}", adapter.config.name());
             }

@@ -188,10 +188,6 @@ impl Adapt for Factors {
         }
     }
 
-    fn sits_at(&self, site: &str) -> bool {
-        self.0.contains_key(site)
-    }
-
     fn numbers(&self) -> Vec<(String, Tensor)> {
         let mut sites: Vec<(String, Tensor)> = self.0.iter().map(|(site, factors)| (site.clone(), factors.detach())).collect();
         sites.sort_unstable_by(|a, b| a.0.cmp(&b.0));

@@ -376,10 +376,6 @@ impl Adapt for Updates {
         Some(Update { a, b, scale: *scale, dropout: self.dropout })
     }
 
-    fn sits_at(&self, site: &str) -> bool {
-        self.updates.contains_key(site)
-    }
-
     fn numbers(&self) -> Vec<(String, Tensor)> {
         let mut sites: Vec<&String> = self.updates.keys().collect();
         sites.sort_unstable();

@@ -80,23 +80,35 @@ impl Adapter {
 
     /// The model with the adapter in its weights, and how many modules changed.
     fn fold(&self, model: &Model) -> Result<(Model, usize)> {
+        let weights: HashMap<&str, &Tensor> = model.decoder().weights().iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let (mut replaced, mut modules) = (HashMap::new(), 0);
+        let method = self.config.method();
         for (site, _) in model.sites() {
             interrupt::check()?;
-            let (weight, bias) = model.frozen(&site)?;
-            let Some((merged, merged_bias)) = self.config.method().merged(&self.parameters, &site, &weight, bias.as_ref())? else {
+            let (weight, bias) = (format!("{site}.weight"), format!("{site}.bias"));
+            let Some(there) = weights.get(weight.as_str()) else { return Err(Error::internal(format!("no weight `{weight}`"))) };
+            let Some((merged, merged_bias)) = method.merged(&self.parameters, &site, there, weights.get(bias.as_str()).copied())? else {
                 continue;
             };
             modules += 1;
-            for (name, tensor) in [("weight", Some(merged)), ("bias", merged_bias)] {
-                let Some(tensor) = tensor else { continue };
-                match model.decoder().fused().into_iter().find(|fused| fused.path() == site) {
-                    None => drop(replaced.insert(format!("{site}.{name}"), tensor)),
-                    Some(fused) => {
-                        let parts = fused.parts().iter().zip(fused.split(&tensor, 0)?);
-                        replaced.extend(parts.map(|(part, rows)| (format!("{part}.{name}"), rows)));
-                    }
-                }
+            replaced.insert(weight, merged);
+            replaced.extend(merged_bias.map(|tensor| (bias, tensor)));
+        }
+        // Wholes, whose rows stand in the order of the family's files.
+        for fused in model.decoder().fused() {
+            let of = |ending: &str| {
+                let parts =
+                    fused.parts().iter().map(|part| weights.get(format!("{part}.{ending}").as_str()).map(|part| part.shallow_clone()));
+                parts.collect::<Option<Vec<_>>>().map(|parts| fused.join(&parts, 0)).transpose()
+            };
+            let (weight, bias) = (of("weight")?, of("bias")?);
+            let Some(weight) = weight else { return Err(Error::internal(format!("no weights of `{}`", fused.path()))) };
+            let Some((merged, merged_bias)) = method.merged(&self.parameters, fused.path(), &weight, bias.as_ref())? else { continue };
+            modules += 1;
+            for (ending, whole) in [("weight", Some(merged)), ("bias", merged_bias)] {
+                let Some(whole) = whole else { continue };
+                let parts = fused.split(&whole, 0)?;
+                replaced.extend(fused.parts().iter().zip(parts).map(|(part, tensor)| (format!("{part}.{ending}"), tensor)));
             }
         }
         Ok((model.with_weights(replaced)?, modules))

@@ -47,6 +47,7 @@ fn modules(model: &Model) -> Vec<(String, Vec<String>)> {
     let fused = model.decoder().fused();
     let is_part = |path: &String| fused.iter().any(|fused| fused.parts().contains(path));
     let sites = model.sites().into_iter().map(|(path, _)| path).filter(|path| !is_part(path));
+    let sites = sites.chain(fused.iter().map(|fused| fused.path().to_string()));
     sites.map(|path| (model.config().family.file_paths(&path), path)).map(|(own, path)| (path, own)).collect()
 }
 

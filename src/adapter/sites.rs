@@ -64,21 +64,6 @@ impl Sites {
         if chosen.is_empty() {
             return Err(Error::input(format!("{self} selects no linear module: see `model.sites()`")));
         }
-        self.without_wholes_of_parts(chosen, model)
-    }
-
-    /// A star that takes a whole and its parts means the parts, as where a family has no whole; both by name are an error.
-    fn without_wholes_of_parts(&self, mut chosen: Vec<Site>, model: &Model) -> Result<Vec<Site>> {
-        for fused in model.decoder().fused() {
-            let parts: Vec<String> =
-                chosen.iter().filter(|site| fused.parts().contains(&site.path)).map(|site| site.path.clone()).collect();
-            let Some(place) = chosen.iter().position(|site| site.path == fused.path()).filter(|_| !parts.is_empty()) else { continue };
-            let name = fused.path().rsplit('.').next();
-            if self.patterns.split(',').any(|pattern| pattern.trim().rsplit('.').next() == name) {
-                return Err(Error::input(format!("{self} selects `{}` and its part `{}`: use the one or the other", fused.path(), parts[0])));
-            }
-            chosen.remove(place);
-        }
         Ok(chosen)
     }
 

@@ -323,12 +323,7 @@ impl Model {
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
     pub fn sites(&self) -> Vec<(String, (i64, i64))> {
-        let mut sites = self.base.decoder.sites();
-        for fused in self.base.decoder.fused() {
-            let behind = sites.iter().rposition(|(path, _)| fused.parts().contains(path)).map_or(sites.len(), |last| last + 1);
-            sites.insert(behind, (fused.path().to_string(), fused.widths()));
-        }
-        sites
+        self.base.decoder.sites()
     }
 
     /// Width of the last axis of the value `[example, token, width]` at a hook point.

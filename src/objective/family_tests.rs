@@ -42,7 +42,8 @@ fn by_key(adapter: &Adapter, flat: &Tensor) -> Vec<(String, Tensor)> {
 fn losses_and_gradients_are_pytorchs_and_so_are_five_adamw_steps() -> Result<()> {
     for case in CASES {
         let golden = golden(case);
-        let (model, exact) = (open(&format!("families/{case}"), Kind::Float, Device::Cpu), open(&format!("families/{case}"), Kind::Double, Device::Cpu));
+        let (model, exact) =
+            (open(&format!("families/{case}"), Kind::Float, Device::Cpu), open(&format!("families/{case}"), Kind::Double, Device::Cpu));
         let place = folder(&format!("families/{case}/steps/adapter"));
         let adapter = Adapter::open(&place, &model)?;
         for name in ["sft", "ia2"] {
@@ -56,13 +57,22 @@ fn losses_and_gradients_are_pytorchs_and_so_are_five_adamw_steps() -> Result<()>
             for (key, ours) in gradients {
                 let theirs = &golden[&format!("{name}.gradient.{key}")];
                 // What lies behind all that IA2 compares has none.
-                let distance = if theirs.count_nonzero(None).int64_value(&[]) == 0 { ours.abs().max().double_value(&[]) } else { apart(&ours, theirs) };
+                let distance = if theirs.count_nonzero(None).int64_value(&[]) == 0 {
+                    ours.abs().max().double_value(&[])
+                } else {
+                    apart(&ours, theirs)
+                };
                 assert!(distance < GRADIENT_IN_F32, "{case} {name} gradient of {key}: {distance:.1e}");
             }
 
             let start = Adapter::open(&place, &exact)?;
             let given = Given(objective(name, &golden, Kind::Double)?, samples(&golden));
-            let training = Training::from_adapter(&start, given)?.optimizer(Optimizer::adamw(0.1)).learning_rate(1e-2).batch(3).epochs(5).check_every(1);
+            let training = Training::from_adapter(&start, given)?
+                .optimizer(Optimizer::adamw(0.1))
+                .learning_rate(1e-2)
+                .batch(3)
+                .epochs(5)
+                .check_every(1);
             let trained = training.run(&exact, &some_split()?)?;
             let history = trained.history()?;
             let column = |name: &str| history.column(name).unwrap().f64().unwrap().into_no_null_iter().collect::<Vec<_>>();
@@ -94,7 +104,8 @@ fn ia2_on_the_real_model_is_pytorchs() -> Result<()> {
         crate::skipped("the model smollm2 is absent: `cargo xtask model smollm2` fetches it");
         return Ok(());
     }
-    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(root.join("tests/data/smollm2_ia2.json")).unwrap()).unwrap();
+    let golden: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(root.join("tests/data/smollm2_ia2.json")).unwrap()).unwrap();
     let ids = |key: &str| -> Vec<u32> { serde_json::from_value(golden[key].clone()).unwrap() };
     // In f64: thirty layers of f32 leave 6e-5 of rounding in the gradients.
     let model = crate::model::OpenOptions::new().kind(Kind::Double).open("smollm2")?;

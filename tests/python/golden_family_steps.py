@@ -84,7 +84,10 @@ def gradients(families, name, model, weights, objective, examples, targets):
         p.grad = None
     each = losses(families, name, model, objective, examples, targets)
     each.mean().backward()
-    return each.detach(), {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in weights.items()}
+    for p in weights.values():
+        # Behind all that is compared: a gradient of zero, which AdamW decays by; PyTorch passes over parameters without one.
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    return each.detach(), {n: p.grad.clone() for n, p in weights.items()}
 
 
 def draw(tools, families, folder, place, name):
