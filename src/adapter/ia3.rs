@@ -180,6 +180,10 @@ impl Method for Ia3 {
 struct Factors(HashMap<String, Tensor>);
 
 impl Adapt for Factors {
+    fn sits_at(&self, site: &str) -> bool {
+        self.0.contains_key(site)
+    }
+
     fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
         match self.0.get(module.path()) {
             None => module.forward(input),

