@@ -28,7 +28,7 @@ const DIGEST: usize = 16;
 /// included) and `prompt_digest` (the first 16 digits of the SHA-256 of the prompt's text, which [`Prompts::frame`] shows).
 ///
 /// *Label tasks* are read at the first position where the labels' tokens differ, their common prefix given, in one forward per batch;
-/// demonstrations that all prompts share are computed once. The tokens are those that query and label have together ([`LabelTokens`]).
+/// what prompts begin with alike is computed once. The tokens are those that query and label have together ([`LabelTokens`]).
 ///
 /// | among the labels | |
 /// |---|---|

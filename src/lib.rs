@@ -52,13 +52,13 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`error`], [`compat`], [`axes`], [`interrupt`], [`progress`], [`display`], [`libtorch`], [`mod@doctor`] | one error type; where the authors' code differs; checks of named axes; stopping long calls; progress in whole lines; how values show; devices and libtorch itself; what this process has and what is wrong with it |
+//! | [`error`], [`compat`], [`axes`], [`interrupt`], [`display`], [`progress`], [`libtorch`], [`mod@doctor`] | one error type; where the authors' code differs; checks of named axes; stopping long calls; how values show, and change while a cell runs; progress as one such value; devices and libtorch itself; what this process has and what is wrong with it |
 //! | [`nn`] | layers, cache and hook points, and the pass that travels with a forward |
 //! | [`similarity`] | pure functions of two tensors |
 //! | [`tokenizer`], [`prompt`], [`dataset`] | text to ids; examples to prompts; files to tasks |
 //! | [`model`] | configuration, weights, one shared decoder, families, generation |
 //! | [`activations`] | capture and distributions, and their files |
-//! | [`adapter`] | LoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
+//! | [`adapter`] | LoRA, DoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`lens`] | a model's inside as frames: logit lens, attention patterns, patching, ablation |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
@@ -118,12 +118,12 @@
 //! # Models in GGUF
 //! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
 //! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
-//! everything works on them as on any other model; [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches
+//! everything works on them as on any other model. The architectures `llama`, `qwen2` and `qwen3` are read. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches
 //! a real one of 98 MB, which `Model::open("smollm2")` finds.
 //!
 //! # Adding to it
-//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that maps its config and says how GGUF stores it, and
-//!   an entry in `family/mod.rs`; golden files from the reference implementation beside the others in `tests/golden` and `tests/golden/gguf`.
+//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that names its parts, says how its files name and store the weights
+//!   (GGUF, too, where that is read), and an entry in `family/mod.rs`; golden files from transformers and PEFT next to the others in `tests/golden/families`.
 //! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
 //!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
@@ -136,8 +136,8 @@
 //! - **A value that shows itself**: [`display::Show`].
 //!
 //! # Not supported
-//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder and mixture-of-experts models, weights that stay
-//! quantised in memory, several devices for one model, training the base weights; of PEFT's adapters DoRA, updates of the embedding and the output layer, whole
+//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder models, mixtures of experts other than Qwen3's (whose experts are no adapter sites), weights that stay
+//! quantised in memory, several devices for one model, training the base weights; of PEFT's adapters updates of the embedding and the output layer, whole
 //! modules saved beside the adapter, repeated layers. A key of `config.json` that is known to ask for something of this kind is refused by name;
 //! one that nobody here knows is listed ([`Config::unknown`](model::Config::unknown)).
 #![warn(missing_docs)]
