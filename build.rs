@@ -55,11 +55,8 @@ fn operations(include: &Path) {
     const FILES: [&str; 5] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp", "threads.cpp"];
     const NAME: &str = "ia2_operations";
     let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
-    let sets: &[(&str, &[&str])] = &[
-        ("plain", &[]),
-        ("avx2", &["-mavx2", "-mfma"]),
-        ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]),
-    ];
+    let sets: &[(&str, &[&str])] =
+        &[("plain", &[]), ("avx2", &["-mavx2", "-mfma"]), ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"])];
     let sets = &sets[..if x86 { 3 } else { 1 }];
     let kernels_of = |set: &str| format!("ia2_kernels_{set}");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

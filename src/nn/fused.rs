@@ -99,9 +99,9 @@ impl Fused {
 }
 
 impl Fused {
-    /// The whole's values with an adapter that sits on it.
+    /// The whole's values with an adapter that may sit on it, on its parts, or on both: it is asked for each.
     fn adapted(&self, adapter: &dyn Adapt, linears: &[&Linear], input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
-        let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.base(input)).collect::<Result<Vec<_>>>()?, -1);
+        let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.adapted(input, pass)).collect::<Result<Vec<_>>>()?, -1);
         let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
             let weights = || self.weights(linears);
             return adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws);

@@ -1,5 +1,7 @@
 //! Prompts read as a tree: the same numbers as one by one, whatever they share, and fewer tokens read.
 
+mod families;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
@@ -33,12 +35,16 @@ impl Adapt for Counting {
     }
 }
 
+fn open(name: &str, kind: Kind) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    OpenOptions::new().kind(kind).device(Device::Cpu).open(folder).unwrap()
+}
+
 /// Models in f64 without and with virtual tokens, and how many tokens each has read.
 fn models(kind: Kind) -> Vec<(Model, Rc<Cell<i64>>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut models = Vec::new();
     for name in ["llama_grouped_tied", "qwen3_grouped_tied"] {
-        let model = OpenOptions::new().kind(kind).device(Device::Cpu).open(folder.join(name)).unwrap();
+        let model = open(name, kind);
         for count in [0, 3] {
             tch::manual_seed(count);
             let prefix = (count > 0).then(|| Tensor::randn([count, model.config().hidden_size], (kind, Device::Cpu)));
