@@ -151,6 +151,8 @@ pub(crate) fn split(order: Order, widths: &[i64], whole: &Tensor, axis: i64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Draws;
+    use crate::nn::rope::Rope;
     use tch::{Device, Kind};
 
     #[test]
@@ -171,6 +173,66 @@ mod tests {
         assert_eq!(whole, Tensor::cat(&uneven, 0));
         assert_eq!(split(Order::Stacked, &[6, 2, 2], &whole, 0)?, uneven);
         assert!(split(Order::ByHead { heads: 4 }, &[6, 6], &whole, 0).unwrap_err().to_string().contains("by 4 heads"));
+        Ok(())
+    }
+
+    /// An update of the whole at `qkv_proj`.
+    #[derive(Debug)]
+    struct Low {
+        a: Tensor,
+        b: Tensor,
+        dropout: f64,
+    }
+
+    impl Adapt for Low {
+        fn low_rank(&self, site: &str) -> Option<Update<'_>> {
+            (site == "qkv_proj").then_some(Update { a: &self.a, b: &self.b, scale: 0.5, dropout: self.dropout })
+        }
+    }
+
+    #[test]
+    fn a_low_rank_update_of_the_whole_is_the_one_by_hand_with_its_gradients() -> Result<()> {
+        for (kind, most) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 0.03)] {
+            let wide = if kind == Kind::Double { kind } else { Kind::Float };
+            tch::manual_seed(4);
+            let draw = |size: &[i64]| Tensor::randn(size, (wide, Device::Cpu));
+            let linear = |name: &str, rows: i64| Linear::new(name.into(), 8, rows, true, &mut |_, size| Ok(draw(size).to_kind(kind)));
+            for (order, rows) in [(Order::Stacked, [6, 2, 2]), (Order::ByHead { heads: 2 }, [6, 6, 6])] {
+                let linears = [linear("q_proj", rows[0])?, linear("k_proj", rows[1])?, linear("v_proj", rows[2])?];
+                let linears: Vec<&Linear> = linears.iter().collect();
+                let fused = Fused::new("qkv_proj".into(), &linears, order);
+                let input = draw(&[2, 3, 8]).to_kind(kind).set_requires_grad(true);
+                for dropout in [0.0, 0.4] {
+                    let (a, b) = (draw(&[3, 8]).set_requires_grad(true), draw(&[fused.widths().1, 3]).set_requires_grad(true));
+                    let low = Low { a: a.shallow_clone(), b: b.shallow_clone(), dropout };
+                    let draws = Draws::new(9);
+                    let mut pass = Pass::new(Tensor::zeros([1, 3], (Kind::Int64, Device::Cpu)), 0, &Rope::new(1e4), 2, kind, &[]);
+                    pass.adapter = Some(&low);
+                    pass.draws = Some(draws);
+                    let ours = fused.values(&linears, &input, &mut pass)?.unwrap();
+                    let seen = match dropout > 0.0 {
+                        true => draws.dropout("qkv_proj", &input.reshape([-1, 8]), dropout)?.view_as(&input),
+                        false => input.shallow_clone(),
+                    };
+                    let (weight, bias) = fused.weights(&linears)?;
+                    let [seen, weight, bias, own] = [seen, weight, bias.unwrap(), input.shallow_clone()].map(|value| value.to_kind(wide));
+                    let hand = own.linear(&weight, Some(&bias)) + seen.matmul(&a.tr()).matmul(&b.tr()) * 0.5;
+                    let hand = fused.split(&hand, -1)?;
+                    // Another weight for each value, so that no gradient is lost in a sum.
+                    let sum = |parts: &[Tensor]| {
+                        let all = Tensor::cat(parts, -1).to_kind(wide);
+                        (&all * (Tensor::arange(all.numel() as i64, (wide, Device::Cpu)) * 0.7).sin().view_as(&all)).sum(None)
+                    };
+                    let gradients = |parts: &[Tensor]| Tensor::run_backward(&[sum(parts)], &[&a, &b, &input], true, false);
+                    let pairs = gradients(&ours).into_iter().zip(gradients(&hand)).chain(ours.into_iter().zip(hand));
+                    for (place, (ours, hand)) in pairs.enumerate() {
+                        let apart = (ours.to_kind(wide) - &hand.to_kind(wide)).abs().max().double_value(&[]);
+                        let size = hand.abs().max().double_value(&[]);
+                        assert!(apart < most * size, "{kind:?} {order:?} dropout {dropout}, {place}: {apart:.1e} of {size:.1e}");
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -347,6 +347,23 @@ impl Workshop {
                 readers.push(if shape == Shape::Safetensors { reader.marked("ia2_checksum") } else { reader });
             }
         }
+        // On parts of a matrix: the weights' file tells which.
+        let model = OpenOptions::new().device(Device::Cpu).open(golden_folder("families/phi3")).unwrap();
+        for (kind, config) in
+            [("lora", AdapterConfig::from(Lora::rank(2).sites("q_proj, v_proj"))), ("ia3", Ia3::new().sites("k_proj").into())]
+        {
+            let (folder, again) = (self.place(&format!("parts-{kind}")), self.place(&format!("parts-{kind}-again")));
+            Adapter::new(&model, config, 5).unwrap().save(&folder).unwrap();
+            let (file, model) = (folder.join("adapter_model.safetensors"), model.clone());
+            assert!(String::from_utf8_lossy(&std::fs::read(&file).unwrap()).contains("ia2_parts"));
+            let open = move || {
+                let adapter = Adapter::open(&folder, &model)?;
+                adapter.save(&again)?;
+                Ok(format!("{} {}", adapter.config().name(), tensors(&again.join("adapter_model.safetensors"))))
+            };
+            let name = format!("adapter_model.safetensors, {kind} on parts");
+            readers.push(of_file(name, Shape::Safetensors, file, open).ours().marked("ia2_checksum"));
+        }
         // As Python's PEFT may write them, by patterns; others' files may say anything that can be read.
         let folder = self.place("peft");
         Adapter::new(&self.model, Lora::rank(2).sites("q_proj, v_proj"), 5).unwrap().save(&folder).unwrap();

@@ -1,5 +1,6 @@
 //! Prompts read as a tree: the same numbers as one by one, whatever they share, and fewer tokens read.
 
+#[cfg(test)]
 mod families;
 
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,8 @@
 //! The tree where a layer sees a window of a text alone, and where rotations depend on a text's length.
 
 use super::*;
+use crate::model::Teaching;
+use crate::model::decoder::Depth;
 
 /// Every golden checkpoint of a family, with windows of 8 tokens, soft caps, experts or learned positions.
 fn families() -> Vec<String> {
@@ -129,6 +131,19 @@ fn windows_behind_virtual_tokens_and_in_f32() -> Result<()> {
     Ok(())
 }
 
+/// Hidden states of a step of training, several texts in one batch.
+fn taught(name: &str, model: &Model, rows: &[Vec<u32>]) -> Result<()> {
+    let samples: Vec<Sample> = rows.iter().map(|row| Sample { prompt: row.clone(), response: words(7, 4) }).collect();
+    for narrow in [false, true] {
+        let teaching = Teaching { depth: Depth::Full, narrow, draws: None };
+        let of = |samples: &[&Sample]| Ok::<_, crate::Error>(model.teach(samples, teaching, None)?.hidden.unwrap());
+        let alone = samples.iter().map(|sample| of(&[sample])).collect::<Result<Vec<_>>>()?;
+        let distance = apart(&of(&samples.iter().collect::<Vec<_>>())?, &Tensor::cat(&alone, 0));
+        assert!(distance < 1e-10, "{name}: {distance:.1e}");
+    }
+    Ok(())
+}
+
 #[test]
 fn texts_that_turn_anew_change_nothing_about_others() -> Result<()> {
     for name in ["families/llama_dynamic", "families/phi3_longrope"] {
@@ -138,6 +153,7 @@ fn texts_that_turn_anew_change_nothing_about_others() -> Result<()> {
         assert!(0 < long || name.ends_with("dynamic"), "{name}: {} of {}", long, rows.len());
         agrees(name, &model, &rows, 1e-10)?;
         goes_on(name, &model, &rows)?;
+        taught(name, &model, &rows)?;
         // Those that turn anew once they have gone on, and no other.
         let short: Vec<Vec<u32>> = rows.iter().filter(|row| !model.turns_anew(row.len())).cloned().collect();
         agrees(name, &model, &short, 1e-10)?;
