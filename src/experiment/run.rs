@@ -55,7 +55,12 @@ impl Experiment {
                 if inode(home.path())? != begun {
                     return Err(lost(home.path(), "was removed or replaced"));
                 }
-                if !grid.cell(cell)?.run(home.path(), &mut Alone { progress: &mut progress, table: &table })? {
+                let done = grid.cell(cell).and_then(|cell| cell.run(home.path(), &mut Alone { progress: &mut progress, table: &table }));
+                let goes_on = match done {
+                    Err(error) if error.is_interrupted() => false,
+                    done => done?,
+                };
+                if !goes_on {
                     stopped = true;
                     break;
                 }

@@ -157,7 +157,9 @@ impl Decoder {
     /// The same from embeddings `[example, token, hidden]` on.
     pub(crate) fn run(&self, mut stream: Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
         if let Some(table) = &self.positions {
-            let positions = Tensor::f_embedding(table, &pass.positions.f_add_scalar(pass.shift)?, -1, false, false)?;
+            // Padding behind a row's end may lie beyond the table; nobody reads what it gets.
+            let places = pass.positions.f_add_scalar(pass.shift)?.f_clamp_max(table.size()[0] - 1)?;
+            let positions = Tensor::f_embedding(table, &places, -1, false, false)?;
             stream = stream.f_add(&positions)?;
         }
         if let Some(scale) = self.stream_scale {

@@ -131,8 +131,8 @@ fn an_interrupted_grid_stops_and_goes_on_to_the_same_results() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let mut missing: Vec<usize> = Vec::new();
     // Each goes on from where the one before stopped.
-    loop {
-        match after(all / 4 + all / 30 * missing.len() as u64, || grid(&model, folder.path()).run()) {
+    for round in 0.. {
+        match after(all / 4 + all / 30 * round, || grid(&model, folder.path()).run()) {
             Ok(study) if study.missing() == 0 && table(&study)?.equals_missing(&expected) => break,
             Ok(study) => {
                 let there = study.frame()?;
@@ -140,9 +140,10 @@ fn an_interrupted_grid_stops_and_goes_on_to_the_same_results() -> Result<()> {
                 assert_eq!(there.height() + study.missing(), expected.height());
                 missing.push(study.missing());
             }
-            Err(error) => panic!("{error}"),
+            // Before the grid is known, there is no study.
+            Err(error) => assert!(error.to_string().contains("what was done is kept"), "{error}"),
         }
-        assert!(missing.len() < 40, "{missing:?}");
+        assert!(round < 40, "{missing:?}");
     }
     assert!(missing.len() > 2 && missing[0] > 2 && missing.is_sorted_by(|a, b| a >= b), "{missing:?}");
     // Not a file more or less, and none half written.
@@ -309,7 +310,8 @@ fn a_training_that_gets_signals_stops_and_goes_on_to_the_same_bits() -> Result<(
                 assert!(now >= steps && now < expected.steps(), "{now} after {steps}: make it longer");
                 steps = now;
             }
-            None => assert!(err.contains("interrupted") && err.contains("training") && steps == 0, "{out} {err}"),
+            // Before its first step.
+            None => assert!(err.contains("interrupted") && err.contains("training"), "{out} {err}"),
         }
         assert_eq!(common::listing(broken.path()).iter().filter(|(path, _)| !path.ends_with("run.safetensors")).count(), 0);
     }
@@ -366,6 +368,8 @@ fn in_a_kernel_an_interrupt_stops_what_runs_and_ends_nothing() {
         send(&child, libc::SIGINT);
         let seen = wait_for(&mut child, "endless");
         assert_eq!(seen.matches("EVCXR_INTERRUPT_ANSWERED").count(), usize::from(minded), "{seen}");
+        // What comes sooner after another is the same press.
+        std::thread::sleep(Duration::from_millis(400));
         send(&child, libc::SIGINT);
         let seen = wait_for(&mut child, "between");
         assert!(!seen.contains("EVCXR_INTERRUPT_ANSWERED"), "{seen}");
