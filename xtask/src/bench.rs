@@ -395,22 +395,23 @@ mod tests {
     #[test]
     fn other_work_is_told() {
         let same = r#"{"check": {"tokens": [[5, 6], [7, 8]], "norm": 21.5001}, "samples": 2}"#;
-        assert!(compare(OURS, same, "collect-1").is_ok());
-        assert!(compare(OURS, r#"{"samples": 1, "check": {"tokens": [[5, 6]], "norm": 3.0}}"#, "collect-1").is_ok());
-        assert!(compare(OURS, &same.replace("[7, 8]", "[7, 9]"), "collect-1").is_err());
-        assert!(compare(OURS, &same.replace("21.5001", "21.6"), "collect-1").is_err());
-        assert!(compare(r#"{"check":{"best":[1,2]}}"#, r#"{"check": {"best": [1, 3]}}"#, "evaluate").is_err());
-        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 2]}}"#, "evaluate").is_ok());
-        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 4]}}"#, "evaluate").is_err());
+        assert!(compare(OURS, same, "collect-1", "f32").is_ok());
+        assert!(compare(OURS, r#"{"samples": 1, "check": {"tokens": [[5, 6]], "norm": 3.0}}"#, "collect-1", "f32").is_ok());
+        assert!(compare(OURS, &same.replace("[7, 8]", "[7, 9]"), "collect-1", "f32").is_err());
+        assert!(compare(OURS, &same.replace("21.5001", "21.6"), "collect-1", "f32").is_err());
+        assert!(compare(r#"{"check":{"best":[1,2]}}"#, r#"{"check": {"best": [1, 3]}}"#, "evaluate", "f32").is_err());
+        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 2]}}"#, "evaluate", "f32").is_ok());
+        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 4]}}"#, "evaluate", "f32").is_err());
     }
 
     #[test]
-    fn the_work_is_what_the_python_side_reads() {
-        let text = work_json();
-        for field in ["collect", "train", "prompts", "responses", "evaluate", "demonstrations", "queries"] {
-            assert!(after(&text, field).is_some_and(|value| value.starts_with(['[', '{'])), "{field}");
-        }
-        assert!(Options::parse(&["collect".into(), "--threads".into(), "1".into()]).is_ok_and(|options| !options.wants("ia2-1")));
-        assert!(Options::parse(&["--threads".into(), "0".into()]).is_err());
+    fn rows_are_chosen_by_name_and_kind() {
+        let options = |words: &[&str]| Options::parse(&words.iter().map(|word| word.to_string()).collect::<Vec<_>>());
+        let chosen = |words: &[&str]| rows().iter().filter(|row| options(words).is_ok_and(|options| options.wants(row))).count();
+        assert_eq!(chosen(&[]), rows().len());
+        assert_eq!(chosen(&["--kind", "f32"]) + chosen(&["--kind", "bf16"]), rows().len());
+        assert!(chosen(&["collect"]) > 1 && chosen(&["collect-1", "--exactly"]) == 1);
+        assert_eq!(chosen(&["no-such-row"]), 0);
+        assert!(options(&["--threads", "0"]).is_err());
     }
 }
