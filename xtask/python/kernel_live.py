@@ -23,7 +23,7 @@ place.is_live()"""
 TRAINS = """let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;
 let budget = std::time::Duration::from_secs(9);
 let run = Training::new(Lora::rank(2), Sft::gold()).epochs(100000).patience(1000000).check_every(20).at_most(budget).run(&Model::open("tiny-icl")?, &split)?;"""
-GRID = """let study = Experiment::new(&Model::open("tiny-icl")?).tasks(&["sentiment"]).sizes(&[2, 4]).runs(4).methods(&[Method::Icl, Method::Sft])
+GRID = """let study = Experiment::new(&Model::open("tiny-icl")?).tasks(&["sentiment"]).sizes(&[2, 4]).runs(16).methods(&[Method::Icl, Method::Sft])
     .learning_rates(&[1e-3, 3e-3]).epochs(30).test_at_most(48).compared_at_most(4).folder("live_grid").run()?;"""
 
 
