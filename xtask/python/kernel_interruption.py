@@ -1,5 +1,6 @@
 """The process that runs the cells dies in the middle of long work; the same cells again go on, and nothing is lost or half-written."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,12 @@ let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;"""
 def ages(folder: Path, pattern: str) -> dict[str, int]:
     """The files of a folder, and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob(pattern)}
+
+
+def half_written() -> str:
+    """How a file is called that this machine is writing, since it was started."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return f".ia2-{hashlib.sha256(boot.encode()).hexdigest()[:8]}-abcdef.partial"
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -48,7 +55,7 @@ def a_killed_training_continues(kernel):
     died = kernel.killed_when(third_checkpoint, f'{training}.checkpoint("state").run(&model, &split)?;')
     assert died.error and (folder / "state").exists(), (died.error, died.stdout, died.stderr)
     # As it would be after a kill in the middle of a write.
-    (folder / ".ia2-abcdef.partial").write_bytes(b"half")
+    (folder / half_written()).write_bytes(b"half")
     kernel.run(READY, quiet=True)
     kernel.run(f'{training}.checkpoint("state").run(&model, &split)?;\nrun.save("continued")?;', quiet=True)
     weights = [tensors(folder / name / "adapter_model.safetensors") for name in ("whole", "continued")]
@@ -108,7 +115,7 @@ let targets = Targets::of(&Model::open("tiny-icl")?, &split).orders(4).free_byte
         assert enough <= len(now) < shards and done.items() <= now.items(), sorted(now)
         done = now
     # As it would be after a kill in the middle of a write.
-    (cut / ".ia2-abcdef.partial").write_bytes(b"half")
+    (cut / half_written()).write_bytes(b"half")
     kernel.run(collect.replace("{}", cut.name), quiet=True)
     assert done.items() <= ages(cut, "shard-*").items(), "what was done was done again"
     assert not unfinished(cut), unfinished(cut)
