@@ -128,7 +128,7 @@ fn workers_that_are_killed_and_stopped_come_to_the_frame_of_a_local_grid() -> Re
     assert!(timeless(&study.frame()?).equals_missing(&timeless(&local)), "{harm:?}");
     same_results(folder.path(), whole.path());
     worked_once(folder.path(), 16);
-    assert!(harm.values().sum::<usize>() >= 4, "nothing happened to anybody: {harm:?}");
+    assert!(harm.values().sum::<usize>() >= 2, "nothing happened to anybody: {harm:?}");
     assert_eq!(texts(&study.cells()?, "state"), ["done"; 4]);
     // Nothing is left to do for anybody, at once, and nothing is left behind.
     assert_eq!(worker(folder.path(), "late.log").wait(), 0);
@@ -143,7 +143,7 @@ fn a_worker_that_is_stopped_gives_its_cell_back_and_a_notebook_does_the_rest() -
     let model = Model::open("tiny-icl")?;
     let (folder, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // A long training, so that it is stopped in its middle.
-    let grid = small(&model, 4).methods(&[Method::Sft]).sizes(&[4]).learning_rates(&[1e-4]).epochs(400).patience(100_000);
+    let grid = small(&model, 4).methods(&[Method::Sft]).sizes(&[4]).learning_rates(&[1e-4]).epochs(1500).patience(100_000);
     prepared(&grid, folder.path(), WORKER)?;
     let mut first = worker(folder.path(), "first.log");
     let began = Instant::now();

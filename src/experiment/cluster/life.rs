@@ -212,7 +212,6 @@ mod tests {
             for beats in 1..5 {
                 assert_eq!(watch.life("w", None), if beats == 1 { Life::Unsure } else { Life::Lives });
                 std::fs::File::options().write(true).open(&path).unwrap().set_modified(strange + Duration::from_secs(beats)).unwrap();
-                std::thread::sleep(Duration::from_millis(100));
             }
             let began = Instant::now();
             while watch.life("w", None) != Life::Dead {
