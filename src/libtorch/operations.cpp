@@ -482,6 +482,8 @@ bool adam(const Tensor& p, const Tensor& m, const Tensor& v, const Tensor& g, do
     split(p.numel(), NUMBERS, 64, [&](int64_t begin, int64_t end) {
         loop->adam(out(p), out(m), out(v), in(g), begin, end, shrink, beta1, beta2, rate, root, epsilon);
     });
+    // As an operation of libtorch's does: whoever keeps what follows from them sees that they were written to.
+    for (auto& tensor : {p, m, v}) tensor.unsafeGetTensorImpl()->bump_version();
     return true;
 }
 
