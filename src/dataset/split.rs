@@ -106,7 +106,7 @@ impl Split {
         })
     }
 
-    /// Prompts in so many draws of demonstrations, then the dev examples after those of the first.
+    /// Prompts in `orders` draws of demonstrations, then the dev examples after those of the first.
     fn in_turn(&self, orders: usize, draw: impl Fn(usize) -> Result<Prompts>) -> Result<Prompts> {
         few(orders)?;
         let first = draw(0)?;

@@ -306,12 +306,11 @@ impl Config {
     /// Names are those that most families' files have, whatever this family's own are: `model.layers.0.self_attn.q_proj.weight`.
     pub fn weights(&self) -> Vec<(String, Vec<i64>)> {
         let mut list = Vec::new();
-        // Building looks at no number of a weight.
-        let built = Decoder::new(self, &mut |name, shape| {
+        // Building looks at no number of a weight, so that one stands for each, and nothing is there to be refused.
+        let _ = Decoder::new(self, &mut |name, shape| {
             list.push((name.to_string(), shape.to_vec()));
             Ok(Tensor::f_from_slice(&[0f32])?)
         });
-        debug_assert!(built.is_ok());
         list
     }
 

@@ -359,8 +359,7 @@ impl Model {
     /// The same for whole texts of these numbers of tokens, one for each row: some rotations depend on them.
     pub(crate) fn pass_over<'a, 'h>(&'a self, positions: Tensor, examples: &'a [usize], lengths: &[usize]) -> Pass<'a, 'h> {
         let mut pass = self.pass(positions, examples);
-        if let Some(longest) = lengths.iter().max().filter(|&&longest| self.turns_anew(longest)) {
-            debug_assert!(*longest > 0);
+        if lengths.iter().any(|&length| self.turns_anew(length)) {
             let lengths: Vec<i64> = lengths.iter().map(|&length| length as i64 + pass.shift).collect();
             let own = self.turning(pass.positions.shallow_clone(), pass.shift, &lengths, examples);
             pass.rotary = own.rotary;

@@ -96,9 +96,7 @@ impl Fused {
         let whole = pass.hook(&self.path, whole)?;
         self.split(&whole, -1).map(Some)
     }
-}
 
-impl Fused {
     /// The whole's values with an adapter that may sit on it, on its parts, or on both: it is asked for each.
     fn adapted(&self, adapter: &dyn Adapt, linears: &[&Linear], input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
         let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.adapted(input, pass)).collect::<Result<Vec<_>>>()?, -1);

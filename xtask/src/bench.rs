@@ -400,8 +400,13 @@ mod tests {
         assert!(compare(OURS, &same.replace("[7, 8]", "[7, 9]"), "collect-1", "f32").is_err());
         assert!(compare(OURS, &same.replace("21.5001", "21.6"), "collect-1", "f32").is_err());
         assert!(compare(r#"{"check":{"best":[1,2]}}"#, r#"{"check": {"best": [1, 3]}}"#, "evaluate", "f32").is_err());
-        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 2]}}"#, "evaluate", "f32").is_ok());
-        assert!(compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 4]}}"#, "evaluate", "f32").is_err());
+        assert!(
+            compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 2]}}"#, "evaluate", "f32").is_ok()
+        );
+        assert!(
+            compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 4]}}"#, "evaluate", "f32")
+                .is_err()
+        );
     }
 
     #[test]

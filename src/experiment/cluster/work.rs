@@ -24,9 +24,9 @@ use crate::progress::Progress;
 pub enum Ended {
     /// Every run of the grid is done.
     Finished,
-    /// Other workers that live have the rest: so many cells.
+    /// Other live workers have the rest: this number of cells.
     OthersHave(usize),
-    /// It was told to stop, or its time was over; so many cells are left.
+    /// It was told to stop, or its time was over; this number of cells is left.
     Stopped(usize),
     /// Some cells could not be done here, for these reasons; all others are done, or others have them.
     Troubled(Vec<String>),

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    /// A cache of so many rows, which counts for as long as somebody holds it.
+    /// A cache of that number of rows, which counts for as long as somebody holds it.
     struct Cache {
         rows: usize,
         alive: Rc<Cell<usize>>,
