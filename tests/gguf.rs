@@ -48,7 +48,14 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-const MODELS: [&str; 4] = ["llama", "qwen2", "qwen3", "llama3"];
+/// Every golden file, so that none is left out of a test.
+fn models() -> Vec<String> {
+    let entries = std::fs::read_dir(golden_folder("gguf")).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|ending| ending == "gguf"));
+    let mut names: Vec<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
 
 fn file(name: &str) -> PathBuf {
     golden_folder("gguf").join(format!("{name}.gguf"))
@@ -60,7 +67,7 @@ fn in_f32(name: impl AsRef<Path>) -> Result<Model> {
 
 #[test]
 fn logits_are_those_of_transformers() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let golden = golden(&format!("gguf/{name}.safetensors"))?;
         let prompts = rows(&golden["input_ids"], &golden["lengths"]);
         let lengths = prompts.iter().map(Vec::len).collect::<Vec<_>>();
@@ -83,7 +90,8 @@ fn logits_are_those_of_transformers() -> Result<()> {
         let plain = Model::open(file(name))?;
         assert_eq!(plain.kind(), Kind::BFloat16);
         let apart = difference(&plain.forward(&prompts)?.values.to_kind(Kind::Float), &golden["logits"], &lengths);
-        assert!(apart < 6e-2, "{name} in bf16: {apart:.1e}");
+        let bound = if plain.config().layers > 4 { 1.2e-1 } else { 6e-2 };
+        assert!(apart < bound, "{name} in bf16: {apart:.1e}");
     }
     Ok(())
 }
@@ -107,16 +115,17 @@ fn json(path: PathBuf) -> serde_json::Value {
 
 #[test]
 fn tokens_are_those_of_transformers() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let model = Model::open(file(name))?;
-        check_texts(model.tokenizer()?, &json(golden_folder("gguf").join(format!("{name}.json"))), 160)?;
+        let at_least = if ["gpt2", "gemma2"].contains(&name.as_str()) { 1000 } else { 160 };
+        check_texts(model.tokenizer()?, &json(golden_folder("gguf").join(format!("{name}.json"))), at_least)?;
     }
     Ok(())
 }
 
 #[test]
 fn what_is_saved_opens_as_the_same_model() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("a model.gguf");
         std::fs::copy(file(name), &source).unwrap();
@@ -143,7 +152,8 @@ fn what_is_saved_opens_as_the_same_model() -> Result<()> {
 
 #[test]
 fn special_tokens_and_the_chat_template_come_along() -> Result<()> {
-    for (name, bos, eos) in [("llama", 1, 2), ("qwen2", 0, 0), ("qwen3", 0, 0), ("llama3", 0, 0)] {
+    for name in &models() {
+        let (bos, eos) = if name.starts_with("gemma") { (2, 1) } else { (1, 2) };
         let model = Model::open(file(name))?;
         let tokenizer = model.tokenizer()?;
         let special = |token: &str, sentencepiece: u32| tokenizer.id(token).unwrap_or(sentencepiece);
