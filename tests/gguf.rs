@@ -229,6 +229,24 @@ fn no_damage_makes_it_panic_or_ask_for_much_memory() {
         assert!(result.is_err(), "opened with {length} of {} bytes", whole.len());
         check(result, &|| format!("cut to {length} bytes"));
     }
+    // What other families' layouts say: lists, windows, shares of heads, factors as tensors, experts.
+    for name in ["gemma3", "gptneox", "phi3", "qwen3moe"] {
+        let whole = std::fs::read(file(name)).unwrap();
+        let vocabulary = whole.windows(21).position(|window| window == b"tokenizer.ggml.tokens").unwrap();
+        let after = whole.windows(23).position(|window| window == b"tokenizer.chat_template").unwrap();
+        let table = whole.windows(17).rposition(|window| window == b"token_embd.weight").unwrap() + 40;
+        for place in (0..vocabulary).step_by(7).chain((after..table).step_by(7)) {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let mut bytes = whole.clone();
+            bytes[place] = [0xff, 0, 0x80, (random >> 33) as u8][place % 4];
+            check(open_changed(folder.path(), &bytes), &|| format!("{name}, byte {place}"));
+        }
+        for length in (0..table).step_by(997).chain((table..whole.len()).step_by(29989)) {
+            let result = open_changed(folder.path(), &whole[..length]);
+            assert!(result.is_err(), "{name} opened with {length} of {} bytes", whole.len());
+            check(result, &|| format!("{name} cut to {length} bytes"));
+        }
+    }
     assert!(failed > 1000 && opened > 100, "{failed} refused, {opened} opened");
     let largest = LARGEST.get();
     assert!(largest < 4 << 20, "{largest} bytes at once, for a file of {}", whole.len());

@@ -331,7 +331,8 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families/qwen3_moe");
         let config = Config::open(folder).unwrap();
         let files = Files::of(&config, &Storage { experts: Stored::Apart, ..PLAIN }, |_| true);
-        let held: Vec<(String, Tensor)> = config.weights().into_iter().map(|(name, shape)| (name, Tensor::rand(shape, (tch::Kind::Float, tch::Device::Cpu)))).collect();
+        let held: Vec<(String, Tensor)> =
+            config.weights().into_iter().map(|(name, shape)| (name, Tensor::rand(shape, (tch::Kind::Float, tch::Device::Cpu)))).collect();
         let stored = files.write(&held).unwrap();
         let shapes: Vec<(String, Vec<i64>)> = stored.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
         assert_eq!(shapes, files.stored());

@@ -11,7 +11,8 @@ use crate::model::keys::Keys;
 use crate::model::storage::{self, QKV, Storage};
 use crate::nn::{Activation, NormKind};
 
-pub(super) const GPT2: Family = Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", storage: STORAGE, gguf: Some(GGUF), read, ..PLAIN };
+pub(super) const GPT2: Family =
+    Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", storage: STORAGE, gguf: Some(GGUF), read, ..PLAIN };
 
 #[rustfmt::skip]
 const STORAGE: Storage = Storage {

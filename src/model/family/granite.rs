@@ -22,7 +22,8 @@ const GGUF: Layout = Layout {
     ],
     implied: |config| {
         // The usual scale, where transformers takes 1.
-        let width = config.get("head_dim").and_then(Value::as_f64).filter(|_| config.get("attention_multiplier").is_none_or(Value::is_null));
+        let width =
+            config.get("head_dim").and_then(Value::as_f64).filter(|_| config.get("attention_multiplier").is_none_or(Value::is_null));
         config.extend(width.map(|width| ("attention_multiplier".to_owned(), json!(width.powf(-0.5)))));
     },
     ..layout::PLAIN

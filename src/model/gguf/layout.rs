@@ -73,8 +73,7 @@ pub(in crate::model) const NORMS_AFTER: &[(&str, &str)] =
     &[("post_attention_norm", "post_attention_layernorm"), ("post_ffw_norm", "post_feedforward_layernorm")];
 
 /// The names of norms before and after both blocks.
-pub(in crate::model) const NORMS_AROUND: &[(&str, &str)] =
-    &[NORMS_AFTER[0], NORMS_AFTER[1], ("ffn_norm", "pre_feedforward_layernorm")];
+pub(in crate::model) const NORMS_AROUND: &[(&str, &str)] = &[NORMS_AFTER[0], NORMS_AFTER[1], ("ffn_norm", "pre_feedforward_layernorm")];
 
 /// Flags that follow from the biases of a decoder whose projections have them all or none.
 pub(in crate::model) const BIASES: &[(&str, &str)] = &[("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")];

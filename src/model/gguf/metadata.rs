@@ -44,6 +44,13 @@ const CHANGING: &[(&str, &str)] = &[
     ("expert_feed_forward_length", "moe_intermediate_size"),
 ];
 
+/// Keys of widths that must be that of a head.
+const OTHER_WIDTHS: &[(&str, &str)] = &[
+    ("attention.value_length", "values as wide as keys"),
+    ("attention.key_length_swa", "heads of one width in layers with a window"),
+    ("attention.value_length_swa", "heads of one width in layers with a window"),
+];
+
 /// Keys that change nothing: the embedding has the rows it has, and how a layout came about does not matter.
 const IGNORED: &[&str] = &["vocab_size", "tensor_data_layout", "rope.scaling.finetuned"];
 
@@ -123,6 +130,8 @@ impl Gguf {
         if let Some(bos) = self.unsigned("tokenizer.ggml.bos_token_id")? {
             config.insert("bos_token_id".into(), json!(bos));
         }
+        // Said always: a family's own default may be none of this file's tokens.
+        config.insert("pad_token_id".into(), json!(self.unsigned("tokenizer.ggml.padding_token_id")?));
         let ends = self.ends()?;
         if !ends.is_empty() {
             config.insert("eos_token_id".into(), json!(ends));
@@ -161,7 +170,9 @@ impl Gguf {
         if self.family.turns_a_part() {
             let turned = turned.unwrap_or_else(|| width.clone());
             let (Some(turned), Some(width)) = (turned.as_u64(), width.as_u64().filter(|width| *width > 0)) else {
-                return Err(self.error(format!("is damaged: `{}.rope.dimension_count` is {turned} where a head is {width} wide", self.layout.name)));
+                return Err(
+                    self.error(format!("is damaged: `{}.rope.dimension_count` is {turned} where a head is {width} wide", self.layout.name))
+                );
             };
             let share = turned as f64 / width as f64;
             // The reader cuts the product down to a whole number.
@@ -170,10 +181,12 @@ impl Gguf {
         } else if let Some(other) = turned.filter(|turned| *turned != width) {
             return Err(self.differing("rope.dimension_count", &other, &width, "the rotation of a part of each head"));
         }
-        match left.remove("attention.value_length").filter(|other| *other != width) {
-            None => Ok(()),
-            Some(other) => Err(self.differing("attention.value_length", &other, &width, "values as wide as keys")),
+        for (key, what) in OTHER_WIDTHS {
+            if let Some(other) = left.remove(*key).filter(|other| *other != width) {
+                return Err(self.differing(key, &other, &width, what));
+            }
         }
+        Ok(())
     }
 
     fn differing(&self, key: &str, other: &Json, width: &Json, what: &str) -> Error {

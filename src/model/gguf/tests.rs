@@ -237,11 +237,15 @@ fn what_would_change_the_model_is_refused_by_name() {
     refused(with("llama.attention.sliding_window", Put::Number(64)), &["sliding window"]);
     refused(with("llama.rope.dimension_count", Put::Number(8)), &["rope.dimension_count` 8 where a head is 16 wide"]);
     refused(with("llama.attention.value_length", Put::Number(8)), &["attention.value_length"]);
+    refused(with("llama.attention.key_length_swa", Put::Number(8)), &["attention.key_length_swa` 8 where a head is 16 wide"]);
     refused(with("general.type", Put::Text("adapter")), &["of the kind `adapter`"]);
     refused(with("split.count", Put::Number(3)), &["one of 3 parts", "llama-gguf-split --merge"]);
     refused(with("general.alignment", Put::Number(48)), &["general.alignment", "a power of two"]);
     refused(with("tokenizer.ggml.eos_token_id", Put::Number(4)), &["`eos_token_id` must be a token id below"]);
-    refused(small("mamba").config(), &["the architecture \"mamba\"", "llama, qwen2, qwen3, gemma2, gemma3, gpt2, gptneox, phi3, olmo2, smollm3, granite, qwen3moe"]);
+    refused(
+        small("mamba").config(),
+        &["the architecture \"mamba\"", "llama, qwen2, qwen3, gemma2, gemma3, gpt2, gptneox, phi3, olmo2, smollm3, granite, qwen3moe"],
+    );
     let by_layer = Made::default().put("general.architecture", Put::Text("llama")).put("llama.block_count", Put::Numbers(&[1, 2]));
     refused(by_layer.config(), &["`llama.embedding_length`"]);
     refused(Made::default().put("general.name", Put::Text("x")).config(), &["lack `general.architecture`"]);

@@ -66,7 +66,8 @@ fn what_is_not_in_the_file_is_taken_as_llama_cpp_does() {
     assert_eq!(caps(off.put("gemma2.final_logit_softcapping", Put::Float(8.0))), (None, Some(8.0)));
     assert_eq!(scale(small("granite")), 0.25);
     assert_eq!(scale(small("granite").put("granite.attention.scale", Put::Float(0.5))), 0.5);
-    let factors = small("granite").put("granite.logit_scale", Put::Float(4.0)).put("granite.residual_scale", Put::Float(0.0)).config().unwrap();
+    let factors =
+        small("granite").put("granite.logit_scale", Put::Float(4.0)).put("granite.residual_scale", Put::Float(0.0)).config().unwrap();
     assert_eq!((factors.parts.logits_divisor, factors.parts.residual_scale), (Some(4.0), None));
     let turned = of_layers("smollm3", 5).config().unwrap().parts.layers.iter().map(|layer| layer.rotary).collect::<Vec<_>>();
     assert_eq!(turned, [true, true, true, false, true]);
@@ -93,7 +94,8 @@ fn a_part_of_each_head_is_turned() {
     refused(width(layer_normed("gptneox").put(key, Put::Text("a"))), &["rope.dimension_count"]);
     refused(small("gptneox").config(), &["lack `gptneox.attention.layer_norm_epsilon`"]);
     refused(small("gpt2").config(), &["lack `gpt2.attention.layer_norm_epsilon`"]);
-    let parallel = |parallel: bool| layer_normed("gptneox").put("gptneox.use_parallel_residual", Put::Flag(parallel)).config().unwrap().parts.parallel;
+    let parallel =
+        |parallel: bool| layer_normed("gptneox").put("gptneox.use_parallel_residual", Put::Flag(parallel)).config().unwrap().parts.parallel;
     assert!(parallel(true) && !parallel(false));
 }
 
