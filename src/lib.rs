@@ -118,12 +118,14 @@
 //! # Models in GGUF
 //! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
 //! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
-//! everything works on them as on any other model. The architectures `llama`, `qwen2` and `qwen3` are read. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches
-//! a real one of 98 MB, which `Model::open("smollm2")` finds.
+//! everything works on them as on any other model. [`Model::open`](model::Model::open) says which architectures are read: those of
+//! 12 of the 14 families. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches a real one of 98 MB, which
+//! `Model::open("smollm2")` finds.
 //!
 //! # Adding to it
 //! - **A family of models** whose decoder is the shared one: a file in `model/family/` that names its parts, says how its files name and store the weights
-//!   (GGUF, too, where that is read), and an entry in `family/mod.rs`; golden files from transformers and PEFT next to the others in `tests/golden/families`.
+//!   (and, as a `Layout`, how llama.cpp does), and an entry in `family/mod.rs`; golden files from transformers and PEFT next to the others in
+//!   `tests/golden/families`, and one in GGUF in `tests/golden/gguf`.
 //! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
 //!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
 //! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the

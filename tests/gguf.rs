@@ -48,7 +48,14 @@ unsafe impl GlobalAlloc for Watched {
 #[global_allocator]
 static ALLOCATOR: Watched = Watched;
 
-const MODELS: [&str; 4] = ["llama", "qwen2", "qwen3", "llama3"];
+/// Every golden file, so that none is left out of a test.
+fn models() -> Vec<String> {
+    let entries = std::fs::read_dir(golden_folder("gguf")).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|ending| ending == "gguf"));
+    let mut names: Vec<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.sort_unstable();
+    names
+}
 
 fn file(name: &str) -> PathBuf {
     golden_folder("gguf").join(format!("{name}.gguf"))
@@ -60,7 +67,7 @@ fn in_f32(name: impl AsRef<Path>) -> Result<Model> {
 
 #[test]
 fn logits_are_those_of_transformers() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let golden = golden(&format!("gguf/{name}.safetensors"))?;
         let prompts = rows(&golden["input_ids"], &golden["lengths"]);
         let lengths = prompts.iter().map(Vec::len).collect::<Vec<_>>();
@@ -83,7 +90,8 @@ fn logits_are_those_of_transformers() -> Result<()> {
         let plain = Model::open(file(name))?;
         assert_eq!(plain.kind(), Kind::BFloat16);
         let apart = difference(&plain.forward(&prompts)?.values.to_kind(Kind::Float), &golden["logits"], &lengths);
-        assert!(apart < 6e-2, "{name} in bf16: {apart:.1e}");
+        let bound = if plain.config().layers > 4 { 1.2e-1 } else { 6e-2 };
+        assert!(apart < bound, "{name} in bf16: {apart:.1e}");
     }
     Ok(())
 }
@@ -107,16 +115,17 @@ fn json(path: PathBuf) -> serde_json::Value {
 
 #[test]
 fn tokens_are_those_of_transformers() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let model = Model::open(file(name))?;
-        check_texts(model.tokenizer()?, &json(golden_folder("gguf").join(format!("{name}.json"))), 160)?;
+        let at_least = if ["gpt2", "gemma2"].contains(&name.as_str()) { 1000 } else { 160 };
+        check_texts(model.tokenizer()?, &json(golden_folder("gguf").join(format!("{name}.json"))), at_least)?;
     }
     Ok(())
 }
 
 #[test]
 fn what_is_saved_opens_as_the_same_model() -> Result<()> {
-    for name in MODELS {
+    for name in &models() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("a model.gguf");
         std::fs::copy(file(name), &source).unwrap();
@@ -143,7 +152,8 @@ fn what_is_saved_opens_as_the_same_model() -> Result<()> {
 
 #[test]
 fn special_tokens_and_the_chat_template_come_along() -> Result<()> {
-    for (name, bos, eos) in [("llama", 1, 2), ("qwen2", 0, 0), ("qwen3", 0, 0), ("llama3", 0, 0)] {
+    for name in &models() {
+        let (bos, eos) = if name.starts_with("gemma") { (2, 1) } else { (1, 2) };
         let model = Model::open(file(name))?;
         let tokenizer = model.tokenizer()?;
         let special = |token: &str, sentencepiece: u32| tokenizer.id(token).unwrap_or(sentencepiece);
@@ -218,6 +228,24 @@ fn no_damage_makes_it_panic_or_ask_for_much_memory() {
         let result = open_changed(folder.path(), &whole[..length]);
         assert!(result.is_err(), "opened with {length} of {} bytes", whole.len());
         check(result, &|| format!("cut to {length} bytes"));
+    }
+    // What other families' layouts say: lists, windows, shares of heads, factors as tensors, experts.
+    for name in ["gemma3", "gptneox", "phi3", "qwen3moe"] {
+        let whole = std::fs::read(file(name)).unwrap();
+        let vocabulary = whole.windows(21).position(|window| window == b"tokenizer.ggml.tokens").unwrap();
+        let after = whole.windows(23).position(|window| window == b"tokenizer.chat_template").unwrap();
+        let table = whole.windows(17).rposition(|window| window == b"token_embd.weight").unwrap() + 40;
+        for place in (0..vocabulary).step_by(7).chain((after..table).step_by(7)) {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let mut bytes = whole.clone();
+            bytes[place] = [0xff, 0, 0x80, (random >> 33) as u8][place % 4];
+            check(open_changed(folder.path(), &bytes), &|| format!("{name}, byte {place}"));
+        }
+        for length in (0..table).step_by(997).chain((table..whole.len()).step_by(29989)) {
+            let result = open_changed(folder.path(), &whole[..length]);
+            assert!(result.is_err(), "{name} opened with {length} of {} bytes", whole.len());
+            check(result, &|| format!("{name} cut to {length} bytes"));
+        }
     }
     assert!(failed > 1000 && opened > 100, "{failed} refused, {opened} opened");
     let largest = LARGEST.get();

@@ -347,7 +347,7 @@ fn a_family_is_named_in_its_own_file_and_the_table_alone() {
     for family in families {
         let lines = source().join(format!("model/family/{}.rs", family.trim_end_matches("_text")));
         let lines = std::fs::read_to_string(&lines).unwrap().lines().count();
-        assert!(lines <= 75, "{family}: {lines} lines, more than a description of its parts takes");
+        assert!(lines <= 70, "{family}: {lines} lines, more than a description of its parts takes");
     }
     // The law itself.
     let text = "// llama here\nlet a = name == \"llama\";\nuse super::family::llama::LLAMA;\n#[cfg(test)]\nmod tests {\n    \"llama\";\n}\n\"llama3\"";

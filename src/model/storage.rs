@@ -23,10 +23,21 @@ pub(super) struct Storage {
     pub fused: &'static [Whole],
     /// Whether the matrices of layers are stored `[in, out]`.
     pub transposed: bool,
-    /// Whether each expert's matrices are stored by themselves; files with all of them stacked are read, too.
-    pub experts: bool,
+    /// How the matrices of experts are stored.
+    pub experts: Stored,
     /// Beginnings of names, or with a dot in front endings, of tensors that are no weights of the decoder.
     pub ignored: &'static [&'static str],
+}
+
+/// How the matrices of experts are stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// As the decoder takes them: stacked, gate and up in one.
+    Stacked,
+    /// Stacked, gate and up apart.
+    Apart,
+    /// Each expert's by themselves; files with all of them stacked are read, too.
+    Each,
 }
 
 /// Modules stored as one matrix.
@@ -53,7 +64,7 @@ pub(super) const PLAIN: Storage = Storage {
     names: &[],
     fused: &[],
     transposed: false,
-    experts: false,
+    experts: Stored::Stacked,
     ignored: &[".rotary_emb.inv_freq"],
 };
 
@@ -147,6 +158,8 @@ enum How {
     Whole(Order, bool),
     /// Several for one: those of each expert, one after the other.
     Experts,
+    /// Several for one: of each expert one after the other.
+    SideBySide,
 }
 
 impl Files {
@@ -173,7 +186,16 @@ impl Files {
                 });
                 entries[place].held.push((name.clone(), shape));
                 place
-            } else if storage.experts && module == "experts" && !exists(&own(&name)) {
+            } else if storage.experts == Stored::Apart && module == "experts" {
+                let (modules, shape_of_each) = modules(ending, &shape);
+                let stored = |module: &&str| (format!("{}.{module}.weight", own(path)), [&shape[..1], &shape_of_each].concat());
+                entries.push(Entry {
+                    stored: modules.iter().map(stored).collect(),
+                    held: vec![(name.clone(), shape.clone())],
+                    how: How::SideBySide,
+                });
+                entries.len() - 1
+            } else if storage.experts == Stored::Each && module == "experts" && !exists(&own(&name)) {
                 entries.push(Entry {
                     stored: of_experts(&own(path), ending, &shape),
                     held: vec![(name.clone(), shape)],
@@ -237,6 +259,8 @@ impl Files {
                 let all = read.collect::<Result<Vec<_>>>()?;
                 Ok(Tensor::f_cat(&all, 0)?.f_view(shape)?)
             }
+            How::SideBySide if entry.stored.len() == 1 => first(),
+            How::SideBySide => Ok(Tensor::f_cat(&read.collect::<Result<Vec<_>>>()?, 1)?),
         }
     }
 
@@ -250,7 +274,7 @@ impl Files {
             });
             let parts = parts.collect::<Result<Vec<_>>>()?;
             let whole = match entry.how {
-                How::Same | How::Experts => parts[0].shallow_clone(),
+                How::Same | How::Experts | How::SideBySide => parts[0].shallow_clone(),
                 How::Transposed => parts[0].f_tr()?.f_contiguous()?,
                 How::Whole(order, turned) => {
                     let whole = nn::join(order, &parts, 0)?;
@@ -266,6 +290,10 @@ impl Files {
                         start += shape[0];
                     }
                 }
+                How::SideBySide => {
+                    let parts = whole.f_chunk(entry.stored.len() as i64, 1)?;
+                    stored.extend(entry.stored.iter().map(|(name, _)| name.clone()).zip(parts.iter().map(Tensor::copy)));
+                }
                 _ => stored.push((entry.stored[0].0.clone(), whole)),
             }
         }
@@ -273,10 +301,15 @@ impl Files {
     }
 }
 
+/// The modules of each expert that the stacked `ending` of this shape holds, and the shape of each.
+fn modules(ending: &str, shape: &[i64]) -> (&'static [&'static str], Vec<i64>) {
+    let modules: &[&str] = if ending == GATE_UP.name { GATE_UP.parts } else { &["down_proj"] };
+    (modules, vec![shape[1] / modules.len() as i64, shape[2]])
+}
+
 /// Names and shapes of the matrices of each expert whose rows are those of the stacked `ending` below `path`.
 fn of_experts(path: &str, ending: &str, shape: &[i64]) -> Vec<(String, Vec<i64>)> {
-    let modules: &[&str] = if ending == GATE_UP.name { GATE_UP.parts } else { &["down_proj"] };
-    let own = vec![shape[1] / modules.len() as i64, shape[2]];
+    let (modules, own) = modules(ending, shape);
     (0..shape[0])
         .flat_map(|expert| modules.iter().map(move |module| (expert, module)))
         .map(|(expert, module)| (format!("{path}.{expert}.{module}.weight"), own.clone()))
@@ -292,6 +325,23 @@ mod tests {
         names: &[("layers", "h"), ("self_attn", "attn"), ("qkv_proj", "c_attn"), ("embed_tokens", "wte")],
         ..PLAIN
     };
+
+    #[test]
+    fn experts_stored_apart_come_back_as_they_were() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families/qwen3_moe");
+        let config = Config::open(folder).unwrap();
+        let files = Files::of(&config, &Storage { experts: Stored::Apart, ..PLAIN }, |_| true);
+        let held: Vec<(String, Tensor)> =
+            config.weights().into_iter().map(|(name, shape)| (name, Tensor::rand(shape, (tch::Kind::Float, tch::Device::Cpu)))).collect();
+        let stored = files.write(&held).unwrap();
+        let shapes: Vec<(String, Vec<i64>)> = stored.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+        assert_eq!(shapes, files.stored());
+        let find = |list: &[(String, Tensor)], name: &str| list.iter().find(|(own, _)| own == name).unwrap().1.shallow_clone();
+        let [gate, up] = ["gate_proj", "up_proj"].map(|part| find(&stored, &format!("model.layers.0.mlp.experts.{part}.weight")));
+        let whole = find(&held, "model.layers.0.mlp.experts.gate_up_proj");
+        assert_eq!(whole.narrow(1, 0, gate.size()[1]), gate);
+        assert_eq!(whole.narrow(1, gate.size()[1], gate.size()[1]), up);
+    }
 
     #[test]
     fn names_are_the_familys() {

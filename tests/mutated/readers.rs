@@ -184,7 +184,7 @@ impl Workshop {
             Ok(format!("{:?} {}", model.config(), hex(&bytes(&logits))))
         };
         let (place, open) = (folder.clone(), opened);
-        for name in ["llama", "llama3", "qwen2", "qwen3"] {
+        for name in ["llama", "llama3", "qwen2", "qwen3", "gemma3", "gpt2", "phi3", "qwen3moe"] {
             let golden = golden_folder("gguf").join(format!("{name}.gguf"));
             if golden.exists() {
                 let file = self.place("gguf").join(format!("{name}.gguf"));

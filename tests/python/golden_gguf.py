@@ -6,7 +6,7 @@ Part of make_golden.py, which writes them to tests/golden/gguf; `python tests/py
 Blocks are de-quantised by the package `gguf`. Models are opened by transformers (`from_pretrained(folder, gguf_file=...)`), which
 de-quantises with that package, too. In three places transformers 5.23 does less than the metadata say, and is helped here:
 `rope_freqs.weight` is not read (the configuration is given the same scaling); of the pre-tokenisers it knows only some, neither composes
-characters for Qwen2 nor leaves Llama 3's whole tokens whole (the published tokenizers do); and the SentencePiece kind does not put its
+characters for Qwen2 and GPT-NeoX nor leaves Llama 3's whole tokens whole (the published tokenizers do); and the SentencePiece kind does not put its
 space before a text that begins with one (SentencePiece, llama.cpp and the published tokenizers do). `plain` in the files of tokens counts
 the texts of which its own tokenizer, not helped, gives the same ids.
 """
@@ -27,8 +27,12 @@ from gguf import GGMLQuantizationType as Type
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import golden_gguf_families as families
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LENGTHS = [5, 17, 40]
+# Of how many texts the ids are kept where it is not 160.
+MANY = {"gpt2": 1000, "gemma2": 1000}
 # Where the f16 numbers of a block stand.
 HALVES = {
     Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q8_0: [0], Type.Q2_K: [80, 82], Type.Q3_K: [108],
@@ -136,6 +140,19 @@ def sentence_vocabulary(size):
     return tokens, types, scores
 
 
+def gemma_vocabulary(size):
+    """As SentencePiece has it for Gemma: breaks and runs of spaces that a user has defined, the latter as llama.cpp's converter spells them."""
+    learned, types, _ = sentence_vocabulary(size)
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<unused0>", "<start_of_turn>", "<end_of_turn>"]
+    defined = ["\n" * count for count in range(1, 5)] + [" " * count for count in range(2, 9)] + ["<table>"]
+    rest = [token for token in learned[259:] if token not in defined and token.strip("▁") or token == "▁"]
+    kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.UNKNOWN] + [gguf.TokenType.CONTROL] * 4
+    tokens = special + defined + [f"<0x{byte:02X}>" for byte in range(256)] + rest
+    types = kinds + [gguf.TokenType.USER_DEFINED] * len(defined) + [gguf.TokenType.BYTE] * 256 + [gguf.TokenType.NORMAL] * len(rest)
+    scores = [-1000.0] * (len(special) + len(defined)) + [0.0] * 256 + [-float(rank) for rank in range(len(rest))]
+    return tokens, types, scores
+
+
 # ---------------------------------------------------------------- models
 
 # Settings of a tiny model; `kinds` says how a matrix is stored, by the end of its name ("" for the rest).
@@ -185,15 +202,16 @@ def rope_factors(case):
 
 class Vocabulary:
     def __init__(self):
-        self.bytes, self.sentences = byte_vocabulary(330), sentence_vocabulary(160)
+        self.bytes, self.sentences, self.gemma = byte_vocabulary(330), sentence_vocabulary(160), gemma_vocabulary(160)
 
     def write(self, writer, kind):
         if kind is None:  # a family with one pre-tokeniser, in a file that does not name it
             kind = ""
-        tokens, types, last = self.sentences if kind == "llama" else self.bytes
-        writer.add_tokenizer_model("llama" if kind == "llama" else "gpt2")
+        pieces = kind in ("llama", "gemma")
+        tokens, types, last = self.sentences if kind == "llama" else self.gemma if kind == "gemma" else self.bytes
+        writer.add_tokenizer_model("llama" if pieces else "gpt2")
         if kind not in ("", "llama"):
-            writer.add_tokenizer_pre(kind)
+            writer.add_tokenizer_pre("default" if pieces else kind)
         writer.add_token_list(tokens)
         writer.add_token_types(types)
         if kind == "llama":
@@ -201,6 +219,15 @@ class Vocabulary:
             writer.add_bos_token_id(1)
             writer.add_eos_token_id(2)
             writer.add_unk_token_id(0)
+        elif kind == "gemma":
+            writer.add_token_scores(last)
+            writer.add_bos_token_id(2)
+            writer.add_eos_token_id(1)
+            writer.add_unk_token_id(3)
+            writer.add_pad_token_id(0)
+            writer.add_add_bos_token(True)
+            writer.add_add_eos_token(False)
+            writer.add_add_space_prefix(False)
         else:
             writer.add_token_merges(last)
             writer.add_bos_token_id(tokens.index("<|im_start|>"))
@@ -323,6 +350,12 @@ def tokens_of(folder, file, kind):
     elif kind == "smollm":
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    elif kind == "olmo":
+        backend.normalizer = normalizers.NFC()
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    elif kind == "refact":
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
     elif kind in (None, "qwen2"):
         backend.normalizer = normalizers.NFC()
         backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -367,6 +400,19 @@ def write(root, golden):
         golden.write_tensors(folder / f"{name}.safetensors", golden.f32(
             dict(input_ids=golden.pad(examples), lengths=torch.tensor(LENGTHS), logits=values["logits"], self_attn=values["self_attn.0"])))
         write_tokens(folder / f"{name}.json", tokens_of(folder, file, case["tokens"]), texts(160, name))
+    families.write(golden, folder, vocabulary, LENGTHS)
+    for name, (_, arch, *_, tokens) in families.CASES.items():
+        with tempfile.TemporaryDirectory() as other:
+            place, file = (folder, f"{name}.gguf") if arch in families.OPENED else (other, "tokens.gguf")
+            if place == other:
+                # transformers opens no tokenizer of an architecture that it does not know: the same one under another's name.
+                writer = gguf.GGUFWriter(pathlib.Path(other) / file, "qwen2")
+                vocabulary.write(writer, tokens)
+                writer.write_header_to_file()
+                writer.write_kv_data_to_file()
+                writer.write_tensors_to_file()
+                writer.close()
+            write_tokens(folder / f"{name}.json", tokens_of(place, file, tokens), texts(MANY.get(name, 160), name))
 
 
 # ---------------------------------------------------------------- the real model

@@ -5,10 +5,22 @@ use serde_json::json;
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults, NormPlace};
+use crate::model::gguf::layout::{self, Layout, NORMS_AROUND};
 use crate::model::keys::Keys;
 use crate::nn::{Activation, NormKind};
 
-pub(super) const GEMMA2: Family = Family { model_type: "gemma2", architecture: "Gemma2ForCausalLM", read, ..PLAIN };
+pub(super) const GEMMA2: Family = Family { model_type: "gemma2", architecture: "Gemma2ForCausalLM", gguf: Some(GGUF), read, ..PLAIN };
+
+pub(super) const GGUF: Layout = Layout {
+    name: "gemma2",
+    names: NORMS_AROUND,
+    raised_norms: true,
+    keys: &[("attn_logit_softcapping", "attn_logit_softcapping"), ("final_logit_softcapping", "final_logit_softcapping")],
+    windows: Some(2),
+    in_order: true,
+    implied: |config| layout::scale_by_depth(config, 46),
+    ..layout::PLAIN
+};
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     keys.default(json!({

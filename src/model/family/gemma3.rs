@@ -3,9 +3,10 @@
 
 use serde_json::json;
 
-use super::{Family, PLAIN};
+use super::{Family, PLAIN, gemma2};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, Layout};
 use crate::model::keys::Keys;
 use crate::model::storage::{self, Storage};
 
@@ -19,8 +20,21 @@ pub(super) const GEMMA3: Family = Family {
         ignored: &["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."],
         ..storage::PLAIN
     },
+    gguf: Some(GGUF),
     read,
     ..PLAIN
+};
+
+const GGUF: Layout = Layout {
+    name: "gemma3",
+    keys: &[("final_logit_softcapping", "final_logit_softcapping"), ("rope.freq_base_swa", "rope_local_base_freq")],
+    windows: Some(6),
+    implied: |config| {
+        layout::scale_by_depth(config, 62);
+        // Without a window none is meant, not the usual one.
+        config.entry("sliding_window").or_insert_with(|| json!(null));
+    },
+    ..gemma2::GGUF
 };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {

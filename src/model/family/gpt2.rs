@@ -6,11 +6,13 @@ use serde_json::json;
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, Layout};
 use crate::model::keys::Keys;
 use crate::model::storage::{self, QKV, Storage};
 use crate::nn::{Activation, NormKind};
 
-pub(super) const GPT2: Family = Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", storage: STORAGE, read, ..PLAIN };
+pub(super) const GPT2: Family =
+    Family { model_type: "gpt2", architecture: "GPT2LMHeadModel", storage: STORAGE, gguf: Some(GGUF), read, ..PLAIN };
 
 #[rustfmt::skip]
 const STORAGE: Storage = Storage {
@@ -24,6 +26,15 @@ const STORAGE: Storage = Storage {
     transposed: true,
     ignored: &[".attn.bias", ".attn.masked_bias"],
     ..storage::PLAIN
+};
+
+const GGUF: Layout = Layout {
+    name: "gpt2",
+    pre: Some("gpt-2"),
+    names: &[("position_embd", "model.embed_positions"), ("attn_qkv", "self_attn.qkv_proj")],
+    storage: &Storage { fused: &[QKV], ..storage::PLAIN },
+    needed: &[("attention.layer_norm_epsilon", "layer_norm_epsilon"), ("feed_forward_length", "n_inner")],
+    ..layout::PLAIN
 };
 
 #[rustfmt::skip]

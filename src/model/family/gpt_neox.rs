@@ -6,12 +6,13 @@ use serde_json::json;
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, Layout};
 use crate::model::keys::Keys;
 use crate::model::storage::{self, QKV, Storage, Whole};
 use crate::nn::{Activation, NormKind};
 
 pub(super) const GPT_NEOX: Family =
-    Family { model_type: "gpt_neox", architecture: "GPTNeoXForCausalLM", storage: STORAGE, partial: true, read, ..PLAIN };
+    Family { model_type: "gpt_neox", architecture: "GPTNeoXForCausalLM", storage: STORAGE, gguf: Some(GGUF), partial: true, read, ..PLAIN };
 
 const STORAGE: Storage = Storage {
     base: &["gpt_neox"],
@@ -28,6 +29,21 @@ const STORAGE: Storage = Storage {
     fused: &[Whole { by_head: true, ..QKV }],
     ignored: &[".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"],
     ..storage::PLAIN
+};
+
+const GGUF: Layout = Layout {
+    name: "gptneox",
+    pre: Some("olmo"),
+    names: &[("attn_qkv", "self_attn.qkv_proj")],
+    storage: &Storage { fused: &[QKV], ..storage::PLAIN },
+    flags: &[("attention_bias", "blk.0.attn_qkv.bias")],
+    needed: &[("attention.layer_norm_epsilon", "layer_norm_eps")],
+    keys: &[("use_parallel_residual", "use_parallel_residual")],
+    implied: |config| {
+        layout::rename(config, "partial_rotary_factor", "rotary_pct");
+        layout::rename(config, "rope_theta", "rotary_emb_base");
+    },
+    ..layout::PLAIN
 };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {

@@ -3,20 +3,14 @@
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
-use crate::model::gguf::{DECODER, Layout};
+use crate::model::gguf::layout::{self, BIASES, Layout};
 use crate::model::keys::Keys;
 
 pub(super) const LLAMA: Family =
     Family { model_type: "llama", architecture: "LlamaForCausalLM", gguf: Some(GGUF), betas: &[0.001, 0.01, 0.05, 0.5], read, ..PLAIN };
 
 /// The rows of q and k stand in the order of Meta's own checkpoints. Several tokenizers go by this name.
-const GGUF: Layout = Layout {
-    name: "llama",
-    paired: true,
-    pre: None,
-    names: DECODER,
-    flags: &[("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")],
-};
+const GGUF: Layout = Layout { name: "llama", paired: true, flags: BIASES, ..layout::PLAIN };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, Defaults::PLAIN)?;

@@ -19,7 +19,7 @@ mod qwen3_moe;
 mod smollm3;
 
 use super::config::Config;
-use super::gguf::Layout;
+use super::gguf::layout::Layout;
 use super::keys::Keys;
 use super::storage::{self, Storage};
 use crate::error::{Error, Result};

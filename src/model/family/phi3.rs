@@ -3,6 +3,7 @@
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, Layout};
 use crate::model::keys::Keys;
 use crate::model::storage::{self, GATE_UP, QKV, Storage};
 
@@ -11,8 +12,17 @@ pub(super) const PHI3: Family = Family {
     architecture: "Phi3ForCausalLM",
     storage: Storage { fused: &[QKV, GATE_UP], ..storage::PLAIN },
     partial: true,
+    gguf: Some(GGUF),
     read,
     ..PLAIN
+};
+
+const GGUF: Layout = Layout {
+    name: "phi3",
+    names: &[("attn_qkv", "self_attn.qkv_proj"), ("ffn_up", "mlp.gate_up_proj")],
+    storage: &Storage { fused: &[QKV, GATE_UP], ..storage::PLAIN },
+    windows: Some(0),
+    ..layout::PLAIN
 };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {

@@ -3,13 +3,12 @@
 use super::{Family, PLAIN, read_upper_windows};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
-use crate::model::gguf::{DECODER, Layout};
+use crate::model::gguf::layout::{self, BIASES, Layout};
 use crate::model::keys::Keys;
 
 pub(super) const QWEN3: Family = Family { model_type: "qwen3", architecture: "Qwen3ForCausalLM", gguf: Some(GGUF), read, ..PLAIN };
 
-const GGUF: Layout =
-    Layout { name: "qwen3", paired: false, pre: Some("qwen2"), names: DECODER, flags: &[("attention_bias", "blk.0.attn_output.bias")] };
+const GGUF: Layout = Layout { name: "qwen3", pre: Some("qwen2"), flags: &[BIASES[0]], ..layout::PLAIN };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     // Whatever the hidden size.

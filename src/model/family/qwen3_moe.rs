@@ -5,16 +5,34 @@ use serde_json::json;
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, Layout};
 use crate::model::keys::Keys;
-use crate::model::storage::{self, Storage};
+use crate::model::storage::{self, Storage, Stored};
 use crate::nn::ExpertsShape;
 
 pub(super) const QWEN3_MOE: Family = Family {
     model_type: "qwen3_moe",
     architecture: "Qwen3MoeForCausalLM",
-    storage: Storage { experts: true, ..storage::PLAIN },
+    storage: Storage { experts: Stored::Each, ..storage::PLAIN },
+    gguf: Some(GGUF),
     read,
     ..PLAIN
+};
+
+const GGUF: Layout = Layout {
+    name: "qwen3moe",
+    pre: Some("qwen2"),
+    names: &[
+        ("ffn_gate_inp", "mlp.gate"),
+        ("ffn_gate_exps", "mlp.experts.gate_proj"),
+        ("ffn_up_exps", "mlp.experts.up_proj"),
+        ("ffn_down_exps", "mlp.experts.down_proj"),
+    ],
+    storage: &Storage { experts: Stored::Apart, ..storage::PLAIN },
+    implied: |config| {
+        config.insert("norm_topk_prob".into(), json!(true));
+    },
+    ..layout::PLAIN
 };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {

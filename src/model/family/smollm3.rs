@@ -3,9 +3,12 @@
 use super::{Family, PLAIN};
 use crate::error::Result;
 use crate::model::config::{Config, Defaults};
+use crate::model::gguf::layout::{self, BIASES, Layout};
 use crate::model::keys::Keys;
 
-pub(super) const SMOLLM3: Family = Family { model_type: "smollm3", architecture: "SmolLM3ForCausalLM", read, ..PLAIN };
+pub(super) const SMOLLM3: Family = Family { model_type: "smollm3", architecture: "SmolLM3ForCausalLM", gguf: Some(GGUF), read, ..PLAIN };
+
+const GGUF: Layout = Layout { name: "smollm3", paired: true, flags: BIASES, ..layout::PLAIN };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, Defaults { theta: 2e6, tied: true, ..Defaults::PLAIN })?;

@@ -222,15 +222,16 @@ impl List {
         (0..self.count).map(|_| cursor.text()).collect()
     }
 
-    /// The numbers of a list of numbers.
+    /// The numbers of a list of numbers; of true or false 1 and 0.
     pub(super) fn numbers(&self, file: &File, length: u64) -> Result<Vec<f64>, Wrong> {
         let number = |value| match value {
             Value::Unsigned(number) => Ok(number as f64),
             Value::Signed(number) => Ok(number as f64),
             Value::Float(number) => Ok(number),
+            Value::Flag(flag) => Ok(f64::from(u8::from(flag))),
             _ => Err("must be a list of numbers".into()),
         };
-        if !matches!(self.item, Item::Unsigned(_) | Item::Signed(_) | Item::Float(_)) {
+        if matches!(self.item, Item::Text | Item::List) {
             return Err("must be a list of numbers".into());
         }
         let mut cursor = Cursor::new(file, self.start, length)?;

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 use tch::Kind;
 
+use super::container::Value;
 use super::{Gguf, as_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::rope::{Rope, Scaling};
 
 /// Keys under the architecture's name that a model must have, and `config.json`'s for them.
@@ -14,7 +15,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("feed_forward_length", "intermediate_size"),
     ("context_length", "max_position_embeddings"),
     ("attention.head_count", "num_attention_heads"),
-    ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
 ];
 
 /// Keys that it may have.
@@ -37,9 +37,18 @@ const CHANGING: &[(&str, &str)] = &[
     ("final_logit_softcapping", "final_logit_softcapping"),
     ("use_parallel_residual", "use_parallel_residual"),
     ("rope.dimension_sections", "use_mrope"),
+    ("rope.freq_base_swa", "rope_local_base_freq"),
+    ("attention.sliding_window_pattern", "sliding_window_pattern"),
     ("expert_count", "num_experts"),
     ("expert_used_count", "num_experts_per_tok"),
     ("expert_feed_forward_length", "moe_intermediate_size"),
+];
+
+/// Keys of widths that must be that of a head.
+const OTHER_WIDTHS: &[(&str, &str)] = &[
+    ("attention.value_length", "values as wide as keys"),
+    ("attention.key_length_swa", "heads of one width in layers with a window"),
+    ("attention.value_length_swa", "heads of one width in layers with a window"),
 ];
 
 /// Keys that change nothing: the embedding has the rows it has, and how a layout came about does not matter.
@@ -47,6 +56,12 @@ const IGNORED: &[&str] = &["vocab_size", "tensor_data_layout", "rope.scaling.fin
 
 /// The factors by which Llama 3.1 and its successors divide their frequencies, as a tensor instead of numbers.
 pub(super) const FACTORS: &str = "rope_freqs.weight";
+
+/// Those of a context that was lengthened: of sequences within the context of the pre-training, and of longer ones.
+pub(super) const LONG: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+
+/// The most layers that are written down one by one; a configuration with more is refused.
+const MOST_LAYERS: u64 = 1 << 12;
 
 /// What llama.cpp's converter takes for all of them; only the largest factor differs, and it is the tensor's largest number.
 const LOW: f64 = 1.0;
@@ -58,12 +73,20 @@ impl Gguf {
     pub(in crate::model) fn config(&self) -> Result<Json> {
         let mut left = self.under_architecture();
         let mut config = Map::new();
-        let prefix = self.layout.name;
-        for (own, key) in NEEDED {
+        let layout = &self.layout;
+        let prefix = layout.name;
+        let called = |own: &str| layout.needed.iter().any(|(needed, _)| *needed == own);
+        for (own, key) in NEEDED.iter().filter(|(own, _)| !called(own)).chain(layout.needed) {
             let Some(value) = left.remove(*own) else {
                 return Err(self.error(format!("is damaged: its metadata lack `{prefix}.{own}`")));
             };
             config.insert((*key).into(), value);
+        }
+        for (own, key) in layout.keys {
+            if let Some(value) = left.remove(*own) {
+                let asks = value.as_f64() != Some(0.0);
+                config.insert((*key).into(), if asks { value } else { Json::Null });
+            }
         }
         for (own, key) in OPTIONAL {
             if let Some(value) = left.remove(*own) {
@@ -71,8 +94,8 @@ impl Gguf {
             }
         }
         self.head_width(&mut left, &mut config)?;
-        self.window(&mut left, &config)?;
-        if let Some(scaling) = self.scaling(&mut left, &config)? {
+        self.windows(&mut left, &mut config)?;
+        if let Some(scaling) = self.scaling(&mut left, &mut config)? {
             config.insert("rope_scaling".into(), scaling);
         }
         for (own, key) in CHANGING {
@@ -90,11 +113,12 @@ impl Gguf {
         config.extend(left.into_iter().map(|(key, value)| (format!("{prefix}.{key}"), value)));
 
         let has = |tensor: &str| self.header.tensors.contains_key(tensor);
-        config.extend(self.layout.flags.iter().map(|(key, tensor)| ((*key).to_owned(), json!(has(tensor)))));
+        config.extend(layout.flags.iter().map(|(key, tensor)| ((*key).to_owned(), json!(has(tensor)))));
         config.insert("tie_word_embeddings".into(), json!(!has("output.weight")));
         if let Some(embedding) = self.header.tensors.get("token_embd.weight") {
             config.insert("vocab_size".into(), json!(embedding.shape[0]));
         }
+        (layout.implied)(&mut config);
         config.insert("model_type".into(), self.family.model_type().into());
         config.insert("architectures".into(), json!([self.family.architecture()]));
         let dtype = match self.kind() {
@@ -106,6 +130,8 @@ impl Gguf {
         if let Some(bos) = self.unsigned("tokenizer.ggml.bos_token_id")? {
             config.insert("bos_token_id".into(), json!(bos));
         }
+        // Said always: a family's own default may be none of this file's tokens.
+        config.insert("pad_token_id".into(), json!(self.unsigned("tokenizer.ggml.padding_token_id")?));
         let ends = self.ends()?;
         if !ends.is_empty() {
             config.insert("eos_token_id".into(), json!(ends));
@@ -140,33 +166,88 @@ impl Gguf {
             config.insert("head_dim".into(), json!(hidden / heads));
         }
         let width = config.get("head_dim").cloned().unwrap_or_default();
-        for (key, what) in
-            [("attention.value_length", "values as wide as keys"), ("rope.dimension_count", "the rotation of a part of each head")]
-        {
-            if let Some(other) = left.remove(key).filter(|other| *other != width) {
-                return Err(self.error(format!(
-                    "has `{}.{key}` {other} where a head is {width} wide: {what} is what differs, and it is not supported",
-                    self.layout.name
-                )));
+        let turned = left.remove("rope.dimension_count");
+        if self.family.turns_a_part() {
+            let turned = turned.unwrap_or_else(|| width.clone());
+            let (Some(turned), Some(width)) = (turned.as_u64(), width.as_u64().filter(|width| *width > 0)) else {
+                return Err(
+                    self.error(format!("is damaged: `{}.rope.dimension_count` is {turned} where a head is {width} wide", self.layout.name))
+                );
+            };
+            let share = turned as f64 / width as f64;
+            // The reader cuts the product down to a whole number.
+            let share = if (share * width as f64) < turned as f64 { share.next_up() } else { share };
+            config.insert("partial_rotary_factor".into(), json!(share));
+        } else if let Some(other) = turned.filter(|turned| *turned != width) {
+            return Err(self.differing("rope.dimension_count", &other, &width, "the rotation of a part of each head"));
+        }
+        for (key, what) in OTHER_WIDTHS {
+            if let Some(other) = left.remove(*key).filter(|other| *other != width) {
+                return Err(self.differing(key, &other, &width, what));
             }
         }
         Ok(())
     }
 
-    /// A window that is no shorter than the context changes nothing.
-    fn window(&self, left: &mut Map<String, Json>, config: &Map<String, Json>) -> Result<()> {
-        let context = config.get("max_position_embeddings").and_then(Json::as_u64).unwrap_or(u64::MAX);
-        match left.remove("attention.sliding_window") {
-            Some(window) if window.as_u64().is_none_or(|window| window > 0 && window < context) => Err(self.error(format!(
-                "asks for attention over a sliding window (`{}.attention.sliding_window` is {window}), which is not supported",
-                self.layout.name
-            ))),
-            _ => Ok(()),
+    fn differing(&self, key: &str, other: &Json, width: &Json, what: &str) -> Error {
+        self.error(format!(
+            "has `{}.{key}` {other} where a head is {width} wide: {what} is what differs, and it is not supported",
+            self.layout.name
+        ))
+    }
+
+    /// Which layers attend to a window. Where none can, one that is no shorter than the context changes nothing.
+    fn windows(&self, left: &mut Map<String, Json>, config: &mut Map<String, Json>) -> Result<()> {
+        let (window, name) = (left.remove("attention.sliding_window"), self.layout.name);
+        let Some(every) = self.layout.windows else {
+            let context = config.get("max_position_embeddings").and_then(Json::as_u64).unwrap_or(u64::MAX);
+            return match window {
+                Some(window) if window.as_u64().is_none_or(|window| window > 0 && window < context) => Err(self.error(format!(
+                    "asks for attention over a sliding window (`{name}.attention.sliding_window` is {window}), which is not supported"
+                ))),
+                _ => Ok(()),
+            };
+        };
+        let key = "attention.sliding_window_pattern";
+        let Some(window) = window else {
+            // Then the family's own is meant.
+            return match every {
+                0 => Err(self.error(format!(
+                    "does not say over how many tokens its layers attend (`{name}.attention.sliding_window`), as files of before August 2024: take a newer file"
+                ))),
+                _ => Ok(()),
+            };
+        };
+        if window.as_u64() == Some(0) {
+            left.remove(key);
+            config.insert("sliding_window".into(), Json::Null);
+            return Ok(());
         }
+        config.insert("sliding_window".into(), window);
+        let layers = config.get("num_hidden_layers").and_then(Json::as_u64).unwrap_or(0);
+        if every > 0 && layers <= MOST_LAYERS {
+            let types = self.pattern(&format!("{name}.{key}"), every, layers)?.into_iter();
+            let types = types.map(|windowed| if windowed { "sliding_attention" } else { "full_attention" });
+            config.insert("layer_types".into(), json!(types.collect::<Vec<_>>()));
+            left.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Whether each layer attends to a window: as the list in the file says, or all but the last of so many.
+    fn pattern(&self, key: &str, every: u64, layers: u64) -> Result<Vec<bool>> {
+        if let Some(Value::List(list)) = self.get(key) {
+            if list.len() != layers {
+                return Err(self.error(format!("is damaged: `{key}` has {} values for {layers} layers", list.len())));
+            }
+            return Ok(self.numbers(key)?.unwrap_or_default().into_iter().map(|windowed| windowed != 0.0).collect());
+        }
+        let every = self.unsigned(key)?.unwrap_or(every);
+        Ok((0..layers).map(|layer| every == 0 || layer % every + 1 < every).collect())
     }
 
     /// `rope_scaling`, if the frequencies are changed.
-    fn scaling(&self, left: &mut Map<String, Json>, config: &Map<String, Json>) -> Result<Option<Json>> {
+    fn scaling(&self, left: &mut Map<String, Json>, config: &mut Map<String, Json>) -> Result<Option<Json>> {
         const PREFIX: &str = "rope.scaling.";
         let mut scaling = Map::new();
         if let Some(factor) = left.remove("rope.scale_linear") {
@@ -184,6 +265,12 @@ impl Gguf {
                 scaling.insert(name.into(), value);
             }
         }
+        let has = |tensor: &&str| self.header.tensors.contains_key(*tensor);
+        let long = match LONG.iter().filter(|tensor| has(tensor)).count() {
+            0 => None,
+            2 => Some(self.lengthened(&scaling, config)?),
+            _ => return Err(self.error(format!("is damaged: of `{}` and `{}` it holds one alone", LONG[0], LONG[1]))),
+        };
         // llama.cpp's own default, and its word for none.
         let kind = scaling.entry("rope_type").or_insert_with(|| "linear".into()).clone();
         if kind == "none" || !scaling.contains_key("factor") {
@@ -195,14 +282,33 @@ impl Gguf {
             // llama.cpp's own variants of it, which transformers does not read either.
             return Err(self.error(format!("scales its rotary embedding: the rotary type {kind} is not supported in GGUF; linear is")));
         }
-        match (self.header.tensors.contains_key(FACTORS), scaling.is_empty()) {
-            (false, true) => Ok(None),
-            (false, false) => Ok(Some(Json::Object(scaling))),
-            (true, true) => self.factors(config),
-            (true, false) => {
-                Err(self.error(format!("scales its rotary embedding twice, by `{FACTORS}` and by {kind}: that is not supported")))
+        match (has(&FACTORS), long, scaling.is_empty()) {
+            (false, None, true) => Ok(None),
+            (false, None, false) => Ok(Some(Json::Object(scaling))),
+            (true, None, true) => self.factors(config),
+            (false, Some(long), true) => Ok(Some(long)),
+            (by_tensor, long, by_key) => {
+                let said = [(by_tensor, FACTORS.to_owned()), (long.is_some(), LONG[1].to_owned()), (!by_key, kind.to_string())];
+                let said: Vec<String> = said.into_iter().filter_map(|(said, what)| said.then_some(what)).collect();
+                Err(self.error(format!("scales its rotary embedding twice, by {}: that is not supported", said.join(" and "))))
             }
         }
+    }
+
+    /// The scaling of a context that was lengthened, whose factors are tensors.
+    fn lengthened(&self, scaling: &Map<String, Json>, config: &mut Map<String, Json>) -> Result<Json> {
+        let key = "original_max_position_embeddings";
+        let Some(context) = scaling.get(key) else {
+            return Err(self.error(format!("is damaged: its metadata lack `{}.rope.scaling.original_context_length`", self.layout.name)));
+        };
+        // It stands outside.
+        config.insert(key.into(), context.clone());
+        let [short, long] = LONG;
+        let mut lengthened = json!({"rope_type": "longrope", "short_factor": self.plain(short)?, "long_factor": self.plain(long)?});
+        if let Some(growth) = scaling.get("attention_factor") {
+            lengthened["attention_factor"] = growth.clone();
+        }
+        Ok(lengthened)
     }
 
     /// The scaling that a tensor of factors stands for: Llama 3.1's, whose formula gives the factors, or none.

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod container;
+pub(super) mod layout;
 mod metadata;
 mod tensors;
 #[cfg(test)]
@@ -19,47 +20,18 @@ use tch::Kind;
 
 use super::family::Family;
 use super::identity::Source;
-use super::storage::{self, Storage};
+use super::storage::Storage;
 use super::weights::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file;
 use container::{Header, List, Value};
+use layout::Layout;
 
 /// What is looked at of a file that may be something else.
 const GLANCE: u64 = 512;
 
-/// How llama.cpp stores a family.
-#[derive(Clone, Copy)]
-pub(super) struct Layout {
-    /// What `general.architecture` says.
-    pub name: &'static str,
-    /// True if the two dimensions that the rotary embedding turns together stand side by side in the rows of q and k, not half a head apart.
-    pub paired: bool,
-    /// The pre-tokeniser where a file names none; none where the family has several.
-    pub pre: Option<&'static str>,
-    /// The layout's name of a weight, without layer and ending, and Hugging Face's; [`DECODER`] is shared by most.
-    pub names: &'static [(&'static str, &'static str)],
-    /// Flags of `config.json` that are true where the file holds a tensor.
-    pub flags: &'static [(&'static str, &'static str)],
-}
-
-/// The weights of a decoder with two norms a layer and a gated MLP.
-pub(super) const DECODER: &[(&str, &str)] = &[
-    ("token_embd", "model.embed_tokens"),
-    ("output_norm", "model.norm"),
-    ("output", "lm_head"),
-    ("attn_norm", "input_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("attn_q_norm", "self_attn.q_norm"),
-    ("attn_k_norm", "self_attn.k_norm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
-];
+/// Matrices that llama.cpp keeps in F32 whatever the others are in, and that say nothing of them.
+const IN_F32: [&str; 2] = ["position_embd.weight", "ffn_gate_inp.weight"];
 
 /// An opened file: its header, and its data to be read.
 pub(super) struct Gguf {
@@ -112,7 +84,7 @@ impl Gguf {
 
     /// How the weights are stored under the names that are given here.
     pub(super) fn storage(&self) -> &'static Storage {
-        &storage::PLAIN
+        self.layout.storage
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -131,7 +103,9 @@ impl Gguf {
     /// one kind, bf16 where they are quantised.
     pub(super) fn kind(&self) -> Kind {
         // Norms and biases are kept in F32 beside whatever the matrices are in.
-        let mut matrices = self.header.tensors.values().filter(|stored| stored.shape.len() > 1).map(|stored| stored.block.name);
+        let says = |name: &str| !IN_F32.iter().any(|kept| name.ends_with(kept));
+        let matrices = self.header.tensors.iter().filter(|(name, stored)| stored.shape.len() > 1 && says(name));
+        let mut matrices = matrices.map(|(_, stored)| stored.block.name);
         match matrices.next() {
             Some(first) if matrices.all(|other| other == first) => match first {
                 "F32" => Kind::Float,

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::Gguf;
 use super::container::Stored;
-use super::metadata::FACTORS;
+use super::metadata::{FACTORS, LONG};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::weights::copy;
@@ -16,7 +16,7 @@ impl Gguf {
     /// Hugging Face's name and the file's own of each tensor that is a weight. One that has no place keeps its own name.
     pub(in crate::model) fn names(&self) -> Vec<(String, String)> {
         // The factors of the rotary embedding are part of the configuration.
-        let weights = self.header.tensors.keys().filter(|name| *name != FACTORS);
+        let weights = self.header.tensors.keys().filter(|name| *name != FACTORS && !LONG.contains(&name.as_str()));
         weights.map(|own| (self.public_name(own).unwrap_or_else(|| own.clone()), own.clone())).collect()
     }
 
@@ -27,9 +27,9 @@ impl Gguf {
             Some((layer, stem)) => (format!("model.layers.{layer}."), stem),
             None => (String::new(), stem),
         };
-        let (_, public) = self.layout.names.iter().find(|(known, _)| *known == stem)?;
+        let public = self.layout.public(stem)?;
         // Inside a layer, and outside of it: neither may pass for the other.
-        (prefix.is_empty() == (public.starts_with("model.") || *public == "lm_head")).then(|| format!("{prefix}{public}.{ending}"))
+        (prefix.is_empty() == (public.starts_with("model.") || public == "lm_head")).then(|| format!("{prefix}{public}.{ending}"))
     }
 
     fn stored(&self, own: &str) -> Result<&Stored> {
@@ -53,13 +53,19 @@ impl Gguf {
         let tensor = Tensor::f_empty(&stored.shape, (kind, Device::Cpu))?;
         let flat = tensor.f_view([-1])?;
         let head = self.paired_rows(own, stored)?;
-        let mut turned = Vec::new();
+        let raised = self.layout.raised_norms && own.ends_with("norm.weight");
+        let mut changed = Vec::new();
         self.pieces(stored, head, |start, numbers| {
             let numbers = match head {
+                None if raised => {
+                    changed.clear();
+                    changed.extend(numbers.iter().map(|number| number - 1.0));
+                    &changed
+                }
                 None => numbers,
                 Some(rows) => {
-                    side_by_side_to_halves(numbers, rows, &mut turned);
-                    &turned
+                    side_by_side_to_halves(numbers, rows, &mut changed);
+                    &changed
                 }
             };
             let mut place = flat.f_narrow(0, start as i64, numbers.len() as i64)?;

@@ -1,3 +1,5 @@
+mod families;
+
 use std::io::Write;
 
 use sha2::{Digest, Sha256};
@@ -22,6 +24,7 @@ enum Put<'p> {
     Texts(&'p [&'p str]),
     Numbers(&'p [i32]),
     Floats(&'p [f32]),
+    Flags(&'p [bool]),
 }
 
 /// A file made here: metadata, and tensors by name, shape (as the file has it), type and bytes.
@@ -78,6 +81,12 @@ impl Made {
                 kind(out, 6);
                 out.extend((numbers.len() as u64).to_le_bytes());
                 numbers.iter().for_each(|number| out.extend(number.to_le_bytes()));
+            }
+            Put::Flags(flags) => {
+                kind(out, 9);
+                kind(out, 7);
+                out.extend((flags.len() as u64).to_le_bytes());
+                out.extend(flags.iter().map(|flag| u8::from(*flag)));
             }
         }
         self.values += 1;
@@ -228,11 +237,15 @@ fn what_would_change_the_model_is_refused_by_name() {
     refused(with("llama.attention.sliding_window", Put::Number(64)), &["sliding window"]);
     refused(with("llama.rope.dimension_count", Put::Number(8)), &["rope.dimension_count` 8 where a head is 16 wide"]);
     refused(with("llama.attention.value_length", Put::Number(8)), &["attention.value_length"]);
+    refused(with("llama.attention.key_length_swa", Put::Number(8)), &["attention.key_length_swa` 8 where a head is 16 wide"]);
     refused(with("general.type", Put::Text("adapter")), &["of the kind `adapter`"]);
     refused(with("split.count", Put::Number(3)), &["one of 3 parts", "llama-gguf-split --merge"]);
     refused(with("general.alignment", Put::Number(48)), &["general.alignment", "a power of two"]);
     refused(with("tokenizer.ggml.eos_token_id", Put::Number(4)), &["`eos_token_id` must be a token id below"]);
-    refused(small("mamba").config(), &["the architecture \"mamba\"", "llama, qwen2, qwen3"]);
+    refused(
+        small("mamba").config(),
+        &["the architecture \"mamba\"", "llama, qwen2, qwen3, gemma2, gemma3, gpt2, gptneox, phi3, olmo2, smollm3, granite, qwen3moe"],
+    );
     let by_layer = Made::default().put("general.architecture", Put::Text("llama")).put("llama.block_count", Put::Numbers(&[1, 2]));
     refused(by_layer.config(), &["`llama.embedding_length`"]);
     refused(Made::default().put("general.name", Put::Text("x")).config(), &["lack `general.architecture`"]);

@@ -37,16 +37,19 @@ struct Pre {
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 #[rustfmt::skip]
 const PRE: &[Pre] = &[
-    Pre { names: &["gpt-2", "phi-2", "olmo", "mpt", "exaone4", "trillion"], pattern: None, digits: false, composed: false, whole: false, bos: false },
+    Pre { names: &["gpt-2", "phi-2", "mpt", "exaone4", "trillion"], pattern: None, digits: false, composed: false, whole: false, bos: false },
+    Pre { names: &["olmo"], pattern: None, digits: false, composed: true, whole: false, bos: false },
     Pre { names: &["smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b"], pattern: None, digits: true, composed: false, whole: false, bos: false },
     Pre { names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "midm-2.0"], pattern: Some(LLAMA3), digits: false, composed: false, whole: true, bos: true },
     Pre { names: &["dbrx", "smaug-bpe"], pattern: Some(LLAMA3), digits: false, composed: false, whole: false, bos: false },
     Pre { names: &["qwen2"], pattern: Some(QWEN2), digits: false, composed: true, whole: false, bos: false },
     Pre { names: &["deepseek-r1-qwen", "megrez", "stablelm2"], pattern: Some(QWEN2), digits: false, composed: false, whole: false, bos: false },
+    Pre { names: &["gpt-4o", "llama4"], pattern: Some(GPT4O), digits: false, composed: false, whole: false, bos: false },
     Pre { names: &["tekken"], pattern: Some(TEKKEN), digits: false, composed: false, whole: true, bos: true },
 ];
 
@@ -62,6 +65,12 @@ const SPECIAL: &[(&str, &str)] = &[
 struct Vocabulary {
     tokens: Vec<String>,
     ids: HashMap<String, usize>,
+    /// Runs of spaces, which SentencePiece spells as other pieces, and llama.cpp's converter as a text has them.
+    spaces: Vec<usize>,
+}
+
+fn is_space(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte == b' ')
 }
 
 impl Gguf {
@@ -105,14 +114,24 @@ impl Gguf {
 
     fn vocabulary(&self) -> Result<Vocabulary> {
         let key = "tokenizer.ggml.tokens";
-        let tokens = self.texts(key)?.ok_or_else(|| self.error(format!("is damaged: its tokenizer has no tokens (`{key}`)")))?;
+        let mut tokens = self.texts(key)?.ok_or_else(|| self.error(format!("is damaged: its tokenizer has no tokens (`{key}`)")))?;
         let mut ids = HashMap::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
             if let Some(before) = ids.insert(token.clone(), id) {
                 return Err(self.error(format!("is damaged: its tokens {before} and {id} are the same, {token:?}")));
             }
         }
-        Ok(Vocabulary { tokens, ids })
+        let mut spaces = Vec::new();
+        for (id, token) in tokens.iter_mut().enumerate().filter(|(_, token)| self.layout.in_order && is_space(token)) {
+            let spelled = "▁".repeat(token.len());
+            if !ids.contains_key(&spelled) {
+                ids.remove(token);
+                ids.insert(spelled.clone(), id);
+                *token = spelled;
+                spaces.push(id);
+            }
+        }
+        Ok(Vocabulary { tokens, ids, spaces })
     }
 
     /// The id of a special token that the metadata name.
@@ -135,7 +154,8 @@ impl Gguf {
         let added = vocabulary.tokens.iter().enumerate().filter_map(|(id, token)| {
             let own = types.get(id).copied();
             let special = named.contains(&Some(id)) || own == Some(CONTROL) || own == Some(UNKNOWN);
-            (!token.is_empty() && (special || own == Some(USER_DEFINED))).then(|| {
+            let defined = own == Some(USER_DEFINED) && vocabulary.spaces.binary_search(&id).is_err();
+            (!token.is_empty() && (special || defined)).then(|| {
                 json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": special})
             })
         });
@@ -254,10 +274,15 @@ impl Gguf {
         ]))
     }
 
-    /// The merges that the scores imply: each token from every two that make it up, the better token first, in transformers' order.
+    /// The merges that the scores, or the tokens' places, imply: each token from every two that make it up, the better token first, in
+    /// transformers' order.
     fn merges<'v>(&self, vocabulary: &'v Vocabulary) -> Result<Vec<[&'v str; 2]>> {
         let key = "tokenizer.ggml.scores";
-        let scores = self.numbers(key)?.ok_or_else(|| self.error(format!("is damaged: its tokenizer has neither merges nor `{key}`")))?;
+        let lacking = || self.error(format!("is damaged: its tokenizer has neither merges nor `{key}`"));
+        let scores = match self.layout.in_order {
+            true => (0..vocabulary.tokens.len()).map(|place| -(place as f64)).collect(),
+            false => self.numbers(key)?.ok_or_else(lacking)?,
+        };
         if scores.len() != vocabulary.tokens.len() || scores.iter().any(|score| score.is_nan()) {
             return Err(self.error(format!("is damaged: `{key}` must have a number for each of {} tokens", vocabulary.tokens.len())));
         }
