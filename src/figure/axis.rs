@@ -57,6 +57,13 @@ impl YAxis {
         }
     }
 
+    /// `of` rows one below the other, those that have a name labelled in at most `room` pixels.
+    pub(super) fn list(names: &[(usize, String)], of: usize, room: f64) -> Self {
+        let ticks = names.iter().map(|(row, _)| *row as f64).collect();
+        let labels = names.iter().map(|(_, name)| text::fitted(name, PLAIN, room)).collect();
+        Self { from: of as f64 - 0.5, to: -0.5, steps: Steps::Linear, ticks, labels, added: String::new(), grid: false }
+    }
+
     /// The width of the widest label.
     pub(super) fn width(&self) -> f64 {
         let added = text::width(&self.added, ADDED, false) - 4.0;
