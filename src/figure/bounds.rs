@@ -34,7 +34,10 @@ mod tests {
     #[test]
     fn metrics_say_which_side_is_better() {
         use Direction::{Higher, Lower, Neutral};
-        assert_eq!(["accuracy", "ece", "ece_paper_15", "dev_loss", "asim", "entropy", "x"].map(better), [Higher, Lower, Lower, Lower, Higher, Neutral, Neutral]);
+        assert_eq!(
+            ["accuracy", "ece", "ece_paper_15", "dev_loss", "asim", "entropy", "x"].map(better),
+            [Higher, Lower, Lower, Lower, Higher, Neutral, Neutral]
+        );
     }
 
     #[test]

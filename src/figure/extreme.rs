@@ -280,8 +280,12 @@ pub(super) fn pictures() -> Vec<(&'static str, Draw)> {
             let methods = ["zero-shot", "ICL", "SFT", "SFT on ICL", "soft labels", "IA2", "IA2 → SFT", "SFT → IA2", "IA2 + SFT"];
             Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").title("Twelve data sets")), ranked(&methods, 12, 0.1)?))
         }),
-        ("real_ranks_equal", || Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").wilcoxon_holm()), ranked(&METHODS, 5, 0.0)?))),
-        ("real_ranks_column", || Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").width(COLUMN)), ranked(&METHODS, 20, 0.3)?))),
+        ("real_ranks_equal", || {
+            Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").wilcoxon_holm()), ranked(&METHODS, 5, 0.0)?))
+        }),
+        ("real_ranks_column", || {
+            Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").width(COLUMN)), ranked(&METHODS, 20, 0.3)?))
+        }),
         ("letters_ranks", || Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss")), ranked(&HOSTILE, 20, 0.2)?))),
         ("numbers_near_a_million", || {
             let frame = df!("step" => (0..30).map(|at| 5_000_000 + at).collect::<Vec<i64>>(), "loss" => (0..30).map(|at| 1e6 + 1e-3 * noise(at)).collect::<Vec<_>>());

@@ -127,7 +127,11 @@ impl Forest {
         let height = 90.0 + panels.len() as f64 * (ROW * lines as f64 + 62.0);
         let (width, height) = self.settings.size((720, height.min(4000.0) as u32))?;
         let mut scene = Scene::new(width, height);
-        let side = panels.iter().flat_map(Rows::side).map(|text| text::width(&text, SIDE, false)).fold(60.0, f64::max);
+        let widest =
+            |short| panels.iter().flat_map(|panel| panel.side(short)).map(|text| text::width(&text, SIDE, false)).fold(60.0, f64::max);
+        // In a narrow figure the interval is seen, and its numbers are not worth half of the width.
+        let short = widest(false) > width * 0.32;
+        let side = widest(short);
         let wishes = Wishes {
             legend: Some(self.legend()),
             panels: panels.iter().map(|panel| panel.name.clone()).collect(),
@@ -146,17 +150,19 @@ impl Forest {
             note: self.remarks(skipped, page),
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
-        let head = text::fitted(&format!("{} ({})", self.settings.name(&self.values[0]), self.interval), SIDE, side + 8.0);
+        let head = self.settings.name(&self.values[0]);
+        let head = text::fitted(&if short { head } else { format!("{head} ({})", self.interval) }, SIDE, side + 8.0);
         for (place, panel) in places.iter().zip(&panels) {
             scene.text(Label::new((place.sides.1 + 12.0 + side, place.y.end - 8.0), &head, SIDE, MUTED, Anchor::End));
-            panel.draw(&mut scene, place, side);
+            panel.draw(&mut scene, place, side, short);
         }
         Ok((scene, self.alt(&panels, skipped)))
     }
 
     fn read(&self, frame: &DataFrame) -> Result<(Vec<Rows>, usize)> {
         let number = |name: &String, role: &str| read::numbers(frame, name, role);
-        let [difference, low, high] = [(0, "the difference"), (1, "the interval"), (2, "the interval")].map(|(at, role)| number(&self.values[at], role));
+        let [difference, low, high] =
+            [(0, "the difference"), (1, "the interval"), (2, "the interval")].map(|(at, role)| number(&self.values[at], role));
         let (difference, low, high) = (difference?, low?, high?);
         let names = |column: &Option<String>, role: &str| match column {
             Some(name) => read::names(read::column(frame, name, role)?, &self.order),
@@ -191,7 +197,8 @@ impl Forest {
                 let better = bounds::better(column);
                 panels.push(Rows { name: self.settings.name(column), better, rows: Vec::new() });
             }
-            let row = Row { group: groups[group_of[row]].clone(), name, look: looks[method_of[row]], difference: difference[row], interval };
+            let row =
+                Row { group: groups[group_of[row]].clone(), name, look: looks[method_of[row]], difference: difference[row], interval };
             panels.iter_mut().last().into_iter().for_each(|panel| panel.rows.push(row.clone()));
         }
         Ok((panels, skipped))
@@ -215,10 +222,7 @@ impl Forest {
     }
 
     fn legend(&self) -> Legend {
-        let names = vec![
-            (format!("{} without 0", self.interval), palette::look(6), FULL),
-            (format!("{} with 0", self.interval), palette::look(6), HOLLOW),
-        ];
+        let names = vec![(format!("{} without 0", self.interval), GREY, FULL), (format!("{} with 0", self.interval), GREY, HOLLOW)];
         Legend { title: String::new(), names, row: Vec::new() }
     }
 
@@ -236,13 +240,19 @@ impl Forest {
     fn alt(&self, panels: &[Rows], skipped: usize) -> String {
         let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
         let phrases = panels.iter().flat_map(|panel| {
-            panel.rows.iter().zip(panel.side()).map(move |(row, side)| {
+            panel.rows.iter().zip(panel.side(false)).map(move |(row, side)| {
                 let names = [&panel.name, &row.group, &row.name].map(String::as_str);
                 let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
                 format!("{}: {side}", names.join(", "))
             })
         });
-        format!("{title}Forest plot of {} with {}. {} ({})", self.x_name(), self.interval, alt::listed(phrases.collect()), self.remarks(skipped, None))
+        format!(
+            "{title}Forest plot of {} with {}. {} ({})",
+            self.x_name(),
+            self.interval,
+            alt::listed(phrases.collect()),
+            self.remarks(skipped, None)
+        )
     }
 }
 
@@ -323,27 +333,30 @@ impl Rows {
     }
 
     /// Each row's numbers, all with the same decimals.
-    fn side(&self) -> Vec<String> {
+    fn side(&self, short: bool) -> Vec<String> {
         let decimals = table::decimals(self.values()).unwrap_or(2);
-        let shown = |value: f64| scale::value(value, decimals);
+        let shown = |value: f64| scale::label(value, decimals);
         let one = |row: &Row| match row.interval {
+            _ if short => shown(row.difference),
             Some((low, high)) => format!("{} ({} to {})", shown(row.difference), shown(low), shown(high)),
             None => format!("{} (–)", shown(row.difference)),
         };
         self.rows.iter().map(one).collect()
     }
 
-    fn draw(&self, scene: &mut Scene, panel: &Panel, side: f64) {
+    fn draw(&self, scene: &mut Scene, panel: &Panel, side: f64, short: bool) {
         let (left, right) = panel.sides;
         let room = (panel.y.at(1.0) - panel.y.at(0.0)).abs();
         let zero = panel.x.at(0.0);
-        let mut numbers = self.side().into_iter();
+        let (mut numbers, full) = (self.side(short).into_iter(), self.side(false));
+        let mut titles = full.into_iter();
         let lines = self.lines();
+        scene.dashed(&[(zero, panel.y.end), (zero, panel.y.start)], 1.3, MUTED, &[5.0, 4.0]);
         for (at, line) in lines.iter().enumerate() {
             let y = panel.y.at(at as f64);
             match line {
                 Line::Group(name) => {
-                    scene.rectangle((left, y - room * 0.42), (right + 12.0 + side, y + room * 0.42), GRID.faint(0.75));
+                    scene.rectangle((left, y - room * 0.42), (right + 12.0 + side, y + room * 0.42), GRID);
                     let name = text::fitted(name, GROUP, (right - left) * 0.85);
                     scene.text(Label { bold: true, ..Label::new((left + 6.0, y + 4.0), &name, GROUP, TEXT, Anchor::Start) });
                 }
@@ -351,12 +364,11 @@ impl Rows {
                     let text = numbers.next().unwrap_or_default();
                     scene.text(Label::new((right + 12.0 + side, y + 3.8), &text, SIDE, TEXT, Anchor::End));
                     let (from, to) = row.interval.unwrap_or((row.difference, row.difference));
-                    let title = format!("{}\n{text}", row.name);
+                    let title = format!("{}\n{}", row.name, titles.next().unwrap_or_default());
                     scene.hover((panel.x.at(from), y - room / 2.0), (panel.x.at(to), y + room / 2.0), title);
                 }
             }
         }
-        scene.dashed(&[(zero, panel.y.end), (zero, panel.y.start)], 1.3, MUTED, &[5.0, 4.0]);
         scene.line(vec![(left, panel.y.start), (left, panel.y.end)], 1.0, AXIS);
         for (at, line) in lines.iter().enumerate() {
             let Line::Row(row) = line else { continue };
@@ -381,72 +393,11 @@ fn mark(scene: &mut Scene, at: Point, look: Look, full: bool, radius: f64) {
     }
 }
 
+const GREY: Look = Look { colour: MUTED, marker: 0, dash: 0 };
 const FULL: Sample = Sample { width: 26.0, draw: |scene, at, look| sample(scene, at, look, true) };
 const HOLLOW: Sample = Sample { width: 26.0, draw: |scene, at, look| sample(scene, at, look, false) };
 
 fn sample(scene: &mut Scene, (x, y): Point, look: Look, full: bool) {
     scene.line(vec![(x, y), (x + 26.0, y)], 1.8, look.colour);
     mark(scene, (x + 13.0, y), look, full, 4.6);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::figure::scene::Shape;
-
-    fn frame() -> DataFrame {
-        df!(
-            "method" => ["IA2", "IA2 → SFT", "IA2 → SFT", "IA2"], "baseline" => ["SFT"; 4], "metric" => ["ece_equal_width_15", "accuracy", "accuracy", "accuracy"],
-            "task" => ["SST2", "SST2", "FinS", "SST2"], "difference" => [Some(-0.04), Some(0.11), Some(0.02), None],
-            "low" => [Some(-0.11), Some(0.01), None, None], "high" => [Some(0.026), Some(0.2093), None, None]
-        )
-        .unwrap()
-    }
-
-    fn forest() -> Forest {
-        Forest::new("method", "difference", "low", "high").against("baseline").group("task").facet("metric").interval("95 % t interval")
-    }
-
-    #[test]
-    fn rows_stand_in_groups_with_their_numbers_and_what_they_leave_out_is_said() {
-        let (scene, alt) = forest().scene(&frame()).unwrap();
-        for text in [
-            "accuracy, FinS, IA2 → SFT − SFT: 0.020 (–)",
-            "accuracy, SST2, IA2 → SFT − SFT: 0.110 (0.010 to 0.209)",
-            "ECE (15 equal-width bins), SST2, IA2 − SFT: −0.040 (−0.110 to 0.026)",
-            "with 95 % t interval",
-            "1 row without a difference left out",
-        ] {
-            assert!(alt.contains(text), "{alt} lacks {text}");
-        }
-        let texts: Vec<&str> = scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label.text.as_str()) } else { None }).collect();
-        for text in ["SST2", "better →", "← better", "0.110 (0.010 to 0.209)", "IA2 → SFT − SFT", "difference: method − baseline"] {
-            assert!(texts.contains(&text), "{texts:?} lacks {text}");
-        }
-    }
-
-    #[test]
-    fn marks_stand_at_their_differences_and_zero_is_dashed() {
-        let frame = df!("method" => ["a", "b"], "d" => [1.0, -1.0], "l" => [0.5, -3.0], "h" => [1.5, 1.0]).unwrap();
-        let forest = Forest::new("method", "d", "l", "h");
-        let (scene, _) = forest.scene(&frame).unwrap();
-        let whiskers: Vec<(Point, Point)> = scene
-            .shapes
-            .iter()
-            .filter_map(|shape| match shape {
-                Shape::Line { points, width, .. } if *width == 1.8 && points.len() == 2 => Some((points[0], points[1])),
-                _ => None,
-            })
-            .collect();
-        // Two of the legend, then the rows'; x grows with the value, in one scale.
-        let [a, b] = [whiskers[2], whiskers[3]];
-        let unit = a.1.0 - a.0.0;
-        assert!(unit > 20.0 && ((b.1.0 - b.0.0) / unit - 4.0).abs() < 1e-6 && ((a.0.0 - b.0.0) / unit - 3.5).abs() < 1e-6, "{whiskers:?}");
-        assert!(a.0.1 < b.0.1, "the first row is the uppermost");
-        let hollow = scene.shapes.iter().filter(|shape| matches!(shape, Shape::Circle { radius, colour, .. } if *radius < 3.0 && *colour == WHITE)).count();
-        assert_eq!(hollow, 0, "b's marker is a square");
-        assert!(forest.draw(&df!("method" => ["a"], "d" => [1.0], "l" => [2.0], "h" => [1.5]).unwrap()).unwrap_err().to_string().contains("in row 0, `l` is 2"));
-        assert!(forest.draw(&df!("method" => ["a"], "d" => [f64::NAN], "l" => [2.0], "h" => [1.5]).unwrap()).unwrap_err().to_string().contains("none of the 1 rows"));
-        assert!(forest.page(2).draw(&frame).unwrap_err().to_string().contains("there is no page 2: 2 rows are on 1 page"));
-    }
 }

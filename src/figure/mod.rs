@@ -287,6 +287,8 @@ mod extreme;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod forest_tests;
+#[cfg(test)]
 mod gallery;
 #[cfg(test)]
 mod geometry_tests;

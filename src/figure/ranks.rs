@@ -112,7 +112,8 @@ impl CriticalDifference {
         let note = self.remarks(&found);
         let rows = found.methods.len().div_ceil(2);
         let bars = found.bars.len();
-        let height = 80.0 + 30.0 + BAR * bars as f64 + ROW * rows as f64 + 48.0 + if self.settings.title.is_some() { TITLE + 10.0 } else { 0.0 };
+        let height =
+            80.0 + 30.0 + BAR * bars as f64 + ROW * rows as f64 + 48.0 + if self.settings.title.is_some() { TITLE + 10.0 } else { 0.0 };
         let (width, height) = self.settings.size((720, (height as u32).max(170)))?;
         let mut scene = Scene::new(width, height);
         let top = layout::header(&mut scene, &self.settings, None);
@@ -172,7 +173,8 @@ impl CriticalDifference {
         let values = read::numbers(frame, &self.value, "the value")?;
         let (names, method_of) = read::names(read::column(frame, &self.method, "the method")?, &self.order)?;
         let blocks = read::texts(frame, &self.block, "the block")?;
-        let matched: Vec<Vec<String>> = self.matched.iter().map(|name| read::texts(frame, name, "what is matched")).collect::<Result<_>>()?;
+        let matched: Vec<Vec<String>> =
+            self.matched.iter().map(|name| read::texts(frame, name, "what is matched")).collect::<Result<_>>()?;
         read::some_rows(frame)?;
         if !(3..=MOST).contains(&names.len()) {
             return Err(Error::input(format!(
@@ -212,7 +214,8 @@ impl CriticalDifference {
         let looks = palette::looks(&names, &self.order);
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| test.ranks[a].total_cmp(&test.ranks[b]));
-        let methods: Vec<Method> = order.iter().map(|&at| Method { name: names[at].clone(), rank: test.ranks[at], look: looks[at] }).collect();
+        let methods: Vec<Method> =
+            order.iter().map(|&at| Method { name: names[at].clone(), rank: test.ranks[at], look: looks[at] }).collect();
         let critical = if self.holm { None } else { Some(nemenyi(names.len(), test.blocks, self.level)?) };
         let bars = match (test.p < self.level, critical) {
             (false, _) => vec![(0, methods.len() - 1)],
@@ -292,7 +295,7 @@ fn axis(scene: &mut Scene, (left, right): (f64, f64), y: f64, methods: usize, na
         scene.line(vec![(x, y - 4.0), (x, y)], 1.0, AXIS);
         scene.text(Label::new((x, y - 8.0), &(at + 1).to_string(), 11.0, MUTED, Anchor::Middle));
     }
-    scene.text(Label::new((left, y - 44.0), &text::fitted(name, 11.0, right - left), 11.0, MUTED, Anchor::Start));
+    scene.text(Label::new((left, y - 44.0), &text::fitted(name, 11.0, scene.width - layout::MARGIN - left), 11.0, MUTED, Anchor::Start));
 }
 
 #[cfg(test)]
@@ -301,7 +304,8 @@ mod tests {
 
     /// The blocks of the test in `statistics`, whose ranks and p scipy gave.
     fn frame() -> DataFrame {
-        let values = [[0.61, 0.70, 0.66, 0.58, 0.70], [0.71, 0.74, 0.75, 0.69, 0.70], [0.9, 0.72, 0.95, 0.91, 0.93], [0.5, 0.5, 0.52, 0.58, 0.7]];
+        let values =
+            [[0.61, 0.70, 0.66, 0.58, 0.70], [0.71, 0.74, 0.75, 0.69, 0.70], [0.9, 0.72, 0.95, 0.91, 0.93], [0.5, 0.5, 0.52, 0.58, 0.7]];
         let names = ["SFT", "IA2", "IA2 → SFT", "soft labels"];
         df!(
             "method" => names.iter().flat_map(|name| [*name; 5]).collect::<Vec<_>>(), "run" => (0..20).map(|at| at % 5).collect::<Vec<i64>>(),
@@ -350,7 +354,7 @@ mod tests {
         let figure = CriticalDifference::new("method", "run", "accuracy").matched(&["task"]);
         let alt = alt_of(&figure, &frame);
         assert!(alt.contains("SFT 3.10") && alt.contains("2 cells that not every method has left out"), "{alt}");
-        let error = figure.clone().draw(&frame.head(Some(12))).unwrap_err().to_string();
+        let error = figure.clone().draw(&frame.head(Some(11))).unwrap_err().to_string();
         assert!(error.contains("2 blocks") || error.contains("blocks (`run`)"), "{error}");
         let two = frame.head(Some(10));
         assert!(figure.draw(&two).unwrap_err().to_string().contains("ranks 3 to 40 methods, column `method` has 2"));

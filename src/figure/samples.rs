@@ -183,7 +183,9 @@ pub(super) fn plane() -> Result<DataFrame> {
 /// Differences of three methods to SFT on three tasks, of accuracy and of ECE.
 pub(super) fn differences() -> Result<DataFrame> {
     let rows = grid([2, 3, 3]);
-    let middle = |at: usize, [metric, task, method]: [usize; 3]| [0.09, -0.05][metric] * (0.5 * method as f64 + 0.3 * task as f64 - 0.2) + 0.01 * noise(at);
+    let middle = |at: usize, [metric, task, method]: [usize; 3]| {
+        [0.09, -0.05][metric] * (0.5 * method as f64 + 0.3 * task as f64 - 0.2) + 0.01 * noise(at)
+    };
     let half = |[metric, task, method]: [usize; 3]| [0.03, 0.02][metric] * (1.0 + 0.4 * task as f64 - 0.2 * method as f64);
     Ok(df!(
         "method" => rows.iter().map(|row| ["soft labels", "IA2", "IA2 → SFT"][row.1[2]]).collect::<Vec<_>>(),
