@@ -131,7 +131,9 @@ impl Forest {
             |short| panels.iter().flat_map(|panel| panel.side(short)).map(|text| text::width(&text, SIDE, false)).fold(60.0, f64::max);
         // In a narrow figure the interval is seen, and its numbers are not worth half of the width.
         let short = widest(false) > width * 0.32;
-        let side = widest(short);
+        let head = self.settings.name(&self.values[0]);
+        let head = if short { head } else { format!("{head} ({})", self.interval) };
+        let side = widest(short).max(text::width(&head, SIDE, false).min(widest(short) * 1.4));
         let wishes = Wishes {
             legend: Some(self.legend()),
             panels: panels.iter().map(|panel| panel.name.clone()).collect(),
@@ -150,8 +152,7 @@ impl Forest {
             note: self.remarks(skipped, page),
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
-        let head = self.settings.name(&self.values[0]);
-        let head = text::fitted(&if short { head } else { format!("{head} ({})", self.interval) }, SIDE, side + 8.0);
+        let head = text::fitted(&head, SIDE, side);
         for (place, panel) in places.iter().zip(&panels) {
             scene.text(Label::new((place.sides.1 + 12.0 + side, place.y.end - 8.0), &head, SIDE, MUTED, Anchor::End));
             panel.draw(&mut scene, place, side, short);
@@ -227,7 +228,8 @@ impl Forest {
     }
 
     fn remarks(&self, skipped: usize, page: Option<String>) -> String {
-        let mut parts = vec![format!("whiskers: {}; dashed line: no difference", self.interval)];
+        let mut parts =
+            vec![format!("whiskers: {}, each by itself, not corrected for their number; dashed line: no difference", self.interval)];
         parts.extend(page);
         match skipped {
             0 => {}
