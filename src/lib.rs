@@ -195,8 +195,8 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::{evaluate, evaluate_with};
     pub use crate::experiment::{Choice, Demonstrations, Experiment, Method, Rollouts, Slurm, Study};
-    pub use crate::figure::{Chart, Figure, Figures, HeatMap, Reliability};
-    pub use crate::figure::{attention, bars, components, lines, matrix, reliability, scatter, token_table, violins};
+    pub use crate::figure::{Chart, CriticalDifference, Figure, Figures, Forest, HeatMap, Reliability};
+    pub use crate::figure::{attention, bars, components, forest, lines, matrix, reliability, scatter, token_table, violins};
     pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};

@@ -46,6 +46,8 @@ show_as_text! { "{:?}":
     crate::experiment::Slurm,
     crate::experiment::Worker,
     crate::figure::Chart,
+    crate::figure::CriticalDifference,
+    crate::figure::Forest,
     crate::figure::HeatMap,
     crate::figure::Reliability,
     crate::figure::Spread,

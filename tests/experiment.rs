@@ -269,9 +269,22 @@ fn tables_and_figures_come_from_one_call_each() -> Result<()> {
     assert!(sorted(of("accuracy")).into_iter().zip(sorted(means)).map(apart).all(|apart| apart < 1e-12));
     assert!(study.table()?.markdown().contains("| sentiment → sentiment_film\\* | 2 |"));
     assert!(study.significance_table()?.markdown().contains("IA2 → SFT"));
-    for figure in
-        [study.figure_1()?, study.figure_2()?, study.figure_3()?, study.figure_4()?, study.figure_6("sentiment", "sentiment_film")?]
-    {
+    assert!(
+        study.significance_table()?.latex().contains("\\label{tab:significance}")
+            && study.table()?.latex().contains("\\label{tab:results}")
+    );
+    let (forest, ranks) = (study.significance_figure()?, study.ranks_figure("accuracy")?);
+    assert!(forest.alt().contains("with 95 % t interval. accuracy, IA2 − SFT: "), "{}", forest.alt());
+    assert!(ranks.alt().contains("over 2 blocks (run); Friedman's test: χ²("), "{}", ranks.alt());
+    for figure in [
+        study.figure_1()?,
+        study.figure_2()?,
+        study.figure_3()?,
+        study.figure_4()?,
+        study.figure_6("sentiment", "sentiment_film")?,
+        forest,
+        ranks,
+    ] {
         assert!(figure.svg().contains("<svg") && figure.alt().len() > 40);
     }
     let error = study.figure_6("sentiment", "topic").unwrap_err().to_string();

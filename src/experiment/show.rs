@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use super::{Method, Study};
 use crate::error::{Error, Result};
-use crate::figure::{Chart, Figure, paper};
+use crate::figure::{Chart, CriticalDifference, Figure, Forest, paper};
 use crate::table::{self, Best, Summary, Table};
 
 /// Corrected p below this are bold.
@@ -38,7 +38,9 @@ impl Study {
         let frame = self.runs()?;
         let table = Summary::new(&["evaluation", "n"], &["method"]).value("accuracy", Best::Highest).percent("accuracy");
         let table = if frame.column("ece").is_ok() { table.value("ece", Best::Lowest).name("ece", "ECE") } else { table };
-        table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
+        let caption = "Accuracy and calibration of each method, by what it learned and was tested on and the number of demonstrations (N)";
+        let table = table.caption(caption).label("tab:results");
+        table.star("evaluation", "ood").name("n", "N").order(&names()).build(&frame)
     }
 
     /// [`Study::significance`] as a table, corrected p below 0.05 in bold.
@@ -46,7 +48,26 @@ impl Study {
     /// # Errors
     /// As [`Study::significance`].
     pub fn significance_table(&self) -> Result<Table> {
-        table::significance(&self.significance()?, LEVEL)
+        let caption = "Paired tests over runs; intervals are 95 % t intervals of the mean difference, second less first";
+        Ok(table::significance(&self.significance()?, LEVEL)?.caption(caption).label("tab:significance"))
+    }
+
+    /// [`Study::significance`] as a forest plot: the differences with their 95 % t intervals, a panel for each of accuracy and ECE.
+    ///
+    /// # Errors
+    /// As [`Study::significance`].
+    pub fn significance_figure(&self) -> Result<Figure> {
+        let forest = Forest::new("second", "difference", "lower", "upper").against("first").facet("value");
+        forest.interval("95 % t interval").order(&names()[1..]).draw(&self.significance()?)
+    }
+
+    /// The methods by their mean rank in `value` (`accuracy`, `ece`), and which of them Nemenyi's test does not tell apart: a block is a run, with the
+    /// mean over the models, evaluations and N that every method has. Two runs are enough to draw it, and five are few to tell anything apart.
+    ///
+    /// # Errors
+    /// Fewer than 3 methods or 2 runs; no such value.
+    pub fn ranks_figure(&self, value: &str) -> Result<Figure> {
+        CriticalDifference::new("method", "run", value).matched(&["model", "evaluation", "n"]).order(&names()[1..]).draw(&self.runs()?)
     }
 
     /// Figure 1: bars of accuracy and ECE per method (zero-shot left out, as in the paper) over N, over all evaluations and runs.

@@ -57,6 +57,13 @@ impl YAxis {
         }
     }
 
+    /// `of` rows one below the other, those that have a name labelled in at most `room` pixels.
+    pub(super) fn list(names: &[(usize, String)], of: usize, room: f64) -> Self {
+        let ticks = names.iter().map(|(row, _)| *row as f64).collect();
+        let labels = names.iter().map(|(_, name)| text::fitted(name, PLAIN, room)).collect();
+        Self { from: of as f64 - 0.5, to: -0.5, steps: Steps::Linear, ticks, labels, added: String::new(), grid: false }
+    }
+
     /// The width of the widest label.
     pub(super) fn width(&self) -> f64 {
         let added = text::width(&self.added, ADDED, false) - 4.0;
@@ -243,8 +250,16 @@ fn ticks(values: &[f64], x: &Scale, own: bool) -> (Vec<f64>, Vec<String>, Option
         return (values, labels, None);
     }
     let whole = values.iter().all(|value| value.fract() == 0.0);
-    let wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
-    round((x.from, x.to), wanted, whole, x.steps)
+    let mut wanted = ((x.end - x.start) / 45.0).clamp(2.0, 12.0) as usize;
+    loop {
+        let found = round((x.from, x.to), wanted, whole, x.steps);
+        // Labels with powers of ten are wide.
+        let widest = found.1.iter().map(|label| text::width(label, PLAIN, false)).fold(0.0, f64::max);
+        if wanted <= 2 || found.0.windows(2).all(|pair| (x.at(pair[1]) - x.at(pair[0])).abs() >= widest + 4.0) {
+            return found;
+        }
+        wanted -= 1;
+    }
 }
 
 /// Round numbers in a range, with their labels and what is to be added to each.

@@ -1,6 +1,6 @@
 //! The values that a column cannot leave, known by its name in the frames of other rooms.
 
-use crate::metric::METRICS;
+use crate::metric::{Direction, METRICS};
 use crate::similarity::MEASURES;
 
 /// No bounds.
@@ -17,9 +17,28 @@ pub(super) fn of(column: &str, values: &[f64]) -> (f64, f64) {
     if inside { (least, greatest) } else { NONE }
 }
 
+/// Which values of a metric of this name are better; of what is no metric, calibration errors and losses are the ones of which less is.
+pub(super) fn better(column: &str) -> Direction {
+    match METRICS.iter().find(|metric| metric.name == column) {
+        Some(metric) => metric.direction,
+        None if ["ece", "loss", "nll", "brier"].iter().any(|word| column.split('_').any(|part| part == *word)) => Direction::Lower,
+        None if column.split('_').any(|part| part == "accuracy" || part == "asim") => Direction::Higher,
+        None => Direction::Neutral,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_say_which_side_is_better() {
+        use Direction::{Higher, Lower, Neutral};
+        assert_eq!(
+            ["accuracy", "ece", "ece_paper_15", "dev_loss", "asim", "entropy", "x"].map(better),
+            [Higher, Lower, Lower, Lower, Higher, Neutral, Neutral]
+        );
+    }
 
     #[test]
     fn bounds_are_those_of_the_registries_unless_the_values_say_otherwise() {

@@ -11,6 +11,8 @@ pub(super) enum Picture {
     Chart(Chart),
     Map(HeatMap),
     Reliability(Reliability),
+    Forest(Forest),
+    Ranks(CriticalDifference),
 }
 
 impl Picture {
@@ -19,6 +21,8 @@ impl Picture {
             Self::Chart(chart) => chart.scene(frame),
             Self::Map(map) => map.scene(frame),
             Self::Reliability(diagram) => diagram.scene(frame),
+            Self::Forest(forest) => forest.scene(frame),
+            Self::Ranks(ranks) => ranks.scene(frame),
         }
     }
 
@@ -27,6 +31,8 @@ impl Picture {
             Self::Chart(chart) => chart.draw(frame),
             Self::Map(map) => map.draw(frame),
             Self::Reliability(diagram) => diagram.draw(frame),
+            Self::Forest(forest) => forest.draw(frame),
+            Self::Ranks(ranks) => ranks.draw(frame),
         }
     }
 }
@@ -115,6 +121,28 @@ fn bins(methods: usize, from: f64) -> Result<DataFrame> {
         "lower" => column(&rows, |_, bin| bin as f64 / 10.0), "upper" => column(&rows, |_, bin| (bin + 1) as f64 / 10.0),
         "count" => column(&rows, count), "confidence" => column(&rows, |method, bin| share(method, bin, (bin as f64 + 0.5) / 10.0)),
         "accuracy" => column(&rows, |method, bin| share(method, bin, bin as f64 / 12.0 + 0.2 * noise(method + bin)))
+    )?)
+}
+
+/// Differences of methods to one, on tasks, of numbers of every size.
+fn differences(methods: &[&str], tasks: usize, size: f64) -> Result<DataFrame> {
+    let rows = pairs(tasks, methods.len());
+    let middle = |task: usize, method: usize| size * (noise(task * 17 + method) - 0.4);
+    let half = |task: usize, method: usize| size * 0.3 * noise(task * 31 + method + 500);
+    Ok(df!(
+        "method" => column(&rows, |_, method| methods[method]), "baseline" => vec!["SFT"; rows.len()], "metric" => vec!["accuracy"; rows.len()],
+        "task" => column(&rows, |task, _| format!("task {task}, named at the length of titles of benchmarks that nobody abbreviates")),
+        "difference" => column(&rows, middle), "low" => column(&rows, |task, method| middle(task, method) - half(task, method)),
+        "high" => column(&rows, |task, method| (task != 1).then_some(middle(task, method) + half(task, method)))
+    )?)
+}
+
+/// Methods over runs, each better than the last by `step`.
+fn ranked(methods: &[&str], runs: usize, step: f64) -> Result<DataFrame> {
+    let rows = pairs(methods.len(), runs);
+    Ok(df!(
+        "method" => column(&rows, |method, _| methods[method]), "run" => column(&rows, |_, run| run as u32),
+        "loss" => column(&rows, |method, run| step * method as f64 + noise(method * 77 + run))
     )?)
 }
 
@@ -242,6 +270,23 @@ pub(super) fn pictures() -> Vec<(&'static str, Draw)> {
             let frame = df!("language" => column(&rows, |at, _| HOSTILE[at]), "n" => column(&rows, |_, n| n as u32), "accuracy" => column(&rows, |at, n| noise(at) * 0.5 + 0.1 * n as f64));
             chart(Chart::lines("n", "accuracy").colour("language"), Ok(frame?))
         }),
+        ("real_forest_12_tasks", || Ok((Picture::Forest(forest().interval("95 % bootstrap interval")), differences(&METHODS, 12, 0.2)?))),
+        ("real_forest_page_2", || Ok((Picture::Forest(forest().page(2)), differences(&METHODS, 30, 0.2)?))),
+        ("real_forest_column", || Ok((Picture::Forest(forest().width(COLUMN)), differences(&METHODS[..2], 2, 0.2)?))),
+        ("letters_forest", || Ok((Picture::Forest(forest().title("差 (difference)")), differences(&HOSTILE, 1, 1.0)?))),
+        ("numbers_forest_huge", || Ok((Picture::Forest(forest()), differences(&METHODS, 2, 1e300)?))),
+        ("numbers_forest_tiny", || Ok((Picture::Forest(forest()), differences(&METHODS, 2, 1e-12)?))),
+        ("real_ranks_9_methods", || {
+            let methods = ["zero-shot", "ICL", "SFT", "SFT on ICL", "soft labels", "IA2", "IA2 → SFT", "SFT → IA2", "IA2 + SFT"];
+            Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").title("Twelve data sets")), ranked(&methods, 12, 0.1)?))
+        }),
+        ("real_ranks_equal", || {
+            Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").wilcoxon_holm()), ranked(&METHODS, 5, 0.0)?))
+        }),
+        ("real_ranks_column", || {
+            Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss").width(COLUMN)), ranked(&METHODS, 20, 0.3)?))
+        }),
+        ("letters_ranks", || Ok((Picture::Ranks(CriticalDifference::new("method", "run", "loss")), ranked(&HOSTILE, 20, 0.2)?))),
         ("numbers_near_a_million", || {
             let frame = df!("step" => (0..30).map(|at| 5_000_000 + at).collect::<Vec<i64>>(), "loss" => (0..30).map(|at| 1e6 + 1e-3 * noise(at)).collect::<Vec<_>>());
             chart(Chart::lines("step", "loss"), Ok(frame?))

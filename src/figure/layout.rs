@@ -92,8 +92,8 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     let labelled = |panel: usize| panel.is_multiple_of(columns) || y_axis(panel) != y_axis(panel - 1);
 
     let top = header(scene, settings, wishes.legend.as_ref());
-    let note = if settings.note { text::wrapped(&wishes.note, NOTE, scene.width - 2.0 * MARGIN, 4) } else { Vec::new() };
-    let note_height = if note.is_empty() { 0.0 } else { note.len() as f64 * (NOTE + 3.0) + 5.0 };
+    let note_lines = if settings.note { note_lines(&wishes.note, scene.width) } else { Vec::new() };
+    let note_height = note_height(&note_lines);
     let bottom = scene.height - MARGIN - note_height;
     let width_of = |column: usize| {
         (0..count)
@@ -178,16 +178,30 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     if !settings.has_height() {
         shorten(scene, end + note_height + MARGIN);
     }
-    let mut at = scene.height - MARGIN + 3.0;
-    for line in note.iter().rev() {
-        scene.text(Label::new((scene.width - MARGIN, at), line, NOTE, MUTED, Anchor::End));
-        at -= NOTE + 3.0;
-    }
+    note(scene, &note_lines);
     Ok(panels)
 }
 
+/// A note in the lines of a figure so wide.
+pub(super) fn note_lines(text: &str, width: f64) -> Vec<String> {
+    text::wrapped(text, NOTE, width - 2.0 * MARGIN, 4)
+}
+
+/// What the lines of a note take.
+pub(super) fn note_height(lines: &[String]) -> f64 {
+    if lines.is_empty() { 0.0 } else { lines.len() as f64 * (NOTE + 3.0) + 5.0 }
+}
+
+/// Writes a note at the foot of the scene.
+pub(super) fn note(scene: &mut Scene, lines: &[String]) {
+    for (up, line) in lines.iter().rev().enumerate() {
+        let at = scene.height - MARGIN + 3.0 - (NOTE + 3.0) * up as f64;
+        scene.text(Label::new((scene.width - MARGIN, at), line, NOTE, MUTED, Anchor::End));
+    }
+}
+
 /// Ends a scene above what it does not need.
-fn shorten(scene: &mut Scene, height: f64) {
+pub(super) fn shorten(scene: &mut Scene, height: f64) {
     scene.height = height.ceil().min(scene.height);
     let whole = (scene.width, scene.height);
     if let Some(Shape::Rectangle { to, .. }) = scene.shapes.first_mut() {
@@ -257,7 +271,7 @@ pub(super) fn abreast(panels: usize) -> usize {
 }
 
 /// Title and legend; returns where the panels may begin.
-fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
+pub(super) fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
     let mut y = MARGIN;
     let lines = settings.title_lines(scene.width);
     for line in &lines {

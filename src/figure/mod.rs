@@ -8,8 +8,9 @@
 //! # }
 //! ```
 //!
-//! Three builders have the settings: [`Chart`] (lines, bars, points, violins), [`HeatMap`] and [`Reliability`]. [`paper`] has the figures
-//! of the paper, and [`training`], [`components`], [`matrix`], [`token_table`] and [`attention`] are builders whose columns are set:
+//! Five builders have the settings: [`Chart`] (lines, bars, points, violins), [`HeatMap`], [`Reliability`], [`Forest`] and [`CriticalDifference`].
+//! [`paper`] has the figures of the paper, and [`training`], [`components`], [`matrix`], [`token_table`], [`attention`] and [`forest()`] are builders whose
+//! columns are set:
 //! `training().title("IA2 on sentiment").draw(&trained.history()?)`.
 //!
 //! Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
@@ -37,6 +38,7 @@ mod check;
 mod colour_bar;
 mod data;
 mod fonts;
+mod forest;
 mod heat;
 mod heights;
 mod layout;
@@ -48,6 +50,7 @@ mod palette;
 pub mod paper;
 mod points;
 mod ramp;
+mod ranks;
 mod read;
 mod reference;
 mod reliability;
@@ -63,10 +66,12 @@ mod value;
 mod violins;
 
 pub use chart::Chart;
+pub use forest::Forest;
 pub use heat::HeatMap;
+pub use ranks::CriticalDifference;
 pub use reliability::Reliability;
 pub use settings::{COLUMN, NOTEBOOK, PAPER};
-pub use shapes::{attention, components, matrix, token_table, training};
+pub use shapes::{attention, components, forest, matrix, token_table, training};
 pub use spread::Spread;
 pub use text::register_fonts;
 pub use value::{Figure, Figures};
@@ -225,6 +230,20 @@ pub static FIGURES: &[Kind] = &[
         draw: |frame| components().draw(frame),
     },
     Kind {
+        name: "forest",
+        about: "paired differences with their intervals, grouped, and the numbers at the side",
+        columns: &["method", "baseline", "metric", "task", "difference", "low", "high"],
+        sample: samples::differences,
+        draw: |frame| forest().interval("95 % interval").draw(frame),
+    },
+    Kind {
+        name: "critical_difference",
+        about: "mean ranks of methods, bars joining those that are not told apart",
+        columns: &["method", "run", "accuracy"],
+        sample: samples::blocks,
+        draw: |frame| CriticalDifference::new("method", "run", "accuracy").draw(frame),
+    },
+    Kind {
         name: "paper_1",
         about: "accuracy and ECE over N, bars per method",
         columns: &["demonstrations", "accuracy", "ece", "method"],
@@ -267,6 +286,8 @@ mod data_tests;
 mod extreme;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod forest_tests;
 #[cfg(test)]
 mod gallery;
 #[cfg(test)]

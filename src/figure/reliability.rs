@@ -124,7 +124,7 @@ impl Reliability {
             note.push_str(&format!("; whiskers: {} % binomial intervals (Wilson)", (level * 1e4).round() / 100.0));
         }
         if self.predictions.is_some() {
-            note.push_str("; curve: accuracy smoothed over confidence, without bins");
+            note.push_str("; curve: accuracy smoothed over confidence, without bins (Gaussian kernel, Silverman's bandwidth)");
         }
         if from > 0.0 {
             note.push_str(&format!("; confidence begins at {}", read::shown(from)));

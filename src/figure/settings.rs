@@ -71,11 +71,19 @@ impl Settings {
     /// # Errors
     /// There is no such page.
     pub(super) fn paged(&self, all: usize, unit: usize, most: usize) -> Result<(std::ops::Range<usize>, Option<String>)> {
+        self.paged_of("panels", all, unit, most)
+    }
+
+    /// The same of other things than panels.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub(super) fn paged_of(&self, what: &str, all: usize, unit: usize, most: usize) -> Result<(std::ops::Range<usize>, Option<String>)> {
         let each = (most / unit).max(1) * unit;
         let pages = all.div_ceil(each).max(1);
         if !(1..=pages).contains(&self.page) {
             return Err(Error::input(format!(
-                "figure: there is no page {}: {all} panels are on {pages} page{}",
+                "figure: there is no page {}: {all} {what} are on {pages} page{}",
                 self.page,
                 if pages == 1 { "" } else { "s" }
             )));
@@ -83,7 +91,7 @@ impl Settings {
         let from = (self.page - 1) * each;
         let range = from..(from + each).min(all);
         let note = (pages > 1)
-            .then(|| format!("page {} of {pages}: panels {} to {} of {all}, others by .page(n)", self.page, from + 1, range.end));
+            .then(|| format!("page {} of {pages}: {what} {} to {} of {all}, others by .page(n)", self.page, from + 1, range.end));
         Ok((range, note))
     }
 

@@ -1,6 +1,6 @@
 //! Charts and heat maps of the frames that other rooms give, with their columns set.
 
-use super::{Chart, HeatMap};
+use super::{Chart, Forest, HeatMap};
 
 /// Loss over steps in training and on the dev set, the best check marked: the frame of [`Trained::history`](crate::train::Trained::history).
 ///
@@ -38,4 +38,12 @@ pub fn token_table() -> HeatMap {
 /// Columns: `head`, `query`, `key` (positions from 0), `weight` (in [0, 1]). Tokens as labels: `.x_names("key_token").y_names("query_token")`.
 pub fn attention() -> HeatMap {
     HeatMap::new("key", "query", "weight").facet("head").downward().square().robust(false).empty("masked: later than the query")
+}
+
+/// Paired differences of methods with their intervals: a panel per metric, a group of rows per task, a row per method and baseline.
+///
+/// Columns: `method`, `baseline`, `metric` (a column's name, such as `accuracy`), `task`, `difference` (method less baseline), `low` and `high` (the
+/// interval's ends). Say what the interval is: `.interval("95 % bootstrap interval")`.
+pub fn forest() -> Forest {
+    Forest::new("method", "difference", "low", "high").against("baseline").group("task").facet("metric")
 }

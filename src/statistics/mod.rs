@@ -21,6 +21,7 @@
 //! ```
 
 mod frame;
+mod friedman;
 mod holm;
 mod t;
 mod wilcoxon;
@@ -29,6 +30,7 @@ mod wilcoxon;
 mod null_tests;
 
 pub use frame::{averaged, compare, intervals};
+pub use friedman::{Friedman, friedman, nemenyi};
 pub use holm::holm;
 pub use t::{MeanInterval, TTest, cohen_dz, mean_interval, paired_t};
 pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};

@@ -24,7 +24,9 @@ pub(super) struct Filled<'a> {
 
 impl<'a> Filled<'a> {
     pub(super) fn of(summary: &'a Summary, keys: Keys, cells: HashMap<Place, Vec<f64>>, missing: usize) -> Self {
-        let shown = cells.iter().map(|(&place, numbers)| (place, Shown::of(numbers, &summary.values[place.2]))).collect();
+        let decimals: Vec<usize> = (0..summary.values.len()).map(|value| decimals(&summary.values[value], &cells, value)).collect();
+        let shown =
+            cells.iter().map(|(&place, numbers)| (place, Shown::of(numbers, &summary.values[place.2], decimals[place.2]))).collect();
         let mut filled = Self { summary, keys, shown, best: Vec::new(), missing };
         filled.best = filled.find_best();
         filled
@@ -71,6 +73,7 @@ impl<'a> Filled<'a> {
         });
         Ok(Table {
             caption: summary.caption.clone(),
+            label: summary.label.clone(),
             headings: self.headings(&places),
             keys: summary.rows.len(),
             rows: rows.collect(),
@@ -153,6 +156,16 @@ impl<'a> Filled<'a> {
     }
 }
 
+/// How many decimals all cells of a value have.
+fn decimals(value: &Value, cells: &HashMap<Place, Vec<f64>>, index: usize) -> usize {
+    let own = || cells.iter().filter(|(place, _)| place.2 == index).map(|(_, numbers)| numbers);
+    value.decimals.unwrap_or_else(|| match value.percent {
+        true => 1,
+        false if own().flatten().all(|number| (0.0..=1.0).contains(number)) => 3,
+        false => super::decimals(own().map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64)).unwrap_or(3).min(6),
+    })
+}
+
 /// What a cell shows of its numbers.
 #[derive(Clone, Debug)]
 struct Shown {
@@ -165,13 +178,12 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(numbers: &[f64], value: &Value) -> Self {
+    fn of(numbers: &[f64], value: &Value, decimals: usize) -> Self {
         let count = numbers.len() as f64;
         let mean = numbers.iter().sum::<f64>() / count;
         let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
         let std = (numbers.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-        let (times, decimals) = if value.percent { (100.0, 1) } else { (1.0, 3) };
-        let decimals = value.decimals.unwrap_or(decimals);
+        let times = if value.percent { 100.0 } else { 1.0 };
         let text = |number: f64| super::signed(format!("{:.decimals$}", number * times));
         Self { mean, std, count: numbers.len(), number: text(mean), spread: std.map(text) }
     }

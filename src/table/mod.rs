@@ -84,6 +84,15 @@ pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<Dat
     )
 }
 
+/// The decimals that show three digits of the span of these values, at most 9; None where they do not differ.
+pub(crate) fn decimals(values: impl Iterator<Item = f64>) -> Option<usize> {
+    let (least, greatest) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, greatest), value| (least.min(value), greatest.max(value)));
+    let span = greatest - least;
+    (span > 0.0 && span.is_finite()).then(|| (2.0 - span.log10().floor()).clamp(0.0, 9.0) as usize)
+}
+
 /// A number with a true minus sign, and none before a zero.
 fn signed(text: String) -> String {
     match text.strip_prefix('-') {

@@ -5,7 +5,7 @@ use polars::prelude::*;
 use super::keys;
 use super::summary::column;
 use super::value::{Cell, Table};
-use crate::display;
+use super::words::words;
 use crate::error::{Error, Result};
 
 /// What `statistics::compare` calls a test's columns: its name here, then statistic, p, corrected p and effect, and what the last is called.
@@ -14,6 +14,8 @@ const COMPARED: [(&str, [&str; 4], &str); 2] =
 
 /// Tests as a table: `test`, `statistic`, `p`, `p_holm` (corrected), `effect`, after the columns that say what was compared. In bold: a
 /// corrected p below `level`, a share in (0, 1), as a rule 0.05.
+///
+/// All numbers of a column have the same decimals: as many as show three digits of its span. The columns `lower` and `upper` are one, the interval.
 ///
 /// Takes a frame of those five columns (`test` is text, the others numbers; null where a test is not defined), whose other columns stand on
 /// the left, but floats after the test; or the frame of `statistics::compare`, which has its tests side by side and becomes one row per
@@ -46,41 +48,72 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
     let measured = ["test", "statistic", "p", "p_holm", "effect", "effect_name", "note"];
     let others = || long.columns().iter().filter(|column| !measured.contains(&column.name().as_str()));
     let named: Vec<&Column> = others().filter(|column| !column.dtype().is_float()).collect();
-    let floats: Vec<&Column> = others().filter(|column| column.dtype().is_float()).collect();
-    let effect_names = long.column("effect_name").ok();
-    let shown = |number: Option<f64>| number.map_or_else(|| "–".to_owned(), |number| super::signed(display::number(number)));
-    let rows = (0..long.height()).map(|row| -> Result<Vec<Cell>> {
-        let texts = named.iter().copied().chain([tests]).map(|column| Ok(Cell::plain(keys::text(&column.get(row)?))));
-        let mut cells: Vec<Cell> = texts.collect::<Result<_>>()?;
-        for column in &floats {
-            let number = Some(keys::number(&column.get(row)?)).filter(|number| number.is_finite());
-            cells.push(Cell::plain(shown(number)));
+    let mut floats: Vec<(String, Vec<Vec<Option<f64>>>)> = Vec::new();
+    for column in others().filter(|column| column.dtype().is_float()) {
+        let own = number(column.name())?;
+        match (floats.last_mut(), column.name().as_str()) {
+            (Some((name, parts)), "upper") if name == "lower" => {
+                *name = if side_by_side { "t interval" } else { "interval" }.to_owned();
+                parts.push(own);
+            }
+            _ => floats.push((words(column.name()), vec![own])),
         }
-        cells.push(Cell::plain(shown(statistic[row])));
+    }
+    let styles: Vec<usize> = floats.iter().map(|(_, parts)| style(parts.iter().flatten(), 3)).collect();
+    // The ends of an interval are read against what stands before it.
+    let styles: Vec<usize> = (0..styles.len())
+        .map(|at| match floats.get(at + 1) {
+            Some((_, next)) if next.len() == 2 => styles[at].max(styles[at + 1]),
+            _ if at > 0 && floats[at].1.len() == 2 => styles[at].max(styles[at - 1]),
+            _ => styles[at],
+        })
+        .collect();
+    let (of_statistic, of_effect) = (style(statistic.iter(), 2), style(effect.iter(), 2));
+    let effect_names = long.column("effect_name").ok();
+    let shown = |number: Option<f64>, decimals: usize| {
+        number.map_or_else(|| "–".to_owned(), |number| super::signed(format!("{number:.decimals$}")))
+    };
+    let rows = (0..long.height()).map(|row| -> Result<Vec<Cell>> {
+        let texts = named.iter().copied().chain([tests]).map(|column| {
+            let text = keys::text(&column.get(row)?);
+            // A metric is a column's name.
+            Ok(Cell::plain(if matches!(column.name().as_str(), "value" | "metric") { words(&text) } else { text }))
+        });
+        let mut cells: Vec<Cell> = texts.collect::<Result<_>>()?;
+        for ((_, parts), decimals) in floats.iter().zip(&styles) {
+            cells.push(Cell::plain(parts.iter().map(|part| shown(part[row], *decimals)).collect::<Vec<_>>().join(" to ")));
+        }
+        cells.push(Cell::plain(shown(statistic[row], of_statistic)));
         cells.push(Cell::plain(share(p[row])));
         cells.push(Cell { text: share(p_holm[row]), bold: p_holm[row].is_some_and(|p| p < level) });
         let name = effect_names.map(|names| Ok::<_, Error>(format!("{} = ", keys::text(&names.get(row)?)))).transpose()?;
         cells.push(Cell::plain(match effect[row] {
-            Some(_) => name.unwrap_or_default() + &shown(effect[row]),
+            Some(_) => name.unwrap_or_default() + &shown(effect[row], of_effect),
             None => "–".to_owned(),
         }));
         Ok(cells)
     });
-    let head = |column: &&Column| column.name().replace('_', " ");
+    let head = |column: &&Column| words(column.name());
     let last = ["statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
     let mut notes = vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")];
     if long.column("averaged").is_ok() {
         notes.push("a pair is a run: the mean of its differences over models, tasks, N and adapters (`averaged`: of all runs)".into());
     }
-    let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(head)).chain(last);
+    let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(|(name, _)| name.clone())).chain(last);
     Ok(Table {
         caption: None,
+        label: None,
         headings: vec![heads.collect()],
         keys: named.len() + 1,
         rows: rows.collect::<Result<_>>()?,
         notes,
         frame: long,
     })
+}
+
+/// The decimals of a column of these numbers, `usual` where they do not differ.
+fn style<'a>(numbers: impl Iterator<Item = &'a Option<f64>>, usual: usize) -> usize {
+    super::decimals(numbers.flatten().copied()).unwrap_or(usual).min(6)
 }
 
 /// A p as papers write it.
@@ -132,7 +165,7 @@ mod tests {
         .unwrap();
         let table = significance(&frame, 0.05).unwrap();
         let expected = "| comparison | n | test | statistic | p | p (Holm) | effect |\n| --- | --- | --- | ---: | ---: | ---: | ---: |\n\
-                        | SFT / IA2 → SFT | 50 | paired t | 4.25 | < 0.001 | **< 0.001** | −0.601 |\n\
+                        | SFT / IA2 → SFT | 50 | paired t | 4.25 | < 0.001 | **< 0.001** | −0.60 |\n\
                         | SFT / IA2 | 50 | Wilcoxon | – | – | – | – |\n";
         assert!(table.markdown().starts_with(expected), "{}", table.markdown());
         assert_eq!(table.frame(), &frame);
@@ -141,7 +174,7 @@ mod tests {
     #[test]
     fn comparisons_side_by_side_become_rows() {
         let frame = df!(
-            "first" => ["SFT", "SFT"], "second" => ["IA2", "ICL"], "value" => ["accuracy"; 2], "pairs" => [8u32; 2], "mean_first" => [0.5; 2],
+            "first" => ["SFT", "SFT"], "second" => ["IA2", "ICL"], "value" => ["ece_equal_width_15"; 2], "pairs" => [8u32; 2], "mean_first" => [0.5; 2],
             "mean_second" => [0.6; 2], "difference" => [0.1, 0.2], "lower" => [0.01, -0.1], "upper" => [0.2, 0.4], "t" => [2.5, 1.0], "p_t" => [0.04, 0.3], "d_z" => [0.9, 0.4],
             "w" => [3.0, 9.0], "p_wilcoxon" => [0.05, 0.5], "rank_biserial" => [0.8, 0.1], "p_t_holm" => [0.08, 0.3], "p_wilcoxon_holm" => [0.1, 0.5]
         )
@@ -149,7 +182,10 @@ mod tests {
         let table = significance(&frame, 0.1).unwrap();
         assert_eq!(table.frame().height(), 4);
         let text = table.markdown();
-        assert!(text.contains("| SFT | IA2 | accuracy | 8 | paired t | 0.1 | 0.01 | 0.2 | 2.5 | 0.040 | **0.080** | d_z = 0.9 |\n| SFT | IA2 | accuracy | 8 | Wilcoxon | 0.1 | 0.01 | 0.2 | 3 | 0.050 | 0.100 |"), "{text}");
+        let first =
+            "| SFT | IA2 | ECE (15 equal-width bins) | 8 | paired t | 0.100 | 0.010 to 0.200 | 2.50 | 0.040 | **0.080** | d_z = 0.900 |\n";
+        let second = "| SFT | IA2 | ECE (15 equal-width bins) | 8 | Wilcoxon | 0.100 | 0.010 to 0.200 | 3.00 | 0.050 | 0.100 |";
+        assert!(text.contains(first) && text.contains(second) && text.contains("| difference | t interval | statistic |"), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::filled::Filled;
 use super::keys;
 use super::tuples::Keys;
 use super::value::Table;
+use super::words::words;
 use crate::error::{Error, Result};
 
 /// Which value is the best.
@@ -54,6 +55,7 @@ pub struct Summary {
     pub(super) order: Vec<String>,
     names: HashMap<String, String>,
     pub(super) caption: Option<String>,
+    pub(super) label: Option<String>,
 }
 
 impl Summary {
@@ -61,7 +63,17 @@ impl Summary {
     pub fn new(rows: &[&str], columns: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let (rows, columns) = (owned(rows), owned(columns));
-        Self { rows, columns, values: Vec::new(), compare: None, star: None, order: Vec::new(), names: HashMap::new(), caption: None }
+        Self {
+            rows,
+            columns,
+            values: Vec::new(),
+            compare: None,
+            star: None,
+            order: Vec::new(),
+            names: HashMap::new(),
+            caption: None,
+            label: None,
+        }
     }
 
     /// A column of numbers to show; with several, each cell's columns stand side by side.
@@ -76,7 +88,8 @@ impl Summary {
         self
     }
 
-    /// How many decimals this value has; by default 3, and 1 where it is in percent.
+    /// How many decimals this value has, the same in all its cells; by default 1 where it is in percent, 3 where its numbers lie in [0, 1], and else
+    /// as many as show three digits of the span of its means.
     pub fn decimals(mut self, column: &str, decimals: usize) -> Self {
         self.values.iter_mut().filter(|value| value.column == column).for_each(|value| value.decimals = Some(decimals.min(9)));
         self
@@ -101,7 +114,7 @@ impl Summary {
         self
     }
 
-    /// What the table calls this column; by default the column's name with spaces for underscores.
+    /// What the table calls this column; by default what it is called in words (`ECE (15 equal-width bins)`), or its name with spaces for underscores.
     pub fn name(mut self, column: &str, text: &str) -> Self {
         self.names.insert(column.to_owned(), text.to_owned());
         self
@@ -110,6 +123,12 @@ impl Summary {
     /// The line above the table.
     pub fn caption(mut self, text: &str) -> Self {
         self.caption = Some(text.to_owned());
+        self
+    }
+
+    /// What LaTeX refers to the table by ([`Table::label`]).
+    pub fn label(mut self, name: &str) -> Self {
+        self.label = Some(name.to_owned());
         self
     }
 
@@ -170,7 +189,7 @@ impl Summary {
     }
 
     pub(super) fn called(&self, column: &str) -> String {
-        self.names.get(column).cloned().unwrap_or_else(|| column.replace('_', " "))
+        self.names.get(column).cloned().unwrap_or_else(|| words(column))
     }
 
     /// The column among whose values the best is.

@@ -36,7 +36,7 @@ fn cells_are_means_with_deviations_and_the_best_is_bold() {
 | FinS\\* | 2 | 51.0 (1.4) | 0.30 (0.00) | **61.0 (1.4)** | **0.10 (0.00)** |
 | FinS\\* | 4 | 51.0 (1.4) | – | **61.0 (1.4)** | – |
 
-accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: ood
+accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: out of distribution
 
 8 missing values left out
 ";
@@ -47,7 +47,7 @@ accuracy (%), ECE: mean (standard deviation) of 2 rows; bold: best method; \\*: 
     assert_eq!(first.column("mean").unwrap().f64().unwrap().get(0), Some(0.51));
     assert_eq!(table.frame().height(), 12);
     assert!(table.csv().unwrap().starts_with("task,demonstrations,method,value,mean,std,count,best,starred\nSST2,2,SFT,accuracy,0.51,"));
-    assert!(table.bundle().html.unwrap().contains("colspan=\"2\">SFT</th>"));
+    assert!(table.bundle().html.unwrap().contains("colspan=\"2\"><div align=\"center\">SFT</div></th>"));
 }
 
 #[test]
@@ -102,4 +102,25 @@ fn a_table_is_saved_by_its_extension() {
     assert!(table.save(folder.path().join("a.txt")).unwrap_err().to_string().contains("ends in none of .md, .tex and .csv"));
     assert!(table.save(folder.path().join("none/a.md")).unwrap_err().is_file());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "a temporary file was left behind");
+}
+
+#[test]
+fn a_column_has_one_style_and_its_name_in_words() {
+    let frame = df!("method" => ["SFT", "SFT", "IA2", "IA2"], "ece_equal_width_15" => [0.25, 0.75, 0.00012, 0.00034], "loss" => [700.0, 640.0, 95.25, 80.5]).unwrap();
+    let table = Summary::new(&["method"], &[])
+        .value("ece_equal_width_15", Best::Lowest)
+        .value("loss", Best::Neither)
+        .caption("Losses")
+        .label("tab:losses");
+    let table = table.build(&frame).unwrap();
+    let text = table.markdown();
+    assert!(text.contains("| method | ECE (15 equal-width bins) | loss |"), "{text}");
+    assert!(text.contains("| SFT | 0.500 (0.354) | 670 (42) |\n| IA2 | **0.000 (0.000)** | 88 (10) |"), "{text}");
+    let text = table.latex();
+    assert!(text.contains("\\caption{Losses}\n\\label{tab:losses}\n"), "{text}");
+    assert!(table.caption("Other").label("tab:other").latex().contains("\\caption{Other}\n\\label{tab:other}\n"));
+    assert_eq!(
+        [decimals([0.1, 0.4].into_iter()), decimals([3.0, f64::NAN, 5.0].into_iter()), decimals([1.0, 1.0].into_iter())],
+        [Some(3), Some(2), None]
+    );
 }

@@ -26,6 +26,7 @@ impl Cell {
 #[derive(Clone)]
 pub struct Table {
     pub(super) caption: Option<String>,
+    pub(super) label: Option<String>,
     /// Lines of headings, the uppermost first, each with a text per column; neighbours that say the same are one heading above several
     /// columns, except in the lowest line.
     pub(super) headings: Vec<Vec<String>>,
@@ -40,6 +41,18 @@ impl Table {
     /// The numbers behind the table, long: one row per cell, with the columns its maker documents.
     pub fn frame(&self) -> &DataFrame {
         &self.frame
+    }
+
+    /// The same table below this caption, in every form.
+    pub fn caption(mut self, text: &str) -> Self {
+        self.caption = Some(text.to_owned());
+        self
+    }
+
+    /// What LaTeX refers to the table by: `\label{..}` after its caption. Other forms do not show it.
+    pub fn label(mut self, name: &str) -> Self {
+        self.label = Some(name.to_owned());
+        self
     }
 
     /// The table in Markdown, with the best in `**bold**`.
@@ -57,12 +70,17 @@ impl Table {
         out
     }
 
-    /// The table in LaTeX, for the package `booktabs`, with the best in `\textbf`.
+    /// The table in LaTeX, for the package `booktabs`, with the best in `\textbf`, its `\caption` and `\label`, and a rule below each group heading.
     pub fn latex(&self) -> String {
         let columns: String = (0..self.width()).map(|column| if column < self.keys { 'l' } else { 'r' }).collect();
         let mut out = String::from("% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\n");
         if let Some(caption) = &self.caption {
             out.push_str(&format!("\\caption{{{}}}\n", latex(caption)));
+        }
+        if let Some(label) = &self.label {
+            // A label is a name, not a text: what names cannot hold is left out.
+            let name: String = label.chars().filter(|letter| letter.is_ascii_alphanumeric() || ":-_.+/".contains(*letter)).collect();
+            out.push_str(&format!("\\label{{{name}}}\n"));
         }
         out.push_str(&format!("\\begin{{tabular}}{{{columns}}}\n\\toprule\n"));
         for level in 0..self.headings.len() {
@@ -71,6 +89,15 @@ impl Table {
                 wide => format!("\\multicolumn{{{wide}}}{{c}}{{{}}}", latex(&text)),
             });
             out.push_str(&format!("{} \\\\\n", cells.collect::<Vec<_>>().join(" & ")));
+            let mut from = 1;
+            let rules = self.spans(level).into_iter().filter_map(|(_, wide)| {
+                from += wide;
+                (wide > 1).then(|| format!("\\cmidrule(lr){{{}-{}}}", from - wide, from - 1))
+            });
+            let rules: String = rules.collect();
+            if !rules.is_empty() {
+                out.push_str(&format!("{rules}\n"));
+            }
         }
         out.push_str("\\midrule\n");
         for (at, row) in self.shown_rows().into_iter().enumerate() {
@@ -174,7 +201,8 @@ impl Table {
             for (text, wide) in self.spans(level) {
                 out.push_str(&match wide {
                     1 => table_cell("th", right(column), &escape(&text)),
-                    _ => format!("<th align=\"center\" colspan=\"{wide}\">{}</th>", escape(&text)),
+                    // JupyterLab's own styles outweigh a cell's `align`, but not that of what is in it.
+                    _ => format!("<th align=\"center\" colspan=\"{wide}\"><div align=\"center\">{}</div></th>", escape(&text)),
                 });
                 column += wide;
             }
@@ -213,6 +241,8 @@ impl Show for Table {
 
 /// Text as LaTeX prints it.
 fn latex(text: &str) -> String {
+    // Names with an index are mathematics.
+    let text = text.replace("d_z", "\u{1}").replace("r_rb", "\u{2}");
     let mut out = String::new();
     for letter in text.chars() {
         match letter {
@@ -222,6 +252,8 @@ fn latex(text: &str) -> String {
             '^' => out.push_str("\\textasciicircum{}"),
             '<' | '>' => out.push_str(&format!("${letter}$")),
             '*' => out.push_str("$^{*}$"),
+            '\u{1}' => out.push_str("$d_z$"),
+            '\u{2}' => out.push_str("$r_{\\mathrm{rb}}$"),
             '→' => out.push_str("$\\rightarrow$"),
             '−' => out.push_str("$-$"),
             '±' => out.push_str("$\\pm$"),
@@ -242,6 +274,7 @@ mod tests {
         let line = |texts: [&str; 4]| texts.map(str::to_owned).to_vec();
         Table {
             caption: Some("Accuracy & more".into()),
+            label: Some("tab:a_b}".into()),
             headings: vec![line(["", "", "ICL", "ICL"]), line(["task", "N", "acc", "ece"])],
             keys: 2,
             rows: vec![
@@ -263,8 +296,9 @@ mod tests {
     #[test]
     fn latex_is_escaped_and_spans_columns() {
         let text = table().latex();
-        assert!(text.contains("\\begin{tabular}{llrr}") && text.contains("\\caption{Accuracy \\& more}"), "{text}");
-        assert!(text.contains(" &  & \\multicolumn{2}{c}{ICL} \\\\\ntask & N & acc & ece \\\\\n"), "{text}");
+        assert!(text.contains("\\begin{tabular}{llrr}") && text.contains("\\caption{Accuracy \\& more}\n\\label{tab:a_b}\n"), "{text}");
+        assert!(text.contains(" &  & \\multicolumn{2}{c}{ICL} \\\\\n\\cmidrule(lr){3-4}\ntask & N & acc & ece \\\\\n"), "{text}");
+        assert_eq!(latex("d_z = 1, r_rb_"), "$d_z$ = 1, $r_{\\mathrm{rb}}$\\_");
         assert!(text.contains("FinS$^{*}$ & 2 & 41.9 (1.0) & \\textbf{0.19} \\\\\n & 4 &"), "{text}");
         assert_eq!(latex("a_b → {50 %} < \\"), "a\\_b $\\rightarrow$ \\{50 \\%\\} $<$ \\textbackslash{}");
     }
@@ -283,7 +317,10 @@ FinS*  2      41.9 (1.0)  **0.19**
 *: out of distribution";
         assert_eq!(bundle.plain, expected);
         let html = bundle.html.unwrap();
-        assert!(html.contains("<th align=\"center\" colspan=\"2\">ICL</th></tr>") && html.contains("<b>0.19</b>"), "{html}");
+        assert!(
+            html.contains("<th align=\"center\" colspan=\"2\"><div align=\"center\">ICL</div></th></tr>") && html.contains("<b>0.19</b>"),
+            "{html}"
+        );
         assert!(html.contains("<caption>Accuracy &amp; more</caption>") && !html.contains("style"));
         assert_eq!(table().csv().unwrap(), "a\n1\n");
     }

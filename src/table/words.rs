@@ -36,6 +36,7 @@ pub(crate) fn words(column: &str) -> String {
         "rsa_spearman" => "RSA (Spearman)",
         "pc1" => "first principal component",
         "pc2" => "second principal component",
+        "ood" => "out of distribution",
         "at_least" => "answered where the confidence is at least",
         "kept" => "share of queries answered",
         "from_end" => "position from the end",

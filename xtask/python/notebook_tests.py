@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import json
 import sys
 import tempfile
 import traceback
@@ -12,6 +13,7 @@ from unittest import mock
 import nbformat
 
 import notebooks
+import said
 
 
 def notebook(*outputs: str, cells=None, **settings):
@@ -139,8 +141,114 @@ def times_are_reported():
     assert "some: 23.0 s" in line and "2 cells 3.0 s: median 1.50 s, 90 in 100 within 1.50 s" in line, line
 
 
+TABLE = """
+                  SFT            SFT            IA2
+task  N  accuracy (%)            ECE            ECE
+────  ─  ────────────  ─────────────  ─────────────
+SST2  2   52.9 (10.5)          0.266  **0.308 (1)**
+      4          58.7  1,234.5 (0.2)              –
+a note below: 99
+"""
+
+
+def told(text, *checks, constants=(), answer=None, code="few_shot(8, 0)"):
+    """What is wrong with this text after a cell that shows a table, and one that shows a figure in words."""
+    made = nbformat.v4.new_notebook()
+    metadata = {"ia2": {"checks": list(checks), "constants": list(constants)} | ({} if answer is None else {"answer": answer})}
+    made.cells = [nbformat.v4.new_code_cell(code, id="table"), nbformat.v4.new_code_cell("", id="picture"), nbformat.v4.new_markdown_cell(text, id="own", metadata=metadata)]
+    for cell, shows in zip(made.cells, (TABLE, "[figure] SFT: 0.1 to 0.4, mean 0.25; IA2: −0.16, mean 0.5")):
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": shows})]
+    return said.problems(made)
+
+
+def a_number_in_a_text_has_to_come_from_somewhere():
+    assert "nothing vouches for `0.25`" in told("asim is 0.25")[0]
+    assert "nothing vouches for `52`" in told("and 52 % of them")[0] and "`−0.16`" in told("is −0.16 here")[0]
+    assert not told("asim is 0.25", constants=["0.25"])
+    assert "the constant `0.25` is not in it" in told("asim is 0.26", constants=["0.25", "0.26"])[0]
+    # Settings stand in the code; code, formulas and addresses are none of a text's claims.
+    assert not told("eight examples, N = 8, `0.3`, $x = 0.3$, $$0.3$$ [a](b0.3.html) arXiv:2509.22621 SmolLM2-135M\n```rust\nf(0.3)\n```")
+    for share in ("nine in ten", "four queries in ten", "about half of", "one time in three", "twice"):
+        assert told(f"{share} of all"), share
+
+
+def a_quoted_number_has_to_be_that_of_the_output():
+    def row(says, row, column, **more):
+        return {"says": says, "cell": "table", "row": row, "column": column, **more}
+
+    def find(says, *find, **more):
+        return {"says": says, "cell": "picture", "find": list(find), **more}
+
+    assert not told("mean 0.25 it is", find("mean 0.25", "SFT: ", "mean "))
+    assert not told("it is −0.2", find("−0.2", "IA2: ")) and not told("25 % of", find("25 %", "mean ", times=100))
+    assert "the output has 0.25" in told("mean 0.26 it is", find("mean 0.26", "SFT: ", "mean "))[0]
+    assert "the text does not say it" in told("nothing", find("mean 0.25", "mean "))[0]
+    assert "`medium` is not there" in told("mean 0.25", find("mean 0.25", "medium"))[0]
+    assert "there is no cell `x`" in told("mean 0.25", find("mean 0.25", "mean ", cell="x"))[0]
+    # By its row and column, a repeated name filled in, whatever marks it.
+    assert not told("52.9 %", row("52.9 %", ["SST2", "2"], ["SFT", "accuracy (%)"])) and not told("59 %", row("59 %", ["SST2", "4"], "accuracy (%)"))
+    assert not told("0.308", row("0.308", "2", ["IA2", "ECE"])) and not told("1,234.5", row("1,234.5", "4", ["SFT", "ECE"]))
+    assert "2 values stand in" in told("0.308", row("0.308", "2", "ECE"))[0] and "0 values stand in" in told("99", row("99", "8", "ECE"))[0]
+    # Rules, with and without a number in the text.
+    assert not told("it stays at chance, half", find("stays at chance", "IA2: ", "mean ", **{"is": "0.5 +- 0.05"}), constants=["half"])
+    assert "(above 0.3)`" not in told("it is high", find("is high", "SFT: ", "mean ", **{"is": "above 0.3"}))[0]
+    assert "the output has 0.25" in told("it is high", find("is high", "SFT: ", "mean ", **{"is": "above 0.3"}))[0]
+    assert "is no rule" in told("it is high", find("is high", "mean ", **{"is": "high"}))[0]
+    assert not told("SST2 first", row("SST2 first", "2", "task", **{"is": "it contains SST2"})) and told("S first", row("S first", "2", "task", **{"is": "it contains FinS"}))
+    assert "says 2 numbers" in told("0.25 or 0.5", find("0.25 or 0.5", "mean "))[0]
+    assert "a check has" in told("0.25", {"says": "0.25", "cell": "picture"})[0]
+    assert "metadata `ia2` has ['chekcs']" in said.problems(notebook("1", cells={0: {"chekcs": []}}))[0]
+
+
+def answers_of_exercises_are_run_and_quoted():
+    text = "accuracy is 0.41\n```rust\naccuracy(0.41)\n```\nand\n```rust\nagain()\n```"
+    check = {"says": "0.41", "cell": "own", "find": ["it is "]}
+    assert not told(text, check, answer="it is 0.412") and "the output has 0.5" in told(text, check, answer="it is 0.5")[0]
+
+    class Client:
+        """A kernel that shows each cell's own source."""
+
+        def __init__(self, given, **_):
+            self.given = given
+
+        def setup_kernel(self):
+            return contextlib.nullcontext()
+
+        def execute_cell(self, cell, place):
+            self.given.cells[place] = cell
+            cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": cell.source})]
+
+    before = notebook("1")
+    before.cells.append(nbformat.v4.new_markdown_cell(text, metadata={"ia2": {"answer": "old"}}))
+    with mock.patch.object(notebooks, "NotebookClient", Client), mock.patch.object(notebooks, "late_output"), contextlib.redirect_stdout(io.StringIO()):
+        done = notebooks.execute(before, Path(), "some", stop_early=False)
+    last = done.notebook.cells[-1]
+    assert last.cell_type == "markdown" and last.source == text and last.metadata["ia2"]["answer"] == "accuracy(0.41)\n\nagain()\n", last
+    assert "the answer to an exercise: the text changed" in notebooks.changes(before, done.notebook, "is committed")[-1]
+
+
+def a_text_that_its_outputs_do_not_bear_out_fails_the_notebook():
+    wrong = notebook("asim 0.5")
+    wrong.cells[0].source = "asim is 0.75"
+    assert "nothing vouches for `0.75`" in Run(wrong, (["asim 0.5"], 1)).problem
+    # New outputs are written all the same: the text can then follow them.
+    done = Run(wrong, (["asim 0.6"], 1), compare=False, write=True)
+    assert "says otherwise than its outputs" in done.problem and notebooks.shown(notebooks.code_cells(done.written)[0])[0] == "asim 0.6"
+
+
+def the_committed_notebooks_say_what_they_show():
+    for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb")):
+        found = said.problems(json.loads(path.read_text(encoding="utf-8")))
+        assert not found, "\n".join([path.name, *found])
+
+
 def main() -> int:
     tests = [
+        a_number_in_a_text_has_to_come_from_somewhere,
+        a_quoted_number_has_to_be_that_of_the_output,
+        answers_of_exercises_are_run_and_quoted,
+        a_text_that_its_outputs_do_not_bear_out_fails_the_notebook,
+        the_committed_notebooks_say_what_they_show,
         outputs_have_to_be_those_committed,
         a_second_execution_is_made_where_the_notebook_asks_for_it,
         a_second_execution_has_to_be_quick,

@@ -2,6 +2,8 @@
 
     notebooks.py NOTEBOOK --out FOLDER [--project FOLDER] [--compare] [--write]
 
+What their texts say of the outputs is checked as well, by `said.py`.
+
 Writes FOLDER/NAME.ipynb, NAME.html and NAME.txt (the last table shown by a cell tagged `result`).
 
 A notebook fails when a cell ends in an error (of compilation, a `?` that failed, a panic), writes to standard error, shows a picture or a table
@@ -14,6 +16,9 @@ as Rust's `{:?}`, or never ends. With --compare it also fails when a cell shows 
 
 A cell's metadata can loosen that:  "ia2": {"band": 0.1}  numbers may differ by 0.1 (by 0.1 of their size where that is more);
 "ia2": {"compare": false}  only the kinds of output are compared;  "ia2": {"stderr": true}  standard error is expected.
+
+The code in the answer to an exercise (```rust in a Markdown cell with  "ia2": {"answer": ".."}) is run in its place, and what it shows is compared with
+that text by the same rules.
 
 A notebook's own metadata can ask for more:
 
@@ -40,6 +45,8 @@ from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
+
+import said
 
 START_TIMEOUT = 600  # seconds; a kernel whose library has been edited compiles it first
 CELL_TIMEOUT = 1200
@@ -159,7 +166,7 @@ class Execution:
 def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
     """Runs a copy of the notebook in the folder; with `stop_early` not beyond a cell with an error."""
     notebook = copy.deepcopy(notebook)
-    places = [place for place, cell in enumerate(notebook.cells) if is_code(cell)]
+    places = [place for place, cell in enumerate(notebook.cells) if is_code(cell) or said.has_answer(cell)]
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
@@ -175,7 +182,8 @@ def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
     started = time.monotonic()
     with client.setup_kernel():
         for number, place in enumerate(places, 1):
-            cell = notebook.cells[place]
+            own = notebook.cells[place]
+            cell = own if is_code(own) else nbformat.v4.new_code_cell(said.answer_code(own))
             begun = time.monotonic()
             title = next(line for line in cell.source.splitlines() if line.strip())
             try:
@@ -186,6 +194,9 @@ def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
                 break
             ended = time.monotonic()
             late_output(client, cell)
+            if own is not cell:
+                notebook.cells[place] = own
+                own.metadata["ia2"]["answer"] = shown(cell)[0]
             times.append(ended - begun)
             first_result = first_result or ended - started
             print(f"  {name} [{number}/{len(places)}] {ended - begun:6.2f} s  {clip(title, 90)}", flush=True)
@@ -214,6 +225,10 @@ def changes(before, now, what: str) -> list[str]:
             found.append(f"cell {number}: shows {kinds or 'nothing'}, and {old_kinds or 'nothing'} {what}")
         elif settings.get("compare", True):
             found += [f"cell {number}: {one}" for one in differences(old_text, text, settings.get("band"))]
+    for old, new in zip(before.cells, now.cells):
+        if said.has_answer(old):
+            old, new = old.metadata["ia2"], new.metadata["ia2"]
+            found += [f"the answer to an exercise: {one}" for one in differences(old["answer"], new["answer"], new.get("band"))]
     return found
 
 
@@ -250,6 +265,8 @@ def run(path: Path, out: Path, project: Path, compare: bool, write: bool) -> Non
     print(f"  {path.stem}: {first.report()}", flush=True)
     if compare and not found and not absent:
         found += changes(committed, notebook, "is committed")
+    if compare:
+        found += said.problems(committed)
     if twice and not first.found:
         again = execute(committed, path.parent, f"{path.stem}, again", stop_early=not compare)
         print(f"  {path.stem}, again: {again.report()}", flush=True)
@@ -277,6 +294,8 @@ def run(path: Path, out: Path, project: Path, compare: bool, write: bool) -> Non
     if write:
         nbformat.write(notebook, path)
         print(f"  {path.stem}: written with its outputs")
+        if untrue := said.problems(notebook):
+            raise Problem("\n".join(f"    {one}" for one in ["its text says otherwise than its outputs:", *untrue]))
 
 
 def tidy(notebook) -> None:
