@@ -1,12 +1,13 @@
 //! What is kept of a run: one small JSON file, written when the run has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Method;
+use super::settings::Demand;
+use super::{Method, effects};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
@@ -67,6 +68,9 @@ pub(super) struct Record {
     pub failed: Option<String>,
     /// By the digest of what was asked.
     pub evaluated: BTreeMap<String, Evaluated>,
+    /// What became of other tasks, by the digest of what was asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, Elsewhere>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +82,34 @@ pub(super) struct TrainedRecord {
     pub seconds: f64,
     /// A digest of what it came to: the adapter beside the record holds these.
     pub parameters: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// What it took to come there, earlier phases included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cost {
+    /// Numbers trained.
+    pub parameters: u64,
+    /// Tokens read in training.
+    pub tokens: u64,
+    /// Tokens read to collect targets.
+    pub target_tokens: u64,
+    /// Of both.
+    pub seconds: f64,
+}
+
+/// A task that the run did not learn, before and after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Elsewhere {
+    pub task: String,
+    pub examples: usize,
+    /// Of the model on queries alone, nats.
+    pub drift: Option<f64>,
+    /// Accuracy under ICL.
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    pub failed: Option<String>,
 }
 
 /// How a run did on one set of queries.
@@ -85,11 +117,23 @@ pub(super) struct TrainedRecord {
 pub(super) struct Evaluated {
     pub task: String,
     pub examples: usize,
-    /// Those that are defined, by their names.
+    /// Those that are defined, by their names; and what was measured besides.
     pub metrics: BTreeMap<String, f64>,
+    /// Columns that were asked for and are not defined here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub undefined: BTreeSet<String>,
     /// Layer and likeness to ICL there.
     pub asim: Vec<(Option<u32>, f64)>,
     pub failed: Option<String>,
+}
+
+impl Evaluated {
+    /// Columns of these that neither are there nor were tried.
+    pub fn lacks<'c>(&self, columns: &'c [String]) -> Vec<&'c str> {
+        // Where nothing could be evaluated, nothing can be added.
+        let there = |name: &String| self.metrics.is_empty() || self.metrics.contains_key(name) || self.undefined.contains(name);
+        columns.iter().filter(|name| !there(name)).map(String::as_str).collect()
+    }
 }
 
 impl Run {
@@ -111,7 +155,7 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
-        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
+        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new(), elsewhere: BTreeMap::new() }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -134,15 +178,22 @@ impl Record {
         Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
     }
 
-    /// Whether nothing is left to do; `retry` does again what failed.
-    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, retry: bool) -> bool {
-        let again = retry && self.failed.is_some() || tests.any(|digest| self.lacks(digest, retry));
+    /// Whether nothing is left to do, given the digests of the tests and of the task elsewhere.
+    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, elsewhere: Option<&str>, demand: Demand<'_>) -> bool {
+        let again = demand.retry && self.failed.is_some()
+            || tests.any(|digest| self.lacks(digest, demand))
+            || elsewhere.is_some_and(|digest| self.lacks_elsewhere(digest, demand));
         !again
     }
 
-    /// Whether the test of that digest is still to be asked; a run that failed has nothing to test.
-    pub fn lacks(&self, digest: &str, retry: bool) -> bool {
-        self.failed.is_none() && self.evaluated.get(digest).is_none_or(|there| retry && there.failed.is_some())
+    /// Whether the test of that digest is still to be asked, or more of it; a run that failed has nothing to test.
+    pub fn lacks(&self, digest: &str, demand: Demand<'_>) -> bool {
+        let lacks = |there: &Evaluated| demand.retry && there.failed.is_some() || !there.lacks(demand.columns).is_empty();
+        self.failed.is_none() && self.evaluated.get(digest).is_none_or(lacks)
+    }
+
+    pub fn lacks_elsewhere(&self, digest: &str, demand: Demand<'_>) -> bool {
+        self.failed.is_none() && self.elsewhere.get(digest).is_none_or(|there| demand.retry && there.failed.is_some())
     }
 
     /// What could not be so in the record of a run.
@@ -157,9 +208,21 @@ impl Record {
         {
             return Err("losses or seconds that no training has".into());
         }
-        for (name, value) in self.evaluated.values().flat_map(|evaluated| &evaluated.metrics) {
-            let range = METRICS.iter().find(|metric| metric.name == name).map_or((f64::NEG_INFINITY, f64::INFINITY), |metric| metric.range);
-            if !(value.is_finite() && (range.0..=range.1).contains(value)) {
+        if let Some(cost) = self.trained.as_ref().and_then(|trained| trained.cost)
+            && !(cost.seconds >= 0.0 && cost.seconds.is_finite())
+        {
+            return Err(format!("{} seconds that a run took", cost.seconds));
+        }
+        let elsewhere = self.elsewhere.values().flat_map(|there| {
+            [("drift", there.drift), ("accuracy", there.before), ("accuracy", there.after)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+        });
+        let here = self.evaluated.values().flat_map(|evaluated| &evaluated.metrics).map(|(name, value)| (name.as_str(), *value));
+        for (name, value) in here.chain(elsewhere) {
+            let metric = METRICS.iter().find(|metric| metric.name == name).map(|metric| metric.range);
+            let range = metric.or_else(|| effects::range(name)).unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+            if !(value.is_finite() && (range.0..=range.1).contains(&value)) {
                 return Err(format!("{value} for `{name}`, which lies from {} to {}", range.0, range.1));
             }
         }
@@ -246,10 +309,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evaluated = |accuracy: f64, asim: f64| {
             let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
-            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
+            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], ..Evaluated::default() };
             BTreeMap::from([("d".to_string(), evaluated)])
         };
-        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, failed: None, evaluated: evaluated(0.5, 0.25) };
+        let record = |n: usize| Record { evaluated: evaluated(0.5, 0.25), ..Record::new("m".into(), &run(n), None) };
         let [one, other] = [record(2), record(4)];
         one.save(folder.path()).unwrap();
         other.save(folder.path()).unwrap();
@@ -277,7 +340,8 @@ mod tests {
             Record { evaluated, ..one.clone() }.save(folder.path()).unwrap();
             refused(words);
         }
-        let trained = Some(TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into() });
+        let trained =
+            Some(TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into(), cost: None });
         Record { trained, ..one.clone() }.save(folder.path()).unwrap();
         refused("a training that the run has not");
     }

@@ -2,7 +2,7 @@
 
 use polars::prelude::*;
 
-use super::{Method, Study};
+use super::{Method, Study, effects};
 use crate::error::{Error, Result};
 use crate::figure::{Chart, Figure, paper};
 use crate::table::{self, Best, Summary, Table};
@@ -38,6 +38,31 @@ impl Study {
         let frame = self.runs()?;
         let table = Summary::new(&["evaluation", "n"], &["method"]).value("accuracy", Best::Highest).percent("accuracy");
         let table = if frame.column("ece").is_ok() { table.value("ece", Best::Lowest).name("ece", "ECE") } else { table };
+        table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
+    }
+
+    /// Methods by columns: accuracy and ECE, likeness and distance to ICL, drift, what became of another task, and what each took, for each evaluation and
+    /// N; mean (standard deviation) over the runs. Columns that no run has are left out; [`Study::frame`] says what each is,
+    /// [`Experiment::columns`](super::Experiment::columns) and [`Experiment::forgetting_on`](super::Experiment::forgetting_on) how to have them all. Bold is the best
+    /// accuracy and ECE alone: what leaves the model as it is drifts least and costs least in any case.
+    ///
+    /// # Errors
+    /// No run has an accuracy.
+    pub fn side_effects(&self) -> Result<Table> {
+        let frame = self.runs()?;
+        let there = |name: &str| frame.column(name).is_ok_and(|column| column.null_count() < column.len());
+        let mut table = Summary::new(&["evaluation", "n", "method"], &[]).value("accuracy", Best::Highest).percent("accuracy");
+        if there("ece") {
+            table = table.value("ece", Best::Lowest).name("ece", "ECE");
+        }
+        for name in ["asim"].into_iter().chain(effects::all()).filter(|name| there(name)) {
+            table = table.value(name, Best::Neither);
+            if effects::is_count(name) {
+                table = table.decimals(name, 0);
+            }
+        }
+        let table = table.name("distance_to_icl", "distance to ICL").name("icl_before", "ICL before").name("icl_after", "ICL after");
+        let table = table.decimals("query_tokens", 1).decimals("total_seconds", 1);
         table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
     }
 

@@ -130,7 +130,7 @@ impl Plan {
         for opened in grid.tasks()? {
             let tested_on = opened.others.iter().map(|task| task.name().to_string()).collect();
             learned.push(Learned { rows: Rows::write(&opened.task, &place.tasks())?, tested_on });
-            for other in &opened.others {
+            for other in opened.others.iter().chain(&opened.elsewhere) {
                 let rows = Rows::write(other, &place.tasks())?;
                 if !others.contains(&rows) {
                     others.push(rows);
