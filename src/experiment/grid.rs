@@ -136,24 +136,33 @@ impl Experiment {
             };
             let task = task.test_at_most(self.settings.test_at_most)?;
             let tested_on = self.tested_on.iter().find(|(name, _)| name == task.name()).map_or(task.ood(), |(_, others)| others);
-            let elsewhere = self.settings.forgetting_on.iter().find(|name| *name != task.name());
-            for (name, remedy) in tested_on
-                .iter()
-                .map(|name| (name, "tested on (say by `.tested_on(task, others)` on which it is to be tested)"))
-                .chain(elsewhere.map(|name| (name, "asked for after it (say by `.forgetting_on(tasks)` which is)")))
-            {
+            let mut tested = Vec::new();
+            for name in tested_on {
                 if !others.contains_key(name) {
-                    let stored = self.others.iter().find(|rows| rows.name == *name);
-                    let opened = stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open());
-                    let opened = opened.map_err(|error| error.context(format_args!("beside `{}`, `{name}` is {remedy}", task.name())))?;
-                    others.insert(name.clone(), opened);
+                    let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
+                    others.insert(
+                        name.clone(),
+                        self.other(name)
+                            .map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
+                    );
                 }
+                tested.extend(others.get(name).cloned());
             }
-            let tested = tested_on.iter().filter_map(|name| others.get(name).cloned()).collect();
-            let elsewhere = elsewhere.and_then(|name| others.get(name).cloned());
+            let elsewhere = self.settings.forgetting_on.iter().find(|name| *name != task.name());
+            let elsewhere = elsewhere.map(|name| match others.get(name) {
+                Some(other) => Ok(other.clone()),
+                None => self.other(name).map_err(|error| error.context(format_args!("`{name}` of `.forgetting_on()`"))),
+            });
+            let elsewhere = elsewhere.transpose()?;
             tasks.push(Opened { task: Rc::new(task), others: tested, elsewhere });
         }
         Ok(tasks)
+    }
+
+    /// A task that is not learned, by name or from a plan's files.
+    fn other(&self, name: &str) -> Result<Task> {
+        let stored = self.others.iter().find(|rows| rows.name == *name);
+        stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open())
     }
 
     fn check(&self) -> Result<()> {

@@ -89,9 +89,14 @@ impl<'a> Row<'a> {
     }
 
     /// Why numbers are missing.
-    pub fn failed(&self) -> Option<&'a str> {
-        let of_test = || self.evaluated()?.failed.as_deref();
-        self.entry.record.failed.as_deref().or_else(of_test).or_else(|| self.elsewhere()?.failed.as_deref())
+    pub fn failed(&self) -> Option<String> {
+        if self.entry.record.failed.is_some() {
+            return self.entry.record.failed.clone();
+        }
+        let here = self.evaluated().and_then(|evaluated| evaluated.failed.as_deref());
+        let there = self.elsewhere().and_then(|there| there.failed.as_deref());
+        let words: Vec<&str> = here.into_iter().chain(there).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Mean over layers.

@@ -76,16 +76,16 @@ pub fn answer_brier(frame: &DataFrame) -> Result<f64> {
     mean(frame, |confidence, correct| (confidence - f64::from(u8::from(correct))).powi(2))
 }
 
-/// The most that one answer adds to [`answer_nll`]: -ln 2^-52, that of a probability which an f64 cannot tell from 0 beside 1.
-pub(super) const MOST: f64 = 52.0 * std::f64::consts::LN_2;
+/// The most that one answer adds to [`answer_nll`], nats: about that of a probability of 2^-52, which an f64 cannot tell from 0 beside 1.
+pub(super) const MOST: f64 = 36.0;
 
-/// Negative log-likelihood of being right or wrong as one was, in [0, 36.04] nats; lower is better: the mean of `-ln confidence` over right answers
-/// and `-ln (1 − confidence)` over wrong ones, each at most 52 ln 2, so that one sure error among thousands leaves a number to compare.
+/// Negative log-likelihood of being right or wrong as one was, in [0, 36] nats; lower is better: the mean of `-ln confidence` over right answers
+/// and `-ln (1 − confidence)` over wrong ones, each at most 36, so that one sure error among thousands leaves a number to compare.
 ///
 /// # Errors
 /// As [`ece`](super::ece).
 pub fn answer_nll(frame: &DataFrame) -> Result<f64> {
-    mean(frame, |confidence, correct| (-(if correct { confidence } else { 1.0 - confidence }).ln()).clamp(0.0, MOST))
+    mean(frame, |confidence, correct| (-(if correct { confidence } else { 1.0 - confidence }).ln()).clamp(0.0, MOST) + 0.0)
 }
 
 fn mean(frame: &DataFrame, of: impl Fn(f64, bool) -> f64) -> Result<f64> {

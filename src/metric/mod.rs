@@ -177,7 +177,7 @@ pub const METRICS: &[Metric] = &[
         direction: Direction::Lower,
         range: (0.0, confidence::MOST),
         columns: &["correct", "confidence"],
-        what: "mean negative log-likelihood of the answers being right or wrong as they are, each at most 52 ln 2",
+        what: "mean negative log-likelihood of the answers being right or wrong as they are, each at most 36",
         compute: answer_nll,
     },
     Metric {
