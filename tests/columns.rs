@@ -3,7 +3,6 @@
 mod common;
 
 use ia2::Result;
-use ia2::activations::divergence;
 use ia2::metric::{Confidence, answer_brier, answer_nll, with_confidence};
 use ia2::model::{Ending, Response, Sample};
 use ia2::prelude::*;
@@ -232,7 +231,15 @@ fn drift_distance_forgetting_and_cost_are_what_their_parts_give_by_hand() -> Res
         assert!(of(&frame, "ICL", "query_tokens") > of(&frame, "SFT", "query_tokens"));
 
         let table = study.side_effects()?.markdown();
-        for word in ["distance to ICL", "drift", "forgetting", "ICL before", "parameters", "query tokens", "IA2 → SFT"] {
+        for word in [
+            "distance to ICL (nats)",
+            "drift from the base (nats)",
+            "forgetting",
+            "ICL elsewhere, before",
+            "parameters",
+            "query tokens",
+            "IA2 → SFT",
+        ] {
             assert!(table.contains(word), "{word}: {table}");
         }
         assert_eq!(study.summary()?.column("drift")?.null_count(), 0);
@@ -327,5 +334,61 @@ fn a_task_elsewhere_with_too_few_rows_takes_nothing_else() -> Result<()> {
         "{:?}",
         texts(&frame, "failed")
     );
+    Ok(())
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_much_longer_an_evaluation_takes() -> Result<()> {
+    let time = |grid: Experiment| -> Result<f64> {
+        let began = std::time::Instant::now();
+        grid.run()?;
+        Ok(began.elapsed().as_secs_f64())
+    };
+    for (name, tasks, most) in [("tiny-icl", vec!["sentiment", "answer"], 500), ("smollm2", vec!["sentiment", "answer"], 60)] {
+        let Ok(model) = Model::open(name) else {
+            println!("SKIPPED: {name} is absent");
+            continue;
+        };
+        for task in tasks {
+            // Trained once; then only evaluated.
+            let folder = tempfile::tempdir().unwrap();
+            let grid = || {
+                let grid =
+                    Experiment::new(&model).tasks(&[task]).tested_on(task, &[]).sizes(&[4]).runs(1).learning_rates(&[1e-3]).epochs(1);
+                grid.methods(&[Method::ZeroShot, Method::Icl, Method::Sft])
+                    .test_at_most(most)
+                    .compared_at_most(most / 5)
+                    .folder(folder.path())
+            };
+            grid().epochs(1).columns(&[]).run()?;
+            let again = |grid: Experiment| -> Result<f64> {
+                for entry in std::fs::read_dir(folder.path()).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.extension().is_some_and(|ending| ending == "json") {
+                        std::fs::remove_file(path).unwrap();
+                    }
+                }
+                time(grid)
+            };
+            let [without, with, elsewhere] = [again(grid().columns(&[]))?, again(grid())?, again(grid().forgetting_on(&["topic"]))?];
+            println!(
+                "{name}, {task}: three methods with a training of one epoch {without:.2} s; drift and distance {:+.0} %; and another task {:+.0} %",
+                (with / without - 1.0) * 100.0,
+                (elsewhere / without - 1.0) * 100.0
+            );
+            let split = Task::open(task)?.test_at_most(most)?.few_shot(4, 0)?;
+            let prompts = split.test.zero_shot()?;
+            let began = std::time::Instant::now();
+            let plain = model.respond(&prompts)?;
+            let respond = began.elapsed().as_secs_f64();
+            let began = std::time::Instant::now();
+            evaluate(&model, &prompts)?;
+            println!("  respond {respond:.2} s, evaluate {:.2} s", began.elapsed().as_secs_f64());
+            // What rounding makes of no drift at all.
+            let noise = divergence((&model, &plain), (&model, &plain))?;
+            println!("  divergence from itself {:.1e}", mean(&noise));
+        }
+    }
     Ok(())
 }

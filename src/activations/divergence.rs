@@ -21,7 +21,6 @@ const ROWS: i64 = 64;
 /// sides are read at the same response tokens; their prompts `x` and `x'` may differ.
 ///
 /// ```
-/// use ia2::activations::divergence;
 /// use ia2::prelude::*;
 ///
 /// # fn main() -> Result<()> {

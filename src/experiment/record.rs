@@ -277,6 +277,63 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_records_stay_as_they_were_written() {
+        // SHA-256 of the JSON by Python's hashlib: whatever is added to a run must be left out where it is not used.
+        assert_eq!(run(2).key().unwrap(), "4c53335f8fb19c0efd40");
+        // A run of a study on SmolLM2, as a file called so tells of it.
+        let run_of_a_study: Run = serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/run.json"))).unwrap();
+        assert_eq!(run_of_a_study.key().unwrap(), "48e3d0ba694d12d1f9a5");
+        let metrics = BTreeMap::from([("accuracy".to_string(), 0.5)]);
+        let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, ..Evaluated::default() };
+        let record = Record { evaluated: BTreeMap::from([("d".into(), evaluated)]), ..Record::new("m".into(), &run(2), None) };
+        let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert_eq!(names(&json), ["evaluated", "failed", "model", "run", "trained"]);
+        assert_eq!(names(&json["evaluated"]["d"]), ["asim", "examples", "failed", "metrics", "task"]);
+        json["trained"] = serde_json::json!({"dev_loss": 1.0, "dev_cross_entropy": null, "steps": 1, "seconds": 1.0, "parameters": "p"});
+        let old: Record = serde_json::from_value(json).unwrap();
+        assert_eq!(old.trained.unwrap().cost, None);
+        // What it lacks is missing only to those who ask.
+        let columns = ["accuracy".to_string(), "drift".to_string()];
+        let demand = |columns| Demand { retry: false, columns };
+        assert!(record.is_whole(["d"].into_iter(), None, demand(&[])) && record.is_whole(["d"].into_iter(), None, demand(&columns[..1])));
+        assert!(!record.is_whole(["d"].into_iter(), None, demand(&columns)));
+        assert!(!record.is_whole(["d"].into_iter(), Some("other"), demand(&[])));
+    }
+
+    #[test]
+    fn what_no_run_can_come_to_is_refused() {
+        let good = Cost { parameters: 1, tokens: 1, target_tokens: 1, seconds: 1.0 };
+        let with = |cost: Cost, drift: f64, after: f64| {
+            let metrics = BTreeMap::from([("drift".to_string(), drift)]);
+            let evaluated = BTreeMap::from([("d".to_string(), Evaluated { metrics, ..Evaluated::default() })]);
+            let elsewhere = BTreeMap::from([("e".to_string(), Elsewhere { after: Some(after), ..Elsewhere::default() })]);
+            let training = TrainingId {
+                adapter: crate::adapter::Lora::rank(2).into(),
+                learning_rate: 1.0,
+                beta: None,
+                epochs: 1,
+                patience: 1,
+                compat: Compat::Corrected,
+                distributions: None,
+            };
+            let trained =
+                TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into(), cost: Some(cost) };
+            let run = Run { method: Method::Sft, training: Some(training), ..run(2) };
+            Record { evaluated, elsewhere, trained: Some(trained), ..Record::new("m".into(), &run, None) }.check()
+        };
+        assert_eq!(with(good, 0.0, 1.0), Ok(()));
+        for (record, words) in [
+            (with(good, -0.1, 1.0), "-0.1 for `drift`"),
+            (with(good, f64::INFINITY, 1.0), "inf for `drift`"),
+            (with(good, 0.0, 1.5), "1.5 for `accuracy`"),
+            (with(Cost { seconds: f64::NAN, ..good }, 0.0, 1.0), "NaN seconds"),
+        ] {
+            assert!(record.as_ref().is_err_and(|error| error.contains(words)), "{words}: {record:?}");
+        }
+    }
+
+    #[test]
     fn a_rate_comes_back_with_every_bit_and_a_disk_that_fails_is_no_missing_record() {
         let folder = tempfile::tempdir().unwrap();
         let adapter = crate::adapter::Lora::rank(2).into();

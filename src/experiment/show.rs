@@ -5,6 +5,7 @@ use polars::prelude::*;
 use super::{Method, Study, effects};
 use crate::error::{Error, Result};
 use crate::figure::{Chart, Figure, paper};
+use crate::table::words::words;
 use crate::table::{self, Best, Summary, Table};
 
 /// Corrected p below this are bold.
@@ -12,7 +13,7 @@ const LEVEL: f64 = 0.05;
 
 impl Study {
     /// The chosen rows of [`Study::frame`] that have an accuracy, one per run, method and test, with what tables and figures are drawn from
-    /// besides: `evaluation` (`task → evaluated_on`), `demonstrations` (the column `n`) and, where there are labels, `ece` (the column
+    /// besides: `evaluation` (`task → evaluated_on`), `demonstrations` (the column `n`) and, where answers have a confidence, `ece` (the column
     /// `ece_equal_width_15`).
     ///
     /// # Errors
@@ -29,7 +30,7 @@ impl Study {
         Ok(frame.hstack(&columns)?.filter(&mask)?)
     }
 
-    /// Table 1: accuracy and, where there are labels, ECE (15 bins of equal width) for each evaluation and N, a column per method; mean
+    /// Table 1: accuracy and, where answers have a confidence, ECE (15 bins of equal width) for each evaluation and N, a column per method; mean
     /// (standard deviation) over the runs, the best in bold, evaluations out of distribution starred.
     ///
     /// # Errors
@@ -61,7 +62,8 @@ impl Study {
                 table = table.decimals(name, 0);
             }
         }
-        let table = table.name("distance_to_icl", "distance to ICL").name("icl_before", "ICL before").name("icl_after", "ICL after");
+        let called = ["distance_to_icl", "drift", "drift_elsewhere", "icl_before", "icl_after"];
+        let table = called.iter().fold(table, |table, name| table.name(name, &words(name)));
         let table = table.decimals("query_tokens", 1).decimals("total_seconds", 1);
         table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
     }

@@ -67,7 +67,7 @@ impl Study {
     }
 
     /// [`significance_of`](Self::significance_of) SFT against IA2 → SFT, IA2, IA2 + SFT, soft labels and SFT on ICL, and of IA2 against
-    /// IA2 → SFT, as far as they were run: of `accuracy` and, where there are labels, `ece_equal_width_15`.
+    /// IA2 → SFT, as far as they were run: of `accuracy` and, where answers have a confidence, `ece_equal_width_15`.
     ///
     /// # Errors
     /// As [`significance_of`](Self::significance_of).
