@@ -1,5 +1,8 @@
 //! Predictions: one row per example.
 
+mod free;
+
+use free::free;
 use polars::prelude::*;
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
@@ -7,7 +10,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Generation, Model, Responses};
+use crate::model::{Model, NEVER};
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompt, Prompts};
 
@@ -17,8 +20,6 @@ const BATCH: usize = 16;
 const TOP: i64 = 10;
 /// Rows of logits that are read at a time: several copies of them lie in memory.
 const ROWS: i64 = 64;
-/// Log-probability below which none adds to an entropy.
-const NEVER: f64 = -1e30;
 /// Letters of a digest.
 const DIGEST: usize = 16;
 
@@ -47,8 +48,15 @@ const DIGEST: usize = 16;
 /// | `gold_rank` | place of the gold's token, from 1; at most k in the top k. Of equally likely tokens each has the best place |
 /// | `vocabulary_entropy` | over all tokens, nats |
 ///
-/// *Free answers*: greedy responses, up to where [`Prompts::stop`] says and the form's limit of tokens; besides the columns above `tokens` (of the response),
-/// `ending`, `close_calls`. `answer` is null where a response holds none.
+/// *Free answers*: greedy responses, up to where [`Prompts::stop`] says and the form's limit of tokens. `answer` is null where a response holds none.
+///
+/// | of free answers | |
+/// |---|---|
+/// | `tokens`, `ending`, `close_calls` | of the response: how many, why it ended, how many were chosen where the two best logits were closer than 1e-4 |
+/// | `confidence` | the answer's probability given what the response says before it, `exp(answer_log_likelihood)`, `[0, 1]`; 0 where there is no answer. [`with_confidence`](crate::metric::with_confidence) makes it another |
+/// | `answer_tokens`, `answer_log_likelihood` | the answer's tokens: from the first that holds a part of it to the end of the response, the end-of-sequence token or the stop string included (an answer that goes on is another answer); and the sum of their `ln p`, nats. 0 and null where there is no answer |
+/// | `response_log_likelihood` | the sum over all tokens of the response, nats |
+/// | `entropy` | of the next token over the whole vocabulary, mean over the steps of the response, nats |
 ///
 /// # Errors
 /// No prompts; a gold that is no label; labels whose tokens cannot be told apart; a prompt over the context; logits that are not finite.
@@ -232,20 +240,4 @@ fn gold_place(prompt: &Prompt, form: &AnswerForm) -> Result<usize> {
     let gold = &prompt.example.gold;
     let place = form.label_of(gold);
     place.ok_or_else(|| Error::input(format!("example {}: the gold {gold:?} is none of the labels {:?}", prompt.index, form.label_set())))
-}
-
-fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
-    let form = prompts.form();
-    let settings = Generation::for_prompts(prompts).batch(batch);
-    let responses = match hooks {
-        None => model.respond_as(prompts, &settings)?,
-        Some((hooks, _)) => Responses::new(prompts, model.generate_with(&model.encode(prompts)?, &settings, hooks)?),
-    };
-    let responses = responses.without_begun_stop();
-    let mut frame = responses.frame()?;
-    let answers: Vec<Option<String>> = responses.rows().iter().map(|row| form.answer(&row.text)).collect();
-    frame.insert_column(5, Column::new("answer".into(), answers))?;
-    let lengths: Vec<u32> = responses.rows().iter().map(|row| row.tokens.prompt.len() as u32).collect();
-    frame.with_column(Column::new("prompt_tokens".into(), lengths))?;
-    Ok(frame)
 }

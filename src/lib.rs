@@ -32,7 +32,7 @@
 //! | [`Benchmark`](dataset::Benchmark) | one of the paper's twelve, read from its public files into a `Task` |
 //! | [`Prompts`](prompt::Prompts), [`Responses`](model::Responses) | demonstrations and query; what the model answered, with all tokens |
 //! | [`Scores`](model::Scores) | how likely given continuations of prompts are, per answer and per token |
-//! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others |
+//! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others; [`divergence`](activations::divergence) between what two models expect |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
 //! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Dora`](adapter::Dora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
@@ -186,7 +186,7 @@ pub use {plotters, polars, tch, tokenizers};
 
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
-    pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods};
+    pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods, divergence};
     pub use crate::adapter::{Adapter, Dora, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::axes::long;
     pub use crate::compat::Compat;

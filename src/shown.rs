@@ -52,6 +52,7 @@ show_as_text! { "{:?}":
     crate::figure::Reliability,
     crate::figure::Spread,
     crate::lens::Ablation,
+    crate::metric::Confidence,
     crate::model::Decoder,
     crate::model::Depth,
     crate::model::Ending,

@@ -121,7 +121,16 @@ fn free_answers_do_not_depend_on_the_other_prompts() -> Result<()> {
     let form = AnswerForm::free().at_most(6)?;
     let prompts = split.test.with_demonstrations(&split.train, 0)?.with_form(form);
     let whole = evaluate(&model, &prompts)?;
-    assert_eq!(evaluate_in_batches(&model, &prompts, 5)?, whole);
+    // How sure the model was differs by rounding alone.
+    let sure = ["confidence", "answer_log_likelihood", "response_log_likelihood", "entropy"];
+    let other = evaluate_in_batches(&model, &prompts, 5)?;
+    assert_eq!(other.drop_many(sure), whole.drop_many(sure));
+    for column in sure {
+        assert!(
+            numbers(&other, column).into_iter().zip(numbers(&whole, column)).all(|(one, other)| (one - other).abs() < 1e-4),
+            "{column}"
+        );
+    }
     let lengths: Vec<u32> = whole.column("prompt_tokens")?.u32()?.iter().flatten().collect();
     for (row, prompt) in prompts.iter().enumerate() {
         assert_eq!(lengths[row] as usize, model.tokenizer()?.encode(&prompt.text())?.len());

@@ -41,7 +41,7 @@ fn flags(frame: &DataFrame, column: &str) -> Vec<bool> {
 
 /// Everything but how long it took.
 fn timeless(frame: &DataFrame) -> DataFrame {
-    frame.drop("seconds").unwrap()
+    frame.drop_many(["seconds", "total_seconds"])
 }
 
 /// Files below a folder with the time they were written.

@@ -6,6 +6,7 @@ mod collect;
 mod collect_tests;
 mod compare;
 mod distributions;
+mod divergence;
 mod file;
 mod geometry;
 mod memory;
@@ -22,6 +23,8 @@ pub(crate) use collect::{Collected, Collection};
 pub use collect::{CollectionPlan, Place};
 pub use compare::{Tokens, compare_methods};
 pub use distributions::{Distributions, Keep};
+pub use divergence::divergence;
+pub(crate) use divergence::{HEAD_READS, divergences};
 
 use crate::axes;
 use crate::display::{Bundle, Show, headed};
@@ -124,6 +127,15 @@ impl Activations {
             .get(index)
             .ok_or_else(|| Error::input(format!("example {index} does not exist: there are {}", self.examples())))?;
         self.rows.get(index, length)
+    }
+
+    /// The same values as those at other responses whose forward reads the same tokens, so that they differ in what is predicted alone.
+    pub(crate) fn said_otherwise(&self, responses: Responses) -> Result<Self> {
+        let lengths = |of: &Responses| of.rows().iter().map(|row| row.tokens.response.len()).collect::<Vec<_>>();
+        match lengths(&responses) == lengths(&self.responses) {
+            true => Ok(Self { responses, ..self.clone() }),
+            false => Err(Error::internal("responses of other lengths than those that activations were captured at")),
+        }
     }
 
     /// A digest of the values, or of the collection on disk that they come from.

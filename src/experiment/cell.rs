@@ -1,16 +1,17 @@
 //! One model, task, N and run: everything that its methods share.
 
+mod compared;
+
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
-use polars::prelude::DataFrame;
+use polars::prelude::{ChunkAgg, DataFrame};
 
-use super::protocol::{self, Rollouts};
-use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
+use super::effects::{self, DISTANCE, DRIFT, QUERY_TOKENS};
+use super::record::{self, Cost, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
-use crate::activations::{Activations, Capture, capture};
 use crate::adapter::Adapter;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
@@ -18,11 +19,13 @@ use crate::evaluate::evaluate;
 use crate::file;
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::metric::METRICS;
-use crate::model::{Model, Responses};
-use crate::objective::{Ia2Sft, Sft, Targets};
-use crate::prompt::{Examples, Prompts};
+use crate::metric::{METRICS, with_confidence};
+use crate::model::Model;
+use crate::objective::{Ia2Sft, Sft};
+use crate::prompt::Examples;
 use crate::train::{Stopped, Trained, Training};
+pub(super) use compared::Other;
+use compared::{Before, Collected, Untouched, Wanted};
 
 const SELF_ATTENTION: &str = "model.layers.*.self_attn";
 
@@ -34,6 +37,8 @@ pub(super) struct Cell<'e> {
     pool: Option<Rc<Task>>,
     /// The task's own, then those out of distribution.
     pub tests: Vec<Test>,
+    /// A task that is learned by none, and what becomes of it.
+    other: Option<Other>,
     pub runs: Vec<Run>,
 }
 
@@ -57,20 +62,12 @@ impl Test {
     }
 }
 
-/// What the base model does under ICL, found when it is first needed and gone with the cell's last run.
+/// What the base model does, found when it is first needed and gone with the cell's last run.
 struct Shared {
-    targets: Once<Targets>,
+    targets: Once<Collected>,
     /// One for each test.
-    shown: Vec<Once<Shown>>,
-}
-
-/// A test under ICL.
-struct Shown {
-    prompts: Prompts,
-    /// The first answers, after the queries alone.
-    taught: Responses,
-    /// The attention outputs on the way to these answers.
-    inside: Activations,
+    untouched: Vec<Untouched>,
+    before: Once<Before>,
 }
 
 /// Who has a cell done, and wants to know of each run.
@@ -101,27 +98,28 @@ impl<'e> Cell<'e> {
         experiment: &'e Experiment,
         model: &'e Model,
         (split, pool): (Split, Option<Rc<Task>>),
-        tests: Vec<Test>,
+        (tests, other): (Vec<Test>, Option<Other>),
         runs: Vec<Run>,
     ) -> Self {
-        Self { experiment, model, split, pool, tests, runs }
+        Self { experiment, model, split, pool, tests, other, runs }
     }
 
     /// Whether a run has been done, with all tests of this cell.
     fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
-        let retry = self.experiment.settings.retry_failed;
-        Ok(Record::open(folder, run)?.is_some_and(|record| record.is_whole(self.tests.iter().map(|test| test.digest.as_str()), retry)))
+        let (tests, other) = (self.tests.iter().map(|test| test.digest.as_str()), self.other.as_ref().map(|other| other.digest.as_str()));
+        Ok(Record::open(folder, run)?.is_some_and(|record| record.is_whole(tests, other, self.experiment.settings.demand())))
     }
 
-    /// Tests that a record lacks.
+    /// Tests that a record lacks, or lacks something of.
     fn missing<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (usize, &'a Test)> {
-        let retry = self.experiment.settings.retry_failed;
-        self.tests.iter().enumerate().filter(move |(_, test)| record.lacks(&test.digest, retry))
+        let demand = self.experiment.settings.demand();
+        self.tests.iter().enumerate().filter(move |(_, test)| record.lacks(&test.digest, demand))
     }
 
     /// Does the runs that are missing; false where the overseer wants it to be left before its end.
     pub fn run(&self, folder: &Path, overseer: &mut dyn Overseer) -> Result<bool> {
-        let shared = Shared { targets: Once::default(), shown: self.tests.iter().map(|_| Once::default()).collect() };
+        let untouched = self.tests.iter().map(|_| Untouched::default()).collect();
+        let shared = Shared { targets: Once::default(), untouched, before: Once::default() };
         for run in &self.runs {
             if self.is_done(folder, run)? {
                 continue;
@@ -156,7 +154,7 @@ impl<'e> Cell<'e> {
             (None, _) => self.model.clone(),
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
-                Ok((trained, seconds)) => {
+                Ok((trained, seconds, cost)) => {
                     // Whoever lost the cell meanwhile leaves the files to its new holder.
                     if !overseer.holds()? {
                         return Err(Error::interrupted("another worker has this run now"));
@@ -169,6 +167,7 @@ impl<'e> Cell<'e> {
                         steps: trained.steps(),
                         seconds,
                         parameters: trained.adapter().digest(),
+                        cost,
                     });
                     trained.model().clone()
                 }
@@ -178,14 +177,19 @@ impl<'e> Cell<'e> {
                 }
             },
         };
+        // What was trained is not trained again.
+        let unfinished = |error: Error, record: &Record| {
+            if error.is_interrupted() && record.trained.is_some() && overseer.holds()? {
+                interrupt::undisturbed(|| record.save(folder))?;
+            }
+            Err(error)
+        };
         for (place, test) in self.missing(&record.clone()) {
-            let evaluated = match self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused) {
-                // What was trained is not trained again.
-                Err(error) if error.is_interrupted() && record.trained.is_some() && overseer.holds()? => {
-                    interrupt::undisturbed(|| record.save(folder))?;
-                    return Err(error);
-                }
-                evaluated => evaluated?,
+            let retry = self.experiment.settings.retry_failed;
+            let there = record.evaluated.get(&test.digest).filter(|there| !retry || there.failed.is_none()).cloned();
+            let evaluated = match self.evaluate(&model, run.method, test, &shared.untouched[place], there).map(Ok).or_else(excused) {
+                Err(error) => return unfinished(error, &record),
+                Ok(evaluated) => evaluated,
             };
             let failed = |message| Evaluated {
                 task: test.task.clone(),
@@ -195,10 +199,16 @@ impl<'e> Cell<'e> {
             };
             record.evaluated.insert(test.digest.clone(), evaluated.unwrap_or_else(failed));
         }
+        if let Some(other) = self.other.as_ref().filter(|other| record.lacks_elsewhere(&other.digest, self.experiment.settings.demand())) {
+            match self.elsewhere(&model, run.method, other, &shared.before) {
+                Err(error) => return unfinished(error, &record),
+                Ok(there) => record.elsewhere.insert(other.digest.clone(), there),
+            };
+        }
         Ok(record)
     }
 
-    /// The training and its seconds, or why it failed.
+    /// The training, its seconds and what all of it took, or why it failed.
     fn train(
         &self,
         folder: &Path,
@@ -206,7 +216,9 @@ impl<'e> Cell<'e> {
         training: &TrainingId,
         shared: &Shared,
         overseer: &dyn Overseer,
-    ) -> Result<Result<(Trained, f64), String>> {
+    ) -> Result<Result<(Trained, f64, Option<Cost>), String>> {
+        // Of a phase that was recorded without its cost nobody knows what both took.
+        let mut cost = Some(Cost::default());
         let start = match run.method.after() {
             None => None,
             Some(method) => {
@@ -223,14 +235,23 @@ impl<'e> Cell<'e> {
                     Some(Record { failed: Some(message), .. }) => {
                         return Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name())));
                     }
-                    Some(record) => Some(record.open_adapter(folder, self.model)?),
+                    Some(record) => {
+                        cost = record.trained.as_ref().and_then(|trained| trained.cost);
+                        Some(record.open_adapter(folder, self.model)?)
+                    }
                 }
             }
         };
-        let targets = || shared.targets.get(|| self.targets());
-        // Shared work is nobody's training time.
+        let targets = || shared.targets.get(|| self.targets()).map(|collected| &collected.targets);
+        // Shared work is nobody's training time, but it is a cost of each method that needs it.
         if run.method.needs_targets() {
             targets()?;
+            let collected = shared.targets.get(|| self.targets())?;
+            cost = cost.map(|cost| Cost {
+                target_tokens: cost.target_tokens + collected.tokens,
+                seconds: cost.seconds + collected.seconds,
+                ..cost
+            });
         }
         let began = Instant::now();
         // Settings that came back from PEFT's files name the same sites in another order.
@@ -260,52 +281,59 @@ impl<'e> Cell<'e> {
         if trained.stopped() == Stopped::Interrupted {
             interrupt::check()?;
         }
-        Ok(Ok((trained, began.elapsed().as_secs_f64())))
+        let seconds = began.elapsed().as_secs_f64();
+        let cost = cost.map(|cost| Cost {
+            parameters: trained.adapter().count() as u64,
+            tokens: cost.tokens + trained.tokens(),
+            seconds: cost.seconds + seconds,
+            ..cost
+        });
+        Ok(Ok((trained, seconds, cost)))
     }
 
-    fn evaluate(&self, model: &Model, method: Method, test: &Test, shown: &Once<Shown>) -> Result<Evaluated> {
-        let icl = method == Method::Icl;
-        let shown = || shown.get(|| self.show(test));
-        let frame = if icl { evaluate(model, &shown()?.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
-        // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
-        let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
-        let metrics = METRICS.iter().filter_map(value).collect();
-        interrupt::check()?;
-        // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
-        let (asim, failed) = match shown().and_then(|shown| self.asim(model, icl, test, shown)).map(Ok).or_else(excused)? {
-            Ok(asim) => (asim, None),
-            Err(message) => (Vec::new(), Some(format!("no asim: {message}"))),
-        };
-        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed })
-    }
-
-    /// By layer.
-    fn asim(&self, model: &Model, icl: bool, test: &Test, shown: &Shown) -> Result<Vec<(Option<u32>, f64)>> {
-        let own = match self.experiment.settings.rollouts {
-            _ if icl => None,
-            Rollouts::Icl => Some(capture(model, &shown.taught, SELF_ATTENTION)?),
-            Rollouts::Own => {
-                let prompts = test.queries.take(test.compared).zero_shot()?;
-                Some(Capture::at(SELF_ATTENTION).while_responding(model, &prompts)?.1)
+    /// Asks a test, or adds what its earlier answer lacks.
+    fn evaluate(&self, model: &Model, method: Method, test: &Test, untouched: &Untouched, there: Option<Evaluated>) -> Result<Evaluated> {
+        let settings = &self.experiment.settings;
+        let asked = settings.columns.as_deref().unwrap_or_default();
+        let again = there.as_ref().map(|there| there.lacks(asked));
+        let lacks = |column: &str| again.as_ref().map_or_else(|| settings.measures(column), |lacking| lacking.contains(&column));
+        let wanted = Wanted { asim: again.is_none(), drift: lacks(DRIFT), distance: lacks(DISTANCE) };
+        let mut evaluated = match there {
+            Some(there) if again.iter().flatten().all(|column| effects::compares(column)) => there,
+            there => {
+                let mut evaluated = there.unwrap_or_default();
+                let prompts = match method {
+                    Method::Icl => untouched.shown.get(|| self.show(test))?.prompts.clone(),
+                    _ => test.queries.zero_shot()?,
+                };
+                let mut frame = evaluate(model, &prompts)?;
+                if frame.column("answer_log_likelihood").is_ok() {
+                    frame = with_confidence(&frame, settings.confidence)?;
+                }
+                // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
+                for metric in METRICS {
+                    if let Some(value) = metric.compute(&frame).ok().filter(|value| value.is_finite()) {
+                        evaluated.metrics.insert(metric.name.into(), value);
+                    } else if asked.iter().any(|name| name == metric.name) {
+                        evaluated.undefined.insert(metric.name.into());
+                    }
+                }
+                evaluated.metrics.insert(QUERY_TOKENS.into(), query_tokens(&frame)?);
+                Evaluated { task: test.task.clone(), examples: frame.height(), ..evaluated }
             }
         };
-        let frame = shown.inside.asim(own.as_ref().unwrap_or(&shown.inside))?;
-        let layers = frame.column("layer")?.u32()?.iter().zip(frame.column("asim")?.f64()?.iter());
-        layers.map(|(layer, asim)| Ok((layer, asim.ok_or_else(|| Error::internal("asim is null"))?))).collect()
+        interrupt::check()?;
+        // Not defined where an activation is zero or the demonstrations leave no room: accuracy is all the same.
+        self.compare(model, method, test, untouched, wanted, &mut evaluated)?;
+        Ok(evaluated)
     }
+}
 
-    fn targets(&self) -> Result<Targets> {
-        let settings = &self.experiment.settings;
-        let collect = Targets::of(self.model, &self.split).compat(settings.compat);
-        let soft = settings.methods.contains(&Method::Soft);
-        if soft { collect.distributions(settings.distributions).collect() } else { collect.collect() }
-    }
-
-    fn show(&self, test: &Test) -> Result<Shown> {
-        let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_deref())?;
-        let (responses, inside) = Capture::at(SELF_ATTENTION).while_responding(self.model, &prompts.take(test.compared))?;
-        Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
-    }
+/// Tokens that a query takes, demonstrations included; of what is generated the last is never read.
+fn query_tokens(frame: &DataFrame) -> Result<f64> {
+    let mean = |name: &str| Ok::<_, Error>(frame.column(name)?.u32()?.mean().unwrap_or(0.0));
+    let said = if frame.column("tokens").is_ok() { mean("tokens")? - 1.0 } else { 0.0 };
+    Ok(mean("prompt_tokens")? + said)
 }
 
 /// A failure that is a run's own (NaN, a prompt over the context) as its message; others end the experiment.

@@ -7,15 +7,17 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Test};
+use super::cell::{Cell, Other, Test, excused};
 use super::held::Held;
 use super::protocol::Rollouts;
 use super::record::{self, FORMAT, Record, Run};
-use super::settings::Settings;
+use super::settings::{Demand, Settings};
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::metric::Confidence;
+use crate::prompt::Examples;
 
 /// The most splits of one experiment.
 const MOST_SPLITS: u64 = 100_000;
@@ -35,7 +37,12 @@ pub(super) struct Grid<'e> {
 pub(super) struct Opened {
     pub task: Rc<Task>,
     pub others: Vec<Task>,
+    /// One that is neither learned nor tested on: what becomes of it?
+    pub elsewhere: Option<Task>,
 }
+
+/// What a cell asks.
+type Asked = (Vec<Test>, Option<Other>);
 
 /// A cell, told by digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +56,9 @@ pub(super) struct Sketch {
     pub rows: String,
     /// Task and digest of each test; the task's own first.
     pub tests: Vec<(String, String)>,
+    /// The same of the task that is learned by none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<(String, String)>,
     /// Queries of each test.
     pub asked: Vec<usize>,
 }
@@ -61,6 +71,14 @@ pub(super) struct Refused {
     pub n: usize,
     pub run: u64,
     pub message: String,
+}
+
+impl Sketch {
+    /// Whether a record has all that is asked.
+    pub fn is_whole(&self, record: &Record, demand: Demand<'_>) -> bool {
+        let elsewhere = self.elsewhere.as_ref().map(|(_, digest)| digest.as_str());
+        record.is_whole(self.tests.iter().map(|(_, digest)| digest.as_str()), elsewhere, demand)
+    }
 }
 
 impl Experiment {
@@ -122,22 +140,34 @@ impl Experiment {
             for name in tested_on {
                 if !others.contains_key(name) {
                     let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
-                    let stored = self.others.iter().find(|rows| rows.name == *name);
-                    let opened = stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open());
                     others.insert(
                         name.clone(),
-                        opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
+                        self.other(name)
+                            .map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
                     );
                 }
                 tested.extend(others.get(name).cloned());
             }
-            tasks.push(Opened { task: Rc::new(task), others: tested });
+            let elsewhere = self.settings.forgetting_on.iter().find(|name| *name != task.name());
+            let elsewhere = elsewhere.map(|name| match others.get(name) {
+                Some(other) => Ok(other.clone()),
+                None => self.other(name).map_err(|error| error.context(format_args!("`{name}` of `.forgetting_on()`"))),
+            });
+            let elsewhere = elsewhere.transpose()?;
+            tasks.push(Opened { task: Rc::new(task), others: tested, elsewhere });
         }
         Ok(tasks)
     }
 
+    /// A task that is not learned, by name or from a plan's files.
+    fn other(&self, name: &str) -> Result<Task> {
+        let stored = self.others.iter().find(|rows| rows.name == *name);
+        stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open())
+    }
+
     fn check(&self) -> Result<()> {
         let settings = &self.settings;
+        self.check_columns()?;
         let lists = [
             ("tasks", self.tasks.len()),
             ("sizes", settings.sizes.len()),
@@ -208,41 +238,52 @@ impl<'e> Grid<'e> {
     }
 
     /// Draws the sets of a cell: what is learned from, whose rows demonstrations are drawn from, and what is tested.
-    fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, Vec<Test>)> {
+    fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, Asked)> {
         let opened = self.tasks()?.get(task).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))?;
-        let Opened { task, others } = opened;
+        let Opened { task, others, elsewhere } = opened;
         let split = task.few_shot(n, run)?;
         let pool = self.settings().demonstrations.pool(task);
         let compared = self.settings().compared_at_most;
         // What is drawn from is no part of a run's own digest.
         let ways =
             (pool.as_deref().map(|task| record::digest(&task.others(&split))).transpose()?, self.settings().rollouts == Rollouts::Own);
-        let mut tests = vec![Test::new(&split.task, split.test.clone(), compared, &ways)?];
+        let confidence = self.settings().confidence;
+        let test = |task: &str, queries: Examples| match queries.labels().is_empty() && confidence != Confidence::default() {
+            true => Test::new(task, queries, compared, &(&ways, confidence)),
+            false => Test::new(task, queries, compared, &ways),
+        };
+        let mut tests = vec![test(&split.task, split.test.clone())?];
         for other in others {
-            tests.push(Test::new(other.name(), other.test(self.settings().test_at_most, split.run)?, compared, &ways)?);
+            tests.push(test(other.name(), other.test(self.settings().test_at_most, split.run)?)?);
         }
-        Ok((split, pool, tests))
+        let elsewhere = elsewhere.as_ref().map(|other| {
+            let split = other.clone().test_at_most(self.settings().test_at_most).and_then(|other| other.few_shot(n, run));
+            Other::new(other.name(), split.map(Ok).or_else(excused)?, compared)
+        });
+        Ok((split, pool, (tests, elsewhere.transpose()?)))
     }
 
     fn sketch(&self, model: usize, task: usize, n: usize, run: u64) -> Result<Sketch> {
-        let (split, _, tests) = self.draw(task, n, run)?;
+        let (split, _, (tests, other)) = self.draw(task, n, run)?;
         let asked = tests.iter().map(Test::len).collect();
         let tests = tests.into_iter().map(|test| (test.task, test.digest)).collect();
-        Ok(Sketch { model, task, n, run, rows: record::digest(&(&split.train, &split.dev))?, tests, asked })
+        let elsewhere = other.map(|other| (other.task, other.digest));
+        Ok(Sketch { model, task, n, run, rows: record::digest(&(&split.train, &split.dev))?, tests, elsewhere, asked })
     }
 
     /// The cell with its rows and its model.
     pub fn cell(&self, sketch: &Sketch) -> Result<Cell<'e>> {
-        let (split, pool, tests) = self.draw(sketch.task, sketch.n, sketch.run)?;
+        let (split, pool, (tests, other)) = self.draw(sketch.task, sketch.n, sketch.run)?;
         let same = record::digest(&(&split.train, &split.dev))? == sketch.rows
-            && tests.iter().map(|test| (&test.task, &test.digest)).eq(sketch.tests.iter().map(|(task, digest)| (task, digest)));
+            && tests.iter().map(|test| (&test.task, &test.digest)).eq(sketch.tests.iter().map(|(task, digest)| (task, digest)))
+            && other.as_ref().map(|other| &other.digest) == sketch.elsewhere.as_ref().map(|(_, digest)| digest);
         if !same {
             return Err(Error::file(format!(
                 "the rows of `{}` are not those that this grid was made with (N = {}, run {}): prepare it again",
                 split.task, sketch.n, sketch.run
             )));
         }
-        Ok(Cell::new(self.experiment, self.model(sketch.model)?.get()?, (split, pool), tests, self.runs(sketch)?))
+        Ok(Cell::new(self.experiment, self.model(sketch.model)?.get()?, (split, pool), (tests, other), self.runs(sketch)?))
     }
 
     /// The runs of a cell, in an order in which they can be done.
@@ -264,7 +305,7 @@ impl<'e> Grid<'e> {
     /// Whether a run of a cell is done, with all its tests.
     pub fn is_done(&self, folder: &Path, cell: &Sketch, run: &Run) -> Result<bool> {
         let record = Record::open(folder, run)?;
-        Ok(record.is_some_and(|record| record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), self.settings().retry_failed)))
+        Ok(record.is_some_and(|record| cell.is_whole(&record, self.settings().demand())))
     }
 
     /// Runs of a cell that are not done yet.

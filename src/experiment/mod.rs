@@ -55,10 +55,17 @@
 //!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
 //! without demonstrations, both at the responses given under ICL ([`Rollouts`] says otherwise).
+//!
+//! # What a method does besides
+//! [`Study::side_effects`] is one table of methods and columns: drift from the untouched model, distance to it under ICL, what became of another task
+//! ([`Experiment::forgetting_on`]), and what it took. [`Study::frame`] defines each. Drift and distance are read from the states before the output head, on the queries
+//! that asim is on: distance in asim's own forward, drift in one more, and where answers have one token in the same. Whatever a run was
+//! evaluated without stays null until [`Experiment::columns`] asks for it; nothing is trained again.
 
 mod cell;
 mod choose;
 mod cluster;
+mod effects;
 mod grid;
 mod held;
 mod method;
@@ -108,6 +115,9 @@ use crate::model::Model;
 /// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
 /// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
 /// | [`demonstrations`](Self::demonstrations), [`rollouts`](Self::rollouts) | [`Demonstrations::Same`], [`Rollouts::Icl`] |
+/// | [`columns`](Self::columns) | all that are known, of runs that are evaluated now |
+/// | [`forgetting_on`](Self::forgetting_on) | no other task |
+/// | [`confidence`](Self::confidence) | [`Confidence::Answer`](crate::metric::Confidence): the answer's probability |
 /// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
 #[derive(Clone, Debug)]
 pub struct Experiment {

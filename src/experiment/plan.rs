@@ -9,7 +9,7 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Method, Rollouts};
+use super::{Demonstrations, Experiment, Method, Rollouts, effects};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -167,7 +167,15 @@ impl Experiment {
         let compared: usize = cell.asked.iter().map(|&asked| asked.min(settings.compared_at_most)).sum();
         // Each run is asked everything, and compared at the answers of the first queries.
         let comparing = if settings.rollouts == Rollouts::Own { time.query } else { forward };
-        let mut other = missing.len() as f64 * (asked as f64 * time.query + compared as f64 * comparing);
+        // Drift is read at answers of its own, unless they have one token.
+        let drift = if settings.measures(effects::DRIFT) { forward } else { 0.0 };
+        let mut other = missing.len() as f64 * (asked as f64 * time.query + compared as f64 * (comparing + drift));
+        // Another task is taken to be like the own one: asked under ICL, and alone for its drift.
+        if cell.elsewhere.is_some() {
+            let trained = missing.iter().filter(|run| run.method.is_trained()).count() as f64;
+            let (asked, n) = (cell.asked.first().copied().unwrap_or(0) as f64, n as f64);
+            other += (trained + 1.0) * (asked * time.query + n * forward + asked.min(settings.compared_at_most as f64) * forward);
+        }
         // Demonstrations that all queries share are read once.
         let shown = match settings.demonstrations {
             Demonstrations::Same => n * tests,

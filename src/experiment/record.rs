@@ -1,12 +1,13 @@
 //! What is kept of a run: one small JSON file, written when the run has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Method;
+use super::settings::Demand;
+use super::{Method, effects};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
@@ -67,6 +68,9 @@ pub(super) struct Record {
     pub failed: Option<String>,
     /// By the digest of what was asked.
     pub evaluated: BTreeMap<String, Evaluated>,
+    /// What became of other tasks, by the digest of what was asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, Elsewhere>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,6 +82,34 @@ pub(super) struct TrainedRecord {
     pub seconds: f64,
     /// A digest of what it came to: the adapter beside the record holds these.
     pub parameters: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
+/// What it took to come there, earlier phases included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cost {
+    /// Numbers trained.
+    pub parameters: u64,
+    /// Tokens read in training.
+    pub tokens: u64,
+    /// Tokens read to collect targets.
+    pub target_tokens: u64,
+    /// Of both.
+    pub seconds: f64,
+}
+
+/// A task that the run did not learn, before and after it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Elsewhere {
+    pub task: String,
+    pub examples: usize,
+    /// Of the model on queries alone, nats.
+    pub drift: Option<f64>,
+    /// Accuracy under ICL.
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    pub failed: Option<String>,
 }
 
 /// How a run did on one set of queries.
@@ -85,11 +117,23 @@ pub(super) struct TrainedRecord {
 pub(super) struct Evaluated {
     pub task: String,
     pub examples: usize,
-    /// Those that are defined, by their names.
+    /// Those that are defined, by their names; and what was measured besides.
     pub metrics: BTreeMap<String, f64>,
+    /// Columns that were asked for and are not defined here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub undefined: BTreeSet<String>,
     /// Layer and likeness to ICL there.
     pub asim: Vec<(Option<u32>, f64)>,
     pub failed: Option<String>,
+}
+
+impl Evaluated {
+    /// Columns of these that neither are there nor were tried.
+    pub fn lacks<'c>(&self, columns: &'c [String]) -> Vec<&'c str> {
+        // Where nothing could be evaluated, nothing can be added.
+        let there = |name: &String| self.metrics.is_empty() || self.metrics.contains_key(name) || self.undefined.contains(name);
+        columns.iter().filter(|name| !there(name)).map(String::as_str).collect()
+    }
 }
 
 impl Run {
@@ -111,7 +155,7 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
-        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
+        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new(), elsewhere: BTreeMap::new() }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -134,15 +178,22 @@ impl Record {
         Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
     }
 
-    /// Whether nothing is left to do; `retry` does again what failed.
-    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, retry: bool) -> bool {
-        let again = retry && self.failed.is_some() || tests.any(|digest| self.lacks(digest, retry));
+    /// Whether nothing is left to do, given the digests of the tests and of the task elsewhere.
+    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, elsewhere: Option<&str>, demand: Demand<'_>) -> bool {
+        let again = demand.retry && self.failed.is_some()
+            || tests.any(|digest| self.lacks(digest, demand))
+            || elsewhere.is_some_and(|digest| self.lacks_elsewhere(digest, demand));
         !again
     }
 
-    /// Whether the test of that digest is still to be asked; a run that failed has nothing to test.
-    pub fn lacks(&self, digest: &str, retry: bool) -> bool {
-        self.failed.is_none() && self.evaluated.get(digest).is_none_or(|there| retry && there.failed.is_some())
+    /// Whether the test of that digest is still to be asked, or more of it; a run that failed has nothing to test.
+    pub fn lacks(&self, digest: &str, demand: Demand<'_>) -> bool {
+        let lacks = |there: &Evaluated| demand.retry && there.failed.is_some() || !there.lacks(demand.columns).is_empty();
+        self.failed.is_none() && self.evaluated.get(digest).is_none_or(lacks)
+    }
+
+    pub fn lacks_elsewhere(&self, digest: &str, demand: Demand<'_>) -> bool {
+        self.failed.is_none() && self.elsewhere.get(digest).is_none_or(|there| demand.retry && there.failed.is_some())
     }
 
     /// What could not be so in the record of a run.
@@ -157,9 +208,21 @@ impl Record {
         {
             return Err("losses or seconds that no training has".into());
         }
-        for (name, value) in self.evaluated.values().flat_map(|evaluated| &evaluated.metrics) {
-            let range = METRICS.iter().find(|metric| metric.name == name).map_or((f64::NEG_INFINITY, f64::INFINITY), |metric| metric.range);
-            if !(value.is_finite() && (range.0..=range.1).contains(value)) {
+        if let Some(cost) = self.trained.as_ref().and_then(|trained| trained.cost)
+            && !(cost.seconds >= 0.0 && cost.seconds.is_finite())
+        {
+            return Err(format!("{} seconds that a run took", cost.seconds));
+        }
+        let elsewhere = self.elsewhere.values().flat_map(|there| {
+            [("drift", there.drift), ("accuracy", there.before), ("accuracy", there.after)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+        });
+        let here = self.evaluated.values().flat_map(|evaluated| &evaluated.metrics).map(|(name, value)| (name.as_str(), *value));
+        for (name, value) in here.chain(elsewhere) {
+            let metric = METRICS.iter().find(|metric| metric.name == name).map(|metric| metric.range);
+            let range = metric.or_else(|| effects::range(name)).unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+            if !(value.is_finite() && (range.0..=range.1).contains(&value)) {
                 return Err(format!("{value} for `{name}`, which lies from {} to {}", range.0, range.1));
             }
         }
@@ -214,6 +277,63 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_records_stay_as_they_were_written() {
+        // SHA-256 of the JSON by Python's hashlib: whatever is added to a run must be left out where it is not used.
+        assert_eq!(run(2).key().unwrap(), "4c53335f8fb19c0efd40");
+        // A run of a study on SmolLM2, as a file called so tells of it.
+        let run_of_a_study: Run = serde_json::from_str(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/run.json"))).unwrap();
+        assert_eq!(run_of_a_study.key().unwrap(), "48e3d0ba694d12d1f9a5");
+        let metrics = BTreeMap::from([("accuracy".to_string(), 0.5)]);
+        let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, ..Evaluated::default() };
+        let record = Record { evaluated: BTreeMap::from([("d".into(), evaluated)]), ..Record::new("m".into(), &run(2), None) };
+        let names = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert_eq!(names(&json), ["evaluated", "failed", "model", "run", "trained"]);
+        assert_eq!(names(&json["evaluated"]["d"]), ["asim", "examples", "failed", "metrics", "task"]);
+        json["trained"] = serde_json::json!({"dev_loss": 1.0, "dev_cross_entropy": null, "steps": 1, "seconds": 1.0, "parameters": "p"});
+        let old: Record = serde_json::from_value(json).unwrap();
+        assert_eq!(old.trained.unwrap().cost, None);
+        // What it lacks is missing only to those who ask.
+        let columns = ["accuracy".to_string(), "drift".to_string()];
+        let demand = |columns| Demand { retry: false, columns };
+        assert!(record.is_whole(["d"].into_iter(), None, demand(&[])) && record.is_whole(["d"].into_iter(), None, demand(&columns[..1])));
+        assert!(!record.is_whole(["d"].into_iter(), None, demand(&columns)));
+        assert!(!record.is_whole(["d"].into_iter(), Some("other"), demand(&[])));
+    }
+
+    #[test]
+    fn what_no_run_can_come_to_is_refused() {
+        let good = Cost { parameters: 1, tokens: 1, target_tokens: 1, seconds: 1.0 };
+        let with = |cost: Cost, drift: f64, after: f64| {
+            let metrics = BTreeMap::from([("drift".to_string(), drift)]);
+            let evaluated = BTreeMap::from([("d".to_string(), Evaluated { metrics, ..Evaluated::default() })]);
+            let elsewhere = BTreeMap::from([("e".to_string(), Elsewhere { after: Some(after), ..Elsewhere::default() })]);
+            let training = TrainingId {
+                adapter: crate::adapter::Lora::rank(2).into(),
+                learning_rate: 1.0,
+                beta: None,
+                epochs: 1,
+                patience: 1,
+                compat: Compat::Corrected,
+                distributions: None,
+            };
+            let trained =
+                TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into(), cost: Some(cost) };
+            let run = Run { method: Method::Sft, training: Some(training), ..run(2) };
+            Record { evaluated, elsewhere, trained: Some(trained), ..Record::new("m".into(), &run, None) }.check()
+        };
+        assert_eq!(with(good, 0.0, 1.0), Ok(()));
+        for (record, words) in [
+            (with(good, -0.1, 1.0), "-0.1 for `drift`"),
+            (with(good, f64::INFINITY, 1.0), "inf for `drift`"),
+            (with(good, 0.0, 1.5), "1.5 for `accuracy`"),
+            (with(Cost { seconds: f64::NAN, ..good }, 0.0, 1.0), "NaN seconds"),
+        ] {
+            assert!(record.as_ref().is_err_and(|error| error.contains(words)), "{words}: {record:?}");
+        }
+    }
+
+    #[test]
     fn a_rate_comes_back_with_every_bit_and_a_disk_that_fails_is_no_missing_record() {
         let folder = tempfile::tempdir().unwrap();
         let adapter = crate::adapter::Lora::rank(2).into();
@@ -246,10 +366,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evaluated = |accuracy: f64, asim: f64| {
             let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
-            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
+            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], ..Evaluated::default() };
             BTreeMap::from([("d".to_string(), evaluated)])
         };
-        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, failed: None, evaluated: evaluated(0.5, 0.25) };
+        let record = |n: usize| Record { evaluated: evaluated(0.5, 0.25), ..Record::new("m".into(), &run(n), None) };
         let [one, other] = [record(2), record(4)];
         one.save(folder.path()).unwrap();
         other.save(folder.path()).unwrap();
@@ -277,7 +397,8 @@ mod tests {
             Record { evaluated, ..one.clone() }.save(folder.path()).unwrap();
             refused(words);
         }
-        let trained = Some(TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into() });
+        let trained =
+            Some(TrainedRecord { dev_loss: None, dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: "p".into(), cost: None });
         Record { trained, ..one.clone() }.save(folder.path()).unwrap();
         refused("a training that the run has not");
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::cell::Overseer;
 use super::grid::Grid;
 use super::record::{Record, Run};
+use super::settings::Demand;
 use super::study::{Entry, Home};
 use super::{Experiment, Study, cluster, protocol};
 use crate::display::{Bundle, Show};
@@ -103,8 +104,11 @@ impl Experiment {
                 }
                 if let Some(record) = record {
                     // What failed is done, whatever is to become of it.
-                    count.1 += usize::from(record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), false));
-                    entries.push(Entry { key: run.key()?, record, tests: cell.tests.clone(), model: grid.model(cell.model)?.clone() });
+                    let demand = Demand { retry: false, ..self.settings.demand() };
+                    count.1 += usize::from(cell.is_whole(&record, demand));
+                    let elsewhere = cell.elsewhere.as_ref().map(|(_, digest)| digest.clone());
+                    let (tests, model) = (cell.tests.clone(), grid.model(cell.model)?.clone());
+                    entries.push(Entry { key: run.key()?, record, tests, elsewhere, model });
                 }
             }
             counts.push(count);
@@ -113,7 +117,7 @@ impl Experiment {
             let (model, tests) = (grid.model(refused.model)?, vec![(grid.task(refused.task)?.to_string(), String::new())]);
             for run in grid.refused_runs(refused)? {
                 let record = Record::new(model.name(), &run, Some(refused.message.clone()));
-                entries.push(Entry { key: run.key()?, record, tests: tests.clone(), model: model.clone() });
+                entries.push(Entry { key: run.key()?, record, tests: tests.clone(), elsewhere: None, model: model.clone() });
             }
         }
         Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self)))

@@ -7,6 +7,7 @@ use super::{Choice, Demonstrations, Method, Rollouts};
 use crate::activations::Keep;
 use crate::adapter::{AdapterConfig, Lora};
 use crate::compat::Compat;
+use crate::metric::Confidence;
 use crate::train::{EPOCHS, PATIENCE, exact};
 
 /// The table in the docs of [`Experiment`](super::Experiment) says what each is.
@@ -30,6 +31,25 @@ pub(super) struct Settings {
     pub demonstrations: Demonstrations,
     pub rollouts: Rollouts,
     pub retry_failed: bool,
+    /// Columns that a run must have, whenever it was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgetting_on: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub confidence: Confidence,
+}
+
+fn is_usual(confidence: &Confidence) -> bool {
+    *confidence == Confidence::default()
+}
+
+/// What a record must have for nothing to be left to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Demand<'s> {
+    /// Whether what failed counts as not done.
+    pub retry: bool,
+    pub columns: &'s [String],
 }
 
 impl Default for Settings {
@@ -51,11 +71,23 @@ impl Default for Settings {
             demonstrations: Demonstrations::Same,
             rollouts: Rollouts::Icl,
             retry_failed: false,
+            columns: None,
+            forgetting_on: Vec::new(),
+            confidence: Confidence::default(),
         }
     }
 }
 
 impl Settings {
+    pub fn demand(&self) -> Demand<'_> {
+        Demand { retry: self.retry_failed, columns: self.columns.as_deref().unwrap_or_default() }
+    }
+
+    /// Whether a column that takes a forward of its own is measured where a run is evaluated.
+    pub fn measures(&self, column: &str) -> bool {
+        self.columns.as_ref().is_none_or(|columns| columns.iter().any(|name| name == column))
+    }
+
     /// The runs of a cell, what one goes on from before it. `cell` is any of them.
     pub fn runs_of(&self, cell: &Run) -> Vec<Run> {
         let mut runs = Vec::new();

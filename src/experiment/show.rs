@@ -2,9 +2,10 @@
 
 use polars::prelude::*;
 
-use super::{Method, Study};
+use super::{Method, Study, effects};
 use crate::error::{Error, Result};
 use crate::figure::{Chart, CriticalDifference, Figure, Forest, paper};
+use crate::table::words::words;
 use crate::table::{self, Best, Summary, Table};
 
 /// Corrected p below this are bold.
@@ -12,7 +13,7 @@ const LEVEL: f64 = 0.05;
 
 impl Study {
     /// The chosen rows of [`Study::frame`] that have an accuracy, one per run, method and test, with what tables and figures are drawn from
-    /// besides: `evaluation` (`task → evaluated_on`), `demonstrations` (the column `n`) and, where there are labels, `ece` (the column
+    /// besides: `evaluation` (`task → evaluated_on`), `demonstrations` (the column `n`) and, where answers have a confidence, `ece` (the column
     /// `ece_equal_width_15`).
     ///
     /// # Errors
@@ -29,7 +30,7 @@ impl Study {
         Ok(frame.hstack(&columns)?.filter(&mask)?)
     }
 
-    /// Table 1: accuracy and, where there are labels, ECE (15 bins of equal width) for each evaluation and N, a column per method; mean
+    /// Table 1: accuracy and, where answers have a confidence, ECE (15 bins of equal width) for each evaluation and N, a column per method; mean
     /// (standard deviation) over the runs, the best in bold, evaluations out of distribution starred.
     ///
     /// # Errors
@@ -41,6 +42,32 @@ impl Study {
         let caption = "Accuracy and calibration of each method, by what it learned and was tested on and the number of demonstrations (N)";
         let table = table.caption(caption).label("tab:results");
         table.star("evaluation", "ood").name("n", "N").order(&names()).build(&frame)
+    }
+
+    /// Methods by columns: accuracy and ECE, likeness and distance to ICL, drift, what became of another task, and what each took, for each evaluation and
+    /// N; mean (standard deviation) over the runs. Columns that no run has are left out; [`Study::frame`] says what each is,
+    /// [`Experiment::columns`](super::Experiment::columns) and [`Experiment::forgetting_on`](super::Experiment::forgetting_on) how to have them all. Bold is the best
+    /// accuracy and ECE alone: what leaves the model as it is drifts least and costs least in any case.
+    ///
+    /// # Errors
+    /// No run has an accuracy.
+    pub fn side_effects(&self) -> Result<Table> {
+        let frame = self.runs()?;
+        let there = |name: &str| frame.column(name).is_ok_and(|column| column.null_count() < column.len());
+        let mut table = Summary::new(&["evaluation", "n", "method"], &[]).value("accuracy", Best::Highest).percent("accuracy");
+        if there("ece") {
+            table = table.value("ece", Best::Lowest).name("ece", "ECE");
+        }
+        for name in ["asim"].into_iter().chain(effects::all()).filter(|name| there(name)) {
+            table = table.value(name, Best::Neither);
+            if effects::is_count(name) {
+                table = table.decimals(name, 0);
+            }
+        }
+        let called = ["distance_to_icl", "drift", "drift_elsewhere", "icl_before", "icl_after"];
+        let table = called.iter().fold(table, |table, name| table.name(name, &words(name)));
+        let table = table.decimals("query_tokens", 1).decimals("total_seconds", 1);
+        table.star("evaluation", "ood").name("ood", "out of distribution").name("n", "N").order(&names()).build(&frame)
     }
 
     /// [`Study::significance`] as a table, corrected p below 0.05 in bold.

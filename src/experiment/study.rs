@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use polars::prelude::*;
 
-use super::Choice;
 use super::choose::{Chosen, choose};
 use super::cluster::Progress;
 use super::held::Held;
-use super::record::{Evaluated, Record, Run};
+use super::record::{Cost, Elsewhere, Evaluated, Record, Run};
+use super::{Choice, effects};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
 use crate::interrupt;
@@ -43,6 +43,8 @@ pub(super) struct Entry {
     pub record: Record,
     /// Task and digest of each test; the task's own first.
     pub tests: Vec<(String, String)>,
+    /// Digest of what was asked of another task.
+    pub elsewhere: Option<String>,
     pub model: Held,
 }
 
@@ -81,9 +83,20 @@ impl<'a> Row<'a> {
         self.run().training.as_ref().map(|training| training.adapter.name())
     }
 
+    /// What became of another task: told beside the run's own.
+    pub fn elsewhere(&self) -> Option<&'a Elsewhere> {
+        self.entry.elsewhere.as_ref().filter(|_| !self.ood()).and_then(|digest| self.entry.record.elsewhere.get(digest))
+    }
+
     /// Why numbers are missing.
-    pub fn failed(&self) -> Option<&'a str> {
-        self.entry.record.failed.as_deref().or_else(|| self.evaluated()?.failed.as_deref())
+    pub fn failed(&self) -> Option<String> {
+        if self.entry.record.failed.is_some() {
+            return self.entry.record.failed.clone();
+        }
+        let here = self.evaluated().and_then(|evaluated| evaluated.failed.as_deref());
+        let there = self.elsewhere().and_then(|there| there.failed.as_deref());
+        let words: Vec<&str> = here.into_iter().chain(there).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Mean over layers.
@@ -95,7 +108,20 @@ impl<'a> Row<'a> {
     /// A number of the row by its column's name.
     pub fn number(&self, column: &str) -> Option<f64> {
         let trained = self.entry.record.trained.as_ref();
+        // What trains nothing costs nothing.
+        let cost = || match self.run().training.is_some() {
+            true => trained?.cost,
+            false => Some(Cost::default()),
+        };
         match column {
+            "parameters" => cost().map(|cost| cost.parameters as f64),
+            "training_tokens" => cost().map(|cost| cost.tokens as f64),
+            "target_tokens" => cost().map(|cost| cost.target_tokens as f64),
+            "total_seconds" => cost().map(|cost| cost.seconds),
+            "drift_elsewhere" => self.elsewhere()?.drift,
+            "icl_before" => self.elsewhere()?.before,
+            "icl_after" => self.elsewhere()?.after,
+            "forgetting" => self.elsewhere().and_then(|there| Some(there.before? - there.after?)),
             "asim" => self.asim(),
             "dev_loss" => trained?.dev_loss,
             "dev_cross_entropy" => trained?.dev_cross_entropy,
@@ -145,6 +171,14 @@ impl Study {
     /// | `examples` | test queries |
     /// | `accuracy` and other [metrics](crate::metric::METRICS) | by their names; null where one is not defined |
     /// | `asim` | likeness to the model under ICL on up to 100 of the queries, mean over layers |
+    /// | `distance_to_icl` | `KL(p(. | c, x) || q(. | x))`, nats: the untouched model `p` under ICL (demonstrations `c`) against the run's `q`, on `p`'s answers under ICL; mean over the tokens of each answer, then over up to 100 queries |
+    /// | `drift` | `KL(p(. | x) || q(. | x))`, nats, on `p`'s own answers to the queries alone, the same means; of ICL `q` is `p(. | c, x)` |
+    /// | `drift_elsewhere` | the same on the queries of the task `elsewhere` |
+    /// | `icl_before`, `icl_after`, `forgetting` | accuracy under ICL on the task `elsewhere` of the untouched model and of the run's; the first less the second, so that more is worse |
+    /// | `elsewhere` | the other task ([`Experiment::forgetting_on`](super::Experiment::forgetting_on)); null on rows out of distribution, and where there is none |
+    /// | `query_tokens` | tokens that a query takes at use, demonstrations and what is generated included, mean over the queries. Virtual tokens are not counted |
+    /// | `parameters`, `training_tokens`, `target_tokens` | numbers trained; tokens read in training with its dev checks, and to collect targets. Of all phases; 0 for what trains nothing |
+    /// | `total_seconds` | of all phases and the collection of their targets, which a cell makes once and each method that needs it counts whole |
     /// | `chosen`, `chosen_by` | whether it stands for its method, and what decided |
     /// | `failed` | why numbers are missing; null for runs that did not fail |
     ///
@@ -170,8 +204,10 @@ impl Study {
             Column::new("examples".into(), examples),
         ];
         columns.extend(metrics(&rows).into_iter().map(|name| Column::new(name.into(), numbers(name))));
+        columns.push(Column::new("asim".into(), numbers("asim")));
+        columns.extend(effects::all().map(|name| Column::new(name.into(), numbers(name))));
         columns.extend([
-            Column::new("asim".into(), numbers("asim")),
+            Column::new("elsewhere".into(), rows.iter().map(|row| row.elsewhere().map(|there| there.task.as_str())).collect::<Vec<_>>()),
             Column::new("chosen".into(), rows.iter().map(|row| row.chosen.is).collect::<Vec<_>>()),
             Column::new("chosen_by".into(), rows.iter().map(|row| row.chosen.by).collect::<Vec<_>>()),
             Column::new("failed".into(), rows.iter().map(Row::failed).collect::<Vec<_>>()),

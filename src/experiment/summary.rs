@@ -6,7 +6,7 @@ use polars::prelude::*;
 
 use super::record::ModelId;
 use super::study::{Row, metrics};
-use super::{Method, Study};
+use super::{Method, Study, effects};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::statistics;
@@ -24,8 +24,8 @@ const LEVEL: f64 = 0.95;
 
 impl Study {
     /// Means and standard deviations (n - 1 below) over the runs of the chosen rows: `model`, `task`, `evaluated_on`, `ood`, `n`, `method`,
-    /// `adapter`, `runs` (those with an accuracy), `failed` (those without), and `accuracy`, `accuracy_std` and so on for each metric, `asim`,
-    /// `dev_loss` and `seconds`. A mean is of the runs that have the number, null where none has; a standard deviation of one run is null.
+    /// `adapter`, `runs` (those with an accuracy), `failed` (those without), and `accuracy`, `accuracy_std` and so on for each metric, `asim`, `distance_to_icl`,
+    /// `drift` and the other columns of [`Study::frame`] for side effects and costs, `dev_loss` and `seconds`. A mean is of the runs that have the number, null where none has; a standard deviation of one run is null.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -56,7 +56,7 @@ impl Study {
         let counted: Vec<u32> = groups.iter().map(|group| runs(group, true)).collect();
         let failed: Vec<u32> = groups.iter().map(|group| runs(group, false) - runs(group, true)).collect();
         let mut columns = vec![Column::new("runs".into(), counted), Column::new("failed".into(), failed)];
-        for name in metrics(&rows).into_iter().chain(["asim", "dev_loss", "seconds"]) {
+        for name in metrics(&rows).into_iter().chain(["asim"]).chain(effects::all()).chain(["dev_loss", "seconds"]) {
             let values =
                 |group: &Vec<Row<'_>>| group.iter().filter(|row| row.chosen.is).filter_map(|row| row.number(name)).collect::<Vec<f64>>();
             let (mean, std): (Vec<_>, Vec<_>) = groups.iter().map(|group| spread(&values(group))).unzip();
@@ -67,7 +67,7 @@ impl Study {
     }
 
     /// [`significance_of`](Self::significance_of) SFT against IA2 → SFT, IA2, IA2 + SFT, soft labels and SFT on ICL, and of IA2 against
-    /// IA2 → SFT, as far as they were run: of `accuracy` and, where there are labels, `ece_equal_width_15`.
+    /// IA2 → SFT, as far as they were run: of `accuracy` and, where answers have a confidence, `ece_equal_width_15`.
     ///
     /// # Errors
     /// As [`significance_of`](Self::significance_of).

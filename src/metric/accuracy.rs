@@ -32,7 +32,8 @@ pub fn mean_nll(frame: &DataFrame) -> Result<f64> {
     mean(frame, "nll")
 }
 
-/// Mean of `entropy`, in [0, ∞) nats: how undecided the answers are.
+/// Mean of `entropy`, in [0, ∞) nats: how undecided the answers are. Of labels it is over their probabilities, of free answers over the
+/// vocabulary, mean over the steps of each response.
 ///
 /// # Errors
 /// As [`mean_nll`].

@@ -11,6 +11,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The confidence of a free answer is its probability ([`Confidence`] says of what, [`with_confidence`] changes it).
+//!
 //! [`METRICS`] lists what there is; [`summary`] computes all of it; [`Metric::bootstrap`] gives an interval of any. [`calibration`] is the
 //! frame of a reliability diagram; [`fit_temperature`] corrects confidences; [`as_reported`] makes them the authors'.
 //! A new metric is one file and one entry there.
@@ -18,6 +20,7 @@
 mod accuracy;
 mod bootstrap;
 mod calibration;
+mod confidence;
 mod labels;
 mod paper;
 mod read;
@@ -32,6 +35,7 @@ use polars::prelude::*;
 pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
 pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
+pub use confidence::{Confidence, answer_brier, answer_nll, with_confidence};
 pub use labels::{brier, label_set_accuracy, top_k};
 pub use paper::{as_reported, top_1_accuracy, top_1_as_reported, top_1_ece};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
@@ -159,6 +163,24 @@ pub const METRICS: &[Metric] = &[
         compute: brier,
     },
     Metric {
+        name: "answer_brier",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["correct", "confidence"],
+        what: "mean squared distance of the answer's confidence from 1 where it is right and from 0 where it is wrong (Brier 1950)",
+        compute: answer_brier,
+    },
+    Metric {
+        name: "answer_nll",
+        unit: "nat",
+        direction: Direction::Lower,
+        range: (0.0, confidence::MOST),
+        columns: &["correct", "confidence"],
+        what: "mean negative log-likelihood of the answers being right or wrong as they are, each at most 36",
+        compute: answer_nll,
+    },
+    Metric {
         name: "mean_confidence",
         unit: "fraction",
         direction: Direction::Neutral,
@@ -173,7 +195,7 @@ pub const METRICS: &[Metric] = &[
         direction: Direction::Neutral,
         range: (0.0, f64::INFINITY),
         columns: &["entropy"],
-        what: "mean entropy of the labels' probabilities",
+        what: "mean entropy of the labels' probabilities; of free answers, of the next token over the steps of a response",
         compute: mean_entropy,
     },
     Metric {

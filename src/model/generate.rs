@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use running::Running;
+pub(super) use running::continuation;
 
 use super::Model;
 use super::decoder::Depth;
 use super::reading::Watch;
+use super::score::Step;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
@@ -196,6 +198,18 @@ impl Model {
         hooks: Option<&mut Hooks<'_>>,
         watch: Watch,
     ) -> Result<Vec<Generated>> {
+        Ok(self.generate_steps(prompts, settings, hooks, watch, false)?.into_iter().map(|(generated, _)| generated).collect())
+    }
+
+    /// The same with what each step says of its token, if they are to be `measured`: a pass or two over logits that are there.
+    pub(super) fn generate_steps(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Generation,
+        hooks: Option<&mut Hooks<'_>>,
+        watch: Watch,
+        measured: bool,
+    ) -> Result<Vec<(Generated, Vec<Step>)>> {
         let _inference = tch::no_grad_guard();
         settings.check()?;
         if !settings.stop.is_empty() {
@@ -210,9 +224,10 @@ impl Model {
                  would see every token again and again; generate first, then run a forward with hooks over the texts",
             ));
         }
-        let mut responses: Vec<Option<Generated>> = vec![None; prompts.len()];
+        let mut responses: Vec<Option<(Generated, Vec<Step>)>> = vec![None; prompts.len()];
         self.read(prompts, watch.shared(), settings.batch, (watch, Depth::Full), hooks, &mut |batched, mut hooks| {
             let mut running = Running::start(self, prompts, batched, settings, watch, hooks.as_deref_mut())?;
+            running.is_measured = measured;
             while !running.examples.is_empty() {
                 running.choose(self, settings, &mut responses)?;
                 running.step(self, hooks.as_deref_mut())?;

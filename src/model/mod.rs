@@ -39,6 +39,7 @@ pub use generate::{Ending, Generated, Generation};
 pub(crate) use identity::Identity;
 pub(crate) use keys::Keys;
 pub use respond::{Response, Responses};
+pub(crate) use score::{NEVER, Step};
 pub use score::{Score, Scores};
 
 use crate::error::{Error, Result};

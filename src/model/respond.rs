@@ -3,13 +3,17 @@
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::reading::Tree;
+use super::generate::continuation;
+use super::reading::{Tree, Watch};
+use super::score::Step;
 use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::libtorch::door;
+use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
-use crate::tokenizer::Chat;
+use crate::tokenizer::{Chat, Tokenizer};
 
 /// A prompt and what the model answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,27 @@ pub struct Response {
 pub struct Responses {
     form: AnswerForm,
     rows: Vec<Response>,
+}
+
+/// Tokens before a piece of a response that are decoded with it: a letter may be spread over four.
+const AROUND: usize = 4;
+
+impl Response {
+    /// The place of the first token that holds a part of the text from byte `start` on.
+    pub(crate) fn token_at(&self, start: usize, tokenizer: &Tokenizer) -> Result<usize> {
+        let Sample { prompt, response } = &self.tokens;
+        let before = &prompt[prompt.len().saturating_sub(AROUND)..];
+        // How much of the text the first tokens make grows with their number.
+        let (mut least, mut most) = (0, response.len().saturating_sub(1));
+        while least < most {
+            let middle = (least + most) / 2;
+            match continuation(tokenizer, before, &response[..=middle])?.len() > start {
+                true => most = middle,
+                false => least = middle + 1,
+            }
+        }
+        Ok(least)
+    }
 }
 
 impl Responses {
@@ -152,6 +177,29 @@ impl Model {
         interrupt::during("responding", || {
             let rows = self.encode(prompts)?;
             Ok(Responses::new(prompts, self.generate(&rows, &self.reaching(prompts, settings)?)?))
+        })
+    }
+
+    /// Free responses with what each step said of its token. Hooks see every token of every prompt, and then each new one.
+    pub(crate) fn respond_in_steps(
+        &self,
+        prompts: &Prompts,
+        settings: &Generation,
+        hooks: Option<&mut Hooks<'_>>,
+    ) -> Result<(Responses, Vec<Vec<Step>>)> {
+        door("generate", || {
+            let rows = self.encode(prompts)?;
+            let generated = match hooks {
+                None => self.generate_steps(&rows, settings, None, Watch::End, true)?,
+                Some(hooks) => {
+                    hooks.bind(self.points())?;
+                    let generated = self.generate_steps(&rows, settings, Some(hooks), Watch::From(0), true)?;
+                    hooks.finish()?;
+                    generated
+                }
+            };
+            let (generated, steps): (Vec<_>, Vec<_>) = generated.into_iter().unzip();
+            Ok((Responses::new(prompts, generated), steps))
         })
     }
 

@@ -20,6 +20,30 @@ const BATCH: usize = 16;
 /// Rows of logits that are read at a time: several copies of them lie in memory.
 const ROWS: usize = 64;
 
+/// Log-probability below which none adds to an entropy.
+pub(crate) const NEVER: f64 = -1e30;
+
+/// What a step of generation says of the token that it gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Step {
+    /// ln p(token | what stands before it), nats.
+    pub log_likelihood: f64,
+    /// Of the next token over the vocabulary, nats.
+    pub entropy: f64,
+}
+
+/// Of each row of `logits [example, vocab]`, in f32 at least, and the id that was chosen there: at temperature 1, whatever ids were drawn with.
+pub(super) fn steps(logits: &Tensor, ids: &[i64]) -> Result<Vec<Step>> {
+    let logs = logits.log_softmax(-1, logits.kind());
+    let chosen = logs.gather(1, &Tensor::from_slice(ids).to_device(logs.device()).unsqueeze(1), false).squeeze_dim(1);
+    // What cannot be said at all, with a logit of -inf, adds nothing.
+    let entropies = -(logs.exp() * logs.clamp_min(NEVER)).sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
+    let numbers = Tensor::stack(&[chosen.to_kind(Kind::Double), entropies], 1);
+    let rows: Vec<Vec<f64>> = Vec::try_from(numbers)?;
+    // Rounding may take the entropy of a sure step below 0.
+    Ok(rows.iter().map(|row| Step { log_likelihood: row[0], entropy: row[1].max(0.0) }).collect())
+}
+
 /// A continuation of a prompt, and how likely each of its tokens is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {

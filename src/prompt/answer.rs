@@ -4,6 +4,7 @@ mod boxed;
 mod forms;
 mod number;
 mod paper;
+mod place;
 mod scan;
 mod spelling;
 

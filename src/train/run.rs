@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::batches::{Step, Steps};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
-use super::losses::{numbers, read};
+use super::losses::{self, numbers, read};
 use super::manifest::{Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
 use super::state::{Since, State};
@@ -328,6 +328,7 @@ impl<'t> Loop<'t> {
             self.adapter.parameters().set(&self.best)?;
         }
         let stopped = self.state.stopped.unwrap_or(Stopped::Epochs);
+        let tokens = self.tokens();
         self.manifest.outcome = Some(Outcome {
             steps: self.state.step,
             stopped,
@@ -337,7 +338,15 @@ impl<'t> Loop<'t> {
         });
         let mut history = self.training.earlier().map_or_else(Vec::new, |earlier| earlier.history.clone());
         history.extend(self.state.history);
-        Ok(Trained { model: self.model, adapter: self.adapter, moments: self.moments, history, stopped, manifest: self.manifest })
+        Ok(Trained { model: self.model, adapter: self.adapter, moments: self.moments, history, stopped, tokens, manifest: self.manifest })
+    }
+
+    /// Tokens read so far, in steps and dev checks: a function of their numbers, so that a run that goes on need not have counted.
+    fn tokens(&self) -> u64 {
+        let read = |example: usize| self.steps.lengths[example] as u64;
+        let steps: u64 = (0..self.state.step).flat_map(|step| self.steps.step(step).examples).map(read).sum();
+        let dev: u64 = self.samples.rows[self.samples.train..].iter().map(|sample| losses::read(sample) as u64).sum();
+        steps + dev * self.state.history.len() as u64
     }
 }
 

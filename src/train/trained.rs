@@ -23,6 +23,7 @@ pub struct Trained {
     /// Of all phases.
     pub(super) history: Vec<Row>,
     pub(super) stopped: Stopped,
+    pub(super) tokens: u64,
     pub(super) manifest: Manifest,
 }
 
@@ -46,6 +47,11 @@ impl Trained {
     /// Steps taken in this phase.
     pub fn steps(&self) -> u64 {
         self.manifest.outcome.as_ref().map_or(0, |outcome| outcome.steps)
+    }
+
+    /// Tokens that this phase's forwards have read, padding left out: of its steps and of its dev checks.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// The best dev loss of this phase, if there was a dev check.

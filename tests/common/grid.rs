@@ -30,7 +30,7 @@ pub fn random() -> u64 {
 
 /// Everything but how long it took.
 pub fn timeless(frame: &DataFrame) -> DataFrame {
-    frame.drop("seconds").unwrap()
+    frame.drop_many(["seconds", "total_seconds"])
 }
 
 /// The records of a folder by their keys, without times.
@@ -43,6 +43,7 @@ fn records(folder: &Path) -> HashMap<String, serde_json::Value> {
             record["ia2_checksum"].take();
             if record["trained"].is_object() {
                 record["trained"]["seconds"].take();
+                record["trained"]["cost"]["seconds"].take();
             }
             found.insert(path.file_stem().unwrap().to_str().unwrap().to_string(), record);
         }

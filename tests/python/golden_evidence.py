@@ -224,6 +224,8 @@ def metric():
             label_set_accuracy=sklearn.metrics.top_k_accuracy_score(gold, p, k=1, labels=range(labels)) if labels > 2 else np.mean(correct),
             nll=sklearn.metrics.log_loss(gold, p, labels=range(labels)),
             brier=sklearn.metrics.brier_score_loss(np.eye(labels)[gold] if labels == 2 else gold, p, labels=None if labels == 2 else range(labels), scale_by_half=False),
+            answer_brier=sklearn.metrics.brier_score_loss(correct, confidence),
+            answer_nll=sklearn.metrics.log_loss(correct, confidence),
             mean_confidence=confidence.mean(),
             entropy=scipy.stats.entropy(p, axis=1).mean(),
             ece_paper_15=paper_ece(confidence, correct),

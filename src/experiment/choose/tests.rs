@@ -25,12 +25,18 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
     };
     let mut record = Record::new("m".into(), &run, metrics.is_none().then(|| "NaN".into()));
     if let Some(metrics) = metrics {
-        record.trained =
-            Some(TrainedRecord { dev_loss: Some(dev_loss), dev_cross_entropy: None, steps: 1, seconds: 1.0, parameters: String::new() });
+        record.trained = Some(TrainedRecord {
+            dev_loss: Some(dev_loss),
+            dev_cross_entropy: None,
+            steps: 1,
+            seconds: 1.0,
+            parameters: String::new(),
+            cost: None,
+        });
         let metrics: BTreeMap<String, f64> = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         record.evaluated.insert("test".into(), Evaluated { task: "t".into(), examples: 9, metrics, ..Evaluated::default() });
     }
-    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], model: Held::open(model) }
+    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], elsewhere: None, model: Held::open(model) }
 }
 
 fn chosen(entries: &[Entry], choice: Choice) -> Vec<bool> {

@@ -130,7 +130,7 @@ impl Plan {
         for opened in grid.tasks()? {
             let tested_on = opened.others.iter().map(|task| task.name().to_string()).collect();
             learned.push(Learned { rows: Rows::write(&opened.task, &place.tasks())?, tested_on });
-            for other in &opened.others {
+            for other in opened.others.iter().chain(&opened.elsewhere) {
                 let rows = Rows::write(other, &place.tasks())?;
                 if !others.contains(&rows) {
                     others.push(rows);
@@ -250,6 +250,27 @@ fn keys(grid: &Grid<'_>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_is_learned_by_none_is_in_the_plan() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = crate::model::Model::open("tiny-icl").unwrap();
+        let experiment = Experiment::new(&model).tasks(&["sentiment"]).tested_on("sentiment", &[]).sizes(&[4]).runs(1);
+        let experiment = experiment.test_at_most(8).columns(&["drift"]).forgetting_on(&["sentiment", "topic"]);
+        let grid = experiment.grid().unwrap();
+        Plan::write(&grid, folder.path(), Manner { threads: 1, cpu: true, patience: 1.0 }).unwrap();
+        let plan = Plan::open(folder.path()).unwrap();
+        let opened = plan.experiment(folder.path());
+        assert_eq!(opened.settings, experiment.settings);
+        let drawn = plan.grid(&opened).unwrap();
+        // From the plan's own rows, of which the digests must be those of the grid.
+        assert_eq!(drawn.tasks().unwrap()[0].elsewhere.as_ref().unwrap().name(), "topic");
+        assert_eq!(drawn.cells[0].elsewhere, grid.cells[0].elsewhere);
+        assert!(drawn.cells[0].elsewhere.is_some() && drawn.cell(&drawn.cells[0]).is_ok());
+        // Settings of plans and grids that use none of it are written as before.
+        let json = serde_json::to_string(&Settings::default()).unwrap();
+        assert!(["columns", "forgetting", "confidence"].iter().all(|name| !json.contains(name)), "{json}");
+    }
 
     #[test]
     fn rows_are_those_that_were_written() {

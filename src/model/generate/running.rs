@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::super::batch::Batch;
 use super::super::decoder::Depth;
 use super::super::reading::{Batched, Watch};
+use super::super::score::{Step, steps};
 use super::super::{Model, Sample};
 use super::{Ending, Generated, Generation, Sampling, wide};
 use crate::error::{Error, Result};
@@ -24,6 +25,9 @@ pub(super) struct Running {
     responses: Vec<Vec<u32>>,
     prompts: Vec<Vec<u32>>,
     close_calls: Vec<usize>,
+    /// Whether each step is measured.
+    pub is_measured: bool,
+    steps: Vec<Vec<Step>>,
     draws: Vec<Random>,
     cache: Option<KvCache>,
     /// `[example, vocab]` after the newest token of each example under way.
@@ -50,6 +54,8 @@ impl Running {
             responses: vec![Vec::new(); examples.len()],
             prompts: examples.iter().map(|&example| prompts[example].clone()).collect(),
             close_calls: vec![0; examples.len()],
+            is_measured: false,
+            steps: vec![Vec::new(); examples.len()],
             draws: examples.iter().map(|&example| Random::new(seed, "sampling", example as u64)).collect(),
             examples,
             cache,
@@ -58,7 +64,7 @@ impl Running {
     }
 
     /// Chooses a token for each example; those that end move to `done` and leave the batch.
-    pub fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<Generated>]) -> Result<()> {
+    pub fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<(Generated, Vec<Step>)>]) -> Result<()> {
         let logits = wide(&self.logits);
         let chosen = match settings.sampling {
             None => {
@@ -77,6 +83,11 @@ impl Running {
             }
             Some(sampling) => self.draw(&logits, sampling)?,
         };
+        if self.is_measured {
+            for (of, step) in self.steps.iter_mut().zip(steps(&logits, &chosen)?) {
+                of.push(step);
+            }
+        }
         let ends: Vec<u32> = model.config().eos.iter().copied().chain(model.eos()).collect();
         let mut stay = Vec::new();
         for (row, &id) in chosen.iter().enumerate() {
@@ -104,6 +115,7 @@ impl Running {
             self.examples = stay.iter().map(|&row| self.examples[row]).collect();
             self.responses = stay.iter().map(|&row| std::mem::take(&mut self.responses[row])).collect();
             self.prompts = stay.iter().map(|&row| std::mem::take(&mut self.prompts[row])).collect();
+            self.steps = stay.iter().map(|&row| std::mem::take(&mut self.steps[row])).collect();
             self.close_calls = stay.iter().map(|&row| self.close_calls[row]).collect();
             self.draws = stay.iter().map(|&row| self.draws[row].clone()).collect();
         }
@@ -140,7 +152,7 @@ impl Running {
         Ok(chosen)
     }
 
-    fn finish(&mut self, model: &Model, row: usize, ending: Ending, settings: &Generation) -> Result<Generated> {
+    fn finish(&mut self, model: &Model, row: usize, ending: Ending, settings: &Generation) -> Result<(Generated, Vec<Step>)> {
         let response = std::mem::take(&mut self.responses[row]);
         let mut text = match model.tokenizer() {
             Ok(tokenizer) => continuation(tokenizer, &self.prompts[row], &response)?,
@@ -150,7 +162,7 @@ impl Running {
             text.truncate(end);
         }
         let tokens = Sample { prompt: std::mem::take(&mut self.prompts[row]), response };
-        Ok(Generated { tokens, text, ending, close_calls: self.close_calls[row] })
+        Ok((Generated { tokens, text, ending, close_calls: self.close_calls[row] }, std::mem::take(&mut self.steps[row])))
     }
 
     /// Reads the newest tokens.
@@ -182,7 +194,7 @@ impl Running {
 }
 
 /// The response as it reads after its prompt: some tokenizers drop the space in front of a text, which here is no front.
-fn continuation(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<String> {
+pub(in crate::model) fn continuation(tokenizer: &Tokenizer, prompt: &[u32], response: &[u32]) -> Result<String> {
     let whole = tokenizer.decode(&[prompt, response].concat())?;
     match whole.strip_prefix(&tokenizer.decode(prompt)?) {
         Some(text) => Ok(text.to_string()),
