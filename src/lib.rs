@@ -175,6 +175,7 @@ pub mod statistics;
 pub mod table;
 pub mod tokenizer;
 pub mod train;
+pub mod vector;
 
 pub use doctor::doctor;
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["adapter"],
     &["objective"],
     &["train", "evaluate"],
-    &["lens"],
+    &["lens", "vector"],
     &["statistics", "metric", "table", "figure"],
     &["experiment"],
     &["shown"],
