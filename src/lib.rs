@@ -148,6 +148,7 @@ pub mod cookbook {}
 pub mod activations;
 pub mod adapter;
 pub mod axes;
+pub mod calibrate;
 pub mod compat;
 pub mod dataset;
 pub mod display;

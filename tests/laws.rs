@@ -15,6 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["train", "evaluate"],
     &["lens", "vector"],
     &["statistics", "metric", "table", "figure"],
+    &["calibrate"],
     &["experiment"],
     &["shown"],
 ];

@@ -12,13 +12,14 @@ use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::activations::{Activations, Capture, capture};
 use crate::adapter::Adapter;
+use crate::calibrate;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::file;
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::metric::METRICS;
+use crate::metric::{METRICS, batch_calibrated, with_temperature};
 use crate::model::{Model, Responses};
 use crate::objective::{Ia2Sft, Sft, Targets};
 use crate::prompt::{Examples, Prompts};
@@ -69,6 +70,8 @@ struct Shown {
     prompts: Prompts,
     /// The first answers, after the queries alone.
     taught: Responses,
+    /// What the model answers to the prompts, with how sure it is.
+    answers: Once<DataFrame>,
     /// The attention outputs on the way to these answers.
     inside: Activations,
 }
@@ -152,8 +155,15 @@ impl<'e> Cell<'e> {
     fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
         let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
-        let model = match (&run.training, earlier) {
-            (None, _) => self.model.clone(),
+        let training = run.training.as_ref().filter(|_| run.method.is_trained());
+        let model = match (training, earlier) {
+            (None, _) => match self.find(folder, run, &mut record, overseer).or_else(excused)? {
+                Ok(model) => model,
+                Err(message) => {
+                    record.failed = Some(message);
+                    return Ok(record);
+                }
+            },
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
                 Ok((trained, seconds)) => {
@@ -179,9 +189,10 @@ impl<'e> Cell<'e> {
             },
         };
         for (place, test) in self.missing(&record.clone()) {
-            let evaluated = match self.evaluate(&model, run.method, test, &shared.shown[place]).map(Ok).or_else(excused) {
+            let temperature = record.found.as_ref().and_then(|found| found.temperature);
+            let evaluated = match self.evaluate(&model, run.method, temperature, test, &shared.shown[place]).map(Ok).or_else(excused) {
                 // What was trained is not trained again.
-                Err(error) if error.is_interrupted() && record.trained.is_some() && overseer.holds()? => {
+                Err(error) if error.is_interrupted() && (record.trained.is_some() || record.found.is_some()) && overseer.holds()? => {
                     interrupt::undisturbed(|| record.save(folder))?;
                     return Err(error);
                 }
@@ -209,23 +220,10 @@ impl<'e> Cell<'e> {
     ) -> Result<Result<(Trained, f64), String>> {
         let start = match run.method.after() {
             None => None,
-            Some(method) => {
-                let earlier = Run { method, ..run.clone() };
-                let earlier = Run { training: Some(TrainingId { distributions: None, beta: None, ..training.clone() }), ..earlier };
-                match Record::open(folder, &earlier)? {
-                    None => {
-                        return Err(Error::internal(format!(
-                            "{} is to go on from {}, which was not run",
-                            run.method.name(),
-                            method.name()
-                        )));
-                    }
-                    Some(Record { failed: Some(message), .. }) => {
-                        return Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name())));
-                    }
-                    Some(record) => Some(record.open_adapter(folder, self.model)?),
-                }
-            }
+            Some(method) => match earlier(folder, run, method)? {
+                Ok(record) => Some(record.open_adapter(folder, self.model)?),
+                Err(message) => return Ok(Err(message)),
+            },
         };
         let targets = || shared.targets.get(|| self.targets());
         // Shared work is nobody's training time.
@@ -245,7 +243,7 @@ impl<'e> Cell<'e> {
                 let ia2 = targets()?.ia2()?.compatible(compat);
                 Training::new(adapter, Ia2Sft::new(&ia2, training.beta.unwrap_or_default())?)
             }
-            Method::ZeroShot | Method::Icl => return Err(Error::internal(format!("{} does not train", run.method.name()))),
+            _ => return Err(Error::internal(format!("{} does not train", run.method.name()))),
         };
         let begun = match &start {
             Some(adapter) => begun.start_from(adapter)?,
@@ -263,10 +261,32 @@ impl<'e> Cell<'e> {
         Ok(Ok((trained, began.elapsed().as_secs_f64())))
     }
 
-    fn evaluate(&self, model: &Model, method: Method, test: &Test, shown: &Once<Shown>) -> Result<Evaluated> {
-        let icl = method == Method::Icl;
+    fn evaluate(
+        &self,
+        model: &Model,
+        method: Method,
+        temperature: Option<f64>,
+        test: &Test,
+        shown: &Once<Shown>,
+    ) -> Result<Evaluated> {
+        let icl = method.is_under_icl();
         let shown = || shown.get(|| self.show(test));
-        let frame = if icl { evaluate(model, &shown()?.prompts)? } else { evaluate(model, &test.queries.zero_shot()?)? };
+        let frame = match icl {
+            true => {
+                let shown = shown()?;
+                let answers = shown.answers.get(|| evaluate(model, &shown.prompts))?;
+                match method {
+                    Method::IclContextual => calibrate::calibrated(model, &shown.prompts, answers, &calibrate::CONTENT_FREE)?,
+                    Method::IclBatch => batch_calibrated(answers)?,
+                    _ => answers.clone(),
+                }
+            }
+            false => evaluate(model, &test.queries.zero_shot()?)?,
+        };
+        let frame = match temperature {
+            Some(value) => with_temperature(&frame, value)?,
+            None => frame,
+        };
         // A metric that is not defined for these answers, or for so few, is left out: the frame has a null there.
         let value = |metric: &crate::metric::Metric| metric.compute(&frame).ok().map(|value| (metric.name.to_string(), value));
         let metrics = METRICS.iter().filter_map(value).collect();
@@ -304,7 +324,17 @@ impl<'e> Cell<'e> {
     fn show(&self, test: &Test) -> Result<Shown> {
         let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_deref())?;
         let (responses, inside) = Capture::at(SELF_ATTENTION).while_responding(self.model, &prompts.take(test.compared))?;
-        Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
+        Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside, answers: Once::default() })
+    }
+}
+
+/// The record of the run that this one goes on from, or why there is no result of it.
+pub(super) fn earlier(folder: &Path, run: &Run, method: Method) -> Result<Result<Record, String>> {
+    let training = run.training.clone().map(|training| TrainingId { distributions: None, beta: None, ..training });
+    match Record::open(folder, &Run { method, training, ..run.clone() })? {
+        None => Err(Error::internal(format!("{} is to go on from {}, which was not run", run.method.name(), method.name()))),
+        Some(Record { failed: Some(message), .. }) => Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name()))),
+        Some(record) => Ok(Ok(record)),
     }
 }
 

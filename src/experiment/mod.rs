@@ -59,6 +59,7 @@
 mod cell;
 mod choose;
 mod cluster;
+mod find;
 mod grid;
 mod held;
 mod method;

@@ -63,6 +63,9 @@ pub(super) struct Record {
     pub run: Run,
     /// None for methods that do not train, and for a training that failed.
     pub trained: Option<TrainedRecord>,
+    /// What a method that trains nothing has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// Why there is no result.
     pub failed: Option<String>,
     /// By the digest of what was asked.
@@ -78,6 +81,21 @@ pub(super) struct TrainedRecord {
     pub seconds: f64,
     /// A digest of what it came to: the adapter beside the record holds these.
     pub parameters: String,
+}
+
+/// What was found on dev by forwards alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Found {
+    /// For people.
+    pub words: String,
+    pub dev_loss: Option<f64>,
+    pub seconds: f64,
+    /// A digest of the vector in the file beside the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
 }
 
 /// How a run did on one set of queries.
@@ -111,7 +129,7 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
-        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new() }
+        Self { model, run: run.clone(), trained: None, found: None, failed, evaluated: BTreeMap::new() }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -130,8 +148,12 @@ impl Record {
             return Err(Error::file(format!("{} is the record of another run than its name says: {REMEDY}", path.display())));
         }
         record.check().map_err(|what| Error::file(format!("{} holds {what}: {REMEDY}", path.display())))?;
-        // Without its adapter a training is as good as not done.
-        Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
+        // Without its adapter a training is as good as not done, and so is a search without its vector.
+        let there = |record: &Self| match &record.found {
+            Some(Found { vector: Some(_), .. }) => vector(folder, &key).is_file(),
+            _ => record.trained.is_none() || Adapter::is_in(&adapter(folder, &key)),
+        };
+        Ok(Some(record).filter(there))
     }
 
     /// Whether nothing is left to do; `retry` does again what failed.
@@ -147,8 +169,20 @@ impl Record {
 
     /// What could not be so in the record of a run.
     fn check(&self) -> Result<(), String> {
-        if self.trained.is_some() != (self.run.training.is_some() && self.failed.is_none()) {
+        let (method, worked) = (self.run.method, self.failed.is_none());
+        if self.trained.is_some() != (method.is_trained() && self.run.training.is_some() && worked) {
             return Err("a training that the run has not, or lacks the one that it has".into());
+        }
+        if self.found.is_some() != (method.finds() && worked) {
+            return Err("a vector or a temperature that the run has not, or lacks the one that it has".into());
+        }
+        if let Some(Found { dev_loss, seconds, vector, temperature, .. }) = &self.found
+            && !(*seconds >= 0.0
+                && dev_loss.is_none_or(f64::is_finite)
+                && temperature.is_none_or(|value| value > 0.0 && value.is_finite())
+                && vector.is_some() == method.vector().is_some())
+        {
+            return Err("a vector, a temperature or seconds that no search has".into());
         }
         if let Some(trained) = &self.trained
             && !(trained.seconds >= 0.0
@@ -169,6 +203,18 @@ impl Record {
         }
     }
 
+    /// Of the training, or of what was found.
+    pub fn dev_loss(&self) -> Option<f64> {
+        match &self.trained {
+            Some(trained) => trained.dev_loss,
+            None => self.found.as_ref()?.dev_loss,
+        }
+    }
+
+    pub fn seconds(&self) -> Option<f64> {
+        self.trained.as_ref().map(|trained| trained.seconds).or_else(|| Some(self.found.as_ref()?.seconds))
+    }
+
     /// Writes it whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
         file::write(&path(folder, &self.run.key()?), file::json(self)?.as_bytes())
@@ -186,6 +232,11 @@ impl Record {
             ))),
         }
     }
+}
+
+/// Where the vector of a run lies.
+pub(super) fn vector(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.safetensors"))
 }
 
 fn path(folder: &Path, key: &str) -> PathBuf {
@@ -249,7 +300,7 @@ mod tests {
             let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
             BTreeMap::from([("d".to_string(), evaluated)])
         };
-        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, failed: None, evaluated: evaluated(0.5, 0.25) };
+        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, found: None, failed: None, evaluated: evaluated(0.5, 0.25) };
         let [one, other] = [record(2), record(4)];
         one.save(folder.path()).unwrap();
         other.save(folder.path()).unwrap();
