@@ -34,6 +34,14 @@ const SHUFFLED: usize = 25;
 pub struct FunctionVector;
 
 impl FunctionVector {
+    /// The prompts whose answers tell the effects: each training query (25 at most) after the other training examples, which have each other's answers.
+    ///
+    /// # Errors
+    /// Fewer than two training examples.
+    pub fn shuffled(split: &Split) -> Result<Prompts> {
+        Ok(shuffled(&shown(split)?, split.run))
+    }
+
     /// Finds it on the train set; layer and number of heads are those with the least dev loss ([`Vector::tried`]); [`Vector::effects`] has every head's
     /// effect.
     ///
