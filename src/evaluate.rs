@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Model, NEVER};
+use crate::model::{Asked, Model, NEVER};
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompt, Prompts};
 
@@ -128,11 +128,10 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
         model.check_ids(labels.ids()).map_err(|error| error.context("the labels"))?;
     }
     let golds = prompts.iter().map(|prompt| gold_place(prompt, form)).collect::<Result<Vec<_>>>()?;
-    let mut rows = model.encode(prompts)?;
+    let rows = model.encode(prompts)?;
     let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
-    for (row, tokens) in rows.iter_mut().zip(&tokens) {
-        row.extend_from_slice(tokens.prefix());
-    }
+    let begun = |(row, labels): (Vec<u32>, &LabelTokens)| Asked { query: row.len(), tokens: [&row, labels.prefix()].concat() };
+    let rows: Vec<Asked> = rows.into_iter().zip(&tokens).map(begun).collect();
     let logits = match hooks {
         None => model.next_logits(&rows, batch, None)?,
         Some((hooks, seen_from)) => {

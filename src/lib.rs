@@ -150,6 +150,7 @@ pub mod cookbook {}
 pub mod activations;
 pub mod adapter;
 pub mod axes;
+pub mod calibrate;
 pub mod compat;
 pub mod dataset;
 pub mod display;
@@ -177,6 +178,7 @@ pub mod statistics;
 pub mod table;
 pub mod tokenizer;
 pub mod train;
+pub mod vector;
 
 pub use doctor::doctor;
 pub use error::{Error, Result};

@@ -67,6 +67,7 @@ show_as_text! { "{:?}":
     crate::nn::Attention,
     crate::nn::AttentionShape,
     crate::nn::Draws,
+    crate::nn::Edit,
     crate::nn::Experts,
     crate::nn::ExpertsShape,
     crate::nn::Fused,
@@ -109,6 +110,10 @@ show_as_text! { "{:?}":
     crate::train::Schedule,
     crate::train::Stopped,
     crate::train::Training,
+    crate::vector::FunctionVector,
+    crate::vector::Kind,
+    crate::vector::Steering,
+    crate::vector::TaskVector,
 }
 
 // Entries of the registries hold functions, which have only addresses to show.

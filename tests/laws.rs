@@ -13,8 +13,9 @@ const ORDER: &[&[&str]] = &[
     &["adapter"],
     &["objective"],
     &["train", "evaluate"],
-    &["lens"],
+    &["lens", "vector"],
     &["statistics", "metric", "table", "figure"],
+    &["calibrate"],
     &["experiment"],
     &["shown"],
 ];

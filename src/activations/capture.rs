@@ -9,7 +9,7 @@ use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
 use crate::model::reading::Watch;
-use crate::model::{Generation, Model, Responses, Sample};
+use crate::model::{Asked, Generation, Model, Responses, Sample};
 use crate::nn::{Hooks, Selection};
 use crate::prompt::Prompts;
 
@@ -147,8 +147,8 @@ impl Capture {
             let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
             let plan = self.plan(model, responses)?;
             let spans: Vec<(usize, usize)> = samples.iter().map(|sample| self.span(sample)).collect();
-            let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
-            let store = Store::new(self, model, plan, spans.clone(), rows.iter().map(Vec::len).collect())?;
+            let rows: Vec<Asked> = samples.iter().map(|sample| Asked { tokens: sample.read(), query: sample.prompt.len() }).collect();
+            let store = Store::new(self, model, plan, spans.clone(), rows.iter().map(|row| row.tokens.len()).collect())?;
             let watch = if self.positions.is_narrow() { Watch::End } else { Watch::Pieces };
             let mut hooks = Hooks::new();
             hooks.observe(&self.pattern, |point, value| store.put(point, point.examples, value));

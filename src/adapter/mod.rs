@@ -49,7 +49,7 @@ use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Config, Model};
+use crate::model::{Change, Config, Model};
 use crate::nn::Fused;
 use method::Method;
 
@@ -344,16 +344,15 @@ impl Adapter {
     }
 }
 
-impl Model {
-    /// This model with an adapter on it, sharing both the weights and the adapter's parameters; one already there is replaced.
+impl Change for Adapter {
+    /// The model shares the adapter's parameters: what changes a forward reads them where they lie, and an optimiser's step shows at once.
     ///
     /// # Errors
-    /// The adapter's parameters do not fit the model.
-    pub fn with(&self, adapter: &Adapter) -> Result<Model> {
-        adapter.check_fit(self)?;
-        // What changes a forward reads the parameters where they lie: an optimiser's step shows at once.
-        let adapt: Rc<dyn crate::nn::Adapt> = adapter.config.method().attach(&adapter.parameters, self.config())?;
-        Ok(self.adapted(adapt))
+    /// The parameters do not fit the model.
+    fn on(&self, model: &Model) -> Result<Model> {
+        self.check_fit(model)?;
+        let adapt: Rc<dyn crate::nn::Adapt> = self.config.method().attach(&self.parameters, model.config())?;
+        Ok(model.adapted(adapt))
     }
 }
 

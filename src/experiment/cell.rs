@@ -13,13 +13,14 @@ use super::effects::{self, DISTANCE, DRIFT, QUERY_TOKENS};
 use super::record::{self, Cost, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::adapter::Adapter;
+use crate::calibrate;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::file;
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::metric::{METRICS, with_confidence};
+use crate::metric::{METRICS, batch_calibrated, with_confidence, with_temperature};
 use crate::model::Model;
 use crate::objective::{Ia2Sft, Sft};
 use crate::prompt::Examples;
@@ -150,8 +151,15 @@ impl<'e> Cell<'e> {
     fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
         let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
-        let model = match (&run.training, earlier) {
-            (None, _) => self.model.clone(),
+        let training = run.training.as_ref().filter(|_| run.method.is_trained());
+        let model = match (training, earlier) {
+            (None, _) => match self.find(folder, run, &mut record, overseer).or_else(excused)? {
+                Ok(model) => model,
+                Err(message) => {
+                    record.failed = Some(message);
+                    return Ok(record);
+                }
+            },
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
             (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
                 Ok((trained, seconds, cost)) => {
@@ -179,7 +187,7 @@ impl<'e> Cell<'e> {
         };
         // What was trained is not trained again.
         let unfinished = |error: Error, record: &Record| {
-            if error.is_interrupted() && record.trained.is_some() && overseer.holds()? {
+            if error.is_interrupted() && (record.trained.is_some() || record.found.is_some()) && overseer.holds()? {
                 interrupt::undisturbed(|| record.save(folder))?;
             }
             Err(error)
@@ -187,7 +195,9 @@ impl<'e> Cell<'e> {
         for (place, test) in self.missing(&record.clone()) {
             let retry = self.experiment.settings.retry_failed;
             let there = record.evaluated.get(&test.digest).filter(|there| !retry || there.failed.is_none()).cloned();
-            let evaluated = match self.evaluate(&model, run.method, test, &shared.untouched[place], there).map(Ok).or_else(excused) {
+            let temperature = record.found.as_ref().and_then(|found| found.temperature);
+            let asked = self.evaluate(&model, run.method, temperature, test, &shared.untouched[place], there);
+            let evaluated = match asked.map(Ok).or_else(excused) {
                 Err(error) => return unfinished(error, &record),
                 Ok(evaluated) => evaluated,
             };
@@ -221,26 +231,13 @@ impl<'e> Cell<'e> {
         let mut cost = Some(Cost::default());
         let start = match run.method.after() {
             None => None,
-            Some(method) => {
-                let earlier = Run { method, ..run.clone() };
-                let earlier = Run { training: Some(TrainingId { distributions: None, beta: None, ..training.clone() }), ..earlier };
-                match Record::open(folder, &earlier)? {
-                    None => {
-                        return Err(Error::internal(format!(
-                            "{} is to go on from {}, which was not run",
-                            run.method.name(),
-                            method.name()
-                        )));
-                    }
-                    Some(Record { failed: Some(message), .. }) => {
-                        return Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name())));
-                    }
-                    Some(record) => {
-                        cost = record.trained.as_ref().and_then(|trained| trained.cost);
-                        Some(record.open_adapter(folder, self.model)?)
-                    }
+            Some(method) => match earlier(folder, run, method)? {
+                Ok(record) => {
+                    cost = record.trained.as_ref().and_then(|trained| trained.cost);
+                    Some(record.open_adapter(folder, self.model)?)
                 }
-            }
+                Err(message) => return Ok(Err(message)),
+            },
         };
         let targets = || shared.targets.get(|| self.targets()).map(|collected| &collected.targets);
         // Shared work is nobody's training time, but it is a cost of each method that needs it.
@@ -266,7 +263,7 @@ impl<'e> Cell<'e> {
                 let ia2 = targets()?.ia2()?.compatible(compat);
                 Training::new(adapter, Ia2Sft::new(&ia2, training.beta.unwrap_or_default())?)
             }
-            Method::ZeroShot | Method::Icl => return Err(Error::internal(format!("{} does not train", run.method.name()))),
+            _ => return Err(Error::internal(format!("{} does not train", run.method.name()))),
         };
         let begun = match &start {
             Some(adapter) => begun.start_from(adapter)?,
@@ -291,8 +288,35 @@ impl<'e> Cell<'e> {
         Ok(Ok((trained, seconds, cost)))
     }
 
+    /// What is answered to the queries of a test, with how sure the method is.
+    fn answers(&self, model: &Model, method: Method, temperature: Option<f64>, test: &Test, untouched: &Untouched) -> Result<DataFrame> {
+        if method.is_under_icl() {
+            let shown = untouched.shown.get(|| self.show(test))?;
+            // Calibration changes what ICL answers, which is asked once.
+            let answers = untouched.answers.get(|| evaluate(model, &shown.prompts))?;
+            return match method {
+                Method::IclContextual => calibrate::calibrated(model, &shown.prompts, answers, &calibrate::CONTENT_FREE),
+                Method::IclBatch => batch_calibrated(answers),
+                _ => Ok(answers.clone()),
+            };
+        }
+        let answers = evaluate(model, &test.queries.zero_shot()?)?;
+        match temperature {
+            Some(value) => with_temperature(&answers, value),
+            None => Ok(answers),
+        }
+    }
+
     /// Asks a test, or adds what its earlier answer lacks.
-    fn evaluate(&self, model: &Model, method: Method, test: &Test, untouched: &Untouched, there: Option<Evaluated>) -> Result<Evaluated> {
+    fn evaluate(
+        &self,
+        model: &Model,
+        method: Method,
+        temperature: Option<f64>,
+        test: &Test,
+        untouched: &Untouched,
+        there: Option<Evaluated>,
+    ) -> Result<Evaluated> {
         let settings = &self.experiment.settings;
         let asked = settings.columns.as_deref().unwrap_or_default();
         let again = there.as_ref().map(|there| there.lacks(asked));
@@ -302,11 +326,7 @@ impl<'e> Cell<'e> {
             Some(there) if again.iter().flatten().all(|column| effects::compares(column)) => there,
             there => {
                 let mut evaluated = there.unwrap_or_default();
-                let prompts = match method {
-                    Method::Icl => untouched.shown.get(|| self.show(test))?.prompts.clone(),
-                    _ => test.queries.zero_shot()?,
-                };
-                let mut frame = evaluate(model, &prompts)?;
+                let mut frame = self.answers(model, method, temperature, test, untouched)?;
                 if frame.column("answer_log_likelihood").is_ok() {
                     frame = with_confidence(&frame, settings.confidence)?;
                 }
@@ -334,6 +354,16 @@ fn query_tokens(frame: &DataFrame) -> Result<f64> {
     let mean = |name: &str| Ok::<_, Error>(frame.column(name)?.u32()?.mean().unwrap_or(0.0));
     let said = if frame.column("tokens").is_ok() { mean("tokens")? - 1.0 } else { 0.0 };
     Ok(mean("prompt_tokens")? + said)
+}
+
+/// The record of the run that this one goes on from, or why there is no result of it.
+pub(super) fn earlier(folder: &Path, run: &Run, method: Method) -> Result<Result<Record, String>> {
+    let training = run.training.clone().map(|training| TrainingId { distributions: None, beta: None, ..training });
+    match Record::open(folder, &Run { method, training, ..run.clone() })? {
+        None => Err(Error::internal(format!("{} is to go on from {}, which was not run", run.method.name(), method.name()))),
+        Some(Record { failed: Some(message), .. }) => Ok(Err(format!("{}, which it goes on from, failed: {message}", method.name()))),
+        Some(record) => Ok(Ok(record)),
+    }
 }
 
 /// A failure that is a run's own (NaN, a prompt over the context) as its message; others end the experiment.

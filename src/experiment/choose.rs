@@ -85,13 +85,12 @@ struct Candidate {
 fn score(entry: &Entry, test: usize, choice: Choice) -> Option<f64> {
     let evaluated = entry.evaluated(test);
     let run = &entry.record.run;
-    if !run.method.is_trained() {
+    if !run.method.has_rates() {
         return evaluated.map(|_| 0.0);
     }
-    let trained = entry.record.trained.as_ref()?;
     match choice {
-        Choice::DevLoss if run.method.has_beta() => trained.dev_cross_entropy,
-        Choice::DevLoss => trained.dev_loss,
+        Choice::DevLoss if run.method.has_beta() => entry.record.trained.as_ref()?.dev_cross_entropy,
+        Choice::DevLoss => entry.record.dev_loss(),
         Choice::TestAccuracy => {
             let metrics = &evaluated?.metrics;
             metrics.get(TOP_1).or_else(|| metrics.get("accuracy")).map(|accuracy| -accuracy)
@@ -104,7 +103,7 @@ const TOP_1: &str = "top_1_accuracy";
 
 fn by(entry: &Entry, test: usize, choice: Choice) -> &'static str {
     match choice {
-        _ if !entry.record.run.method.is_trained() => "no choice",
+        _ if !entry.record.run.method.has_rates() => "no choice",
         Choice::DevLoss if entry.record.run.method.has_beta() => "cross-entropy on dev",
         Choice::DevLoss => "dev loss",
         Choice::TestAccuracy if entry.evaluated(test).is_some_and(|evaluated| evaluated.metrics.contains_key(TOP_1)) => {

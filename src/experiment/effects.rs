@@ -88,6 +88,6 @@ impl Experiment {
 impl Method {
     /// Whether it leaves the model as it is.
     pub(super) fn is_untouched(self) -> bool {
-        matches!(self, Self::ZeroShot | Self::Icl)
+        self == Self::ZeroShot || self.is_under_icl()
     }
 }

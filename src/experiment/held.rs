@@ -104,7 +104,7 @@ impl fmt::Debug for Held {
 fn id_of(model: &Model) -> Result<ModelId> {
     if model.is_adapted() {
         return Err(Error::input(
-            "an experiment starts from a model without an adapter: give `model.base()`, or merge the adapter and save it",
+            "an experiment starts from a model without an adapter or a vector: give `model.base()`, or merge the adapter and save it",
         ));
     }
     Ok(ModelId { kind: format!("{:?}", model.kind()), identity: model.identity()?.clone() })

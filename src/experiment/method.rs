@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::vector::Kind;
 
 /// A way to teach a model a task from a few examples, or a reference to measure the others by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,8 +13,23 @@ pub enum Method {
     ZeroShot,
     /// The untouched model after the training examples as demonstrations.
     Icl,
+    /// ICL with each label's probability divided by the one that it has after the same demonstrations and a query without content
+    /// ([`contextual`](crate::calibrate::contextual)). For tasks with labels.
+    IclContextual,
+    /// ICL with each label's probability divided by its mean over all test queries, which so are used together
+    /// ([`batch_calibrated`](crate::metric::batch_calibrated)). For tasks with labels.
+    IclBatch,
+    /// What the residual stream holds under ICL, in its place without demonstrations ([`TaskVector`](crate::vector::TaskVector)).
+    TaskVector,
+    /// What the heads that carry the task write under ICL, added without demonstrations ([`FunctionVector`](crate::vector::FunctionVector)).
+    FunctionVector,
+    /// What demonstrations add to the residual stream, on average, added without them ([`Steering`](crate::vector::Steering)).
+    Steering,
     /// Fine-tuning on the golds.
     Sft,
+    /// SFT of the same run, adapter settings and learning rate, with one temperature fitted on dev ([`fit_temperature`](crate::metric::fit_temperature)). For
+    /// tasks with labels.
+    SftTemperature,
     /// Fine-tuning on the model's own answers under ICL.
     SftOnIcl,
     /// Matching the distributions over the next token under ICL.
@@ -30,15 +46,36 @@ pub enum Method {
 
 impl Method {
     /// Every method; what a method goes on from stands before it.
-    pub const ALL: [Self; 9] =
-        [Self::ZeroShot, Self::Icl, Self::Sft, Self::SftOnIcl, Self::Soft, Self::Ia2, Self::Ia2ThenSft, Self::SftThenIa2, Self::Ia2PlusSft];
+    pub const ALL: [Self; 15] = [
+        Self::ZeroShot,
+        Self::Icl,
+        Self::IclContextual,
+        Self::IclBatch,
+        Self::TaskVector,
+        Self::FunctionVector,
+        Self::Steering,
+        Self::Sft,
+        Self::SftTemperature,
+        Self::SftOnIcl,
+        Self::Soft,
+        Self::Ia2,
+        Self::Ia2ThenSft,
+        Self::SftThenIa2,
+        Self::Ia2PlusSft,
+    ];
 
     /// Its name in frames.
     pub fn name(self) -> &'static str {
         match self {
             Self::ZeroShot => "zero-shot",
             Self::Icl => "ICL",
+            Self::IclContextual => "ICL, contextual calibration",
+            Self::IclBatch => "ICL, batch calibration",
+            Self::TaskVector => Kind::Task.name(),
+            Self::FunctionVector => Kind::Function.name(),
+            Self::Steering => Kind::Steering.name(),
             Self::Sft => "SFT",
+            Self::SftTemperature => "SFT + temperature",
             Self::SftOnIcl => "SFT on ICL",
             Self::Soft => "soft labels",
             Self::Ia2 => "IA2",
@@ -62,14 +99,44 @@ impl Method {
 
     /// Whether it trains an adapter.
     pub fn is_trained(self) -> bool {
-        !matches!(self, Self::ZeroShot | Self::Icl)
+        !matches!(self, Self::ZeroShot | Self::SftTemperature) && !self.is_under_icl() && self.vector().is_none()
+    }
+
+    /// Whether it is asked after the demonstrations.
+    pub fn is_under_icl(self) -> bool {
+        matches!(self, Self::Icl | Self::IclContextual | Self::IclBatch)
+    }
+
+    /// Whether it is defined only where answers are labels.
+    pub fn needs_labels(self) -> bool {
+        matches!(self, Self::IclContextual | Self::IclBatch | Self::SftTemperature)
+    }
+
+    /// The vector that it puts into the residual stream.
+    pub fn vector(self) -> Option<Kind> {
+        match self {
+            Self::TaskVector => Some(Kind::Task),
+            Self::FunctionVector => Some(Kind::Function),
+            Self::Steering => Some(Kind::Steering),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a run of it for each adapter and learning rate.
+    pub(super) fn has_rates(self) -> bool {
+        self.is_trained() || self == Self::SftTemperature
+    }
+
+    /// Whether it trains nothing but finds something, which its record tells of.
+    pub(super) fn finds(self) -> bool {
+        self.vector().is_some() || self == Self::SftTemperature
     }
 
     /// The method whose adapter it goes on from.
     pub fn after(self) -> Option<Self> {
         match self {
             Self::Ia2ThenSft => Some(Self::Ia2),
-            Self::SftThenIa2 => Some(Self::Sft),
+            Self::SftThenIa2 | Self::SftTemperature => Some(Self::Sft),
             _ => None,
         }
     }

@@ -66,6 +66,7 @@ mod cell;
 mod choose;
 mod cluster;
 mod effects;
+mod find;
 mod grid;
 mod held;
 mod method;

@@ -9,7 +9,7 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Method, Rollouts, effects};
+use super::{Demonstrations, Experiment, Rollouts, effects};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -35,6 +35,8 @@ const FREE_QUERIES: usize = 2;
 const ROWS: usize = 64;
 /// A forward takes about a third of what a forward with its backward takes.
 const FORWARD: f64 = 1.0 / 3.0;
+/// A search for a vector takes about as long on a dev query as this many queries.
+const SEARCH: f64 = 10.0;
 /// A record, and an adapter's manifest and history.
 const RECORD_BYTES: u64 = 4 << 10;
 const HISTORY_BYTES: u64 = 24 << 10;
@@ -161,7 +163,7 @@ impl Experiment {
         // A step costs its own examples, and its share of the next look at the dev set.
         let step = n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64;
         let training = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * step * time.example;
-        let trainings: Vec<_> = missing.iter().filter_map(|run| run.training.as_ref()).collect();
+        let trainings: Vec<_> = missing.iter().filter(|run| run.method.is_trained()).filter_map(|run| run.training.as_ref()).collect();
         let tests = cell.tests.len();
         let asked: usize = cell.asked.iter().sum();
         let compared: usize = cell.asked.iter().map(|&asked| asked.min(settings.compared_at_most)).sum();
@@ -181,7 +183,7 @@ impl Experiment {
             Demonstrations::Same => n * tests,
             Demonstrations::PerQuery => n.saturating_sub(1).min(SHOWN_AT_MOST) * asked,
         };
-        if missing.iter().any(|run| run.method == Method::Icl) {
+        if missing.iter().any(|run| run.method.is_under_icl()) {
             other += shown as f64 * forward;
         }
         if missing.iter().any(|run| run.method.needs_targets()) {
@@ -192,6 +194,8 @@ impl Experiment {
             };
             other += demonstrations as f64 * forward + (n + dev) as f64 * time.query;
         }
+        // A search for a vector reads the demonstrations, and dev's last tokens again for each candidate.
+        other += missing.iter().filter(|run| run.method.vector().is_some()).count() as f64 * ((n * n + 4 * n) as f64 * forward + dev as f64 * time.query * SEARCH);
         line.bytes = missing.len() as u64 * RECORD_BYTES;
         for (config, bytes) in settings.adapters.iter().zip(adapters) {
             let own = trainings.iter().filter(|training| training.adapter == *config).count() as u64;

@@ -64,6 +64,9 @@ pub(super) struct Record {
     pub run: Run,
     /// None for methods that do not train, and for a training that failed.
     pub trained: Option<TrainedRecord>,
+    /// What a method that trains nothing has found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// Why there is no result.
     pub failed: Option<String>,
     /// By the digest of what was asked.
@@ -112,6 +115,24 @@ pub(super) struct Elsewhere {
     pub failed: Option<String>,
 }
 
+/// What was found on dev by forwards alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Found {
+    /// For people.
+    pub words: String,
+    pub dev_loss: Option<f64>,
+    pub seconds: f64,
+    /// A digest of the vector in the file beside the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// With that of the training that it goes on from; of a search for a vector nobody counted the tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+}
+
 /// How a run did on one set of queries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Evaluated {
@@ -155,7 +176,8 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
-        Self { model, run: run.clone(), trained: None, failed, evaluated: BTreeMap::new(), elsewhere: BTreeMap::new() }
+        let (evaluated, elsewhere) = (BTreeMap::new(), BTreeMap::new());
+        Self { model, run: run.clone(), trained: None, found: None, failed, evaluated, elsewhere }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -174,8 +196,12 @@ impl Record {
             return Err(Error::file(format!("{} is the record of another run than its name says: {REMEDY}", path.display())));
         }
         record.check().map_err(|what| Error::file(format!("{} holds {what}: {REMEDY}", path.display())))?;
-        // Without its adapter a training is as good as not done.
-        Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
+        // Without its adapter a training is as good as not done, and so is a search without its vector.
+        let there = |record: &Self| match &record.found {
+            Some(Found { vector: Some(_), .. }) => vector(folder, &key).is_file(),
+            _ => record.trained.is_none() || Adapter::is_in(&adapter(folder, &key)),
+        };
+        Ok(Some(record).filter(there))
     }
 
     /// Whether nothing is left to do, given the digests of the tests and of the task elsewhere.
@@ -198,8 +224,20 @@ impl Record {
 
     /// What could not be so in the record of a run.
     fn check(&self) -> Result<(), String> {
-        if self.trained.is_some() != (self.run.training.is_some() && self.failed.is_none()) {
+        let (method, worked) = (self.run.method, self.failed.is_none());
+        if self.trained.is_some() != (method.is_trained() && self.run.training.is_some() && worked) {
             return Err("a training that the run has not, or lacks the one that it has".into());
+        }
+        if self.found.is_some() != (method.finds() && worked) {
+            return Err("a vector or a temperature that the run has not, or lacks the one that it has".into());
+        }
+        if let Some(Found { dev_loss, seconds, vector, temperature, .. }) = &self.found
+            && !(*seconds >= 0.0
+                && dev_loss.is_none_or(f64::is_finite)
+                && temperature.is_none_or(|value| value > 0.0 && value.is_finite())
+                && vector.is_some() == method.vector().is_some())
+        {
+            return Err("a vector, a temperature or seconds that no search has".into());
         }
         if let Some(trained) = &self.trained
             && !(trained.seconds >= 0.0
@@ -232,6 +270,18 @@ impl Record {
         }
     }
 
+    /// Of the training, or of what was found.
+    pub fn dev_loss(&self) -> Option<f64> {
+        match &self.trained {
+            Some(trained) => trained.dev_loss,
+            None => self.found.as_ref()?.dev_loss,
+        }
+    }
+
+    pub fn seconds(&self) -> Option<f64> {
+        self.trained.as_ref().map(|trained| trained.seconds).or_else(|| Some(self.found.as_ref()?.seconds))
+    }
+
     /// Writes it whole or not at all.
     pub fn save(&self, folder: &Path) -> Result<()> {
         file::write(&path(folder, &self.run.key()?), file::json(self)?.as_bytes())
@@ -249,6 +299,11 @@ impl Record {
             ))),
         }
     }
+}
+
+/// Where the vector of a run lies.
+pub(super) fn vector(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.safetensors"))
 }
 
 fn path(folder: &Path, key: &str) -> PathBuf {

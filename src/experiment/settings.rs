@@ -93,7 +93,7 @@ impl Settings {
         let mut runs = Vec::new();
         for method in Method::with_earlier(&self.methods) {
             let run = Run { method, ..cell.clone() };
-            if !method.is_trained() {
+            if !method.has_rates() {
                 runs.push(run);
                 continue;
             }

@@ -108,24 +108,27 @@ impl<'a> Row<'a> {
     /// A number of the row by its column's name.
     pub fn number(&self, column: &str) -> Option<f64> {
         let trained = self.entry.record.trained.as_ref();
-        // What trains nothing costs nothing.
-        let cost = || match self.run().training.is_some() {
-            true => trained?.cost,
-            false => Some(Cost::default()),
+        let found = self.entry.record.found.as_ref();
+        // What trains and searches nothing costs nothing.
+        let cost = || match (trained, found) {
+            (Some(trained), _) => trained.cost,
+            (None, Some(found)) => found.cost,
+            (None, None) if self.run().training.is_some() => None,
+            (None, None) => Some(Cost::default()),
         };
         match column {
             "parameters" => cost().map(|cost| cost.parameters as f64),
             "training_tokens" => cost().map(|cost| cost.tokens as f64),
             "target_tokens" => cost().map(|cost| cost.target_tokens as f64),
-            "total_seconds" => cost().map(|cost| cost.seconds),
+            "total_seconds" => cost().map(|cost| cost.seconds).or_else(|| found.filter(|found| found.vector.is_some()).map(|found| found.seconds)),
             "drift_elsewhere" => self.elsewhere()?.drift,
             "icl_before" => self.elsewhere()?.before,
             "icl_after" => self.elsewhere()?.after,
             "forgetting" => self.elsewhere().and_then(|there| Some(there.before? - there.after?)),
             "asim" => self.asim(),
-            "dev_loss" => trained?.dev_loss,
+            "dev_loss" => self.entry.record.dev_loss(),
             "dev_cross_entropy" => trained?.dev_cross_entropy,
-            "seconds" => trained.map(|trained| trained.seconds),
+            "seconds" => self.entry.record.seconds(),
             metric => self.evaluated()?.metrics.get(metric).copied(),
         }
     }
@@ -166,8 +169,9 @@ impl Study {
     /// | `model`, `task`, `n`, `run`, `method` | what was learned, from how many examples, how |
     /// | `evaluated_on`, `ood` | what it was tested on, and whether that is another task |
     /// | `adapter`, `learning_rate`, `beta` | null where there is none |
-    /// | `dev_loss`, `dev_cross_entropy` | the least dev loss; of IA2 + SFT, its cross-entropy part at that check |
-    /// | `steps`, `seconds` | of this phase's training |
+    /// | `dev_loss`, `dev_cross_entropy` | the least dev loss; of IA2 + SFT, its cross-entropy part at that check; of SFT + temperature, SFT's |
+    /// | `steps`, `seconds` | of this phase's training; seconds also of the search for a vector or a temperature |
+    /// | `found` | what a method that trains nothing found on dev, in words (`layer 3, strength 2`; `T = 1.31`); where the study has such a method |
     /// | `examples` | test queries |
     /// | `accuracy` and other [metrics](crate::metric::METRICS) | by their names; null where one is not defined |
     /// | `asim` | likeness to the model under ICL on up to 100 of the queries, mean over layers |
@@ -203,6 +207,10 @@ impl Study {
             Column::new("seconds".into(), numbers("seconds")),
             Column::new("examples".into(), examples),
         ];
+        let found: Vec<Option<&str>> = rows.iter().map(|row| row.entry.record.found.as_ref().map(|found| found.words.as_str())).collect();
+        if found.iter().any(Option::is_some) {
+            columns.push(Column::new("found".into(), found));
+        }
         columns.extend(metrics(&rows).into_iter().map(|name| Column::new(name.into(), numbers(name))));
         columns.push(Column::new("asim".into(), numbers("asim")));
         columns.extend(effects::all().map(|name| Column::new(name.into(), numbers(name))));

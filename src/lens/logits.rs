@@ -7,7 +7,7 @@ use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::Model;
+use crate::model::{Asked, Model};
 use crate::model::reading::Watch;
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
@@ -43,6 +43,7 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         let mut rows = encoded(model, prompts)?;
         let names = prompts.form().label_set();
         let labels = if names.is_empty() { Vec::new() } else { LabelTokens::of(model.tokenizer()?, prompts)? };
+        let queries: Vec<usize> = rows.iter().map(Vec::len).collect();
         for (row, labels) in rows.iter_mut().zip(&labels) {
             model.check_ids(labels.ids()).map_err(|error| error.context("the labels"))?;
             row.extend_from_slice(labels.prefix());
@@ -74,7 +75,8 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         });
         // Observers of all tokens see shared ones; of the last few no other is shown.
         let watch = if counts.iter().zip(&rows).all(|(&count, row)| count == row.len()) { Watch::Pieces } else { Watch::End };
-        model.visit(&rows, BATCH, |row| (rows[row].len() - counts[row], counts[row]), watch, &mut hooks)?;
+        let texts: Vec<Asked> = rows.iter().zip(queries).map(|(row, query)| Asked { tokens: row.clone(), query }).collect();
+        model.visit(&texts, BATCH, |row| (rows[row].len() - counts[row], counts[row]), watch, &mut hooks)?;
         drop(hooks);
         read.frame(model, prompts, &rows, &counts)
     })

@@ -14,7 +14,8 @@
 //! The confidence of a free answer is its probability ([`Confidence`] says of what, [`with_confidence`] changes it).
 //!
 //! [`METRICS`] lists what there is; [`summary`] computes all of it; [`Metric::bootstrap`] gives an interval of any. [`calibration`] is the
-//! frame of a reliability diagram; [`fit_temperature`] corrects confidences; [`as_reported`] makes them the authors'.
+//! frame of a reliability diagram; [`fit_temperature`] corrects confidences, [`batch_calibrated`] and [`with_prior`] what the
+//! labels have beforehand; [`as_reported`] makes confidences the authors'.
 //! A new metric is one file and one entry there.
 
 mod accuracy;
@@ -23,6 +24,7 @@ mod calibration;
 mod confidence;
 mod labels;
 mod paper;
+mod prior;
 mod read;
 mod temperature;
 #[cfg(test)]
@@ -38,6 +40,8 @@ pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use confidence::{Confidence, answer_brier, answer_nll, with_confidence};
 pub use labels::{brier, label_set_accuracy, top_k};
 pub use paper::{as_reported, top_1_accuracy, top_1_as_reported, top_1_ece};
+pub(crate) use prior::divided;
+pub use prior::{batch_calibrated, with_prior};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
 
 use read::PROBABILITIES;

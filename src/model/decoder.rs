@@ -200,7 +200,8 @@ impl Decoder {
                 };
                 read.g_add(&layer.write(&normed, pass)?)
             };
-            stream = pass.hook(&layer.path, stream)?;
+            let steered = pass.steer(index, stream)?;
+            stream = pass.hook(&layer.path, steered)?;
             if done(&layer.path) {
                 return Ok(None);
             }

@@ -99,6 +99,7 @@ impl Model {
         let mut pass = self.pass_over(nn::positions(0, batch.tokens(), self.device()), &examples, &batch.lengths);
         pass.cache = cache.as_mut();
         pass.hooks = Some(hooks);
+        self.steer(&mut pass, batch.lengths.iter().map(|length| length - 1));
         let hidden = self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
         let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
         let values = self.decoder().logits(&hidden, &mut pass)?;
@@ -192,6 +193,7 @@ impl Model {
         pass.hooks = hooks;
         pass.draws = draws;
         pass.keep = narrow.then(|| keep.shallow_clone());
+        self.steer(&mut pass, starts.iter().copied());
         let hidden = self.decoder().forward(&batch.ids, depth, &mut pass)?.map(|hidden| {
             let hidden = if narrow { hidden } else { Pass::gather(&hidden, &keep) };
             let width = hidden.size()[2];

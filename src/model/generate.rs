@@ -11,6 +11,7 @@ use running::Running;
 pub(super) use running::continuation;
 
 use super::Model;
+use super::changed::Row;
 use super::decoder::Depth;
 use super::reading::Watch;
 use super::score::Step;
@@ -240,7 +241,7 @@ impl Model {
     /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
     /// What prompts begin with alike is computed once. Bound hooks see every token from the position beside them on.
-    pub(crate) fn next_logits(&self, prompts: &[Vec<u32>], batch: usize, hooks: Option<(&mut Hooks<'_>, usize)>) -> Result<Tensor> {
+    pub(crate) fn next_logits<R: Row>(&self, prompts: &[R], batch: usize, hooks: Option<(&mut Hooks<'_>, usize)>) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;
         let (hooks, watch) = hooks.map_or((None, Watch::End), |(hooks, from)| (Some(hooks), Watch::From(from)));

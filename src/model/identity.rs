@@ -162,10 +162,13 @@ impl Model {
         Ok(format!("numbers {:x}", digest.finalize()))
     }
 
-    /// A digest of the adapter's numbers, if one is on the model.
+    /// A digest of the numbers of the adapter and the vector, if there are some on the model.
     pub(crate) fn adapter_digest(&self) -> Option<String> {
+        if !self.is_adapted() {
+            return None;
+        }
         let mut digest = Sha256::new();
-        for (name, tensor) in self.adapter.as_ref()?.numbers() {
+        for (name, tensor) in self.adapter.iter().flat_map(|adapter| adapter.numbers()).chain(self.steering()) {
             digest.update(format!("{name} {:?} {:?} ", tensor.kind(), tensor.size()));
             digest.update(file::content(&tensor));
         }

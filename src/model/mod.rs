@@ -1,6 +1,7 @@
 //! Language models: files to a decoder, forwards, responses.
 
 mod batch;
+mod changed;
 pub mod config;
 mod decoder;
 pub mod family;
@@ -31,6 +32,8 @@ use std::rc::Rc;
 use polars::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+pub use changed::Change;
+pub(crate) use changed::Asked;
 pub use config::Config;
 pub use decoder::{Decoder, Depth};
 pub(crate) use forward::Teaching;
@@ -48,7 +51,7 @@ use crate::hub;
 use crate::interrupt;
 use crate::libtorch::{self, door};
 use crate::memory;
-use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Precision, Prefix, Virtual};
+use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Precision, Prefix, Steer, Virtual};
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
 use storage::Files;
@@ -61,6 +64,8 @@ use weights::Weights;
 pub struct Model {
     base: Rc<Base>,
     adapter: Option<Rc<dyn Adapt>>,
+    /// A vector that acts at the last token of each query.
+    steer: Option<Rc<Steer>>,
 }
 
 struct Base {
@@ -178,7 +183,7 @@ impl OpenOptions {
         let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
         weights.finish_as(&files.ending())?;
         decoder.set_precision(self.precision);
-        Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None })
+        Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None, steer: None })
     }
 }
 
@@ -225,22 +230,8 @@ impl Model {
                 device,
             }),
             adapter: None,
+            steer: None,
         }
-    }
-
-    /// The same weights with an adapter on them; an adapter already there is replaced.
-    pub(crate) fn adapted(&self, adapter: Rc<dyn Adapt>) -> Self {
-        Self { base: self.base.clone(), adapter: Some(adapter) }
-    }
-
-    /// The same weights without an adapter.
-    pub fn base(&self) -> Self {
-        Self { base: self.base.clone(), adapter: None }
-    }
-
-    /// True if an adapter is on the weights.
-    pub fn is_adapted(&self) -> bool {
-        self.adapter.is_some()
     }
 
     /// What the model's `config.json` says.
@@ -343,6 +334,9 @@ impl Model {
             )));
         }
         let fused = self.decoder().fused().into_iter().map(|fused| (fused.path().to_string(), fused.widths()));
+        if path.ends_with(".heads") {
+            return Ok(self.config().heads * self.config().head_dim);
+        }
         let site = self.sites().into_iter().chain(fused).find(|(site, _)| site == path);
         Ok(site.map_or(self.config().hidden_size, |(_, (_, out))| out))
     }

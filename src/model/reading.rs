@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::Model;
 use super::batch::{self, Batch};
+use super::changed::Row;
 use super::decoder::Depth;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -58,7 +59,7 @@ type Behind = Waiting<Option<Beginning>>;
 impl Model {
     /// Reads what `rows` begin with alike, of each row at most `at_most` tokens and as far as `depth` says, and hands the rows over in batches of
     /// at most `batch`, to go on from there.
-    pub(super) fn read<'h, R: AsRef<[u32]>>(
+    pub(super) fn read<'h, R: Row>(
         &self,
         rows: &[R],
         at_most: impl Fn(usize) -> usize,
@@ -69,7 +70,9 @@ impl Model {
     ) -> Result<()> {
         // What turns anew with a text's length has no part that texts of several lengths could share.
         let anew = rows.iter().any(|row| self.turns_anew(row.as_ref().len()));
-        let tree = Tree::of(rows, |row| if anew { 0 } else { at_most(row) });
+        // Where a vector acts, rows part: it acts at the end of each row's own query.
+        let alike = |row: usize| if self.is_steered() { at_most(row).min(rows[row].asked()) } else { at_most(row) };
+        let tree = Tree::of(rows, |row| if anew { 0 } else { alike(row) });
         let mut done = 0;
         let root = self.prefix(None)?.map(Beginning::whole);
         let length = |row: usize| rows[row].as_ref().len();
@@ -88,7 +91,7 @@ impl Model {
     }
 
     /// Reads beginnings, each behind what was read before it, and gives what goes on from them.
-    fn read_shared<R: AsRef<[u32]>>(
+    fn read_shared<R: Row>(
         &self,
         rows: &[R],
         tree: &Tree,
@@ -135,7 +138,7 @@ impl Model {
 
     /// Reads the rest of rows; gives logits `[example, vocab]` after their last tokens and, if `room` new tokens are to follow, the cache.
     /// Unless hooks have to see every token, the last layer computes the last one alone.
-    pub(super) fn prefill<R: AsRef<[u32]>>(
+    pub(super) fn prefill<R: Row>(
         &self,
         rows: &[R],
         batched: &Batched,
@@ -159,6 +162,7 @@ impl Model {
             pass.cache = own.as_mut();
             pass.hooks = hooks.as_deref_mut();
             pass.keep = (watch == Watch::End).then(|| keep.shallow_clone());
+            self.steer(&mut pass, rest.examples.iter().map(|&row| rows[row].asked()));
             let hidden = self.decoder().forward(&rest.batch.ids, Depth::Full, &mut pass)?;
             let mut hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
             if watch != Watch::End {
@@ -177,7 +181,7 @@ impl Model {
     /// one and how many) and may see others; [`Watch::End`] computes these alone in the last layer.
     ///
     /// What was begun with `Watch::From` sees whole batches.
-    pub(crate) fn visit<R: AsRef<[u32]>>(
+    pub(crate) fn visit<R: Row>(
         &self,
         rows: &[R],
         batch: usize,
@@ -194,6 +198,7 @@ impl Model {
                 let mut pass = self.pass_over(self.places(rest.starts, rest.batch.tokens()), rest.examples, &rest.whole());
                 pass.cache = own.as_mut();
                 pass.hooks = hooks.as_deref_mut();
+                self.steer(&mut pass, rest.examples.iter().map(|&row| rows[row].asked()));
                 if watch == Watch::End {
                     let spans: Vec<(usize, usize)> = rest.examples.iter().map(|&row| span(row)).collect();
                     let starts: Vec<usize> = spans.iter().zip(rest.starts).map(|(span, start)| span.0 - start).collect();

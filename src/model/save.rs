@@ -70,7 +70,7 @@ impl Model {
         let Base { folder, config, tokenizer, device, .. } = self.base.as_ref();
         let (folder, config, tokenizer) = (folder.clone(), config.clone(), tokenizer.clone());
         let base = Base { folder, sources: Vec::new(), identity: OnceCell::new(), config, decoder, tokenizer, device: *device };
-        Ok(Model { base: Rc::new(base), adapter: None })
+        Ok(Model { base: Rc::new(base), adapter: None, steer: None })
     }
 
     /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
@@ -88,7 +88,7 @@ impl Model {
     fn write(&self, folder: &Path) -> Result<()> {
         if self.is_adapted() {
             return Err(Error::input(
-                "this model has an adapter on it: save what `adapter.merge(&model)` gives, or the adapter by itself (`adapter.save`)",
+                "this model has an adapter or a vector on it: save what `adapter.merge(&model)` gives, or the adapter or vector by itself (`.save`)",
             ));
         }
         let dtype = match self.kind() {

@@ -54,10 +54,13 @@ pub struct QkNorm {
 /// `o_proj(softmax(scale rope(q) rope(k)^T) v)`, grouped-query (Ainslie et al. 2023).
 ///
 /// Its value as a hook point is the output after `o_proj`, before the residual is added. `{path}.pattern`, `[example, head, query, key]`, is
-/// computed only when a hook asks for it: the fused kernel never forms it.
+/// computed only when a hook asks for it: the fused kernel never forms it. `{path}.heads`, `[example, query, head * head_dim]`, is what the heads
+/// give to `o_proj`, one after the other.
 #[derive(Debug)]
 pub struct Attention {
     path: String,
+    /// The hook point of what enters `o_proj`.
+    heads: String,
     layer: usize,
     shape: AttentionShape,
     query: Linear,
@@ -88,7 +91,7 @@ impl Attention {
         let value = Linear::new(format!("{path}.v_proj"), hidden, keys, qkv_bias, source)?;
         let output = Linear::new(format!("{path}.o_proj"), asking, hidden, output_bias, source)?;
         let fused = shape.fused.map(|order| Fused::new(format!("{path}.qkv_proj"), &[&query, &key, &value], order));
-        Ok(Self { path, layer, shape, query, key, value, output, norms, fused })
+        Ok(Self { heads: format!("{path}.heads"), path, layer, shape, query, key, value, output, norms, fused })
     }
 
     /// `input [example, token, hidden]` gives keys and values, `asking [example, query, hidden]` (the same, or its kept rows) the queries.
@@ -136,7 +139,8 @@ impl Attention {
         };
         let mixed = self.attend(&query, &key, &value, mask.as_ref(), pass)?;
         let asked = asking.size()[1];
-        let output = self.output.forward(&mixed.transpose(1, 2).reshape([rows, asked, heads * head_dim]), pass)?;
+        let mixed = pass.hook(&self.heads, mixed.transpose(1, 2).reshape([rows, asked, heads * head_dim]))?;
+        let output = self.output.forward(&mixed, pass)?;
         pass.hook(&self.path, output)
     }
 
@@ -210,7 +214,7 @@ impl Attention {
         points.extend(self.norms.iter().map(|(_, norm)| norm.path().to_string()));
         points.push(self.query.path().to_string());
         points.extend(self.norms.iter().map(|(norm, _)| norm.path().to_string()));
-        points.extend([format!("{}.pattern", self.path), self.output.path().to_string(), self.path.clone()]);
+        points.extend([format!("{}.pattern", self.path), self.heads.clone(), self.output.path().to_string(), self.path.clone()]);
         points
     }
 

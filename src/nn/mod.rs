@@ -16,6 +16,7 @@ mod norm;
 mod pass;
 mod paths;
 pub mod rope;
+mod steer;
 
 pub use activation::Activation;
 pub use attention::{Attention, AttentionShape, QkNorm};
@@ -33,6 +34,8 @@ pub use norm::{Norm, NormKind};
 pub(crate) use pass::positions;
 pub use pass::{Adapt, Draws, Pass, Prefix, Update, Virtual};
 pub use paths::Paths;
+pub use steer::Edit;
+pub(crate) use steer::{Steer, Steered};
 
 use crate::error::Result;
 use tch::Tensor;

@@ -6,6 +6,7 @@ use super::frozen::Frozen;
 use super::hook::{HookPoint, Hooks};
 use super::kv_cache::KvCache;
 use super::rope::Rope;
+use super::steer::Steered;
 use crate::error::Result;
 use crate::libtorch::operations;
 use crate::random::Random;
@@ -150,6 +151,8 @@ pub struct Pass<'a, 'h> {
     ///
     /// The last layer needs keys and values of every token, but queries, output projection and MLP only where somebody reads them.
     pub keep: Option<Tensor>,
+    /// A vector that changes the residual stream at the last token of each query.
+    pub(crate) steered: Option<Steered<'a>>,
 }
 
 impl<'a, 'h> Pass<'a, 'h> {
@@ -172,7 +175,7 @@ impl<'a, 'h> Pass<'a, 'h> {
     ) -> Self {
         let turned = &positions + shift;
         let rotary = ropes.iter().map(|rope| rotary(&turned, rope, width, kind, lengths)).collect();
-        Self { positions, shift, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None }
+        Self { positions, shift, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None, steered: None }
     }
 
     /// Lets the hooks at `path` see the value and perhaps replace it.
@@ -180,6 +183,14 @@ impl<'a, 'h> Pass<'a, 'h> {
         match &mut self.hooks {
             Some(hooks) if hooks.wants(path) => hooks.call(&HookPoint { path, examples: self.examples, positions: &self.positions }, value),
             _ => Ok(value),
+        }
+    }
+
+    /// The residual stream after `layer`, with what a vector does to it there.
+    pub(crate) fn steer(&self, layer: usize, stream: Tensor) -> Result<Tensor> {
+        match &self.steered {
+            Some(steered) => steered.apply(layer, stream, &self.positions),
+            None => Ok(stream),
         }
     }
 

@@ -16,6 +16,7 @@
 //! [`LabelTokens`] where in the model's output the labels' probabilities are read.
 
 mod answer;
+mod content_free;
 mod examples;
 mod labels;
 mod orders;

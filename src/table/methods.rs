@@ -3,12 +3,20 @@
 use std::borrow::Cow;
 
 /// Each name in the order in which tables and figures have them, with other spellings of it.
-pub(crate) const METHODS: [(&str, &[&str]); 9] = [
+pub(crate) const METHODS: [(&str, &[&str]); 17] = [
     ("zero-shot", &[]),
     ("ICL", &[]),
+    ("ICL, contextual calibration", &[]),
+    ("ICL, batch calibration", &[]),
+    ("task vector", &[]),
+    ("function vector", &[]),
+    ("mean-difference steering", &[]),
     ("SFT", &["SFT only"]),
+    ("SFT + temperature", &[]),
     ("SFT on ICL", &["SFT on ICL responses"]),
     ("soft labels", &[]),
+    ("self-distillation", &[]),
+    ("cartridge", &[]),
     ("IA2", &["IA2 only"]),
     ("IA2 → SFT", &["IA2 -> SFT"]),
     ("SFT → IA2", &["SFT -> IA2"]),
@@ -37,7 +45,7 @@ mod tests {
     fn one_method_has_one_name() {
         let names = ["SFT only", "IA2 -> SFT", "IA2 only / IA2 -> SFT", "SFT / x", "block"];
         assert_eq!(names.map(canonical), ["SFT", "IA2 → SFT", "IA2 / IA2 → SFT", "SFT / x", "block"]);
-        assert_eq!([place("SFT only"), place("SFT"), place("other")], [Some(2), Some(2), None]);
+        assert_eq!([place("SFT only"), place("SFT"), place("other")], [Some(7), Some(7), None]);
         for method in crate::experiment::Method::ALL {
             assert!(METHODS.iter().any(|(name, _)| *name == method.name()), "{} is not listed", method.name());
         }

@@ -226,6 +226,9 @@ impl Training {
     pub fn run_with(self, model: &Model, split: &Split, hooks: &mut Hooks<'_>) -> Result<Trained> {
         door("training", || {
             self.check()?;
+            if model.is_steered() {
+                return Err(Error::input("a vector is on the model, which no manifest of a training tells of: train on `model.base()`"));
+            }
             hooks.bind(model.points())?;
             let samples = preview::samples(self.objective.as_ref(), model, split)?;
             let adapter = match &self.start {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use polars::prelude::DataFrame;
+
 use super::{Cell, Once, SELF_ATTENTION, Test, excused};
 use crate::activations::{Activations, Capture, HEAD_READS, capture, divergences};
 use crate::dataset::Split;
@@ -35,6 +37,8 @@ pub(super) struct Plain {
 #[derive(Default)]
 pub(super) struct Untouched {
     pub shown: Once<Shown>,
+    /// What it answers after the demonstrations, with how sure it is.
+    pub answers: Once<DataFrame>,
     plain: Once<Plain>,
 }
 
@@ -107,7 +111,7 @@ impl Cell<'_> {
         wanted: Wanted,
         evaluated: &mut Evaluated,
     ) -> Result<()> {
-        let icl = method == Method::Icl;
+        let icl = method.is_under_icl();
         let rollouts = self.experiment.settings.rollouts;
         let shown = match wanted.asim || wanted.distance {
             true => Some(untouched.shown.get(|| self.show(test)).map(Ok).or_else(excused)?),
