@@ -72,7 +72,7 @@ pub(crate) fn ordered(at: usize, of: usize) -> Look {
 }
 
 /// The looks of the paper's methods, in the order of [`methods::METHODS`].
-const METHODS: [usize; 9] = [6, 0, 1, 7, 4, 2, 3, 8, 5];
+const METHODS: [usize; 11] = [6, 0, 1, 7, 4, 15, 16, 2, 3, 8, 5];
 
 /// Looks of named groups: a method of the paper has its own in every figure, a name in `order` that of its place there, and others take what is
 /// left, as they come. An order of other things (panels) has no say.

@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 /// Each name in the order in which tables and figures have them, with other spellings of it.
-pub(crate) const METHODS: [(&str, &[&str]); 9] = [
+pub(crate) const METHODS: [(&str, &[&str]); 11] = [
     ("zero-shot", &[]),
     ("ICL", &[]),
     ("SFT", &["SFT only"]),
     ("SFT on ICL", &["SFT on ICL responses"]),
     ("soft labels", &[]),
+    ("self-distillation", &[]),
+    ("cartridge", &[]),
     ("IA2", &["IA2 only"]),
     ("IA2 → SFT", &["IA2 -> SFT"]),
     ("SFT → IA2", &["SFT -> IA2"]),
