@@ -960,18 +960,17 @@ fn an_untrained_cartridge_of_all_demonstrations_is_icl() -> Result<()> {
         let config = Cartridge::new().shown(&model, &split)?;
         let prompts = split.test.with_demonstrations(&split.train, split.run)?;
         let prefix = model.tokenizer()?.encode(&prompts.get(0).unwrap().prefix())?;
-        assert_eq!(config, Cartridge::of(&prefix));
         let adapted = model.with(&Adapter::new(&model, config.clone(), 0)?)?;
         let (icl, alone) = (model.encode(&prompts)?, model.encode(&split.test.zero_shot()?)?);
+        let bos = model.tokenizer()?.bos().unwrap();
         for (whole, query) in icl.into_iter().zip(alone) {
+            // In ICL the text begins once.
+            let query = query.strip_prefix(&[bos]).unwrap().to_vec();
             assert_eq!(whole, [&prefix[..], &query[..]].concat());
             let theirs = model.forward(std::slice::from_ref(&whole))?.values.narrow(1, prefix.len() as i64, query.len() as i64);
             let distance = apart(&adapted.forward(&[query])?.values, &theirs);
             assert!(distance < 1e-5, "{task}: {distance:.1e}");
         }
-        let frames = [evaluate(&model, &prompts)?, evaluate(&adapted, &split.test.zero_shot()?)?];
-        let [ours, theirs] = frames.map(|frame| frame.column("prediction").unwrap().clone());
-        assert!(ours.equals(&theirs), "{task}");
         // The most that the context leaves room for is less, here.
         let all = Cartridge::new().at_most(usize::MAX).shown(&model, &split)?;
         assert_eq!(all, config);
@@ -985,12 +984,15 @@ fn a_cartridge_trained_toward_icl_comes_nearer() -> Result<()> {
     let model = Model::open("tiny-icl")?;
     let split = Task::open("sentiment")?.test_at_most(4)?.few_shot(8, 0)?;
     let targets = Targets::of(&model, &split).without_activations().distributions(Keep::All).collect()?;
-    let training = |config: Cartridge| Training::new(config, targets.soft_sft().unwrap()).learning_rate(3e-3).epochs(8).check_every(1);
+    let training = |config: Cartridge| Training::new(config, targets.soft_sft().unwrap()).learning_rate(3e-2).epochs(8).check_every(1);
     let trained = training(Cartridge::new().at_most(24)).run(&model, &split)?;
     assert_eq!(trained.adapter().config().name(), "cartridge V=24");
     let history = trained.history()?;
     let dev = history.column("dev_loss")?.f64()?.get(0).unwrap();
-    assert!(trained.dev_loss().unwrap() < 0.9 * dev, "{:?} of {dev}", trained.dev_loss());
+    assert!(dev > 0.5 && trained.dev_loss().unwrap() < 0.5 * dev, "{:?} of {dev}", trained.dev_loss());
+    // All demonstrations are as good as ICL before training, though a second special token stands before the query.
+    let whole = training(Cartridge::new()).learning_rate(1e-30).epochs(1).run(&model, &split)?;
+    assert!(whole.dev_loss().unwrap() < 2e-3, "{:?}", whole.dev_loss());
     // The next phase, and a repetition, take the cartridge as it is.
     let next = Training::resume(&trained, Sft::gold())?.epochs(1).run(&model, &split)?;
     assert_eq!(next.adapter().config(), trained.adapter().config());

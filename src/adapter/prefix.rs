@@ -107,10 +107,10 @@ impl KeysValues {
     }
 
     fn values(&self) -> Tensor {
-        if self.frozen == 0 {
-            return self.values.shallow_clone();
-        }
         let rest = self.values.size()[0] - self.frozen;
+        if self.frozen == 0 || rest == 0 {
+            return if rest == 0 { self.values.detach() } else { self.values.shallow_clone() };
+        }
         Tensor::cat(&[self.values.narrow(0, 0, self.frozen).detach(), self.values.narrow(0, self.frozen, rest)], 0)
     }
 }
