@@ -35,10 +35,10 @@
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others; [`divergence`](activations::divergence) between what two models expect |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
-//! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Dora`](adapter::Dora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
+//! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Dora`](adapter::Dora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning), [`Cartridge`](adapter::Cartridge) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
-//! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
+//! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`SelfDistillation`](objective::SelfDistillation), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
 //! | [`Experiment`](experiment::Experiment), [`Study`](experiment::Study) | a grid of runs that goes on where it was; its results as frames |
 //! | [`Slurm`](experiment::Slurm), [`Job`](experiment::Job), [`Worker`](experiment::Worker) | the same grid on a cluster: what SLURM is asked for, what is handed over, what does the runs |
@@ -189,7 +189,7 @@ pub use {plotters, polars, tch, tokenizers};
 pub mod prelude {
     //! What a notebook types: `use ia2::prelude::*;`.
     pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods, divergence};
-    pub use crate::adapter::{Adapter, Dora, Ia3, Lora, PrefixTuning, PromptTuning};
+    pub use crate::adapter::{Adapter, Cartridge, Dora, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::axes::long;
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
@@ -203,7 +203,7 @@ pub mod prelude {
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
-    pub use crate::objective::{Distance, Ia2, Ia2Sft, Sft, SoftSft, Targets};
+    pub use crate::objective::{Distance, Divergence, Ia2, Ia2Sft, SelfDistillation, Sft, SoftSft, Targets, Teacher};
     pub use crate::prompt::{Example, Examples, Orders, Prompts};
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
     pub use crate::tokenizer::Chat;

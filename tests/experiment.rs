@@ -65,8 +65,8 @@ fn a_grid_is_run_once_and_one_of_its_rates_and_betas_is_chosen() -> Result<()> {
     let grid = || small(&model).methods(&Method::ALL).learning_rates(&[1e-3, 1e-2]).betas(&[0.2, 0.8]).folder(folder.path());
     let study = grid().run()?;
     let frame = study.frame()?;
-    // Two methods without training, six with two rates, one with two betas besides.
-    assert_eq!(frame.height(), 2 + 6 * 2 + 4);
+    // Two methods without training, eight with two rates, one with two betas besides.
+    assert_eq!(frame.height(), 2 + 8 * 2 + 4);
     assert!(texts(&frame, "failed").iter().all(|message| message == "null"), "{:?}", texts(&frame, "failed"));
     let mut keys = texts(&frame, "key");
     keys.sort();
@@ -163,6 +163,38 @@ fn a_run_is_what_its_parts_give_by_hand() -> Result<()> {
         let asim = inside.asim(&own)?.column("asim")?.f64()?.mean().unwrap();
         assert!((numbers(&frame, "asim")[row].unwrap() - asim).abs() < 1e-6);
     }
+    Ok(())
+}
+
+#[test]
+fn self_distillation_and_cartridges_are_what_their_parts_give_by_hand() -> Result<()> {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let methods = [Method::Icl, Method::SelfDistillation, Method::Cartridge];
+    // A cartridge is a cartridge whatever the grid's adapters are, and one for both.
+    let adapters = [Lora::rank(8).into(), Ia3::new().into()];
+    let grid = || small_of(&model, "answer").methods(&methods).adapters(&adapters).folder(folder.path());
+    let plan = grid().plan()?;
+    assert_eq!(plan.missing(), 4);
+    let frame = grid().run()?.frame()?;
+    assert_eq!(texts(&frame, "method"), ["ICL", "self-distillation", "self-distillation", "cartridge"]);
+    assert_eq!(texts(&frame, "adapter")[3], "cartridge of at most 1024 tokens");
+    assert!(texts(&frame, "failed").iter().all(|message| message == "null"), "{:?}", texts(&frame, "failed"));
+    let split = Task::open("answer")?.test_at_most(24)?.few_shot(4, 0)?;
+    let targets = Targets::of(&model, &split).distributions(Keep::All).collect()?;
+    let by_hand = |training: Training| training.learning_rate(3e-3).epochs(2).run(&model, &split);
+    for (row, trained) in [
+        (1, by_hand(Training::new(Lora::rank(8), targets.self_distillation()?))?),
+        (2, by_hand(Training::new(Ia3::new(), targets.self_distillation()?))?),
+        (3, by_hand(Training::new(Cartridge::new(), targets.soft_sft()?))?),
+    ] {
+        let predictions = evaluate(trained.model(), &split.test.zero_shot()?)?;
+        assert!((numbers(&frame, "accuracy")[row].unwrap() - accuracy(&predictions)?).abs() < 1e-12, "row {row}");
+        assert!((numbers(&frame, "dev_loss")[row].unwrap() - trained.dev_loss().unwrap()).abs() < 1e-6, "row {row}");
+    }
+    // Nothing is left to do, and its files are opened again.
+    assert_eq!(grid().plan()?.missing(), 0);
+    assert!(timeless(&grid().run()?.frame()?).equals_missing(&timeless(&frame)));
     Ok(())
 }
 

@@ -288,6 +288,7 @@ fn configs() -> Vec<AdapterConfig> {
         Ia3::new().into(),
         PromptTuning::tokens(3).into(),
         PrefixTuning::tokens(3).into(),
+        Cartridge::of(&[1, 9, 30]).into(),
     ]
 }
 

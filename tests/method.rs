@@ -13,6 +13,7 @@ fn adapters() -> Vec<(AdapterConfig, f64)> {
         (Ia3::new().compat(Compat::Paper).into(), 3e-2),
         (PromptTuning::tokens(4).into(), 1e-1),
         (PrefixTuning::tokens(4).into(), 3e-2),
+        (Cartridge::new().at_most(12).into(), 3e-2),
     ]
 }
 

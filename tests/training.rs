@@ -200,7 +200,7 @@ fn every_kind_of_adapter_takes_pefts_steps() -> Result<()> {
         let samples = golden(&format!("training/{name}/golden.safetensors"))?;
         let steps = golden(&format!("training/{name}/steps.safetensors"))?;
         let model = OpenOptions::new().kind(Kind::Double).open(golden_folder(name))?;
-        for case in ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix"] {
+        for case in ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix", "cartridge"] {
             let start = Adapter::open(golden_folder(&format!("adapters/{name}/{case}")), &model)?;
             // The weights after the last step, not those that were best.
             let training = Training::from_adapter(&start, sft(&samples))?.learning_rate(1e-2).batch(3).epochs(5).compat(Compat::Paper);

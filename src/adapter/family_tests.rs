@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Adapter, AdapterConfig, Ia3, Lora, PrefixTuning, PromptTuning};
+use super::{Adapter, AdapterConfig, Cartridge, Ia3, Lora, PrefixTuning, PromptTuning};
 use crate::error::Result;
 use crate::model::Generation;
 use crate::model::family::Family;
@@ -62,10 +62,15 @@ fn virtual_tokens_are_tokens_in_front_whatever_the_positions() -> Result<()> {
             adapter.parameters().flat().shallow_clone().copy_(&model.decoder().embed(&Tensor::from_slice(&ids))?.reshape([-1]));
         }
         let adapted = model.with(&adapter)?;
+        // A cartridge is the cache of the same tokens: the keys have been turned already.
+        let cartridge = Adapter::new(&model, Cartridge::of(&front), 1)?;
+        let cut = Adapter::new(&model, Cartridge::of(&[&front[..], &[5, 6]].concat()).at_most(front.len()), 1)?;
+        assert_eq!(cut.parameters().flat(), cartridge.parameters().flat(), "{name}");
         for row in prompts() {
             let whole = model.forward(&[[front.clone(), row.clone()].concat()])?.values;
             let behind = whole.narrow(1, front.len() as i64, row.len() as i64);
-            assert!(apart(&adapted.forward(&[row])?.values, &behind) < 1e-9, "{name}");
+            assert!(apart(&adapted.forward(std::slice::from_ref(&row))?.values, &behind) < 1e-9, "{name}");
+            assert!(apart(&model.with(&cartridge)?.forward(&[row])?.values, &behind) < 1e-9, "{name}, a cartridge");
         }
         for response in adapted.generate(&prompts(), &Generation::greedy(6).ignore_eos())? {
             let alone = adapted.generate(std::slice::from_ref(&response.tokens.prompt), &Generation::greedy(6).ignore_eos())?;

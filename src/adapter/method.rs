@@ -34,6 +34,11 @@ pub(super) trait Method: std::fmt::Debug {
         false
     }
 
+    /// How many of the first numbers of the parameters training leaves as they are.
+    fn frozen(&self, _config: &Config) -> i64 {
+        0
+    }
+
     /// PEFT's settings of this kind, an object.
     fn write(&self, parameters: &Parameters, base: &Base) -> Result<Value>;
 

@@ -9,9 +9,11 @@
 //! | [`Ia3`] | linear modules: `l * (W x + b)`, or `W (l * x) + b` | `l [out]` or `l [in]` per site |
 //! | [`PromptTuning`] | virtual tokens by their embeddings | `[virtual, hidden]` |
 //! | [`PrefixTuning`] | virtual tokens by their keys and values | `[virtual, 2 layer, kv_head, head_dim]` |
+//! | [`Cartridge`] | the same, begun as those of demonstrations | `[virtual, 2 layer, kv_head, head_dim]` |
 //!
 //! A kind is one file (its settings with their `Method`) and one line in the table below.
 
+mod cartridge;
 mod dora;
 #[cfg(test)]
 mod family_tests;
@@ -35,6 +37,7 @@ use std::rc::Rc;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use cartridge::Cartridge;
 pub use dora::Dora;
 pub use ia3::Ia3;
 pub use lora::{Lora, LowRank};
@@ -45,6 +48,7 @@ pub use prompt::PromptTuning;
 pub(crate) use provenance::{FORMAT, HISTORY, MANIFEST};
 pub use start::Start;
 
+use crate::dataset::Split;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -115,12 +119,27 @@ kinds! {
     PromptTuning = "PROMPT_TUNING",
     /// Virtual tokens, given by their keys and values in every layer.
     PrefixTuning = "PREFIX_TUNING",
+    /// Virtual tokens that begin as the keys and values of demonstrations.
+    Cartridge = "CARTRIDGE",
 }
 
 impl AdapterConfig {
     /// `LoRA r=8 alpha=8 on q_proj` and the like, for frames and messages.
     pub fn name(&self) -> String {
         self.method().name()
+    }
+
+    /// These settings for a training on `split`: a cartridge of demonstrations is given those of the split.
+    pub(crate) fn on(&self, model: &Model, split: &Split) -> Result<Self> {
+        match self {
+            Self::Cartridge(cartridge) => Ok(cartridge.shown(model, split)?.into()),
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// How many numbers are trained on `model`; of a cartridge of demonstrations at most so many.
+    pub(crate) fn count(&self, model: &Model) -> Result<i64> {
+        Ok(self.method().layout(model)?.iter().map(|(_, size)| size.iter().product::<i64>()).sum())
     }
 
     /// Whether training with it draws random numbers, as dropout does.
@@ -199,6 +218,11 @@ impl Adapter {
     /// How many numbers are trained.
     pub fn count(&self) -> i64 {
         self.parameters.flat().numel() as i64
+    }
+
+    /// How many of the first of them training leaves as they are.
+    pub(crate) fn frozen(&self) -> i64 {
+        self.config.method().frozen(&self.base.config)
     }
 
     pub(crate) fn parameters(&self) -> &Parameters {

@@ -42,8 +42,18 @@ impl PrefixTuning {
 }
 
 /// Width of one virtual token.
-fn width(config: &Config) -> i64 {
+pub(super) fn width(config: &Config) -> i64 {
     2 * config.layers * config.kv_heads * config.head_dim
+}
+
+/// The keys and values that `embeddings [virtual, hidden]` leave in the cache, at the positions from 0 on.
+pub(super) fn started(model: &Model, embeddings: Tensor) -> Result<Vec<(String, Tensor)>> {
+    let size = [embeddings.size()[0], width(model.config())];
+    let values = match model.adapted(Rc::new(Embeddings(embeddings))).prefix(None)? {
+        Some(cache) => cache.keys_values().reshape(size),
+        None => Tensor::zeros(size, (model.kind(), model.device())),
+    };
+    Ok(vec![(PROMPT.into(), values.to_kind(wide(model.kind())))])
 }
 
 impl Method for PrefixTuning {
@@ -57,18 +67,12 @@ impl Method for PrefixTuning {
 
     fn start(&self, model: &Model, seed: u64) -> Result<Vec<(String, Tensor)>> {
         let _constant = tch::no_grad_guard();
-        let embeddings = self.start.embeddings(model, self.tokens, seed)?;
-        let size = [self.tokens, width(model.config())];
-        let values = match model.adapted(Rc::new(Embeddings(embeddings))).prefix(None)? {
-            Some(cache) => cache.keys_values().reshape(size),
-            None => Tensor::zeros(size, (model.kind(), model.device())),
-        };
-        Ok(vec![(PROMPT.into(), values.to_kind(wide(model.kind())))])
+        started(model, self.start.embeddings(model, self.tokens, seed)?)
     }
 
     fn attach(&self, parameters: &Parameters, config: &Config) -> Result<Rc<dyn Adapt>> {
         let values = parameters.get(PROMPT)?;
-        Ok(Rc::new(KeysValues(values.view([self.tokens, 2 * config.layers, config.kv_heads, config.head_dim]))))
+        Ok(Rc::new(KeysValues::new(&values, 0, config)))
     }
 
     fn write(&self, _parameters: &Parameters, base: &Base) -> Result<Value> {
@@ -88,7 +92,28 @@ impl Method for PrefixTuning {
 }
 
 #[derive(Debug)]
-struct KeysValues(Tensor);
+pub(super) struct KeysValues {
+    /// `[virtual, 2 layer, kv_head, head_dim]`.
+    values: Tensor,
+    /// The first virtual tokens, which no gradient reaches.
+    frozen: i64,
+}
+
+impl KeysValues {
+    /// Of parameters `[virtual, 2 layer kv_head head_dim]`.
+    pub fn new(parameters: &Tensor, frozen: i64, config: &Config) -> Self {
+        let size = [parameters.size()[0], 2 * config.layers, config.kv_heads, config.head_dim];
+        Self { values: parameters.view(size), frozen }
+    }
+
+    fn values(&self) -> Tensor {
+        let rest = self.values.size()[0] - self.frozen;
+        if self.frozen == 0 || rest == 0 {
+            return if rest == 0 { self.values.detach() } else { self.values.shallow_clone() };
+        }
+        Tensor::cat(&[self.values.narrow(0, 0, self.frozen).detach(), self.values.narrow(0, self.frozen, rest)], 0)
+    }
+}
 
 impl Adapt for KeysValues {
     fn sits_at(&self, _site: &str) -> bool {
@@ -96,6 +121,6 @@ impl Adapt for KeysValues {
     }
 
     fn prefix(&self) -> Option<Prefix> {
-        Some(Prefix { tokens: Virtual::KeysValues(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
+        Some(Prefix { tokens: Virtual::KeysValues(self.values()), visible: true, shift: self.values.size()[0] })
     }
 }

@@ -257,7 +257,8 @@ impl<'e> Cell<'e> {
         let begun = match run.method {
             Method::Sft | Method::Ia2ThenSft => Training::new(adapter, Sft::gold()),
             Method::SftOnIcl => Training::new(adapter, targets()?.sft()),
-            Method::Soft => Training::new(adapter, targets()?.soft_sft()?.compatible(compat)),
+            Method::Soft | Method::Cartridge => Training::new(adapter, targets()?.soft_sft()?.compatible(compat)),
+            Method::SelfDistillation => Training::new(adapter, targets()?.self_distillation()?),
             Method::Ia2 | Method::SftThenIa2 => Training::new(adapter, targets()?.ia2()?.compatible(compat)),
             Method::Ia2PlusSft => {
                 let ia2 = targets()?.ia2()?.compatible(compat);

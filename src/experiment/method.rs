@@ -34,6 +34,13 @@ pub enum Method {
     SftOnIcl,
     /// Matching the distributions over the next token under ICL.
     Soft,
+    /// On-policy self-distillation: matching those distributions on answers of the trained model's own
+    /// ([`SelfDistillation`](crate::objective::SelfDistillation) as it is by default: reverse KL to the untouched model).
+    SelfDistillation,
+    /// A prefix that begins as the keys and values of the training examples, trained to those distributions
+    /// ([`Cartridge`](crate::adapter::Cartridge) and [`SoftSft`](crate::objective::SoftSft)), whatever the grid's adapters are. With more examples N it
+    /// has more virtual tokens V: those of all N demonstrations up to 1,024, as far as the longest query leaves room for them in the context.
+    Cartridge,
     /// Matching the activations under ICL.
     Ia2,
     /// SFT from the IA2 adapter of the same run, adapter settings and learning rate.
@@ -46,7 +53,7 @@ pub enum Method {
 
 impl Method {
     /// Every method; what a method goes on from stands before it.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ZeroShot,
         Self::Icl,
         Self::IclContextual,
@@ -58,6 +65,8 @@ impl Method {
         Self::SftTemperature,
         Self::SftOnIcl,
         Self::Soft,
+        Self::SelfDistillation,
+        Self::Cartridge,
         Self::Ia2,
         Self::Ia2ThenSft,
         Self::SftThenIa2,
@@ -78,6 +87,8 @@ impl Method {
             Self::SftTemperature => "SFT + temperature",
             Self::SftOnIcl => "SFT on ICL",
             Self::Soft => "soft labels",
+            Self::SelfDistillation => "self-distillation",
+            Self::Cartridge => "cartridge",
             Self::Ia2 => "IA2",
             Self::Ia2ThenSft => "IA2 → SFT",
             Self::SftThenIa2 => "SFT → IA2",
@@ -148,7 +159,13 @@ impl Method {
 
     /// Whether it learns from the model under ICL: from targets.
     pub fn needs_targets(self) -> bool {
-        matches!(self, Self::SftOnIcl | Self::Soft | Self::Ia2 | Self::SftThenIa2 | Self::Ia2PlusSft)
+        self.needs_distributions()
+            || matches!(self, Self::SftOnIcl | Self::SelfDistillation | Self::Ia2 | Self::SftThenIa2 | Self::Ia2PlusSft)
+    }
+
+    /// Whether it learns from the model's distributions under ICL.
+    pub(super) fn needs_distributions(self) -> bool {
+        matches!(self, Self::Soft | Self::Cartridge)
     }
 
     /// These methods and those they go on from, each once and in an order in which they can be run.

@@ -109,7 +109,7 @@ use crate::model::Model;
 /// | [`sizes`](Self::sizes) | 2, 4, 8, 16 |
 /// | [`runs`](Self::runs) | 5 |
 /// | [`methods`](Self::methods) | ICL, SFT, IA2, IA2 → SFT |
-/// | [`adapters`](Self::adapters) | LoRA of rank 8 on q, k, o |
+/// | [`adapters`](Self::adapters) | LoRA of rank 8 on q, k, o (a method that brings its own adapter, [`Method::Cartridge`], has that alone) |
 /// | [`learning_rates`](Self::learning_rates) | 1e-4, 3e-4, 1e-3 (the paper's) |
 /// | [`betas`](Self::betas) | 0.1, 0.5, 0.9 |
 /// | [`epochs`](Self::epochs), [`patience`](Self::patience) | 50, 5 |
@@ -240,7 +240,7 @@ impl Experiment {
         self
     }
 
-    /// What soft labels keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
+    /// What soft labels and cartridges keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
     pub fn distributions(mut self, keep: Keep) -> Self {
         self.settings.distributions = keep;
         self

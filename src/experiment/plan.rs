@@ -9,8 +9,8 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Rollouts, effects};
-use crate::adapter::{Adapter, AdapterConfig};
+use super::{Demonstrations, Experiment, Method, Rollouts, effects};
+use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
@@ -89,8 +89,8 @@ struct Clock {
     /// Forward and backward for one token, of each model.
     token: HashMap<usize, Result<f64, String>>,
     task: HashMap<(usize, usize), Result<Timed, String>>,
-    /// Bytes of an adapter of each model.
-    adapters: HashMap<usize, Vec<u64>>,
+    /// Bytes of an adapter of each model, by its name.
+    adapters: HashMap<(usize, String), u64>,
 }
 
 impl Experiment {
@@ -132,8 +132,11 @@ impl Experiment {
                     note: None,
                 };
                 if !missing.is_empty() {
-                    let bytes = clock.adapters(sketch.model, grid.model(sketch.model)?.get()?, &self.settings.adapters)?;
-                    self.fill(&mut line, sketch, &missing, &bytes, clock.task.get(&key));
+                    let model = grid.model(sketch.model)?.get()?;
+                    for training in missing.iter().filter(|run| run.method.is_trained()).filter_map(|run| run.training.as_ref()) {
+                        line.bytes += HISTORY_BYTES + clock.adapter(sketch.model, model, &training.adapter)?;
+                    }
+                    self.fill(&mut line, sketch, &missing, clock.task.get(&key));
                 }
                 match rows.iter_mut().find(|row| row.model == line.model && row.task == line.task && row.n == line.n) {
                     Some(row) => row.add(&line),
@@ -148,7 +151,7 @@ impl Experiment {
         })
     }
 
-    fn fill(&self, line: &mut Line, cell: &Sketch, missing: &[Run], adapters: &[u64], timed: Option<&Result<Timed, String>>) {
+    fn fill(&self, line: &mut Line, cell: &Sketch, missing: &[Run], timed: Option<&Result<Timed, String>>) {
         let settings = &self.settings;
         let (n, dev) = (cell.n, Split::dev_of(cell.n));
         let time = match timed {
@@ -163,7 +166,12 @@ impl Experiment {
         // A step costs its own examples, and its share of the next look at the dev set.
         let step = n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64;
         let training = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * step * time.example;
-        let trainings: Vec<_> = missing.iter().filter(|run| run.method.is_trained()).filter_map(|run| run.training.as_ref()).collect();
+        let trainings = missing.iter().filter(|run| run.method.is_trained()).count();
+        // On policy each example is answered first, and read once more after its demonstrations.
+        let again = time.query + n.saturating_sub(1).min(SHOWN_AT_MOST) as f64 * forward;
+        let on_policy = missing.iter().filter(|run| run.method == Method::SelfDistillation).count() as f64;
+        let looked = n.min(BATCH) as f64 + dev as f64 / CHECK_EVERY as f64;
+        let on_policy = on_policy * settings.epochs as f64 * n.div_ceil(BATCH) as f64 * looked * again;
         let tests = cell.tests.len();
         let asked: usize = cell.asked.iter().sum();
         let compared: usize = cell.asked.iter().map(|&asked| asked.min(settings.compared_at_most)).sum();
@@ -195,13 +203,10 @@ impl Experiment {
             other += demonstrations as f64 * forward + (n + dev) as f64 * time.query;
         }
         // A search for a vector reads the demonstrations, and dev's last tokens again for each candidate.
-        other += missing.iter().filter(|run| run.method.vector().is_some()).count() as f64 * ((n * n + 4 * n) as f64 * forward + dev as f64 * time.query * SEARCH);
-        line.bytes = missing.len() as u64 * RECORD_BYTES;
-        for (config, bytes) in settings.adapters.iter().zip(adapters) {
-            let own = trainings.iter().filter(|training| training.adapter == *config).count() as u64;
-            line.bytes += own * (bytes + HISTORY_BYTES);
-        }
-        (line.trainings, line.training_seconds, line.other_seconds) = (trainings.len(), trainings.len() as f64 * training, other);
+        let searches = missing.iter().filter(|run| run.method.vector().is_some()).count() as f64;
+        other += searches * ((n * n + 4 * n) as f64 * forward + dev as f64 * time.query * SEARCH);
+        line.bytes += missing.len() as u64 * RECORD_BYTES;
+        (line.trainings, line.training_seconds, line.other_seconds) = (trainings, trainings as f64 * training + on_policy, other);
         line.longest = line.training_seconds + other;
     }
 }
@@ -234,13 +239,10 @@ impl Clock {
         Ok(Ok(Timed { example: token * tokens, query }))
     }
 
-    fn adapters(&mut self, place: usize, model: &Model, adapters: &[AdapterConfig]) -> Result<Vec<u64>> {
-        match self.adapters.entry(place) {
-            Entry::Occupied(there) => Ok(there.get().clone()),
-            Entry::Vacant(none) => {
-                let bytes = |config: &AdapterConfig| Ok(Adapter::new(model, config.clone(), 0)?.count() as u64 * 4);
-                Ok(none.insert(adapters.iter().map(bytes).collect::<Result<_>>()?).clone())
-            }
+    fn adapter(&mut self, place: usize, model: &Model, config: &AdapterConfig) -> Result<u64> {
+        match self.adapters.entry((place, config.name())) {
+            Entry::Occupied(there) => Ok(*there.get()),
+            Entry::Vacant(none) => Ok(*none.insert(config.count(model)? as u64 * 4)),
         }
     }
 }

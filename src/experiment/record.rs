@@ -44,7 +44,7 @@ pub(super) struct TrainingId {
     pub epochs: u64,
     pub patience: u64,
     pub compat: Compat,
-    /// Which distributions soft labels are made of.
+    /// Which distributions are learned from.
     pub distributions: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Run, TrainingId};
 use super::{Choice, Demonstrations, Method, Rollouts};
 use crate::activations::Keep;
-use crate::adapter::{AdapterConfig, Lora};
+use crate::adapter::{AdapterConfig, Cartridge, Lora};
 use crate::compat::Compat;
 use crate::metric::Confidence;
 use crate::train::{EPOCHS, PATIENCE, exact};
@@ -98,10 +98,12 @@ impl Settings {
                 continue;
             }
             let betas: Vec<Option<f64>> = if method.has_beta() { self.betas.iter().copied().map(Some).collect() } else { vec![None] };
-            for adapter in &self.adapters {
+            let cartridge = [Cartridge::new().into()];
+            let adapters: &[AdapterConfig] = if method == Method::Cartridge { &cartridge } else { &self.adapters };
+            for adapter in adapters {
                 for &learning_rate in &self.learning_rates {
                     for &beta in &betas {
-                        let distributions = (method == Method::Soft).then(|| format!("{:?}", self.distributions));
+                        let distributions = method.needs_distributions().then(|| format!("{:?}", self.distributions));
                         let (epochs, patience, compat, adapter) = (self.epochs, self.patience, self.compat, adapter.clone());
                         let training = TrainingId { adapter, learning_rate, beta, epochs, patience, compat, distributions };
                         runs.push(Run { training: Some(training), ..run.clone() });

@@ -1,7 +1,8 @@
 //! Objectives: what training minimises.
 //!
 //! Every objective speaks about the same forward: queries without demonstrations, their responses taught. An objective says which
-//! responses, what it needs to see of the forward, and the loss of each example. One file per objective.
+//! responses, what it needs to see of the forward, and the loss of each example. It may draw its responses anew in each step, and have a
+//! teacher ([`Objective::draw`], [`Objective::teach`]). One file per objective.
 
 #[cfg(test)]
 mod family_tests;
@@ -12,6 +13,9 @@ mod outputs;
 mod parity_tests;
 mod registry;
 mod responses;
+mod self_distillation;
+#[cfg(test)]
+mod self_distillation_tests;
 mod sft;
 mod soft_sft;
 mod targets;
@@ -22,6 +26,7 @@ pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
 pub use registry::{Known, OBJECTIVES};
+pub use self_distillation::{Divergence, SelfDistillation, Teacher};
 pub use sft::Sft;
 pub use soft_sft::SoftSft;
 pub use targets::{Collect, Targets};
@@ -125,6 +130,35 @@ pub trait Objective: std::fmt::Debug {
     /// [`Outputs::misplaced_logits`] are those of V tokens before the response positions. The default is right: virtual tokens do not count.
     fn compat(&self) -> Compat {
         Compat::Corrected
+    }
+
+    /// Samples of these examples that take the place of the `given` ones ([`Objective::samples`]) in the step, or the look at the dev set, that is
+    /// about to be made: drawn from the adapted model as it is now, `student`. They may be of any length, but never without tokens. `None`, the
+    /// default, learns from those given. What is random must follow from `seed`, which is another in each step and the same at each dev check.
+    /// No gradients are recorded.
+    ///
+    /// # Errors
+    /// What keeps samples from being drawn.
+    fn draw(&self, examples: &[usize], given: &[&Sample], student: &Model, seed: u64) -> Result<Option<Vec<Sample>>> {
+        let _ = (examples, given, student, seed);
+        Ok(None)
+    }
+
+    /// A teacher's logits `[token, vocab]` at the response tokens of these samples, which [`Objective::losses`] finds in [`Outputs::teacher`]. `student`
+    /// is the adapted model as it is now, `average` the one that [`Objective::average`] asks for. `None`, the default: there is no teacher.
+    /// No gradients are recorded.
+    ///
+    /// # Errors
+    /// What keeps the teacher from reading them.
+    fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<Tensor>> {
+        let _ = (examples, samples, student, average);
+        Ok(None)
+    }
+
+    /// The rate, in (0, 1], at which averaged parameters follow the adapter's after each step, if the objective has use for them. They begin as
+    /// the adapter's and are kept in checkpoints.
+    fn average(&self) -> Option<f64> {
+        None
     }
 
     /// The loss of each example, `[example]`, by part and without the parts' weights; `examples` are their indices among the samples.

@@ -22,6 +22,8 @@ pub struct Outputs {
     pub counts: Vec<usize>,
     /// `[token, vocab]` at the places that [`Compat::Paper`] reads, where they are not those of `logits` ([`Objective::compat`]).
     pub misplaced_logits: Option<Tensor>,
+    /// `[token, vocab]`: what a teacher expects at the same tokens, if the objective has one ([`Objective::teach`]).
+    pub teacher: Option<Tensor>,
     /// The example of each token, and one over that example's tokens.
     shares: (Tensor, Tensor),
 }
@@ -47,7 +49,7 @@ impl Outputs {
         let shares: Vec<f64> = counts.iter().flat_map(|&count| std::iter::repeat_n(1.0 / count as f64, count)).collect();
         let shares = [Tensor::from_slice(&owners), Tensor::from_slice(&shares)].map(|tensor| tensor.to_device(labels.device()));
         let [owners, shares] = shares;
-        Ok(Self { logits, activations, labels, counts, misplaced_logits: None, shares: (owners, shares) })
+        Ok(Self { logits, activations, labels, counts, misplaced_logits: None, teacher: None, shares: (owners, shares) })
     }
 
     /// The mean over each example's tokens: `[token, ...]` to `[example, ...]`.

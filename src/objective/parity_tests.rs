@@ -271,7 +271,11 @@ fn by_hand() -> (Targets, Tensor, Tensor) {
 }
 
 fn outputs(logits: &Tensor, shown: &Tensor) -> Outputs {
-    Outputs::new(Some(logits.shallow_clone()), vec![shown.shallow_clone()], Tensor::from_slice(&[0i64, 0]), vec![2]).unwrap()
+    let labels = Tensor::from_slice(&[0i64, 0]);
+    let mut outputs = Outputs::new(Some(logits.shallow_clone()), vec![shown.shallow_clone()], labels, vec![2]).unwrap();
+    // A teacher expects (1/2, 1/4, 1/4) at both tokens.
+    outputs.teacher = Some(Tensor::from_slice(&[2f64.ln(), 0.0, 0.0, 2f64.ln(), 0.0, 0.0]).view([2, 3]));
+    outputs
 }
 
 fn close(ours: &Tensor, expected: f64, what: &str) {
@@ -289,6 +293,7 @@ fn every_registered_objective_has_its_minimum_and_a_value_by_hand() -> Result<()
         let expected = match known.name {
             "sft" | "sft_gold" => cross_entropy,
             "soft_sft" => (0.5 * 1.5f64.ln() + 0.5 * 0.75f64.ln()) / 2.0,
+            "self_distillation" => ((2.0f64 / 3.0).ln() + 2.0 * (4.0f64 / 3.0).ln()) / 3.0 / 2.0,
             "ia2" => ia2,
             "ia2_sft" => 0.5 * ia2 + 0.5 * cross_entropy,
             other => panic!("`{other}` has no value computed by hand here"),
@@ -297,14 +302,14 @@ fn every_registered_objective_has_its_minimum_and_a_value_by_hand() -> Result<()
         close(&weighted(&objective, &[0], &outputs(&logits, &shown))?, expected, known.name);
         // What the target is itself, or certainty of the label.
         let certain = match known.name {
-            "soft_sft" => targets.distributions()?.example(0)?.0.log(),
+            "soft_sft" | "self_distillation" => targets.distributions()?.example(0)?.0.log(),
             _ => Tensor::from_slice(&[1e4f64, 0.0, 0.0, 1e4, 0.0, 0.0]).view([2, 3]),
         };
         let target = targets.activations()?.example(0)?.get(0);
         close(&weighted(&objective, &[0], &outputs(&certain, &target))?, known.minimum, known.name);
         assert!(!known.formula.is_empty() && objective.needs_logits() == (known.name != "ia2"));
     }
-    assert!(Known::named("ia3").unwrap_err().to_string().contains("soft_sft, ia2"));
+    assert!(Known::named("ia3").unwrap_err().to_string().contains("soft_sft, self_distillation, ia2"));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Objective, Sft, Targets};
 use crate::error::{Error, Result};
+use crate::model::{Model, Sample};
 
 /// The weight of cross-entropy that the entry `ia2_sft` has.
 const BETA: f64 = 0.5;
@@ -55,6 +56,12 @@ pub const OBJECTIVES: &[Known] = &[
         make: |targets| Ok(Box::new(targets.soft_sft()?)),
     },
     Known {
+        name: "self_distillation",
+        formula: "mean over sampled tokens of KL(p || ICL distribution)",
+        minimum: 0.0,
+        make: |targets| Ok(Box::new(targets.self_distillation()?)),
+    },
+    Known {
         name: "ia2",
         formula: "sum over layers of the mean over tokens and hidden of (activation - ICL activation)^2",
         minimum: 0.0,
@@ -73,7 +80,7 @@ impl Objective for Box<dyn Objective> {
         (**self).parts()
     }
 
-    fn samples(&self, model: &crate::model::Model, split: &crate::dataset::Split) -> Result<super::Samples> {
+    fn samples(&self, model: &Model, split: &crate::dataset::Split) -> Result<super::Samples> {
         (**self).samples(model, split)
     }
 
@@ -87,6 +94,18 @@ impl Objective for Box<dyn Objective> {
 
     fn compat(&self) -> crate::compat::Compat {
         (**self).compat()
+    }
+
+    fn draw(&self, examples: &[usize], given: &[&Sample], student: &Model, seed: u64) -> Result<Option<Vec<Sample>>> {
+        (**self).draw(examples, given, student, seed)
+    }
+
+    fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<tch::Tensor>> {
+        (**self).teach(examples, samples, student, average)
+    }
+
+    fn average(&self) -> Option<f64> {
+        (**self).average()
     }
 
     fn losses(&self, examples: &[usize], outputs: &super::Outputs) -> Result<Vec<tch::Tensor>> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 
-use super::{Ia2, Ia2Sft, Sft, SoftSft};
+use super::{Ia2, Ia2Sft, SelfDistillation, Sft, SoftSft};
 use crate::activations::{Activations, Capture, Collected, Collection, CollectionPlan, Distributions, Keep};
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -126,6 +126,14 @@ impl Targets {
     /// SFT on the responses.
     pub fn sft(&self) -> Sft {
         Sft::on(self.responses())
+    }
+
+    /// On-policy self-distillation on the queries of the responses, whose demonstrations the teacher sees.
+    ///
+    /// # Errors
+    /// None now: what does not fit is found when a training begins.
+    pub fn self_distillation(&self) -> Result<SelfDistillation> {
+        Ok(SelfDistillation::on(self.responses()))
     }
 
     /// Soft labels toward the distributions.

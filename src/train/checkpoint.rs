@@ -14,12 +14,13 @@ const STATE: &str = "ia2_training";
 const IDENTITY: &str = "ia2_identity";
 
 pub(super) fn store(run: &Loop<'_>, path: &Path) -> Result<()> {
-    let tensors = [
+    let mut tensors = vec![
         ("parameters".to_string(), run.adapter.parameters().flat().shallow_clone()),
         ("adam.first".to_string(), run.moments.first.shallow_clone()),
         ("adam.second".to_string(), run.moments.second.shallow_clone()),
         ("best".to_string(), run.best.shallow_clone()),
     ];
+    tensors.extend(run.average.as_ref().map(|average| ("average".to_string(), average.flat().shallow_clone())));
     let state = State { optimizer_steps: run.moments.steps, ..run.state.clone() };
     let state = serde_json::to_string(&state).map_err(|error| Error::internal("writing the training state").because(error))?;
     file::write_safetensors(path, &tensors, HashMap::from([(STATE.into(), state), (IDENTITY.into(), run.identity.clone())]))
@@ -57,6 +58,9 @@ pub(super) fn restore(run: &mut Loop<'_>, path: &Path) -> Result<()> {
     let (parameters, first, second, best) = (take("parameters")?, take("adam.first")?, take("adam.second")?, take("best")?);
     if second.min().double_value(&[]) < 0.0 {
         return Err(malformed("negative numbers in `adam.second`, which are means of squares".into()));
+    }
+    if let Some(average) = &run.average {
+        average.set(&take("average")?)?;
     }
     run.adapter.parameters().set(&parameters)?;
     run.moments = Moments { first, second, steps: state.optimizer_steps };

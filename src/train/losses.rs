@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::batches;
+use super::drawn::Drawn;
 use super::run::Loop;
 use crate::error::{Error, Result};
 use crate::libtorch::guest;
@@ -17,10 +18,11 @@ const TOKENS_ON_CPU: usize = 155;
 impl Loop<'_> {
     /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids. With `draws`
     /// dropout is on.
-    pub(super) fn losses(&self, examples: &[usize], draws: Option<Draws>, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
+    pub(super) fn losses(&self, examples: &[usize], drawn: &Drawn, draws: Option<Draws>, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
         let objective = self.training.objective.as_ref();
-        let samples: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
-        let outputs = Outputs::of(&self.model, &samples, objective, draws, hooks)?;
+        let samples: Vec<&Sample> = examples.iter().map(|&example| self.row(example, drawn)).collect();
+        let mut outputs = Outputs::of(&self.model, &samples, objective, draws, hooks)?;
+        outputs.teacher = self.taught(examples, &samples)?;
         let losses = guest(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
         if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
             let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
@@ -34,11 +36,11 @@ impl Loop<'_> {
         Ok(losses.into_iter().map(|loss| loss.sum(None)).collect())
     }
 
-    pub(super) fn forwards(&self, examples: &[usize], rows: usize) -> Vec<Vec<usize>> {
+    pub(super) fn forwards(&self, examples: &[usize], drawn: &Drawn, rows: usize) -> Vec<Vec<usize>> {
         let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
         batches::forwards(
             examples,
-            |example| read(&self.samples.rows[example]),
+            |example| read(self.row(example, drawn)),
             rows,
             self.training.settings.tokens_per_forward.or(default),
         )

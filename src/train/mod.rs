@@ -23,6 +23,7 @@
 mod batches;
 mod builder;
 mod checkpoint;
+mod drawn;
 pub(crate) mod exact;
 mod history;
 mod losses;
@@ -231,9 +232,10 @@ impl Training {
             }
             hooks.bind(model.points())?;
             let samples = preview::samples(self.objective.as_ref(), model, split)?;
+            let config = self.adapter.on(model, split)?;
             let adapter = match &self.start {
-                Some(start) => start.adapter.under(&self.adapter, model)?,
-                None => Adapter::new(model, self.adapter.clone(), self.settings.seed)?,
+                Some(start) => start.adapter.under(&config, model)?,
+                None => Adapter::new(model, config, self.settings.seed)?,
             };
             let model = model.with(&adapter)?;
             preview::fit(&samples, &model)?;

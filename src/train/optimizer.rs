@@ -81,36 +81,38 @@ impl Moments {
         Self { first: self.first.copy().to_device(device), second: self.second.copy().to_device(device), steps: self.steps }
     }
 
-    /// One step, in place, on tensors of which nobody else holds a value; `gradient` is used up.
-    pub fn step(&mut self, parameters: &Tensor, mut gradient: Tensor, rate: f64, optimizer: &Optimizer) -> Result<()> {
+    /// One step, in place, on tensors of which nobody else holds a value; `gradient` is used up. The first `frozen` parameters stay as they are.
+    pub fn step(&mut self, parameters: &Tensor, gradient: Tensor, frozen: i64, rate: f64, optimizer: &Optimizer) -> Result<()> {
         let _update = tch::no_grad_guard();
+        let own = |all: &Tensor| all.narrow(0, frozen, all.numel() as i64 - frozen);
+        let (parameters, mut gradient, mut first, mut second) = (own(parameters), own(&gradient), own(&self.first), own(&self.second));
         let Optimizer { beta1, beta2, epsilon, weight_decay } = *optimizer;
         self.steps += 1;
         let steps = self.steps as f64;
         let (unbias1, unbias2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
         let shrink = 1.0 - rate * weight_decay;
         let in_one = AdamStep { shrink, beta1, beta2, rate: rate / unbias1, root: unbias2.sqrt(), epsilon };
-        if operations::adam([parameters, &self.first, &self.second, &gradient], &in_one) {
+        if operations::adam([&parameters, &first, &second, &gradient], &in_one) {
             return Ok(());
         }
-        let mut parameters = parameters.shallow_clone();
+        let mut parameters = parameters;
         if rate * weight_decay != 0.0 {
             let _ = parameters.f_mul_scalar_(shrink)?;
         }
-        let _ = self.first.f_lerp_(&gradient, 1.0 - beta1)?;
+        let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
         // tch's `addcmul_` takes no factor: it goes into the gradient, which has done its work.
         let _ = gradient.f_mul_scalar_((1.0 - beta2).sqrt())?;
-        let _ = self.second.f_mul_scalar_(beta2)?;
-        let _ = self.second.f_addcmul_(&gradient, &gradient)?;
+        let _ = second.f_mul_scalar_(beta2)?;
+        let _ = second.f_addcmul_(&gradient, &gradient)?;
         if rate == 0.0 {
             return Ok(());
         }
         // Neither does `addcdiv_`: the rate goes into the denominator.
-        let mut denominator = self.second.f_sqrt()?;
+        let mut denominator = second.f_sqrt()?;
         let _ = denominator.f_div_scalar_(unbias2.sqrt())?;
         let _ = denominator.f_add_scalar_(epsilon)?;
         let _ = denominator.f_mul_scalar_(-unbias1 / rate)?;
-        let _ = parameters.f_addcdiv_(&self.first, &denominator)?;
+        let _ = parameters.f_addcdiv_(&first, &denominator)?;
         Ok(())
     }
 }
@@ -157,7 +159,7 @@ pub(super) mod tests {
                     clipped += i32::from(factor < 1.0);
                     let _ = gradient.g_mul_scalar_(factor);
                 }
-                moments.step(&parameters, gradient, rate, &optimizer).unwrap();
+                moments.step(&parameters, gradient, 0, rate, &optimizer).unwrap();
                 let theirs = golden[&format!("{name}.after")].get(step as i64);
                 let apart = (&parameters - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
                 assert!(apart < 1e-12, "{name} step {step}: {apart:.1e}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tch::Tensor;
 
 use super::batches::{Step, Steps};
+use super::drawn::{Average, DEV};
 use super::exact::Exact;
 use super::history::{PartLoss, Row};
 use super::losses::{self, numbers, read};
@@ -40,6 +41,8 @@ pub(super) struct Loop<'t> {
     pub moments: Moments,
     /// The best-on-dev parameters so far.
     pub best: Tensor,
+    /// What follows the adapter, if the objective asks for it.
+    pub average: Option<Average>,
     pub state: State,
     /// The step whose state the checkpoint holds.
     stored: Cell<u64>,
@@ -82,6 +85,7 @@ impl<'t> Loop<'t> {
             paper: settings.paper(),
         };
         let (best, state) = (flat.copy(), State::new(moments.steps));
+        let average = training.objective.average().map(|rate| Average::new(rate, &adapter, &model)).transpose()?;
         let identity = manifest.identity()?;
         let draws = adapter.config().draws();
         let mut run = Self {
@@ -94,6 +98,7 @@ impl<'t> Loop<'t> {
             parts,
             moments,
             best,
+            average,
             state,
             stored: Cell::new(0),
             stored_at: Cell::new(Instant::now()),
@@ -205,11 +210,12 @@ impl<'t> Loop<'t> {
     fn step(&mut self, step: &Step, hooks: &mut Hooks<'_>) -> Result<f64> {
         let begun = Instant::now();
         let Settings { batch, clip, learning_rate, schedule, warm_up, optimizer, .. } = self.training.settings;
-        let forwards = self.forwards(&step.examples, batch);
+        let drawn = self.drawn("samples", &step.examples)?;
+        let forwards = self.forwards(&step.examples, &drawn, batch);
         let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
         for (place, examples) in forwards.iter().enumerate() {
             let seed = self.seed("dropout", place, hooks);
-            let parts = self.losses(examples, self.draws.then(|| Draws::new(seed)), hooks)?;
+            let parts = self.losses(examples, &drawn, self.draws.then(|| Draws::new(seed)), hooks)?;
             let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
             let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
             let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor))?;
@@ -232,11 +238,15 @@ impl<'t> Loop<'t> {
             let _ = gradient.f_mul_scalar_(clipping(norm, most))?;
         }
         let rate = learning_rate * schedule.factor(self.state.step, warm_up, self.total());
-        self.moments.step(self.adapter.parameters().flat(), gradient, rate, &optimizer)?;
+        self.moments.step(self.adapter.parameters().flat(), gradient, self.adapter.frozen(), rate, &optimizer)?;
+        if let Some(average) = &self.average {
+            average.follow(&self.adapter)?;
+        }
         self.state.step += 1;
+        let tokens = step.examples.iter().map(|&example| read(self.row(example, &drawn)) as u64).sum::<u64>();
         let since = &mut self.state.since;
         since.examples += step.examples.len() as u64;
-        since.tokens += step.examples.iter().map(|&example| self.steps.lengths[example] as u64).sum::<u64>();
+        since.tokens += tokens;
         since.add(&parts);
         (since.gradient_norm, since.learning_rate) = (norm, rate);
         since.seconds += begun.elapsed().as_secs_f64();
@@ -247,11 +257,12 @@ impl<'t> Loop<'t> {
     fn look(&mut self, epoch: u64, hooks: &mut Hooks<'_>) -> Result<()> {
         let _inference = tch::no_grad_guard();
         let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
-        let forwards = self.forwards(&dev, DEV_ROWS);
+        let drawn = self.drawn(DEV, &dev)?;
+        let forwards = self.forwards(&dev, &drawn, DEV_ROWS);
         let mut losses = Vec::new();
         for (place, examples) in forwards.iter().enumerate() {
             self.seed("dev", place, hooks);
-            losses.extend(self.losses(examples, None, hooks)?);
+            losses.extend(self.losses(examples, &drawn, None, hooks)?);
         }
         losses.push(self.adapter.parameters().flat().norm());
         let mut numbers = numbers(&losses)?;

@@ -327,11 +327,12 @@ impl Workshop {
     fn adapters(&self) -> Vec<Reader> {
         let mut readers = Vec::new();
         let lora = Lora::rank(2).layers([0, 2]).rank_at("q_proj", 3).alpha_at("model.layers.2.*.k_proj", 4.0);
-        let kinds: [(&str, AdapterConfig); 4] = [
+        let kinds: [(&str, AdapterConfig); 5] = [
             ("lora", lora.into()),
             ("ia3", Ia3::new().into()),
             ("prompt", PromptTuning::tokens(3).into()),
             ("prefix", PrefixTuning::tokens(2).into()),
+            ("cartridge", Cartridge::of(&[1, 9, 30]).into()),
         ];
         for (kind, config) in kinds {
             for (file, shape) in [("adapter_config.json", Shape::Json), ("adapter_model.safetensors", Shape::Safetensors)] {

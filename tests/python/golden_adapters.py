@@ -46,7 +46,9 @@ CASES = {
     "prefix": (lambda: peft.PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"), torch.float32, "default"),
     "prefix_projection": (lambda: peft.PrefixTuningConfig(num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=10,
                                                           task_type="CAUSAL_LM"), torch.bfloat16, "default"),
+    "cartridge": (lambda: peft.CartridgeConfig(num_virtual_tokens=6, num_frozen_tokens=2, task_type="CAUSAL_LM"), torch.float32, "default"),
 }
+CARTRIDGE_TEXT = 9  # tokens, of which the first six become virtual ones
 
 
 def disturb(model, g):
@@ -73,7 +75,14 @@ def write_case(root, tools, checkpoint, case):
     folder = root / "adapters" / checkpoint / case
     torch.manual_seed(0)
     model = peft.get_peft_model(tools.open_model(root / checkpoint, torch.float32), make(), adapter_name=name)
-    disturb(model, tools.generator(f"adapter {case} of {checkpoint}"))
+    more = {}
+    if case == "cartridge":
+        more["text"], = tools.random_examples(f"text of the cartridge of {checkpoint}", [CARTRIDGE_TEXT])
+        with torch.no_grad(), model.disable_adapter():
+            cache = model(input_ids=more["text"][None], use_cache=True).past_key_values
+        peft.initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)
+    else:
+        disturb(model, tools.generator(f"adapter {case} of {checkpoint}"))
     model.peft_config[name].base_model_name_or_path = "../../../" + checkpoint
     model.save_pretrained(folder)
     (folder / "README.md").unlink()  # PEFT's empty model card
@@ -98,7 +107,7 @@ def write_case(root, tools, checkpoint, case):
     base = tools.run_ragged(tools.open_model(root / checkpoint), examples)["logits"]
     assert tools.deviation(values, base) > 0.02, (checkpoint, case, "the adapter does next to nothing")
     tools.write_tensors(root / "adapters" / checkpoint / f"{case}.safetensors", tools.f32(dict(
-        input_ids=tools.pad(examples), lengths=torch.tensor(LENGTHS), logits=values)))
+        input_ids=tools.pad(examples), lengths=torch.tensor(LENGTHS), logits=values, **more)))
 
 
 @torch.no_grad()
@@ -117,7 +126,7 @@ def write(root, tools):
             write_case(root, tools, checkpoint, case)
 
 
-TRAINED = ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix"]
+TRAINED = ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", "prefix", "cartridge"]
 
 
 def write_steps(root, tools, name, in_float64):
@@ -128,10 +137,11 @@ def write_steps(root, tools, name, in_float64):
         folder = root / "adapters" / name / case
         base = in_float64(tools.open_model(root / name))
         base.requires_grad_(False)
-        virtual = case in ("prompt", "prefix")  # PEFT opens these for inference alone
+        virtual = case in ("prompt", "prefix", "cartridge")  # PEFT opens these for inference alone
         model = peft.PeftModel.from_pretrained(base, folder, is_trainable=not virtual).double().eval()
         if virtual:
-            model.prompt_encoder["default"].embedding.weight.requires_grad_(True)
+            encoder = model.prompt_encoder["default"]
+            (encoder.trainable_embedding if case == "cartridge" else encoder.embedding.weight).requires_grad_(True)
         weights = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.Adam(weights, lr=tools.RATE, betas=(0.9, 0.999), eps=1e-8)
         trajectory = []
@@ -147,6 +157,6 @@ def write_steps(root, tools, name, in_float64):
             optimiser.step()
         assert trajectory[-1] < trajectory[0], (name, case, trajectory)
         golden[f"{case}.losses"] = torch.stack(trajectory)
-        after = {"prompt_embeddings": weights[0]} if virtual else peft.get_peft_model_state_dict(model)
+        after = {"prompt_embeddings": encoder.embedding.weight} if virtual else peft.get_peft_model_state_dict(model)
         golden |= {f"{case}.after.{key}": value.detach().clone() for key, value in after.items()}
     tools.write_tensors(root / "training" / name / "steps.safetensors", golden)

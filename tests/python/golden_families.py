@@ -31,6 +31,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 import golden_family_steps
+import golden_self_distillation
 
 HIDDEN, INNER, VOCAB, CONTEXT = 32, 40, 128, 512
 LENGTHS = [3, 10, 21]
@@ -562,6 +563,7 @@ def write_one(tools, root, name):
             write_adapter(tools, folder, name, case, config)
     if name in TRAINED:
         golden_family_steps.write(tools, sys.modules[__name__], folder, name)
+        golden_self_distillation.write(tools, sys.modules[__name__], folder, name)
 
 
 def write(root, tools, names=None):

@@ -84,7 +84,7 @@ impl Cell<'_> {
         let began = Instant::now();
         let settings = &self.experiment.settings;
         let collect = Targets::of(self.model, &self.split).compat(settings.compat);
-        let soft = settings.methods.contains(&Method::Soft);
+        let soft = settings.methods.iter().any(|method| method.needs_distributions());
         let targets = if soft { collect.distributions(settings.distributions).collect()? } else { collect.collect()? };
         let seconds = began.elapsed().as_secs_f64();
         let responses = targets.responses();
