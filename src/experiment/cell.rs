@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use polars::prelude::DataFrame;
 
+use super::outcomes::Outcomes;
 use super::protocol::{self, Rollouts};
 use super::record::{self, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
@@ -109,14 +110,14 @@ impl<'e> Cell<'e> {
 
     /// Whether a run has been done, with all tests of this cell.
     fn is_done(&self, folder: &Path, run: &Run) -> Result<bool> {
-        let retry = self.experiment.settings.retry_failed;
-        Ok(Record::open(folder, run)?.is_some_and(|record| record.is_whole(self.tests.iter().map(|test| test.digest.as_str()), retry)))
+        let again = self.experiment.settings.again();
+        Ok(Record::open(folder, run)?.is_some_and(|record| record.is_whole(self.tests.iter().map(|test| test.digest.as_str()), again)))
     }
 
     /// Tests that a record lacks.
     fn missing<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = (usize, &'a Test)> {
-        let retry = self.experiment.settings.retry_failed;
-        self.tests.iter().enumerate().filter(move |(_, test)| record.lacks(&test.digest, retry))
+        let again = self.experiment.settings.again();
+        self.tests.iter().enumerate().filter(move |(_, test)| record.lacks(&test.digest, again))
     }
 
     /// Does the runs that are missing; false where the overseer wants it to be left before its end.
@@ -276,7 +277,8 @@ impl<'e> Cell<'e> {
             Ok(asim) => (asim, None),
             Err(message) => (Vec::new(), Some(format!("no asim: {message}"))),
         };
-        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed })
+        let outcomes = Outcomes::of(&frame)?;
+        Ok(Evaluated { task: test.task.clone(), examples: frame.height(), metrics, asim, failed, outcomes })
     }
 
     /// By layer.

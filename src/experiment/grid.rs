@@ -264,7 +264,7 @@ impl<'e> Grid<'e> {
     /// Whether a run of a cell is done, with all its tests.
     pub fn is_done(&self, folder: &Path, cell: &Sketch, run: &Run) -> Result<bool> {
         let record = Record::open(folder, run)?;
-        Ok(record.is_some_and(|record| record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), self.settings().retry_failed)))
+        Ok(record.is_some_and(|record| record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), self.settings().again())))
     }
 
     /// Runs of a cell that are not done yet.

@@ -62,6 +62,7 @@ mod cluster;
 mod grid;
 mod held;
 mod method;
+mod outcomes;
 mod overlap;
 mod paper;
 mod plan;
@@ -270,6 +271,12 @@ impl Experiment {
     /// Runs that failed are done again; without it their failure stands, as any other result.
     pub fn retry_failed(mut self) -> Self {
         self.settings.retry_failed = true;
+        self
+    }
+
+    /// Tests that were made before outcomes were kept row by row are made again, so that [`Study::evidence`] has them; nothing is trained again.
+    pub fn fill_outcomes(mut self) -> Self {
+        self.settings.fill_outcomes = true;
         self
     }
 

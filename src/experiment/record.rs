@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Method;
+use super::outcomes::Outcomes;
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
@@ -90,6 +91,18 @@ pub(super) struct Evaluated {
     /// Layer and likeness to ICL there.
     pub asim: Vec<(Option<u32>, f64)>,
     pub failed: Option<String>,
+    /// Row by row; earlier versions of this library did not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<Outcomes>,
+}
+
+/// What of a record is done again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Again {
+    /// What failed.
+    pub failed: bool,
+    /// Tests whose outcomes were not kept row by row.
+    pub outcomes: bool,
 }
 
 impl Run {
@@ -134,15 +147,18 @@ impl Record {
         Ok(Some(record).filter(|record| record.trained.is_none() || Adapter::is_in(&adapter(folder, &key))))
     }
 
-    /// Whether nothing is left to do; `retry` does again what failed.
-    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, retry: bool) -> bool {
-        let again = retry && self.failed.is_some() || tests.any(|digest| self.lacks(digest, retry));
-        !again
+    /// Whether nothing is left to do.
+    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, again: Again) -> bool {
+        let lacks = again.failed && self.failed.is_some() || tests.any(|digest| self.lacks(digest, again));
+        !lacks
     }
 
     /// Whether the test of that digest is still to be asked; a run that failed has nothing to test.
-    pub fn lacks(&self, digest: &str, retry: bool) -> bool {
-        self.failed.is_none() && self.evaluated.get(digest).is_none_or(|there| retry && there.failed.is_some())
+    pub fn lacks(&self, digest: &str, again: Again) -> bool {
+        // What could not be evaluated has no outcomes, however often it is tried.
+        let bare = |there: &Evaluated| there.outcomes.is_none() && !there.metrics.is_empty();
+        let lacks = |there: &Evaluated| again.failed && there.failed.is_some() || again.outcomes && bare(there);
+        self.failed.is_none() && self.evaluated.get(digest).is_none_or(lacks)
     }
 
     /// What could not be so in the record of a run.
@@ -162,6 +178,9 @@ impl Record {
             if !(value.is_finite() && (range.0..=range.1).contains(value)) {
                 return Err(format!("{value} for `{name}`, which lies from {} to {}", range.0, range.1));
             }
+        }
+        for evaluated in self.evaluated.values() {
+            evaluated.outcomes.as_ref().map_or(Ok(()), |outcomes| outcomes.check(evaluated.examples))?;
         }
         match self.evaluated.values().flat_map(|evaluated| &evaluated.asim).find(|(_, asim)| !(-1.0 - 1e-6..=1.0 + 1e-6).contains(asim)) {
             Some((_, asim)) => Err(format!("an asim of {asim}")),
@@ -246,7 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evaluated = |accuracy: f64, asim: f64| {
             let metrics = BTreeMap::from([("accuracy".to_string(), accuracy)]);
-            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
+            let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], ..Evaluated::default() };
             BTreeMap::from([("d".to_string(), evaluated)])
         };
         let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, failed: None, evaluated: evaluated(0.5, 0.25) };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::cell::Overseer;
 use super::grid::Grid;
-use super::record::{Record, Run};
+use super::record::{Again, Record, Run};
 use super::study::{Entry, Home};
 use super::{Experiment, Study, cluster, protocol};
 use crate::display::{Bundle, Show};
@@ -103,7 +103,7 @@ impl Experiment {
                 }
                 if let Some(record) = record {
                     // What failed is done, whatever is to become of it.
-                    count.1 += usize::from(record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), false));
+                    count.1 += usize::from(record.is_whole(cell.tests.iter().map(|(_, digest)| digest.as_str()), Again::default()));
                     entries.push(Entry { key: run.key()?, record, tests: cell.tests.clone(), model: grid.model(cell.model)?.clone() });
                 }
             }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Run, TrainingId};
+use super::record::{Again, Run, TrainingId};
 use super::{Choice, Demonstrations, Method, Rollouts};
 use crate::activations::Keep;
 use crate::adapter::{AdapterConfig, Lora};
@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub demonstrations: Demonstrations,
     pub rollouts: Rollouts,
     pub retry_failed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fill_outcomes: bool,
 }
 
 impl Default for Settings {
@@ -51,11 +53,17 @@ impl Default for Settings {
             demonstrations: Demonstrations::Same,
             rollouts: Rollouts::Icl,
             retry_failed: false,
+            fill_outcomes: false,
         }
     }
 }
 
 impl Settings {
+    /// What is done again.
+    pub fn again(&self) -> Again {
+        Again { failed: self.retry_failed, outcomes: self.fill_outcomes }
+    }
+
     /// The runs of a cell, what one goes on from before it. `cell` is any of them.
     pub fn runs_of(&self, cell: &Run) -> Vec<Run> {
         let mut runs = Vec::new();

@@ -238,7 +238,7 @@ fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
 }
 
 /// The cells of some columns as text, row by row.
-fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
+pub(super) fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
     let columns = names.iter().map(|name| column(frame, name)).collect::<Result<Vec<_>>>()?;
     (0..frame.height())
         .map(|row| {
@@ -251,7 +251,7 @@ fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
         .collect()
 }
 
-fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
+pub(super) fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     let column = column(frame, name)?;
     if !column.dtype().is_primitive_numeric() {
         return Err(Error::input(format!("`{name}` must hold numbers, it is of type {}", column.dtype())));

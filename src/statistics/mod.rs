@@ -20,16 +20,23 @@
 //! # Ok::<(), ia2::Error>(())
 //! ```
 
+mod crossed;
+pub(crate) mod crossing;
 mod frame;
 mod holm;
+pub(crate) mod mixed;
+pub(crate) mod numbered;
+mod power;
 mod t;
 mod wilcoxon;
 
 #[cfg(test)]
 mod null_tests;
 
+pub use crossed::{CrossedMean, crossed_bootstrap, crossed_mean};
 pub use frame::{averaged, compare, intervals};
 pub use holm::holm;
+pub use mixed::{MixedModel, mixed_model};
 pub use t::{MeanInterval, TTest, cohen_dz, mean_interval, paired_t};
 pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};
 
