@@ -59,6 +59,7 @@
 mod cell;
 mod choose;
 mod cluster;
+mod evidence;
 mod grid;
 mod held;
 mod method;
@@ -79,6 +80,7 @@ use std::rc::Rc;
 
 pub use choose::Choice;
 pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
+pub use evidence::Evidence;
 pub use method::Method;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};

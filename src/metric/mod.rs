@@ -43,6 +43,10 @@ pub use selective::{augrc, aurc, risk_coverage};
 pub use smooth::{SmoothCalibration, smooth_calibration, smooth_ece};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
 
+pub(crate) use debiased::debiased_square;
+pub(crate) use selective::augrc_of;
+pub(crate) use smooth::{smooth_error, smooth_error_at};
+
 use read::PROBABILITIES;
 
 use crate::compat::Compat;

@@ -32,9 +32,8 @@ pub(crate) struct Influences {
     pub mean: f64,
     pub runs: Clusters,
     pub rows: Clusters,
-    /// Variances of the mean that clusters of runs, of rows, and of both at once give.
+    /// Variances of the mean that clusters of runs, and of runs and rows at once, give.
     pub by_run: f64,
-    pub by_row: f64,
     pub by_both: f64,
     /// What rows add to the spread of runs, by coming up in several.
     pub by_shared_rows: f64,
@@ -103,7 +102,7 @@ impl Crossing {
         let below = of_run + by_shared_rows * by_shared_rows / free_rows as f64;
         let degrees = if below > 0.0 { variance * variance / below } else { f64::INFINITY };
         let run_degrees = if of_run > 0.0 { by_run * by_run / of_run } else { f64::INFINITY };
-        Ok(Influences { mean, runs, rows, by_run, by_row, by_both, by_shared_rows, degrees, run_degrees })
+        Ok(Influences { mean, runs, rows, by_run, by_both, by_shared_rows, degrees, run_degrees })
     }
 }
 

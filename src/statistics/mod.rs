@@ -3,7 +3,7 @@
 //! Two methods are compared on the same runs, so every test here is of paired differences, **second less first**, and two-sided. A run is
 //! one draw of data with all that was done with it: trainings on nested training sets (N = 4 within N = 8) and tests of one training on
 //! several tasks are *not* independent, and tests that count them as if they were reject too often (a third of the time at a nominal
-//! 0.05, simulated). [`averaged`] makes one row of each run; [`compare`] does the rest:
+//! 0.05, simulated). [`averaged`] makes one row of each run; [`compare`] does the rest, and refuses to pool what hangs together:
 //!
 //! ```
 //! use ia2::polars::prelude::*;
@@ -19,6 +19,10 @@
 //! assert_eq!(frame.column("p_wilcoxon")?.f64()?.get(0), Some(0.125)); // the least that four pairs can give
 //! # Ok::<(), ia2::Error>(())
 //! ```
+//!
+//! Where there is an outcome for each test row, rows are a second source of chance, and come up again in other runs and methods: [`crossed_mean`] clusters by
+//! both, [`crossed_bootstrap`] draws both, [`mixed_model`] gives each a random effect; [`CrossedMean::power`] says what a further study needs.
+//! [`Study::evidence`](crate::experiment::Study::evidence) puts them together.
 
 mod crossed;
 pub(crate) mod crossing;
@@ -29,6 +33,8 @@ pub(crate) mod numbered;
 mod power;
 mod t;
 mod wilcoxon;
+
+pub(crate) use crossing::{critical, two_sided};
 
 #[cfg(test)]
 mod null_tests;

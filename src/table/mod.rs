@@ -16,6 +16,8 @@ pub(crate) mod words;
 pub use significance::significance;
 pub use summary::{Best, Summary};
 pub use value::Table;
+pub(crate) use significance::share;
+pub(crate) use value::latex;
 
 use polars::prelude::*;
 
@@ -85,7 +87,7 @@ pub fn results(methods: &[(&str, &DataFrame, Option<&DataFrame>)]) -> Result<Dat
 }
 
 /// A number with a true minus sign, and none before a zero.
-fn signed(text: String) -> String {
+pub(crate) fn signed(text: String) -> String {
     match text.strip_prefix('-') {
         Some(rest) if rest.chars().all(|letter| matches!(letter, '0' | '.')) => rest.to_owned(),
         Some(rest) => format!("−{rest}"),
