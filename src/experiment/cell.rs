@@ -10,6 +10,7 @@ use std::time::Instant;
 use polars::prelude::{ChunkAgg, DataFrame};
 
 use super::effects::{self, DISTANCE, DRIFT, QUERY_TOKENS};
+use super::outcomes::Outcomes;
 use super::record::{self, Cost, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::adapter::Adapter;
@@ -323,8 +324,9 @@ impl<'e> Cell<'e> {
         let again = there.as_ref().map(|there| there.lacks(asked));
         let lacks = |column: &str| again.as_ref().map_or_else(|| settings.measures(column), |lacking| lacking.contains(&column));
         let wanted = Wanted { asim: again.is_none(), drift: lacks(DRIFT), distance: lacks(DISTANCE) };
+        let unkept = settings.fill_outcomes && there.as_ref().is_some_and(|there| there.outcomes.is_none());
         let mut evaluated = match there {
-            Some(there) if again.iter().flatten().all(|column| effects::compares(column)) => there,
+            Some(there) if !unkept && again.iter().flatten().all(|column| effects::compares(column)) => there,
             there => {
                 let mut evaluated = there.unwrap_or_default();
                 let mut frame = self.answers(model, method, temperature, test, untouched)?;
@@ -340,7 +342,7 @@ impl<'e> Cell<'e> {
                     }
                 }
                 evaluated.metrics.insert(QUERY_TOKENS.into(), query_tokens(&frame)?);
-                Evaluated { task: test.task.clone(), examples: frame.height(), ..evaluated }
+                Evaluated { task: test.task.clone(), examples: frame.height(), outcomes: Outcomes::of(&frame)?, ..evaluated }
             }
         };
         interrupt::check()?;

@@ -66,10 +66,12 @@ mod cell;
 mod choose;
 mod cluster;
 mod effects;
+mod evidence;
 mod find;
 mod grid;
 mod held;
 mod method;
+mod outcomes;
 mod overlap;
 mod paper;
 mod plan;
@@ -86,6 +88,7 @@ use std::rc::Rc;
 
 pub use choose::Choice;
 pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
+pub use evidence::Evidence;
 pub use method::Method;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};
@@ -281,6 +284,12 @@ impl Experiment {
     /// Runs that failed are done again; without it their failure stands, as any other result.
     pub fn retry_failed(mut self) -> Self {
         self.settings.retry_failed = true;
+        self
+    }
+
+    /// Tests that were made before outcomes were kept row by row are made again, so that [`Study::evidence`] has them; nothing is trained again.
+    pub fn fill_outcomes(mut self) -> Self {
+        self.settings.fill_outcomes = true;
         self
     }
 

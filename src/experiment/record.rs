@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::outcomes::Outcomes;
 use super::settings::Demand;
 use super::{Method, effects};
 use crate::adapter::{Adapter, AdapterConfig};
@@ -146,6 +147,9 @@ pub(super) struct Evaluated {
     /// Layer and likeness to ICL there.
     pub asim: Vec<(Option<u32>, f64)>,
     pub failed: Option<String>,
+    /// Row by row; earlier versions of this library did not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<Outcomes>,
 }
 
 impl Evaluated {
@@ -214,7 +218,11 @@ impl Record {
 
     /// Whether the test of that digest is still to be asked, or more of it; a run that failed has nothing to test.
     pub fn lacks(&self, digest: &str, demand: Demand<'_>) -> bool {
-        let lacks = |there: &Evaluated| demand.retry && there.failed.is_some() || !there.lacks(demand.columns).is_empty();
+        // What could not be evaluated has no outcomes, however often it is tried.
+        let bare = |there: &Evaluated| there.outcomes.is_none() && !there.metrics.is_empty();
+        let lacks = |there: &Evaluated| {
+            demand.retry && there.failed.is_some() || demand.outcomes && bare(there) || !there.lacks(demand.columns).is_empty()
+        };
         self.failed.is_none() && self.evaluated.get(digest).is_none_or(lacks)
     }
 
@@ -263,6 +271,9 @@ impl Record {
             if !(value.is_finite() && (range.0..=range.1).contains(&value)) {
                 return Err(format!("{value} for `{name}`, which lies from {} to {}", range.0, range.1));
             }
+        }
+        for evaluated in self.evaluated.values() {
+            evaluated.outcomes.as_ref().map_or(Ok(()), |outcomes| outcomes.check(evaluated.examples))?;
         }
         match self.evaluated.values().flat_map(|evaluated| &evaluated.asim).find(|(_, asim)| !(-1.0 - 1e-6..=1.0 + 1e-6).contains(asim)) {
             Some((_, asim)) => Err(format!("an asim of {asim}")),
@@ -350,7 +361,7 @@ mod tests {
         assert_eq!(old.trained.unwrap().cost, None);
         // What it lacks is missing only to those who ask.
         let columns = ["accuracy".to_string(), "drift".to_string()];
-        let demand = |columns| Demand { retry: false, columns };
+        let demand = |columns| Demand { retry: false, outcomes: false, columns };
         assert!(record.is_whole(["d"].into_iter(), None, demand(&[])) && record.is_whole(["d"].into_iter(), None, demand(&columns[..1])));
         assert!(!record.is_whole(["d"].into_iter(), None, demand(&columns)));
         assert!(!record.is_whole(["d"].into_iter(), Some("other"), demand(&[])));

@@ -104,7 +104,7 @@ impl Experiment {
                 }
                 if let Some(record) = record {
                     // What failed is done, whatever is to become of it.
-                    let demand = Demand { retry: false, ..self.settings.demand() };
+                    let demand = Demand { retry: false, outcomes: false, ..self.settings.demand() };
                     count.1 += usize::from(cell.is_whole(&record, demand));
                     let elsewhere = cell.elsewhere.as_ref().map(|(_, digest)| digest.clone());
                     let (tests, model) = (cell.tests.clone(), grid.model(cell.model)?.clone());

@@ -38,6 +38,8 @@ pub(super) struct Settings {
     pub forgetting_on: Vec<String>,
     #[serde(default, skip_serializing_if = "is_usual")]
     pub confidence: Confidence,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fill_outcomes: bool,
 }
 
 fn is_usual(confidence: &Confidence) -> bool {
@@ -50,6 +52,8 @@ pub(super) struct Demand<'s> {
     /// Whether what failed counts as not done.
     pub retry: bool,
     pub columns: &'s [String],
+    /// Whether each test must have outcomes row by row.
+    pub outcomes: bool,
 }
 
 impl Default for Settings {
@@ -74,13 +78,14 @@ impl Default for Settings {
             columns: None,
             forgetting_on: Vec::new(),
             confidence: Confidence::default(),
+            fill_outcomes: false,
         }
     }
 }
 
 impl Settings {
     pub fn demand(&self) -> Demand<'_> {
-        Demand { retry: self.retry_failed, columns: self.columns.as_deref().unwrap_or_default() }
+        Demand { retry: self.retry_failed, outcomes: self.fill_outcomes, columns: self.columns.as_deref().unwrap_or_default() }
     }
 
     /// Whether a column that takes a forward of its own is measured where a run is evaluated.

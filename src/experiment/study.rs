@@ -139,6 +139,10 @@ impl Study {
         Self { home, entries, choice, notes, counts, progress: None }
     }
 
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     pub(super) fn counts(&self) -> &[(usize, usize)] {
         &self.counts
     }

@@ -87,8 +87,8 @@ impl Study {
     /// tested on several tasks, models and adapters learn from the same rows. So the differences of each run are averaged over models, tasks
     /// (in and out of distribution), N and adapters first, and the pairs that are tested are the runs (`pairs`): few, but independent. With five
     /// of them no signed-rank test goes below 0.0625. The paper's own t-test counts all data sets and runs as independent, which
-    /// rejects a true null far too often; whoever wants it all the same gives [`Study::runs`] to [`statistics::compare`], and for one
-    /// task or one N filters that frame first.
+    /// rejects a true null far too often, and which [`statistics::compare`] refuses for nested N; for one task and one N filter [`Study::runs`] first.
+    /// Test rows are not resampled here: [`Study::evidence`] has intervals over runs and rows together.
     ///
     /// # Errors
     /// No pairs or values; fewer than 2 runs that both methods have.

@@ -140,12 +140,12 @@ pub fn calibration(frame: &DataFrame, binning: Binning) -> Result<DataFrame> {
 
 /// Sums over the rows of one bin.
 #[derive(Clone, Debug, Default)]
-struct Bin {
+pub(super) struct Bin {
     lower: Option<f64>,
     upper: Option<f64>,
-    count: usize,
-    confidence: f64,
-    correct: f64,
+    pub count: usize,
+    pub confidence: f64,
+    pub correct: f64,
 }
 
 impl Bin {
@@ -165,12 +165,12 @@ fn expected(bins: &[Bin]) -> f64 {
 }
 
 /// `confidence` and `correct` of each row.
-fn scored(frame: &DataFrame) -> Result<Vec<(f64, bool)>> {
+pub(super) fn scored(frame: &DataFrame) -> Result<Vec<(f64, bool)>> {
     let correct = correct(frame)?;
     Ok(confidence(frame)?.into_iter().zip(correct).collect())
 }
 
-fn bin(mut rows: Vec<(f64, bool)>, binning: Binning) -> Result<Vec<Bin>> {
+pub(super) fn bin(mut rows: Vec<(f64, bool)>, binning: Binning) -> Result<Vec<Bin>> {
     let bins = binning.bins();
     if bins == 0 {
         return Err(Error::input("calibration needs at least one bin, 0 asked for"));

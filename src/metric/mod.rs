@@ -14,18 +14,22 @@
 //! The confidence of a free answer is its probability ([`Confidence`] says of what, [`with_confidence`] changes it).
 //!
 //! [`METRICS`] lists what there is; [`summary`] computes all of it; [`Metric::bootstrap`] gives an interval of any. [`calibration`] is the
-//! frame of a reliability diagram; [`fit_temperature`] corrects confidences, [`batch_calibrated`] and [`with_prior`] what the
-//! labels have beforehand; [`as_reported`] makes confidences the authors'.
+//! frame of a reliability diagram, [`smooth_calibration`] a curve without bins; [`debiased_ce_interval`] has an interval that holds the truth near 0;
+//! [`brier_parts`] and [`risk_coverage`] say how far confidences tell right from wrong; [`fit_temperature`] corrects confidences,
+//! [`batch_calibrated`] and [`with_prior`] what the labels have beforehand; [`as_reported`] makes confidences the authors'.
 //! A new metric is one file and one entry there.
 
 mod accuracy;
 mod bootstrap;
 mod calibration;
 mod confidence;
+mod debiased;
 mod labels;
 mod paper;
 mod prior;
 mod read;
+mod selective;
+mod smooth;
 mod temperature;
 #[cfg(test)]
 mod tests;
@@ -38,11 +42,18 @@ pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
 pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use confidence::{Confidence, answer_brier, answer_nll, with_confidence};
+pub use debiased::{BrierParts, DebiasedError, brier_parts, debiased_ce, debiased_ce_interval};
 pub use labels::{brier, label_set_accuracy, top_k};
 pub use paper::{as_reported, top_1_accuracy, top_1_as_reported, top_1_ece};
 pub(crate) use prior::divided;
 pub use prior::{batch_calibrated, with_prior};
+pub use selective::{augrc, aurc, risk_coverage};
+pub use smooth::{SmoothCalibration, smooth_calibration, smooth_ece};
 pub use temperature::{Temperature, fit_temperature, with_temperature};
+
+pub(crate) use debiased::debiased_square;
+pub(crate) use selective::augrc_of;
+pub(crate) use smooth::{smooth_error, smooth_error_at};
 
 use read::PROBABILITIES;
 
@@ -282,6 +293,42 @@ pub const METRICS: &[Metric] = &[
         columns: &["gold", PROBABILITIES],
         what: "mean over the labels of the expected calibration error of each one's probability, 15 bins of equal count (adaptive calibration error, Nixon et al. 2019)",
         compute: |frame| classwise_ece(frame, Binning::EqualMass(15)),
+    },
+    Metric {
+        name: "smooth_ece",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["correct", "confidence"],
+        what: "smooth expected calibration error: no bins, the bandwidth by its own rule (Błasiok and Nakkiran 2023)",
+        compute: smooth_ece,
+    },
+    Metric {
+        name: "debiased_ce_15",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["correct", "confidence"],
+        what: "l2 calibration error of 15 bins of equal count, less what chance adds (Kumar et al. 2019)",
+        compute: |frame| debiased_ce(frame, Binning::EqualMass(15)),
+    },
+    Metric {
+        name: "aurc",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 1.0),
+        columns: &["correct", "confidence"],
+        what: "area under the risk-coverage curve (Geifman et al. 2019)",
+        compute: aurc,
+    },
+    Metric {
+        name: "augrc",
+        unit: "fraction",
+        direction: Direction::Lower,
+        range: (0.0, 0.5),
+        columns: &["correct", "confidence"],
+        what: "area under the generalized risk-coverage curve: the mean chance of an undetected error (Traub et al. 2024)",
+        compute: augrc,
     },
 ];
 

@@ -53,8 +53,12 @@ pub fn averaged(frame: &DataFrame, by: &str, keys: &[&str], values: &[&str]) -> 
 /// `rank_biserial`, `p_t_holm`, `p_wilcoxon_holm` (corrected over all rows of this call) and `note`. What is not defined, such as a test of
 /// differences that are all the same, is null, and `note` says why.
 ///
+/// **What it assumes.** Pairs are independent; differences are normal (t) or symmetric (Wilcoxon). Test rows are taken as they are: to resample them with the runs, use
+/// [`crossed_mean`](super::crossed_mean). So keys that would count what was done with one draw of data as several pairs are refused: a run at several values of
+/// `n` (or `demonstrations`), whose training sets are nested, or on several of `evaluated_on` (`evaluation`, `ood`), which test one training.
+///
 /// # Errors
-/// A column or method that is not there; a run that only one of the two methods has, or one has twice; a value that is null, not a number or
+/// Keys that pool such rows; a column or method that is not there; a run that only one of the two methods has, or one has twice; a value that is null, not a number or
 /// not finite; fewer than 2 pairs; a level outside (0, 1).
 pub fn compare(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], values: &[&str], level: f64) -> Result<DataFrame> {
     interrupt::during("comparing methods", || compared(frame, by, pairs, keys, values, level))
@@ -65,6 +69,8 @@ fn compared(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], 
         return Err(Error::input("a comparison needs at least one pair of methods, one column that names the run and one of values"));
     }
     let (methods, runs) = (texts(frame, &[by])?, texts(frame, keys)?);
+    let asked = |method: &str| pairs.iter().any(|(first, second)| method == *first || method == *second);
+    refuse_pooled(keys, methods.iter().zip(&runs).filter(|(method, _)| asked(&method[0])).map(|(_, run)| run.as_slice()))?;
     let mut rows = Vec::new();
     for (place, &(first, second)) in pairs.iter().enumerate() {
         for &value in values {
@@ -154,6 +160,31 @@ fn found(frame: &DataFrame, by: &[&str], values: &[&str], level: f64) -> Result<
     Ok(DataFrame::new_infer_height(columns)?)
 }
 
+/// Key columns whose values share a draw of data: training sets of one run are nested over N, and one training is tested several times.
+const SHARED: [&str; 5] = ["n", "demonstrations", "evaluated_on", "ood", "evaluation"];
+
+/// Refuses pairs that are of one draw of data.
+fn refuse_pooled<'a>(keys: &[&str], runs: impl Iterator<Item = &'a [String]>) -> Result<()> {
+    let mut seen: HashMap<Vec<&str>, &[String]> = HashMap::new();
+    for run in runs {
+        // Of `task → evaluated_on` the task tells the draw.
+        let draw = keys.iter().zip(run).filter_map(|(key, value)| match *key {
+            "evaluation" => value.split(" → ").next(),
+            key => (!SHARED.contains(&key)).then_some(value.as_str()),
+        });
+        let other = seen.entry(draw.collect()).or_insert(run);
+        if let Some(place) = (0..keys.len()).find(|place| other[*place] != run[*place]) {
+            let key = keys[place];
+            return Err(Error::input(format!(
+                "the keys would take {} and {} of `{key}` in one run for two pairs, which are not independent (nested training sets, or tests of one training): such tests reject a \
+                 true null up to 39 % of the time. Average them first (`averaged`), filter the frame to one value of `{key}`, or ask for `study.evidence()`",
+                other[place], run[place]
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// One comparison.
 struct Row<'a> {
     names: (&'a str, &'a str, &'a str),
@@ -238,7 +269,7 @@ fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
 }
 
 /// The cells of some columns as text, row by row.
-fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
+pub(super) fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
     let columns = names.iter().map(|name| column(frame, name)).collect::<Result<Vec<_>>>()?;
     (0..frame.height())
         .map(|row| {
@@ -251,7 +282,7 @@ fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
         .collect()
 }
 
-fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
+pub(super) fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     let column = column(frame, name)?;
     if !column.dtype().is_primitive_numeric() {
         return Err(Error::input(format!("`{name}` must hold numbers, it is of type {}", column.dtype())));

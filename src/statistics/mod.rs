@@ -3,7 +3,7 @@
 //! Two methods are compared on the same runs, so every test here is of paired differences, **second less first**, and two-sided. A run is
 //! one draw of data with all that was done with it: trainings on nested training sets (N = 4 within N = 8) and tests of one training on
 //! several tasks are *not* independent, and tests that count them as if they were reject too often (a third of the time at a nominal
-//! 0.05, simulated). [`averaged`] makes one row of each run; [`compare`] does the rest:
+//! 0.05, simulated). [`averaged`] makes one row of each run; [`compare`] does the rest, and refuses to pool what hangs together:
 //!
 //! ```
 //! use ia2::polars::prelude::*;
@@ -19,19 +19,32 @@
 //! assert_eq!(frame.column("p_wilcoxon")?.f64()?.get(0), Some(0.125)); // the least that four pairs can give
 //! # Ok::<(), ia2::Error>(())
 //! ```
+//!
+//! Where there is an outcome for each test row, rows are a second source of chance, and come up again in other runs and methods: [`crossed_mean`] clusters by
+//! both, [`crossed_bootstrap`] draws both, [`mixed_model`] gives each a random effect; [`CrossedMean::power`] says what a further study needs.
+//! [`Study::evidence`](crate::experiment::Study::evidence) puts them together.
 
+mod crossed;
+pub(crate) mod crossing;
 mod frame;
 mod friedman;
 mod holm;
+pub(crate) mod mixed;
+pub(crate) mod numbered;
+mod power;
 mod t;
 mod wilcoxon;
+
+pub(crate) use crossing::{critical, two_sided};
 
 #[cfg(test)]
 mod null_tests;
 
+pub use crossed::{CrossedMean, crossed_bootstrap, crossed_mean};
 pub use frame::{averaged, compare, intervals};
 pub use friedman::{Friedman, friedman, nemenyi};
 pub use holm::holm;
+pub use mixed::{MixedModel, mixed_model};
 pub use t::{MeanInterval, TTest, cohen_dz, mean_interval, paired_t};
 pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};
 

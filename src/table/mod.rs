@@ -16,6 +16,8 @@ pub(crate) mod words;
 pub use significance::significance;
 pub use summary::{Best, Summary};
 pub use value::Table;
+pub(crate) use significance::share;
+pub(crate) use value::latex;
 
 use polars::prelude::*;
 
@@ -94,7 +96,7 @@ pub(crate) fn decimals(values: impl Iterator<Item = f64>) -> Option<usize> {
 }
 
 /// A number with a true minus sign, and none before a zero.
-fn signed(text: String) -> String {
+pub(crate) fn signed(text: String) -> String {
     match text.strip_prefix('-') {
         Some(rest) if rest.chars().all(|letter| matches!(letter, '0' | '.')) => rest.to_owned(),
         Some(rest) => format!("−{rest}"),

@@ -19,7 +19,7 @@ const COMPARED: [(&str, [&str; 4], &str); 2] =
 ///
 /// Takes a frame of those five columns (`test` is text, the others numbers; null where a test is not defined), whose other columns stand on
 /// the left, but floats after the test; or the frame of `statistics::compare`, which has its tests side by side and becomes one row per
-/// test. The table's frame is long in both cases, and keeps all digits.
+/// test. The table's frame is long in both cases, and keeps all digits. Of the latter a note says what the tests assume; `compare` refuses to pool nested N.
 ///
 /// # Errors
 /// A column is missing (the message lists those there are) or of another kind, a p lies outside [0, 1], the frame has no rows, the level is
@@ -99,6 +99,13 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
     if long.column("averaged").is_ok() {
         notes.push("a pair is a run: the mean of its differences over models, tasks, N and adapters (`averaged`: of all runs)".into());
     }
+    if side_by_side {
+        notes.push(
+            "assumes that pairs are independent, and differences normal (t) or symmetric (Wilcoxon); test rows are not resampled: \
+             `study.evidence()` has intervals over runs and rows"
+                .into(),
+        );
+    }
     let heads = named.iter().map(head).chain(["test".to_owned()]).chain(floats.iter().map(|(name, _)| name.clone())).chain(last);
     Ok(Table {
         caption: None,
@@ -117,7 +124,7 @@ fn style<'a>(numbers: impl Iterator<Item = &'a Option<f64>>, usual: usize) -> us
 }
 
 /// A p as papers write it.
-fn share(p: Option<f64>) -> String {
+pub(crate) fn share(p: Option<f64>) -> String {
     match p {
         None => "–".to_owned(),
         Some(p) if p < 0.001 => "< 0.001".to_owned(),

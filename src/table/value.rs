@@ -38,6 +38,20 @@ pub struct Table {
 }
 
 impl Table {
+    /// Of cells that are written already, each with whether it is bold, in one line of headings of which the first `keys` name rows.
+    pub(crate) fn of(
+        caption: Option<&str>,
+        headings: &[&str],
+        keys: usize,
+        rows: Vec<Vec<(String, bool)>>,
+        notes: &[String],
+        frame: &DataFrame,
+    ) -> Self {
+        let rows = rows.into_iter().map(|row| row.into_iter().map(|(text, bold)| Cell { text, bold }).collect()).collect();
+        let headings = vec![headings.iter().map(|heading| (*heading).to_owned()).collect()];
+        Self { caption: caption.map(str::to_owned), label: None, headings, keys, rows, notes: notes.to_vec(), frame: frame.clone() }
+    }
+
     /// The numbers behind the table, long: one row per cell, with the columns its maker documents.
     pub fn frame(&self) -> &DataFrame {
         &self.frame
@@ -240,7 +254,7 @@ impl Show for Table {
 }
 
 /// Text as LaTeX prints it.
-fn latex(text: &str) -> String {
+pub(crate) fn latex(text: &str) -> String {
     // Names with an index are mathematics.
     let text = text.replace("d_z", "\u{1}").replace("r_rb", "\u{2}");
     let mut out = String::new();

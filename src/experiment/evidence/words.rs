@@ -1,0 +1,227 @@
+//! Evidence in words: what is shown, what was pooled, and the checklist's answers.
+
+use std::collections::BTreeSet;
+
+use polars::prelude::*;
+
+use super::effects::{DRAWS, Effect};
+use super::gather::{Outcome, Value};
+use super::{LEVEL, Method, Study};
+use crate::display::number;
+use crate::error::Result;
+use crate::experiment::record::TrainingId;
+use crate::statistics;
+
+/// What there is to tell of.
+pub(super) struct Told<'a> {
+    pub study: &'a Study,
+    pub results: &'a [Outcome<'a>],
+    pub baseline: Method,
+    pub effects: &'a [Effect],
+    pub lacking: usize,
+    pub fill: &'a str,
+}
+
+/// `1 run`, `2 runs`.
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+fn list<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn p(value: f64) -> String {
+    if value < 0.001 { "< 0.001".into() } else { format!("= {value:.3}") }
+}
+
+impl Told<'_> {
+    fn tasks(&self) -> BTreeSet<&str> {
+        self.results.iter().map(|result| result.row.run().task.as_str()).collect()
+    }
+
+    fn sizes(&self) -> BTreeSet<usize> {
+        self.results.iter().map(|result| result.row.run().n).collect()
+    }
+
+    fn tests(&self) -> BTreeSet<&str> {
+        self.results.iter().map(|result| result.row.evaluated_on()).collect()
+    }
+
+    fn runs(&self) -> usize {
+        self.results.iter().map(|result| result.row.run().run).collect::<BTreeSet<_>>().len()
+    }
+
+    fn trainings(&self) -> Vec<&TrainingId> {
+        self.study.entries().iter().filter_map(|entry| entry.record.run.training.as_ref()).collect()
+    }
+
+    pub fn sentences(&self) -> Result<Vec<String>> {
+        let corrected = statistics::holm(&self.effects.iter().map(|effect| effect.mean.p).collect::<Vec<_>>())?;
+        let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
+        let mut sentences = vec![format!(
+            "Each difference is to {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
+             {} of each of {}, N = {}.",
+            self.baseline.name(),
+            counted(strata, "evaluation", "evaluations"),
+            counted(self.runs(), "run", "runs"),
+            counted(self.tasks().len(), "task", "tasks"),
+            list(self.sizes()),
+        )];
+        for (effect, corrected) in self.effects.iter().zip(&corrected) {
+            let (what, less, more) = match effect.value {
+                Value::Accuracy => ("the share of rows answered right", "lower", "higher"),
+                Value::SmoothEce => ("smooth ECE", "lower", "higher"),
+                _ => continue,
+            };
+            let (mean, method, baseline) = (&effect.mean, effect.method.name(), self.baseline.name());
+            let numbers = format!(
+                "{:+.3}, {:.0} % interval {:+.3} to {:+.3}, p {}, {} after Holm's correction over {} tests",
+                mean.mean,
+                LEVEL * 100.0,
+                mean.lower,
+                mean.upper,
+                p(mean.p),
+                p(*corrected).trim_start_matches("= "),
+                self.effects.len()
+            );
+            sentences.push(match *corrected < 1.0 - LEVEL {
+                true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
+                false => format!("{method}: no difference to {baseline} in {what} is shown ({numbers})."),
+            });
+        }
+        let found = self.effects.iter().filter(|effect| effect.value == Value::Accuracy);
+        let least = found.map(|effect| effect.mean.detectable(super::effects::POWER)).collect::<Result<Vec<_>>>()?;
+        if let Some(least) = least.into_iter().reduce(f64::max) {
+            sentences.push(format!(
+                "With these runs and rows a true difference in accuracy of {least:.3} is found four times out of five, a smaller one less often: that none is shown \
+                 does not say that there is none."
+            ));
+        }
+        if self.runs() < 5 {
+            sentences.push(format!("With {}, intervals rest on few clusters and are wide.", counted(self.runs(), "run", "runs")));
+        }
+        if self.lacking > 0 {
+            sentences.push(format!("{} left out, without outcomes row by row: {}.", counted(self.lacking, "result is", "results are"), self.fill));
+        }
+        Ok(sentences)
+    }
+
+    pub fn pooled(&self) -> Result<DataFrame> {
+        let most = |of: fn(&Effect) -> usize| self.effects.iter().filter(|effect| effect.value.is_mean()).map(of).max().unwrap_or(0);
+        let (strata, clusters, rows) =
+            (most(|effect| effect.mean.strata), most(|effect| effect.mean.runs), most(|effect| effect.mean.rows));
+        let tests = self.effects.len();
+        let all = format!(
+            "{} with equal weight, {}, {}",
+            counted(strata, "evaluation", "evaluations"),
+            counted(clusters, "run of a task", "runs of tasks"),
+            counted(rows, "test row", "test rows")
+        );
+        let kept = "models, N, adapters and tests of one run are one cluster";
+        let lines = [
+            ("difference, interval, p", "a run's values of a row, in two clusters: run and row", format!("{all}; {kept}"), "runs of a task are alike and independent, as are rows of a test; the mean is nearly normal"),
+            ("interval by draws", "the same", format!("{DRAWS} draws of runs within tasks and rows within tests, together; scaled to the same error"), "the same, but no shape of the mean"),
+            ("mixed model", "a difference of a row in a run", format!("{all}; difference ~ task + (1 | run) + (1 | row)"), "effects of runs and rows are normal, with one variance over tasks; REML, Satterthwaite"),
+            ("calibration errors and AUGRC", "a result (all rows of a test)", "means over results; errors from ten parts of the rows, one left out at a time, clustered as above".into(), "as the first; smooth ECE is biased upwards by few rows, on both sides of a difference alike"),
+            ("p (Holm)", "a test", format!("{} of this table", counted(tests, "test", "tests")), "nothing further"),
+            ("Study::significance", "a run number", format!("{} at most: the mean of each run's differences over models, tasks, N and tests", counted(self.runs(), "pair", "pairs")), "runs are independent and differences normal (t) or symmetric (Wilcoxon); test rows are not resampled, though runs share some"),
+        ];
+        let column = |of: &dyn Fn(&(&'static str, &'static str, String, &'static str)) -> String| lines.iter().map(of).collect::<Vec<String>>();
+        Ok(df!(
+            "statistic" => column(&|line| line.0.into()),
+            "unit" => column(&|line| line.1.into()),
+            "pools" => column(&|line| line.2.clone()),
+            "assumes" => column(&|line| line.3.into()),
+        )?)
+    }
+
+    pub fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
+        let trainings = self.trainings();
+        let rates: BTreeSet<String> = trainings.iter().map(|training| number(training.learning_rate)).collect();
+        let adapters: BTreeSet<String> = trainings.iter().map(|training| training.adapter.name()).collect();
+        let betas: BTreeSet<String> = trainings.iter().filter_map(|training| training.beta).map(number).collect();
+        let limits: BTreeSet<String> =
+            trainings.iter().map(|training| format!("{} epochs and a patience of {} checks", training.epochs, training.patience)).collect();
+        let models: BTreeSet<&str> = self.results.iter().map(|result| result.row.entry.record.model.as_str()).collect();
+        let methods: BTreeSet<Method> = self.results.iter().map(|result| result.row.run().method).collect();
+        let chosen: BTreeSet<&str> = self.results.iter().map(|result| result.row.chosen.by).filter(|by| *by != "no choice").collect();
+        let seconds: Vec<f64> =
+            self.study.entries().iter().filter_map(|entry| Some(entry.record.trained.as_ref()?.seconds)).collect();
+        let examples: BTreeSet<usize> = self.results.iter().filter_map(|result| Some(result.row.evaluated()?.examples)).collect();
+        let rows = match (examples.first(), examples.last()) {
+            (Some(least), Some(most)) if least != most => format!("{least} to {most}"),
+            (Some(least), _) => least.to_string(),
+            _ => "no".into(),
+        };
+        let settings = match trainings.is_empty() {
+            true => "nothing is trained".to_string(),
+            false => format!(
+                "adapters {}; learning rates {}{}; at most {}; chosen by {}, separately for each method",
+                list(&adapters),
+                list(&rates),
+                if betas.is_empty() { String::new() } else { format!("; betas {}", list(&betas)) },
+                list(&limits),
+                list(&chosen)
+            ),
+        };
+        let setting = format!(
+            "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and N/2 for development, {} test rows per evaluation, all drawn \
+             anew for each of {} by its seed. Training: {settings}.",
+            list(&models),
+            list(methods.iter().map(|method| method.name())),
+            list(self.tasks()),
+            list(self.tests()),
+            list(self.sizes()),
+            rows,
+            counted(self.runs(), "run", "runs"),
+        );
+        let significance = format!(
+            "[Yes] We report {:.0} % intervals of paired differences over training runs and test rows together: standard errors are clustered by run (draw of training, development and \
+             test data, with the seed of the training) and by test row, with the small-sample factor G/(G-1) and Satterthwaite's degrees of freedom for t. Intervals by {DRAWS} draws of runs and rows and \
+             a linear mixed model of the differences (random intercepts of run and row, REML) are given beside them. Error bars are intervals, not standard deviations. p-values are two-sided and \
+             corrected by Holm's method over all {} of the table.",
+            LEVEL * 100.0,
+            counted(self.effects.len(), "test", "tests"),
+        );
+        let resources = match seconds.is_empty() {
+            true => "[No trainings] Nothing was trained; name the machine that evaluated.".to_string(),
+            false => {
+                let all: f64 = seconds.iter().sum();
+                format!(
+                    "[Yes] {} took {} hours of wall-clock time in all, {} s each on average, evaluation not counted; runs that are not reported here are not counted. [Name the machine: processor \
+                     or accelerator, memory, threads.]",
+                    counted(seconds.len(), "training", "trainings"),
+                    number(all / 3600.0),
+                    number(all / seconds.len() as f64),
+                )
+            }
+        };
+        let repeat = format!(
+            "[Yes] Every run is named by a digest of all that decides it: the model's weights, the rows of its training and development sets, N, seed, method, adapter, learning rate and \
+             training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept beside them.",
+            self.results.len()
+        );
+        Ok(vec![
+            (
+                "Experimental result reproducibility: Does the paper fully disclose all the information needed to reproduce the main experimental results of the paper to the extent that it affects the main \
+                 claims and/or conclusions of the paper?",
+                repeat,
+            ),
+            (
+                "Experimental setting/details: Does the paper specify all the training and test details (e.g., data splits, hyperparameters, how they were chosen, type of optimizer) necessary to understand \
+                 the results?",
+                setting,
+            ),
+            (
+                "Experiment statistical significance: Does the paper report error bars suitably and correctly defined or other appropriate information about the statistical significance of the experiments?",
+                significance,
+            ),
+            (
+                "Experiments compute resources: For each experiment, does the paper provide sufficient information on the computer resources (type of compute workers, memory, time of execution) needed to \
+                 reproduce the experiments?",
+                resources,
+            ),
+        ])
+    }
+}
