@@ -92,8 +92,8 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     let labelled = |panel: usize| panel.is_multiple_of(columns) || y_axis(panel) != y_axis(panel - 1);
 
     let top = header(scene, settings, wishes.legend.as_ref());
-    let note = if settings.note { text::wrapped(&wishes.note, NOTE, scene.width - 2.0 * MARGIN, 4) } else { Vec::new() };
-    let note_height = if note.is_empty() { 0.0 } else { note.len() as f64 * (NOTE + 3.0) + 5.0 };
+    let note = note_lines(settings, &wishes.note, scene.width);
+    let note_height = note_height(&note);
     let bottom = scene.height - MARGIN - note_height;
     let width_of = |column: usize| {
         (0..count)
@@ -178,16 +178,31 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     if !settings.has_height() {
         shorten(scene, end + note_height + MARGIN);
     }
+    footer(scene, &note);
+    Ok(panels)
+}
+
+/// The lines of a figure's note.
+pub(super) fn note_lines(settings: &Settings, note: &str, width: f64) -> Vec<String> {
+    if settings.note { text::wrapped(note, NOTE, width - 2.0 * MARGIN, 4) } else { Vec::new() }
+}
+
+/// The height of a note.
+pub(super) fn note_height(note: &[String]) -> f64 {
+    if note.is_empty() { 0.0 } else { note.len() as f64 * (NOTE + 3.0) + 5.0 }
+}
+
+/// The note at the bottom.
+pub(super) fn footer(scene: &mut Scene, note: &[String]) {
     let mut at = scene.height - MARGIN + 3.0;
     for line in note.iter().rev() {
         scene.text(Label::new((scene.width - MARGIN, at), line, NOTE, MUTED, Anchor::End));
         at -= NOTE + 3.0;
     }
-    Ok(panels)
 }
 
 /// Ends a scene above what it does not need.
-fn shorten(scene: &mut Scene, height: f64) {
+pub(super) fn shorten(scene: &mut Scene, height: f64) {
     scene.height = height.ceil().min(scene.height);
     let whole = (scene.width, scene.height);
     if let Some(Shape::Rectangle { to, .. }) = scene.shapes.first_mut() {
@@ -257,7 +272,7 @@ pub(super) fn abreast(panels: usize) -> usize {
 }
 
 /// Title and legend; returns where the panels may begin.
-fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
+pub(super) fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
     let mut y = MARGIN;
     let lines = settings.title_lines(scene.width);
     for line in &lines {
