@@ -11,7 +11,7 @@ use super::read::{self, shown};
 use super::scene::{Anchor, Label, Scene};
 use super::select::{Select, select_setters};
 use super::settings::{NOTEBOOK, Settings, setters};
-use super::{Figure, legend, scale, text};
+use super::{Figure, scale, text};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
@@ -111,7 +111,7 @@ impl AttentionHeads {
         let habits = &habits[first..];
         let layers: Vec<String> = data.row_names.iter().map(short).collect();
         let mut parts = selected.1;
-        parts.push("queries downward, keys to the right, of each head".to_owned());
+        parts.push("in each: queries downward, keys to the right".to_owned());
         parts.extend(ramp.outside(data.values(|_| true).into_iter()));
         parts.extend((data.rows > 1).then(|| format!("means of up to {} rows", data.rows)));
         parts.extend((data.skipped > 0).then(|| format!("{} rows without numbers left out", data.skipped)));
@@ -152,7 +152,7 @@ impl AttentionHeads {
         let (cell, high) = (side / wide, (side * down / wide).clamp(8.0, side.max(8.0)));
         let mut scene = Scene::new(width, 4000.0);
         let top = layout::header(&mut scene, &self.settings, None);
-        let top = legend::draw(&mut scene, &Bar::new(*ramp, self.settings.name("weight")).legend(), top - 4.0);
+        let top = Bar::new(*ramp, self.settings.name("weight")).across(&mut scene, top - 4.0);
         let label = |at: (f64, f64), name: &str, size: f64, colour, anchor| Label::new(at, name, size, colour, anchor);
         let step = (side + GAP, high + GAP);
         let middle = left + step.0 * columns.len() as f64 / 2.0;

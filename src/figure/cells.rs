@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
+use super::bytes::joined;
 use super::read::{self, Along, shown};
 use super::settings::Settings;
 use crate::error::{Error, Result};
@@ -213,7 +214,8 @@ fn renamed(along: Along, at: &[Option<usize>], texts: Option<Vec<String>>, colum
         }
         names[place] = Some(text);
     }
-    Ok(Along::Names(names.into_iter().map(|name| visible(&name.unwrap_or_default())).collect()))
+    let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Along::Names(joined(&names).iter().map(|name| visible(name)).collect()))
 }
 
 /// A token with the spaces at its ends and the breaks in it made visible.

@@ -1,8 +1,7 @@
 //! What the colours of a heat map mean.
 
-use super::layout::Panel;
-use super::legend::Legend;
-use super::palette::{AXIS, Look, MUTED, TEXT};
+use super::layout::{MARGIN, Panel};
+use super::palette::{AXIS, MUTED, TEXT};
 use super::ramp::{self, Ramp};
 use super::scale;
 use super::scene::{Anchor, Colour, Label, Scene};
@@ -12,6 +11,10 @@ use crate::display::escape;
 const VALUE: f64 = 10.5;
 /// The bar's width.
 const BAR: f64 = 14.0;
+/// Pieces of one colour: as many as there are colours.
+const PIECES: usize = 49;
+/// Size of the name of a level bar.
+const NAME: f64 = 12.0;
 
 /// Colours with their values and their name.
 pub(super) struct Bar {
@@ -45,25 +48,39 @@ impl Bar {
         format!("<div>{} {}</div>\n", escape(&self.name), self.labels.iter().map(one).collect::<String>())
     }
 
-    /// The same as a row of colours above the figure.
-    pub(super) fn legend(&self) -> Legend {
-        const PIECES: usize = 13;
-        let values = (0..PIECES).map(|piece| self.ramp.from + (self.ramp.to - self.ramp.from) * piece as f64 / (PIECES - 1) as f64);
-        let look = |colour| Look { colour, marker: 0, dash: 0 };
-        let decimals = scale::finer_decimals(&scale::ticks(self.ramp.from, self.ramp.to, 5, false));
-        let row = values.map(|value| (scale::value(value, decimals), look(self.ramp.colour(value)))).collect();
-        Legend { title: self.name.clone(), names: Vec::new(), row }
+    /// Level, above a figure without axes, from the height `y` on; returns where it ends.
+    pub(super) fn across(&self, scene: &mut Scene, y: f64) -> f64 {
+        let start = MARGIN + 2.0;
+        let name = text::fitted(&self.name, NAME, scene.width / 3.0);
+        scene.text(Label::new((start, y + 13.0), &name, NAME, MUTED, Anchor::Start));
+        let left = start + text::width(&name, NAME, false) + 14.0;
+        let right = (left + 320.0).min(scene.width - MARGIN - 12.0);
+        let (top, base) = (y + 4.0, y + 14.0);
+        for piece in 0..PIECES {
+            // Each up to the right end, under the next: pieces that only touch show seams in browsers.
+            let from = left + (right - left) * piece as f64 / PIECES as f64;
+            scene.rectangle((from, top), (right, base), self.colour_of(piece));
+        }
+        let every = scale::every((right - left) / self.labels.len().max(1) as f64, self.widest() + 8.0);
+        for (value, label) in self.labels.iter().step_by(every) {
+            let x = left + (right - left) * (value - self.ramp.from) / (self.ramp.to - self.ramp.from);
+            scene.line(vec![(x, base), (x, base + 3.0)], 1.0, AXIS);
+            scene.text(Label::new((x, base + 13.0), label, VALUE, MUTED, Anchor::Middle));
+        }
+        y + 36.0
+    }
+
+    fn colour_of(&self, piece: usize) -> Colour {
+        self.ramp.colour(self.ramp.from + (self.ramp.to - self.ramp.from) * (piece as f64 + 0.5) / PIECES as f64)
     }
 
     /// Downward from `top` to `base`.
     fn draw(&self, scene: &mut Scene, left: f64, (top, base): (f64, f64)) {
-        const PIECES: usize = 49;
         let ramp = &self.ramp;
         for piece in 0..PIECES {
-            let value = ramp.from + (ramp.to - ramp.from) * (piece as f64 + 0.5) / PIECES as f64;
             // Each up to the top, under the next: pieces that only touch show seams in browsers.
             let low = base - (base - top) * piece as f64 / PIECES as f64;
-            scene.rectangle((left, low), (left + BAR, top), ramp.colour(value));
+            scene.rectangle((left, low), (left + BAR, top), self.colour_of(piece));
         }
         // A bar as low as a row of few cells has room for its ends alone.
         let every = scale::every((base - top) / self.labels.len().max(1) as f64, VALUE + 2.0);
@@ -84,8 +101,8 @@ pub(super) fn on(ground: Colour) -> String {
     format!("background-color:{};color:{}", ground.css(), ramp::ink(ground).css())
 }
 
-/// The bars side by side, to the right of the panels.
-pub(super) fn draw(scene: &mut Scene, panels: &[Panel], bars: &[Bar]) {
+/// The bars side by side, to the right of the panels and what is written `aside` of them.
+pub(super) fn draw(scene: &mut Scene, panels: &[Panel], bars: &[Bar], aside: f64) {
     let Some((top, base, right)) =
         panels.iter().map(|panel| (panel.y.end, panel.base, panel.sides.1)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1), a.2.max(b.2)))
     else {
@@ -93,7 +110,7 @@ pub(super) fn draw(scene: &mut Scene, panels: &[Panel], bars: &[Bar]) {
     };
     // A bar as high as a page is no better than one as high as a hand.
     let base = base.min(top + 320.0);
-    let mut left = right + 16.0;
+    let mut left = right + aside + 16.0;
     for bar in bars {
         bar.draw(scene, left, (top, base));
         left += bar.room();

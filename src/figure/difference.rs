@@ -50,7 +50,9 @@ impl Cells {
         self.cells.extend(differences);
         self.cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
         let (a, b) = (self.panels[a].clone(), self.panels[b].clone());
-        let less = format!("{b} − {a}");
+        // `IA2 → SFT − SFT` would be read in another way.
+        let one = |name: &String| if name.contains(' ') { format!("({name})") } else { name.clone() };
+        let less = format!("{} − {}", one(&b), one(&a));
         self.panels = vec![a, b, less];
         Ok(())
     }

@@ -20,8 +20,11 @@ fn patterns(layers: usize, heads: usize, queries: std::ops::Range<usize>, tokens
     let places: Vec<(usize, usize)> = queries.flat_map(|query| (0..=query).map(move |key| (query, key))).collect();
     let rows = pairs(layers * heads, places.len());
     let weight = |head: usize, (query, key): (usize, usize)| {
-        let first = if key == 0 { 0.4 + 0.4 * noise(head) } else { 0.0 };
-        first + 0.4 / (1.0 + ((query - key) as f64 - (head % 7) as f64).powi(2)) * noise(head + 1)
+        let score = |key: usize| {
+            let first = if key == 0 { 8.0 * noise(head) } else { 0.1 };
+            first + 6.0 / (1.0 + ((query - key) as f64 - (head % 7) as f64).powi(2)) * noise(head + 1)
+        };
+        score(key) / (0..=query).map(score).sum::<f64>()
     };
     Ok(df!(
         "layer" => column(&rows, |head, _| (head / heads) as u32), "head" => column(&rows, |head, _| (head % heads) as u32),

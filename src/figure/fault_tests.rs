@@ -150,7 +150,7 @@ fn tokens_of_a_real_prompt_are_legible() {
 fn attention_is_square_and_the_mask_is_blank() {
     let (scene, alt) = extreme("real_attention_94_tokens");
     // The last 24 of them, and what is left out is said; the mask is nothing that could be missing.
-    assert!(alt.contains("key (70 to 93)") && alt.contains("the last 24 of 94 along key (before them: 41 % of all weight)"), "{alt}");
+    assert!(alt.contains("key (70 to 93)") && alt.contains("key: the last 24 of 94 (41 % of all weight lies before them)"), "{alt}");
     assert!(
         !alt.contains("grey")
             && !alt.contains("no value")

@@ -228,7 +228,7 @@ impl HeatMap {
         };
         let panels = layout::prepare(&mut scene, &self.settings, &wishes)?;
         self.cells(&mut scene, &data, &ramps, &panels)?;
-        colour_bar::draw(&mut scene, &panels, &bars);
+        colour_bar::draw(&mut scene, &panels, &bars, layout::row_room(&data.row_names));
         self.hover(&mut scene, &data, &panels);
         if self.columns.text.is_some() {
             scene.html = scrolled::table(self, &data, &ramps[0], &name, &note);

@@ -101,7 +101,7 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
             .map(|panel| wishes.y[y_axis(panel)].width() + 8.0)
             .fold(0.0, f64::max)
     };
-    let row_room = if wishes.row_names.is_empty() { 0.0 } else { HEADING + 8.0 };
+    let row_room = row_room(&wishes.row_names);
     let right = scene.width - MARGIN - 6.0 - wishes.right - row_room;
     let labels: Vec<f64> = (0..columns).map(width_of).collect();
     // The name of y takes a second line where its panels are not high enough for one.
@@ -180,6 +180,11 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     }
     footer(scene, &note);
     Ok(panels)
+}
+
+/// The room that the names of rows of panels take to the right of them.
+pub(super) fn row_room(row_names: &[String]) -> f64 {
+    if row_names.is_empty() { 0.0 } else { HEADING + 8.0 }
 }
 
 /// The lines of a figure's note.

@@ -31,6 +31,7 @@ mod attention_heads;
 mod axis;
 mod bars;
 mod bounds;
+mod bytes;
 mod calibration_curve;
 mod cells;
 mod chart;

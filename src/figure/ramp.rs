@@ -116,7 +116,9 @@ impl Ramp {
 
     /// What the note says of values that the colours do not reach.
     pub(super) fn outside(&self, values: impl Iterator<Item = f64>) -> Option<String> {
-        let outside: Vec<f64> = values.filter(|value| *value < self.from || *value > self.to).collect();
+        // A hair beyond is rounding: as a whole answer that is 1.0000002 of it.
+        let hair = (self.to - self.from) * 1e-5;
+        let outside: Vec<f64> = values.filter(|value| *value < self.from - hair || *value > self.to + hair).collect();
         let (least, greatest) = scale::extent(outside.iter().copied());
         let to = if outside.len() == 1 { shown(least) } else { format!("{} to {}", shown(least), shown(greatest)) };
         match outside.len() {

@@ -66,7 +66,7 @@ impl Select {
             places.dedup();
             let Some(first) = places.len().checked_sub(most).filter(|out| *out > 0).map(|out| places[out]) else { continue };
             let inside: Vec<bool> = values.iter().map(|value| value.is_nan() || *value >= first).collect();
-            let mut note = format!("the last {most} of {} along {}", places.len(), settings.name(name));
+            let mut note = format!("{}: the last {most} of {}", settings.name(name), places.len());
             if let Some(share) = share.filter(|_| axis == "x") {
                 let shares = read::numbers(&kept, share, "the value")?;
                 let sum = |within: bool| {
@@ -78,7 +78,7 @@ impl Select {
                         .sum::<f64>()
                 };
                 let (kept, out) = (sum(true), sum(false));
-                note.push_str(&format!(" (before them: {:.0} % of all {})", 100.0 * out / (out + kept), settings.name(share)));
+                note.push_str(&format!(" ({:.0} % of all {} lies before them)", 100.0 * out / (out + kept), settings.name(share)));
             }
             notes.push(note);
             kept = Cow::Owned(filtered(&kept, inside.into_iter())?);
@@ -141,7 +141,7 @@ mod tests {
         // Of layer 1 alone, 0.1 lies on the key that is left out.
         assert_eq!(
             (kept.height(), notes),
-            (1, vec!["the last 1 of 2 along layer".to_owned(), "the last 1 of 2 along key (before them: 10 % of all weight)".to_owned()])
+            (1, vec!["layer: the last 1 of 2".to_owned(), "key: the last 1 of 2 (10 % of all weight lies before them)".to_owned()])
         );
         let (kept, notes) = last(5).unwrap();
         assert_eq!((kept.height(), notes.len()), (4, 0));

@@ -2,17 +2,18 @@
 
 use polars::prelude::DataFrame;
 
+use super::bytes::joined;
 use super::cells::visible;
 use super::colour_bar::{Bar, on};
 use super::layout::{self, MARGIN};
-use super::palette::TEXT;
+use super::palette::{GRID, TEXT};
 use super::ramp::{self, Colours, Ramp, colour_setters};
 use super::read::{self, shown};
 use super::scene::{Anchor, Label, Scene};
 use super::select::{Select, select_setters};
 use super::settings::{NOTEBOOK, Settings, setters};
 use super::text::{self, printable};
-use super::{Figure, alt, legend};
+use super::{Figure, alt};
 use crate::display::{escape, shortened};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -23,6 +24,7 @@ const BOX: f64 = 18.0;
 const LINE: f64 = 22.0;
 const AIR: f64 = 2.0;
 const GAP: f64 = 1.0;
+const RIM: f64 = 0.75;
 /// The greatest height of a picture, and what the note needs of it.
 const HIGHEST: f64 = 4000.0;
 const BELOW: f64 = 90.0;
@@ -46,7 +48,8 @@ const DESCRIBED: usize = 300;
 ///
 /// One row per token, in the order of the text. A token without a number is written without a colour. Text goes on in the next line where a token ends in
 /// a line break. In a notebook it is text, to be selected and copied, and each token says its value under the pointer; PNG and SVG hold the same as a
-/// picture. Tokens stand from left to right as the model reads them, in every script.
+/// picture. Tokens stand from left to right as the model reads them, in every script; a letter that the tokenizer cuts into several tokens stands in the one that
+/// completes it, after a `‥` for each before.
 #[derive(Clone, Debug)]
 pub struct TokenText {
     token: String,
@@ -60,6 +63,8 @@ pub struct TokenText {
 /// A token with its value, and which of the texts it is of.
 struct Token {
     text: String,
+    /// As the tokenizer spells it, where that is not how it reads.
+    spelled: Option<String>,
     value: Option<f64>,
     of: usize,
 }
@@ -111,7 +116,7 @@ impl TokenText {
         let width = self.settings.size((NOTEBOOK, 400))?.0;
         let mut scene = Scene::new(width, HIGHEST);
         let top = layout::header(&mut scene, &self.settings, None);
-        let top = legend::draw(&mut scene, &bar.legend(), top - 4.0) + 6.0;
+        let top = bar.across(&mut scene, top - 4.0) + 6.0;
         let room = self.set(&mut scene.clone(), &names, &tokens, &ramp, top).1.min(MOST);
         if room < tokens.len() {
             notes.push(format!("the first {room} of {} tokens", tokens.len()));
@@ -142,15 +147,24 @@ impl TokenText {
         let values = read::numbers(frame, &self.value, "the value")?;
         let (names, of, _) = read::grid(frame, (self.facet.as_deref(), None), &self.settings, &[])?;
         read::some_rows(frame)?;
-        let rows = texts.into_iter().zip(values).zip(of);
-        let token = |((text, value), of): ((String, f64), usize)| Token {
-            text: printable(&shortened(&visible(&text), LETTERS)).into_owned(),
+        let readable = |text: &str| printable(&shortened(&visible(text), LETTERS)).into_owned();
+        let rows = texts.iter().zip(values).zip(of);
+        let token = |((text, value), of): ((&String, f64), usize)| Token {
+            text: text.clone(),
+            spelled: None,
             value: Some(value).filter(|value| value.is_finite()),
             of,
         };
         let mut tokens: Vec<Token> = rows.map(token).collect();
         // Stable: those of one text stay in their order.
         tokens.sort_by_key(|token| token.of);
+        for tokens in tokens.chunk_by_mut(|a, b| a.of == b.of) {
+            let whole = joined(&tokens.iter().map(|token| token.text.clone()).collect::<Vec<_>>());
+            for (token, text) in tokens.iter_mut().zip(whole) {
+                token.spelled = (text != token.text).then(|| readable(&token.text));
+                token.text = readable(&text);
+            }
+        }
         Ok((names, tokens))
     }
 
@@ -177,7 +191,9 @@ impl TokenText {
             }
             let ink = token.value.map_or(TEXT, |value| {
                 let colour = ramp.colour(value);
-                scene.rectangle((x, y), (x + wide, y + BOX), colour);
+                // The rim sets the lightest colour apart from none.
+                scene.rectangle((x, y), (x + wide, y + BOX), GRID);
+                scene.rectangle((x + RIM, y + RIM), (x + wide - RIM, y + BOX - RIM), colour);
                 ramp::ink(colour)
             });
             scene.text(Label::new((x + AIR, y + BOX * 0.72), &words, SIZE, ink, Anchor::Start));
@@ -190,7 +206,8 @@ impl TokenText {
 
     fn said(&self, token: &Token) -> String {
         let value = token.value.map_or_else(|| "no value".to_owned(), shown);
-        format!("{}: {} {value}", token.text, self.settings.name(&self.value))
+        let spelled = token.spelled.as_ref().map_or_else(String::new, |spelled| format!(" {spelled}"));
+        format!("{}{spelled}: {} {value}", token.text, self.settings.name(&self.value))
     }
 
     fn html(&self, names: &[String], tokens: &[Token], ramp: &Ramp, bar: &Bar, note: &str) -> String {
@@ -203,9 +220,9 @@ impl TokenText {
             }
             out.push_str("<div style=\"line-height:1.5\">");
             for token in text {
-                let colour = token.value.map_or_else(String::new, |value| format!("{};", on(ramp.colour(value))));
+                let colour = token.value.map_or_else(String::new, |value| format!("{};border:1px solid #BBB;", on(ramp.colour(value))));
                 out.push_str(&format!(
-                    "<span style=\"{colour}display:inline-block;white-space:pre;margin:1px\" title=\"{}\">{}</span>{}",
+                    "<span style=\"{colour}display:inline-block;white-space:pre;margin:0 1px\" title=\"{}\">{}</span>{}",
                     escape(&self.said(token)),
                     escape(&token.text),
                     if token.is_break() { "<br>" } else { "" }
