@@ -197,9 +197,10 @@ pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::{evaluate, evaluate_with};
     pub use crate::experiment::{Choice, Demonstrations, Experiment, Method, Rollouts, Slurm, Study};
-    pub use crate::figure::{Chart, CriticalDifference, Figure, Figures, Forest, HeatMap, Reliability};
-    pub use crate::figure::{attention, bars, components, forest, lines, matrix, reliability, scatter, token_table, violins};
-    pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};
+    pub use crate::figure::{AttentionHeads, Chart, CriticalDifference, Figure, Figures, Forest, HeatMap, Reliability, TokenText};
+    pub use crate::figure::{attention, attention_head, attention_heads, patching, token_table, token_text};
+    pub use crate::figure::{bars, components, forest, lines, matrix, reliability, scatter, violins};
+    pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch, patch_map};
     pub use crate::metric::{Binning, accuracy, ece};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;

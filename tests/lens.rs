@@ -6,7 +6,7 @@ use common::{disturbed, golden, refused, speaking};
 use ia2::Result;
 use ia2::activations::Activations;
 use ia2::evaluate::evaluate_with;
-use ia2::lens::{Ablation, ablate, attention_patterns, logit_lens, patch};
+use ia2::lens::{Ablation, ablate, attention_patterns, logit_lens, patch, patch_map};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples, Prompts};
 
@@ -95,6 +95,8 @@ fn the_lens_is_the_last_layer_given_an_earlier_ones_output() -> Result<()> {
                 let columns = ["label_mass", "probability"].map(|column| f64s(&frame, column));
                 let among = labels.map(|label| f64s(&frame, &format!("p_{label}")));
                 let (index, layer, position) = (u32s(&frame, "index"), u32s(&frame, "layer"), u32s(&frame, "position"));
+                let likeliest: Vec<_> =
+                    (2..=5).map(|place| (texts(&frame, &format!("top_{place}")), f64s(&frame, &format!("probability_{place}")))).collect();
                 let (token, top, gold) = (texts(&frame, "token"), texts(&frame, "top"), texts(&frame, "gold"));
                 for prompt in &prompts {
                     let row = [model.tokenizer()?.encode(&prompt.text())?, prefix.clone()].concat();
@@ -111,6 +113,14 @@ fn the_lens_is_the_last_layer_given_an_earlier_ones_output() -> Result<()> {
                             assert_eq!((token[at].clone(), gold[at].clone()), (Some(format!("t{id}")), Some(prompt.example.gold.clone())));
                             assert_eq!(top[at], Some(format!("t{best}")), "{what}");
                             close(columns[1][at], chances[best], &what);
+                            let mut sorted = chances.clone();
+                            sorted.sort_by(|a, b| b.total_cmp(a));
+                            for (tokens, values) in &likeliest {
+                                let id: usize = tokens[at].as_ref().unwrap()[1..].parse().unwrap();
+                                close(values[at], chances[id], &what);
+                            }
+                            let told: Vec<f64> = likeliest.iter().map(|(_, values)| values[at]).collect();
+                            told.iter().zip(&sorted[1..]).for_each(|(ours, theirs)| close(*ours, *theirs, &what));
                             let mass: f64 = ids.iter().map(|&id| chances[id]).sum();
                             close(columns[0][at], mass, &what);
                             for (column, id) in among.iter().zip(ids) {
@@ -156,7 +166,9 @@ fn half_precision_and_free_answers_have_a_lens_too() -> Result<()> {
         assert!((ours - theirs).abs() < 0.02 * theirs, "{ours} and {theirs}");
     }
     let free = logit_lens(&model, &prompts.clone().with_form(AnswerForm::free()), 1)?;
-    assert_eq!(free.get_column_names(), ["index", "gold", "layer", "position", "token", "top", "probability"]);
+    let names: Vec<String> = free.get_column_names().iter().map(|name| name.to_string()).collect();
+    assert_eq!(names[..7], ["index", "gold", "layer", "position", "token", "top", "probability"]);
+    assert_eq!((names[7].as_str(), names[14].as_str(), names.len()), ("top_2", "probability_5", 15));
     refused(logit_lens(&model, &prompts, 0), &["0 tokens"]);
     refused(logit_lens(&model, &Prompts::new(vec![]), 1), &["no prompts"]);
     Ok(())
@@ -349,6 +361,111 @@ fn what_a_patch_hands_over() -> Result<()> {
     }
     let undefined = differences.iter().filter(|difference| difference.is_none()).count();
     assert!(undefined < differences.len() && follows.sum() > Some(0), "the test wants golds that differ, and donors that are followed");
+    Ok(())
+}
+
+#[test]
+fn a_patching_map_is_the_patches_between_what_both_prompts_say() -> Result<()> {
+    for (name, labels) in [(NAMES[0], PLAIN), (NAMES[1], ALIKE)] {
+        let model = speaking(name);
+        let prompts = prompts(labels)?;
+        let source = donors(&model, &prompts, "model.layers.*, model.layers.*.mlp", Positions::Prompt)?.roll(1)?;
+        let (map, patched) = (patch_map(&model, &prompts, &source, 2)?, patch(&model, &prompts, &source, 2)?);
+        let said = evaluate(&model, &prompts)?;
+        let (golds, rows) = (texts(&said, "gold"), model.encode(&prompts)?);
+        let chance =
+            |frame: &DataFrame, row: usize, label: &Option<String>| f64s(frame, &format!("p_{}", label.as_ref().unwrap()))[row].ln();
+        let count = prompts.len();
+        assert_eq!(map.height(), 2 * 2 * LAYERS * count);
+        let numbers = |column: &str| map.column(column).unwrap().f64().unwrap().iter().collect::<Vec<_>>();
+        let [share, clean, corrupted, found] = ["normalised_logit_difference", "clean", "corrupted", "patched"].map(numbers);
+        let (tokens, theirs, sites) = (texts(&map, "token"), texts(&map, "donor_token"), texts(&map, "site"));
+        let (layer, from_end, position) = (u32s(&map, "layer"), u32s(&map, "from_end"), u32s(&map, "position"));
+        let mut whole = 0;
+        for row in 0..map.height() {
+            let own = row % count;
+            let other = (own + count - 1) % count;
+            let place = rows[own].len() - 1 - from_end[row] as usize;
+            assert_eq!((position[row] as usize, &tokens[row]), (place, &Some(format!("t{}", rows[own][place]))));
+            assert_eq!(theirs[row], Some(format!("t{}", rows[other][rows[other].len() - 1 - from_end[row] as usize])));
+            assert!(["model.layers.*", "model.layers.*.mlp"].contains(&sites[row].as_deref().unwrap()));
+            if golds[own] == golds[other] {
+                assert_eq!((share[row], clean[row]), (None, None));
+                continue;
+            }
+            let difference = |frame: &DataFrame, row: usize| chance(frame, row, &golds[other]) - chance(frame, row, &golds[own]);
+            let (up, down, here) = (difference(&said, other), difference(&said, own), difference(&patched, row));
+            close(clean[row].unwrap(), up, "clean");
+            close(corrupted[row].unwrap(), down, "corrupted");
+            close(found[row].unwrap(), here, "patched");
+            let (ours, expected) = (share[row].unwrap(), (here - down) / (up - down));
+            assert!((ours - expected).abs() < 1e-3 * expected.abs().max(1.0), "{ours} and {expected}");
+            // All that the last layer says of the last token is handed over.
+            if layer[row] as usize == LAYERS - 1
+                && from_end[row] == 0
+                && sites[row].as_deref() == Some("model.layers.*")
+                && (up - down).abs() > 0.1
+            {
+                assert!((ours - 1.0).abs() < 1e-2, "{ours}");
+                whole += 1;
+            }
+        }
+        assert!(whole > 0 || labels == ALIKE, "the test wants prompts that differ");
+        ia2::figure::patching().only("index", 0).draw(&map)?;
+    }
+    let model = speaking(NAMES[0]);
+    let prompts = prompts(PLAIN)?;
+    let last = donors(&model, &prompts, "model.layers.2", Positions::Last)?;
+    refused(patch_map(&model, &prompts, &last, 1), &["no prompt has another gold than its donor"]);
+    refused(patch_map(&model, &prompts.clone().with_form(AnswerForm::free()), &last, 1), &["free answers", "`patch`"]);
+    Ok(())
+}
+
+/// The real model of 30 layers, on text of several scripts: every figure of tokens is drawn. Pictures and pages go to `target/tmp/inside`, to be looked at.
+#[test]
+fn figures_of_thirty_layers_and_of_every_script() -> Result<()> {
+    use ia2::figure::{attention_head, attention_heads, patching, token_text};
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".ia2/models/smollm2");
+    if !folder.is_dir() {
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), "\nSKIPPED: {} is absent: `cargo xtask model smollm2` fetches it", folder.display());
+        return Ok(());
+    }
+    let model = OpenOptions::new().kind(Kind::Float).open("smollm2")?;
+    let query = |word: &str| format!("Review: a {word} film, 今天 مرحبا \u{1f600}\nSentiment:");
+    let examples = |words: [(&str, &str); 2]| {
+        let rows = words.map(|(word, gold)| Example::new(query(word), gold)).to_vec();
+        Examples::new("reviews", AnswerForm::labels(["positive", "negative"])?, rows)?.zero_shot()
+    };
+    let prompts = examples([("bad", "negative"), ("good", "positive")])?;
+    let (_, clean) = Capture::at("model.layers.*").positions(Positions::Prompt).while_responding(&model, &prompts)?;
+    let lens = logit_lens(&model, &prompts.take(1), ALL)?;
+    let patterns = attention_patterns(&model, &prompts.take(1), 0..30, ALL)?;
+    let text =
+        "A film of 30 minutes: 今天天气很好。 مرحبا بالعالم \u{1f600}\nThe capital of France is Paris, and the capital of Japan is Tokyo.";
+    let scores = model.score(&prompts.take(1), &[text])?.tokens()?;
+    let last = patterns.column("query")?.u32()?.max().unwrap();
+    let map = patch_map(&model, &prompts.take(1), &clean.select(&[1])?, 4)?;
+    let figures = [
+        ("loss", token_text("token", "log_likelihood").title("What the model expected").draw(&scores)?),
+        ("label", token_text("token", "p_positive").only("layer", 29).draw(&lens)?),
+        ("head_text", token_text("key_token", "weight").only("layer", 4).only("head", 2).only("query", last).draw(&patterns)?),
+        ("lens", token_table().title("What each layer would say").draw(&lens)?),
+        ("heads", attention_heads().draw(&patterns)?),
+        ("head", attention_head(4, 2).draw(&patterns)?),
+        ("patching", patching().draw(&map)?),
+    ];
+    let out = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("inside");
+    std::fs::create_dir_all(&out).unwrap();
+    for (name, figure) in &figures {
+        figure.save(out.join(format!("{name}.png")))?;
+        let html = figure.bundle().html.unwrap();
+        std::fs::write(out.join(format!("{name}.html")), format!("<!doctype html><meta charset=\"utf-8\">{html}")).unwrap();
+        assert!(figure.alt().len() > 60 && !figure.alt().contains("NaN"), "{name}: {}", figure.alt());
+    }
+    let alt = |name: &str| figures.iter().find(|(own, _)| *own == name).unwrap().1.alt();
+    assert!(alt("heads").contains("Attention of 30 layers of 9 heads"), "{}", alt("heads"));
+    assert!(alt("loss").contains("今") && alt("patching").contains("layer (0 to 29)"), "{} {}", alt("loss"), alt("patching"));
     Ok(())
 }
 

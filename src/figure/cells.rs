@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::read::{self, Along};
-use super::settings::{MOST_PANELS, Settings};
+use super::bytes::joined;
+use super::read::{self, Along, shown};
+use super::settings::Settings;
 use crate::error::{Error, Result};
 use crate::interrupt;
 
@@ -13,18 +14,19 @@ use crate::interrupt;
 const MOST_PLACES: usize = 512;
 /// The most places of a row of cells with text.
 const MOST_TEXTS: usize = 20;
-/// The share of cells on each side that a range of colours may leave out, and how far they must lie off to be left out.
-const TAIL: f64 = 0.02;
-const FAR: f64 = 4.0;
 
 /// The columns a heat map reads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
     pub x: String,
     pub y: String,
     pub value: String,
     pub facet: Option<String>,
+    /// Panels below each other, each row of panels with one value.
+    pub rows: Option<String>,
     pub text: Option<String>,
+    /// Columns of texts and of their values that are said of a cell besides.
+    pub besides: Vec<(String, String)>,
     pub x_names: Option<String>,
     pub y_names: Option<String>,
     pub order: Vec<String>,
@@ -38,12 +40,16 @@ pub(super) struct Cell {
     pub y: usize,
     pub value: f64,
     pub text: String,
+    /// What is said of the cell besides, in lines.
+    pub besides: String,
 }
 
 /// Everything a heat map draws.
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
     pub panels: Vec<String>,
+    /// The names of rows of panels, where rows have some.
+    pub row_names: Vec<String>,
     /// What stands along x: names where there are some, else the values themselves.
     pub x: Along,
     /// The same in pieces, one for each panel, where a row of text is too long for one.
@@ -70,8 +76,9 @@ impl Cells {
         let (x, y) = (read::column(frame, &columns.x, "x")?, read::column(frame, &columns.y, "y")?);
         let values = read::numbers(frame, &columns.value, "the value")?;
         let texts = columns.text.as_deref().map(|name| read::texts(frame, name, "the cells' text")).transpose()?;
-        let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
-        let (panels, panel_of) = read::panels(frame, columns.facet.as_deref(), &called, &columns.order)?;
+        let besides = Self::besides(frame, columns)?;
+        let (panels, panel_of, row_names) =
+            read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, &columns.order)?;
         let (x_names, y_names) = (&columns.x_names, &columns.y_names);
         let [x_texts, y_texts] = [(x_names, "the names along x"), (y_names, "the names along y")]
             .map(|(name, role)| name.as_deref().map(|name| read::texts(frame, name, role)).transpose());
@@ -80,14 +87,14 @@ impl Cells {
         let ((x, x_of), (y, y_of)) = (read::places(x, &columns.order)?, read::places(y, &columns.order)?);
         let binned = (x.len().div_ceil(MOST_PLACES), y.len().div_ceil(MOST_PLACES));
 
-        let mut places: HashMap<(usize, usize, usize), (f64, usize, String)> = HashMap::new();
+        let mut places: HashMap<(usize, usize, usize), (f64, usize, usize)> = HashMap::new();
         let mut skipped = 0;
         for row in 0..frame.height() {
             interrupt::check()?;
             match (x_of[row], y_of[row]) {
                 (Some(x), Some(y)) if values[row].is_finite() => {
-                    let text = || texts.as_ref().map_or_else(String::new, |texts| texts[row].clone());
-                    let place = places.entry((panel_of[row], y / binned.1, x / binned.0)).or_insert_with(|| (0.0, 0, text()));
+                    // The first row of a place has its text.
+                    let place = places.entry((panel_of[row], y / binned.1, x / binned.0)).or_insert((0.0, 0, row));
                     // A running mean: the sum of large numbers may have none.
                     place.1 += 1;
                     place.0 += (values[row] - place.0) / place.1 as f64;
@@ -102,7 +109,9 @@ impl Cells {
             )));
         }
         let rows = places.values().map(|place| place.1).max().unwrap_or(1);
-        let mut cells: Vec<Cell> = places.into_iter().map(|((panel, y, x), (value, _, text))| Cell { panel, x, y, value, text }).collect();
+        let text = |row: usize| texts.as_ref().map_or_else(String::new, |texts| texts[row].clone());
+        let cell = |((panel, y, x), (value, _, row))| Cell { panel, x, y, value, text: text(row), besides: besides(row) };
+        let mut cells: Vec<Cell> = places.into_iter().map(cell).collect();
         cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
         let x_named = x_texts.is_some() || matches!(x, Along::Names(_));
         let upward = matches!(y, Along::Numbers(_));
@@ -111,12 +120,23 @@ impl Cells {
         let (values, x) = (x.clone(), renamed(x, &x_of, x_texts, &columns.x)?);
         let y = renamed(y, &y_of, y_texts, &columns.y)?;
         let (x, y) = (thinned(x, binned.0), thinned(y, binned.1));
-        let mut read = Self { panels, pieces: Vec::new(), x, y, binned, page: None, x_named, upward, cells, skipped, rows };
-        if columns.text.is_some() && columns.facet.is_none() && read.x.len() > MOST_TEXTS {
+        let mut read = Self { panels, row_names, pieces: Vec::new(), x, y, binned, page: None, x_named, upward, cells, skipped, rows };
+        if columns.text.is_some() && columns.facet.is_none() && columns.rows.is_none() && read.x.len() > MOST_TEXTS {
             let name = |from: usize, to: usize| format!("{called} {} to {}", at(&values, from), at(&values, to));
             read.cut(&name);
         }
         Ok(read)
+    }
+
+    /// Writes what is said of a row besides its text, in lines.
+    fn besides(frame: &DataFrame, columns: &Columns) -> Result<impl Fn(usize) -> String> {
+        let read = |(text, value): &(String, String)| {
+            Ok((read::texts(frame, text, "further text")?, read::numbers(frame, value, "further values")?))
+        };
+        // A frame of another maker may not have them.
+        let there = columns.besides.iter().filter(|(text, value)| frame.column(text).is_ok() && frame.column(value).is_ok());
+        let read: Vec<(Vec<String>, Vec<f64>)> = there.map(read).collect::<Result<_>>()?;
+        Ok(move |row: usize| read.iter().map(|(texts, values)| format!("\n{} {}", visible(&texts[row]), shown(values[row]))).collect())
     }
 
     /// Long rows as several below each other.
@@ -131,13 +151,21 @@ impl Cells {
         self.cells.sort_by_key(|cell| (cell.panel, cell.y, cell.x));
     }
 
-    /// Keeps the panels of the page that is asked for.
+    /// Keeps the panels of the page that is asked for, of which each has `most`.
     ///
     /// # Errors
     /// There is no such page.
-    pub(super) fn turn(&mut self, settings: &Settings) -> Result<()> {
-        let (range, page) = settings.paged(self.panels.len(), 1, MOST_PANELS)?;
+    pub(super) fn turn(&mut self, settings: &Settings, most: usize) -> Result<()> {
+        let across = self.panels.len() / self.row_names.len().max(1);
+        let unit = if self.row_names.is_empty() { 1 } else { across };
+        let (range, page) = settings.paged(self.panels.len(), unit, most)?;
+        let heads: Vec<String> = self.panels.iter().take(unit).cloned().collect();
         self.panels = self.panels[range.clone()].to_vec();
+        if !self.row_names.is_empty() {
+            // What stands above the first row stands above the first row of every page.
+            self.panels.iter_mut().zip(heads).for_each(|(panel, head)| *panel = head);
+            self.row_names = self.row_names[range.start / unit..range.end / unit].to_vec();
+        }
         if !self.pieces.is_empty() {
             self.pieces = self.pieces[range.clone()].to_vec();
         }
@@ -150,26 +178,14 @@ impl Cells {
         Ok(())
     }
 
+    /// The values of some panels.
+    pub(super) fn values(&self, within: impl Fn(usize) -> bool) -> Vec<f64> {
+        self.cells.iter().filter(|cell| within(cell.panel)).map(|cell| cell.value).collect()
+    }
+
     /// The places along x of one panel.
     pub(super) fn across(&self, panel: usize) -> &Along {
         self.pieces.get(panel).unwrap_or(&self.x)
-    }
-
-    /// A range that a few values far off do not decide, where there are some: colours spent on them would leave none for the others.
-    pub(super) fn robust(&self) -> Option<(f64, f64)> {
-        let mut values: Vec<f64> = self.cells.iter().map(|cell| cell.value).collect();
-        values.sort_by(f64::total_cmp);
-        let out = ((TAIL * values.len() as f64).ceil() as usize).max(1);
-        let inner = values.get(out..values.len().checked_sub(out)?)?;
-        let (low, high, least, greatest) = (*inner.first()?, *inner.last()?, *values.first()?, *values.last()?);
-        let span = high - low;
-        let far = values.len() >= 10 && span > 0.0 && greatest - least > FAR * span;
-        far.then(|| ((low - span / 2.0).max(least), (high + span / 2.0).min(greatest)))
-    }
-
-    /// The extent of the values.
-    pub(super) fn extent(&self) -> (f64, f64) {
-        super::scale::extent(self.cells.iter().map(|cell| cell.value))
     }
 }
 
@@ -198,7 +214,8 @@ fn renamed(along: Along, at: &[Option<usize>], texts: Option<Vec<String>>, colum
         }
         names[place] = Some(text);
     }
-    Ok(Along::Names(names.into_iter().map(|name| visible(&name.unwrap_or_default())).collect()))
+    let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Along::Names(joined(&names).iter().map(|name| visible(name)).collect()))
 }
 
 /// A token with the spaces at its ends and the breaks in it made visible.
@@ -212,6 +229,7 @@ pub(super) fn visible(token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ramp;
     use super::*;
 
     fn columns() -> Columns {
@@ -220,7 +238,9 @@ mod tests {
             y: "l".into(),
             value: "v".into(),
             facet: None,
+            rows: None,
             text: None,
+            besides: vec![],
             x_names: Some("t".into()),
             y_names: None,
             order: vec![],
@@ -254,11 +274,12 @@ mod tests {
         let of = cells.cells.iter().find(|cell| (cell.y, cell.x) == (0, 1)).unwrap().value;
         let mean = [3.0, 4.0, 5.0].map(|unit: f64| (unit * 7.0).sin()).iter().sum::<f64>() / 3.0;
         assert!((of - mean).abs() < 1e-12, "{of} {mean}");
-        let (low, high) = cells.robust().unwrap();
+        let (low, high) = ramp::robust(&cells.values(|_| true)).unwrap();
         assert!((-2.0..0.0).contains(&low) && (0.0..2.0).contains(&high), "{low} {high}");
         let even =
             df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
-        assert_eq!(Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap().robust(), None);
+        let even = Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap();
+        assert_eq!(ramp::robust(&even.values(|_| true)), None);
     }
 
     #[test]

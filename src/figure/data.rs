@@ -142,22 +142,12 @@ impl Data {
             }
             None => (vec![String::new()], vec![0; frame.height()], false),
         };
-        let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
-        let (mut facets, mut facet_of) = read::panels(frame, columns.facet.as_deref(), &called, order)?;
-        let mut row_names = Vec::new();
-        if let Some(rows) = &columns.rows {
-            if !columns.beside.is_empty() {
-                return Err(Error::input(
-                    "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
-                ));
-            }
-            let (names, row_of) = read::panels(frame, Some(rows), &settings.name(rows), order)?;
-            let across = facets.len();
-            facet_of.iter_mut().zip(row_of).for_each(|(facet, row)| *facet += row * across);
-            // What stands above the first row holds for all.
-            facets.resize(across * names.len(), String::new());
-            row_names = names;
+        if columns.rows.is_some() && !columns.beside.is_empty() {
+            return Err(Error::input(
+                "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
+            ));
         }
+        let (facets, facet_of, row_names) = read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, order)?;
         read::some_rows(frame)?;
         let together = !columns.also.is_empty();
         let titles: Vec<String> = ys.iter().map(|name| settings.name(name)).collect();

@@ -13,6 +13,8 @@ pub(super) enum Picture {
     Reliability(Reliability),
     Forest(Forest),
     Ranks(CriticalDifference),
+    Text(TokenText),
+    Heads(AttentionHeads),
 }
 
 impl Picture {
@@ -23,6 +25,8 @@ impl Picture {
             Self::Reliability(diagram) => diagram.scene(frame),
             Self::Forest(forest) => forest.scene(frame),
             Self::Ranks(ranks) => ranks.scene(frame),
+            Self::Text(text) => text.scene(frame),
+            Self::Heads(heads) => heads.scene(frame),
         }
     }
 
@@ -33,6 +37,8 @@ impl Picture {
             Self::Reliability(diagram) => diagram.draw(frame),
             Self::Forest(forest) => forest.draw(frame),
             Self::Ranks(ranks) => ranks.draw(frame),
+            Self::Text(text) => text.draw(frame),
+            Self::Heads(heads) => heads.draw(frame),
         }
     }
 }
@@ -41,17 +47,17 @@ impl Picture {
 pub(super) type Draw = fn() -> Result<(Picture, DataFrame)>;
 
 /// A number in [0, 1) that is the same every time.
-fn noise(at: usize) -> f64 {
+pub(super) fn noise(at: usize) -> f64 {
     let swirl = (at as f64 * 12.9898).sin() * 43_758.545_3;
     swirl - swirl.floor()
 }
 
 /// Every pair of indices.
-fn pairs(outer: usize, inner: usize) -> Vec<(usize, usize)> {
+pub(super) fn pairs(outer: usize, inner: usize) -> Vec<(usize, usize)> {
     (0..outer * inner).map(|at| (at / inner, at % inner)).collect()
 }
 
-fn column<T>(rows: &[(usize, usize)], of: impl Fn(usize, usize) -> T) -> Vec<T> {
+pub(super) fn column<T>(rows: &[(usize, usize)], of: impl Fn(usize, usize) -> T) -> Vec<T> {
     rows.iter().map(|&(a, b)| of(a, b)).collect()
 }
 
@@ -92,7 +98,7 @@ fn units(layers: usize, units: usize) -> Result<DataFrame> {
     )
 }
 
-fn tokens(layers: usize, tokens: &[&str], positions: usize) -> Result<DataFrame> {
+pub(super) fn tokens(layers: usize, tokens: &[&str], positions: usize) -> Result<DataFrame> {
     let rows = pairs(layers, positions);
     Ok(df!(
         "layer" => column(&rows, |layer, _| layer as u32), "position" => column(&rows, |_, position| position as u32),
@@ -146,7 +152,7 @@ fn ranked(methods: &[&str], runs: usize, step: f64) -> Result<DataFrame> {
     )?)
 }
 
-const HOSTILE: [&str; 20] = [
+pub(super) const HOSTILE: [&str; 20] = [
     "今天",
     "天气",
     "مرحبا",
@@ -177,7 +183,7 @@ pub(super) fn pictures() -> Vec<(&'static str, Draw)> {
     fn map(map: HeatMap, frame: Result<DataFrame>) -> Result<(Picture, DataFrame)> {
         Ok((Picture::Map(map), frame?))
     }
-    vec![
+    let mut all: Vec<(&'static str, Draw)> = vec![
         ("real_bars_17_layers", || chart(Chart::bars("layer", "asim").colour("layer"), layers(17, 1))),
         ("real_bars_60_numbers", || chart(Chart::bars("layer", "asim"), layers(60, 3))),
         ("real_violins_36_layers", || chart(Chart::violins("layer", "asim").colour("layer"), layers(36, 20))),
@@ -308,7 +314,9 @@ pub(super) fn pictures() -> Vec<(&'static str, Draw)> {
             let frame = df!("layer" => column(&rows, |layer, _| layer as u32), "step" => column(&rows, |_, step| step as u32), "norm" => column(&rows, |layer, step| 10f64.powi(3 * layer as i32) * (1.0 + 0.1 * step as f64)));
             chart(Chart::lines("step", "norm").facet("layer").free_y(), Ok(frame?))
         }),
-    ]
+    ];
+    all.extend(extreme_tokens::pictures());
+    all
 }
 
 fn bars_of(x: &str, y: &str) -> Chart {

@@ -147,20 +147,22 @@ fn tokens_of_a_real_prompt_are_legible() {
 }
 
 #[test]
-fn attention_is_square_and_says_what_grey_is() {
+fn attention_is_square_and_the_mask_is_blank() {
     let (scene, alt) = extreme("real_attention_94_tokens");
-    assert!(alt.contains("grey: masked: later than the query"), "{alt}");
-    let panels: Vec<(f64, f64)> = scene
-        .shapes
-        .iter()
-        .filter_map(|shape| match shape {
-            Shape::Rectangle { from, to, colour } if *colour == palette::GRID && to.1 - from.1 > 60.0 => {
-                Some((to.0 - from.0, to.1 - from.1))
-            }
-            _ => None,
-        })
-        .collect();
-    assert!(panels.len() == 4 && panels.iter().all(|(wide, high)| (wide - high).abs() < 0.5), "{panels:?}");
+    // The last 24 of them, and what is left out is said; the mask is nothing that could be missing.
+    assert!(alt.contains("key (70 to 93)") && alt.contains("key: the last 24 of 94 (41 % of all weight lies before them)"), "{alt}");
+    assert!(
+        !alt.contains("grey")
+            && !alt.contains("no value")
+            && !scene.shapes.iter().any(|shape| matches!(shape, Shape::Rectangle { colour, .. } if *colour == palette::GRID)),
+        "{alt}"
+    );
+    let (head, _) = extreme("real_head_of_94_tokens");
+    let bounds = head.areas.iter().fold([f64::MAX, f64::MAX, 0.0, 0.0], |[l, t, r, b], area| {
+        [l.min(area.from.0), t.min(area.from.1), r.max(area.to.0), b.max(area.to.1)]
+    });
+    assert!((bounds[2] - bounds[0] - (bounds[3] - bounds[1])).abs() < 0.5 && bounds[2] - bounds[0] > 300.0, "{bounds:?}");
+    assert!(has(&head, "·internationalisation"), "one head has its tokens along both axes");
     let (scene, _) = extreme("real_attention_one_query");
     assert!(scene.height < 260.0, "one query is a row, not a page: {}", scene.height);
     // Nine heads: three rows of three.
@@ -285,7 +287,7 @@ fn a_notebook_keeps_only_so_many_titles() {
         "{}",
         &html[html.len() - 300..]
     );
-    let (picture, frame) = (extreme::pictures().into_iter().find(|(name, _)| *name == "real_tokens_36_by_60").unwrap().1)().unwrap();
+    let (picture, frame) = (extreme::pictures().into_iter().find(|(name, _)| *name == "real_matrix_64").unwrap().1)().unwrap();
     let figure = picture.draw(&frame).unwrap();
     let html = crate::display::Show::bundle(&figure).html.unwrap();
     let titles = html.matches("<i title=").count();

@@ -21,7 +21,11 @@ fn gallery() {
         figure.save(folder.join(format!("{name}.svg"))).unwrap();
         figure.save(folder.join(format!("{name}.png"))).unwrap();
         println!("{name}: {} bytes of PNG, {} of SVG\n  {}", figure.png().len(), figure.svg().len(), figure.alt());
-        page.push_str(&format!("<h3>{name}</h3><img src=\"{name}.svg\"><p>{}</p>\n", crate::display::escape(figure.alt())));
+        let shown = match figure.bundle().html.filter(|html| !html.contains("<i title=")) {
+            Some(html) if html.contains("display:none") => format!("<img src=\"{name}.svg\">\n{html}"),
+            _ => format!("<img src=\"{name}.svg\">"),
+        };
+        page.push_str(&format!("<h3>{name}</h3>{shown}<p>{}</p>\n", crate::display::escape(figure.alt())));
     }
     for table in tables().unwrap() {
         let bundle = table.bundle();

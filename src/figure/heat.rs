@@ -1,25 +1,21 @@
 //! Cells coloured by value: heat maps, matrices, token tables, attention patterns.
 
-use std::collections::BTreeMap;
-
 use polars::prelude::DataFrame;
 
 use super::axis::{Places, YAxis};
 use super::cells::{Cell, Cells, Columns, visible};
+use super::colour_bar::{self, Bar};
 use super::layout::{self, Grid, Panel, Wishes};
 use super::palette::GRID;
-use super::ramp::{self, Ramp};
-use super::read::shown;
-use super::scale;
+use super::ramp::{self, Colours, Ramp, colour_setters};
 use super::scene::{Anchor, Label, Scene};
-use super::settings::{Settings, setters};
-use super::{Figure, alt, colour_bar, text};
+use super::select::{Select, select_setters};
+use super::settings::{MOST_PANELS, Settings, setters};
+use super::{Figure, scale, scrolled, text};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
 const VALUE: f64 = 10.5;
-/// The most cells, or blocks of cells, that say what they are.
-const MOST_SAID: usize = 600;
 
 /// A heat map of a long frame: one row per cell.
 ///
@@ -33,16 +29,19 @@ const MOST_SAID: usize = 600;
 /// Rows of the same cell are averaged. Cells without a row stay grey. Values are written into the cells where all of them fit.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
-    columns: Columns,
-    settings: Settings,
-    range: Option<(f64, f64)>,
-    diverging: bool,
+    pub(super) columns: Columns,
+    pub(super) settings: Settings,
+    select: Select,
+    colours: Colours,
+    /// Two values of the facet, whose difference is the third panel.
+    pub(super) difference: Option<(String, String)>,
+    /// Do the values of a row add up to one?
+    shares: bool,
     downward: bool,
     written: bool,
     abreast: Option<usize>,
     square: bool,
-    robust: bool,
-    empty: String,
+    pub(super) empty: String,
 }
 
 impl HeatMap {
@@ -50,17 +49,18 @@ impl HeatMap {
     /// downward, in order of appearance.
     pub fn new(x: &str, y: &str, value: &str) -> Self {
         let [x, y, value] = [x, y, value].map(str::to_owned);
-        let columns = Columns { x, y, value, facet: None, text: None, x_names: None, y_names: None, order: Vec::new() };
+        let columns = Columns { x, y, value, ..Columns::default() };
         Self {
             columns,
             settings: Settings::default(),
-            range: None,
-            diverging: false,
+            select: Select::default(),
+            colours: Colours::default(),
+            difference: None,
+            shares: false,
             downward: false,
             written: true,
             abreast: None,
             square: false,
-            robust: true,
             empty: "no value".to_owned(),
         }
     }
@@ -68,6 +68,25 @@ impl HeatMap {
     /// One panel per value of this column, all with the same axes and colours; more than 64 are on pages ([`HeatMap::page`]).
     pub fn facet(mut self, column: &str) -> Self {
         self.columns.facet = Some(column.to_owned());
+        self
+    }
+
+    /// One row of panels per value of this column, below each other; with [`HeatMap::facet`] for the panels beside each other.
+    pub fn rows(mut self, column: &str) -> Self {
+        self.columns.rows = Some(column.to_owned());
+        self
+    }
+
+    /// A column of text and one of numbers that are said of a cell besides, where the pointer rests on it (the second likeliest token and its
+    /// probability). Frames without them are drawn all the same.
+    pub fn besides(mut self, text: &str, value: &str) -> Self {
+        self.columns.besides.push((text.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The values along x add up to one: the note says how much of it is left out.
+    pub(super) fn shares(mut self) -> Self {
+        self.shares = true;
         self
     }
 
@@ -95,26 +114,22 @@ impl HeatMap {
         self
     }
 
-    /// Colours that part at zero: blue below, red above, and a range that reaches as far on both sides.
-    pub fn diverging(mut self) -> Self {
-        self.diverging = true;
+    /// Only the last `places` along x and along y, which must hold numbers; `usize::MAX` for all. The note says of how many.
+    pub fn last(mut self, places: usize) -> Self {
+        self.select.last = Some(places);
         self
     }
 
-    /// The values of the two ends of the colours; by default the least and the greatest there are, or those of the bulk ([`HeatMap::robust`]).
-    /// Values outside have the end's colour, and the note counts them.
-    pub fn range(mut self, from: f64, to: f64) -> Self {
-        self.range = Some((from, to));
+    /// Three panels: the rows in which `column` is `first`, those in which it is `second`, both in the same colours, and the second less the first
+    /// in colours that part at zero, with a bar of their own. For frames of two methods below each other ([`stack`](crate::table::stack)).
+    pub fn difference(mut self, column: &str, first: &str, second: &str) -> Self {
+        self.columns.facet = Some(column.to_owned());
+        self.difference = Some((first.to_owned(), second.to_owned()));
         self
     }
 
-    /// Whether colours end before a few values that lie far off (a unit of a real model that is a hundred times as large as the others leaves no
-    /// colours for them); by default they do. They end half a span beyond the middle 96 % of the cells, where all cells together take more than four
-    /// times that span; the note says so. Never where the values are those of a metric, a measure or a probability.
-    pub fn robust(mut self, robust: bool) -> Self {
-        self.robust = robust;
-        self
-    }
+    colour_setters!();
+    select_setters!();
 
     /// Cells as high as they are wide.
     pub fn square(mut self) -> Self {
@@ -122,7 +137,7 @@ impl HeatMap {
         self
     }
 
-    /// What the note says of cells without a row, which are grey; by default `no value`.
+    /// What the note says of cells without a row, which are grey; by default `no value`. With empty words they stay blank, and the note says nothing.
     pub fn empty(mut self, words: &str) -> Self {
         words.clone_into(&mut self.empty);
         self
@@ -162,30 +177,41 @@ impl HeatMap {
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
-        let mut data = Cells::read(frame, &self.columns, &self.settings)?;
+        let axes = (self.columns.x.as_str(), self.columns.y.as_str());
+        let share = self.shares.then_some(self.columns.value.as_str());
+        let selected = self.select.last(self.select.rows(frame, &self.settings)?, axes, share, &self.settings)?;
+        let mut data = Cells::read(&selected.0, &self.columns, &self.settings)?;
+        if let Some((first, second)) = &self.difference {
+            data.differ(&self.columns, first, second)?;
+        }
         // Colours are those of all pages.
-        let ramp = self.ramp(&data)?;
-        data.turn(&self.settings)?;
-        let usual = if data.pieces.is_empty() { abreast(data.panels.len()) } else { 1 };
-        let abreast = self.abreast.unwrap_or(usual).clamp(1, data.panels.len());
+        let ramps = self.ramps(&data)?;
+        data.turn(&self.settings, MOST_PANELS)?;
+        let usual = match (data.row_names.len(), data.pieces.is_empty()) {
+            (0, true) => abreast(data.panels.len()),
+            (0, false) => 1,
+            (rows, _) => data.panels.len() / rows,
+        };
+        let abreast = self.abreast.filter(|_| data.row_names.is_empty()).unwrap_or(usual).clamp(1, data.panels.len());
         let (width, height) = self.settings.size(self.usual(&data, abreast))?;
         let mut scene = Scene::new(width, height);
-        let legend = colour_bar::labels(&ramp);
         let name = self.value_name(frame);
-        let note = self.remark(&data, &ramp);
+        let bars: Vec<Bar> =
+            ramps.iter().zip([name.clone(), format!("difference in {name}")]).map(|(ramp, name)| Bar::new(*ramp, name)).collect();
+        let note = self.remark(&data, &ramps, selected.1);
         let wishes = Wishes {
             legend: None,
             panels: data.panels.clone(),
             abreast,
-            row_names: Vec::new(),
+            row_names: data.row_names.clone(),
             remarks: Vec::new(),
             along: if data.pieces.is_empty() { vec![data.x.clone()] } else { data.pieces.clone() },
             places: Places::Cells,
             x_range: None,
             x_name: self.settings.x_name(&self.columns.x),
             y_name: self.settings.y_name(&self.columns.y),
-            y: vec![YAxis::rows(&data.y.labels(), data.upward && !self.downward)],
-            right: colour_bar::room(&legend),
+            y: vec![YAxis::rows(&data.y.labels(), self.upwards(&data))],
+            right: bars.iter().map(Bar::room).sum(),
             strip: 0.0,
             grid: Some(Grid {
                 across: data.across(0).len(),
@@ -201,9 +227,12 @@ impl HeatMap {
             note: note.clone(),
         };
         let panels = layout::prepare(&mut scene, &self.settings, &wishes)?;
-        self.cells(&mut scene, &data, &ramp, &panels)?;
-        colour_bar::draw(&mut scene, &panels, &ramp, &legend, &name);
+        self.cells(&mut scene, &data, &ramps, &panels)?;
+        colour_bar::draw(&mut scene, &panels, &bars, layout::row_room(&data.row_names));
         self.hover(&mut scene, &data, &panels);
+        if self.columns.text.is_some() {
+            scene.html = scrolled::table(self, &data, &ramps[0], &name, &note);
+        }
         let alt = self.alt(&data, &name, &note);
         Ok((scene, alt))
     }
@@ -249,41 +278,41 @@ impl HeatMap {
         (width as u32, (((panel + each) * down + labels + 100) as u32).min(4000))
     }
 
-    fn ramp(&self, data: &Cells) -> Result<Ramp> {
-        let (least, greatest) = data.extent();
-        let values: Vec<f64> = data.cells.iter().map(|cell| cell.value).collect();
-        let open = super::bounds::of(&self.columns.value, &values) == super::bounds::NONE;
-        let (least, greatest) = data.robust().filter(|_| self.robust && open).unwrap_or((least, greatest));
-        let (from, to) = self.range.unwrap_or_else(|| {
-            let far = least.abs().max(greatest.abs());
-            match self.diverging {
-                true => (-far, far),
-                false => (least, greatest),
-            }
-        });
-        if self.range.is_some() && (!from.is_finite() || !to.is_finite() || from >= to) {
-            return Err(Error::input(format!("figure: the range of colours must be two ascending numbers, not {from} and {to}")));
-        }
-        if self.diverging && self.range.is_some() && from != -to {
-            return Err(Error::input(format!("figure: diverging colours need a range around zero, not {from} to {to}")));
-        }
-        // Values that are all the same still have a colour.
-        let (from, to) = if from < to { (from, to) } else { scale::range(from, to, false) };
-        Ok(Ramp { from, to, diverging: self.diverging })
+    /// Do places along y ascend upward?
+    pub(super) fn upwards(&self, data: &Cells) -> bool {
+        data.upward && !self.downward
     }
 
-    fn cells(&self, scene: &mut Scene, data: &Cells, ramp: &Ramp, panels: &[Panel]) -> Result<()> {
+    /// The scale of all panels, and that of the difference where there is one.
+    fn ramps(&self, data: &Cells) -> Result<Vec<Ramp>> {
+        let Some(last) = self.difference.as_ref().map(|_| data.panels.len() - 1) else {
+            return Ok(vec![self.colours.ramp(&self.columns.value, &data.values(|_| true))?]);
+        };
+        let apart = Colours { range: None, diverging: true, ..self.colours };
+        let difference = apart.ramp("difference", &data.values(|panel| panel == last))?;
+        Ok(vec![self.colours.ramp(&self.columns.value, &data.values(|panel| panel < last))?, difference])
+    }
+
+    /// The scale of a panel.
+    pub(super) fn ramp_of<'a>(&self, ramps: &'a [Ramp], panel: usize) -> &'a Ramp {
+        &ramps[usize::from(panel == 2).min(ramps.len() - 1)]
+    }
+
+    fn cells(&self, scene: &mut Scene, data: &Cells, ramps: &[Ramp], panels: &[Panel]) -> Result<()> {
         let Some(first) = panels.first() else { return Ok(()) };
         let (width, height) = (first.x.at(1.0) - first.x.at(0.0), (first.y.at(1.0) - first.y.at(0.0)).abs());
         // A hair between the cells where they are large.
         let gap = if width.min(height) > 8.0 { 0.5 } else { 0.0 };
-        for panel in panels {
+        for panel in panels.iter().filter(|_| !self.empty.is_empty()) {
             scene.rectangle((panel.sides.0, panel.y.end), (panel.sides.1, panel.base), GRID);
         }
-        let decimals = scale::finer_decimals(&scale::ticks(ramp.from, ramp.to, 5, false));
+        let decimals: Vec<usize> = (0..panels.len())
+            .map(|panel| self.ramp_of(ramps, panel))
+            .map(|ramp| scale::finer_decimals(&scale::ticks(ramp.from, ramp.to, 5, false)))
+            .collect();
         let words = |cell: &Cell| match &self.columns.text {
             Some(_) => visible(&cell.text),
-            None => scale::value(cell.value, decimals),
+            None => scale::value(cell.value, decimals[cell.panel]),
         };
         let fits = |label: &str| height >= VALUE + 2.0 && text::width(label, VALUE, false) + 4.0 <= width;
         let own = self.columns.text.is_some();
@@ -295,11 +324,12 @@ impl HeatMap {
         }
         // Words are cut to their cell; of numbers, all are written or none.
         let written = self.written && (own || data.cells.iter().all(|cell| fits(&words(cell))));
-        for run in data.cells.chunk_by(|a, b| gap == 0.0 && !written && beside(a, b) && ramp.colour(a.value) == ramp.colour(b.value)) {
+        let colour = |cell: &Cell| self.ramp_of(ramps, cell.panel).colour(cell.value);
+        for run in data.cells.chunk_by(|a, b| gap == 0.0 && !written && beside(a, b) && colour(a) == colour(b)) {
             let (Some(cell), Some(last)) = (run.first(), run.last()) else { continue };
             let panel = &panels[cell.panel];
             let (x, y) = (panel.x.at(cell.x as f64), panel.y.at(cell.y as f64));
-            let colour = ramp.colour(cell.value);
+            let colour = colour(cell);
             // Cells without a gap overlap a little: those that only touch show seams in browsers.
             let (across, down) = if gap > 0.0 { (width / 2.0 - gap, height / 2.0 - gap) } else { (width / 2.0 + 0.3, height / 2.0 + 0.3) };
             let (from, to) = ((x - across).max(panel.sides.0), (panel.x.at(last.x as f64) + across).min(panel.sides.1));
@@ -310,90 +340,6 @@ impl HeatMap {
             }
         }
         Ok(())
-    }
-
-    fn remark(&self, data: &Cells, ramp: &Ramp) -> String {
-        let mut parts = Vec::new();
-        let all: usize = (0..data.panels.len()).map(|panel| data.across(panel).len() * data.y.len()).sum();
-        let bins = [(data.binned.0, &self.columns.x), (data.binned.1, &self.columns.y)].into_iter().filter(|(each, _)| *each > 1);
-        let bins: Vec<String> = bins.map(|(each, column)| format!("{each} of {}", self.settings.name(column))).collect();
-        if !bins.is_empty() {
-            parts.push(format!("each cell: the mean over {}, by its first", bins.join(" and ")));
-        } else if data.rows > 1 {
-            parts.push(format!("means of up to {} rows", data.rows));
-        }
-        if all > data.cells.len() {
-            parts.push(format!("grey: {} ({} of {all} cells)", self.empty, all - data.cells.len()));
-        }
-        let outside: Vec<f64> = data.cells.iter().map(|cell| cell.value).filter(|value| *value < ramp.from || *value > ramp.to).collect();
-        let (least, greatest) = scale::extent(outside.iter().copied());
-        let to = if outside.len() == 1 { shown(least) } else { format!("{} to {}", shown(least), shown(greatest)) };
-        match outside.len() {
-            0 => {}
-            1 => parts.push(format!("1 value outside the colours' range ({to})")),
-            outside => parts.push(format!("{outside} values outside the colours' range ({to})")),
-        }
-        match data.skipped {
-            0 => {}
-            1 => parts.push("1 row without numbers left out".to_owned()),
-            rows => parts.push(format!("{rows} rows without numbers left out")),
-        }
-        parts.extend(data.page.clone());
-        parts.join("; ")
-    }
-
-    /// What each cell is, or of many the cells of each block.
-    fn hover(&self, scene: &mut Scene, data: &Cells, panels: &[Panel]) {
-        let Some(first) = panels.first() else { return };
-        let (wide, high) = ((first.x.at(1.0) - first.x.at(0.0)).abs(), (first.y.at(1.0) - first.y.at(0.0)).abs());
-        let (mut across, mut down) = (1, 1);
-        let count = |across: usize, down: usize| panels.len() * data.across(0).len().div_ceil(across) * data.y.len().div_ceil(down);
-        while count(across, down) > MOST_SAID && (across < data.across(0).len() || down < data.y.len()) {
-            let wider = across < data.across(0).len() && (wide * across as f64 <= high * down as f64 || down >= data.y.len());
-            *if wider { &mut across } else { &mut down } += 1;
-        }
-        let mut blocks: BTreeMap<(usize, usize, usize), Vec<&Cell>> = BTreeMap::new();
-        data.cells.iter().for_each(|cell| blocks.entry((cell.panel, cell.y / down, cell.x / across)).or_default().push(cell));
-        let (x_name, y_name) = (self.settings.x_name(&self.columns.x), self.settings.y_name(&self.columns.y));
-        let ys = data.y.labels();
-        let labels: Vec<Vec<String>> = (0..panels.len()).map(|panel| data.across(panel).labels()).collect();
-        let range = |labels: &[String], from: usize, each: usize| {
-            let to = (from + each).min(labels.len()) - 1;
-            if from == to { labels[from].clone() } else { format!("{} to {}", labels[from], labels[to]) }
-        };
-        for ((panel, y, x), cells) in blocks {
-            let (x, y, place) = (x * across, y * down, &panels[panel]);
-            let (to_x, to_y) = ((x + across).min(labels[panel].len()) as f64, (y + down).min(ys.len()) as f64);
-            let values: Vec<f64> = cells.iter().map(|cell| cell.value).collect();
-            let text = cells.first().map_or("", |cell| &cell.text);
-            let said = match &self.columns.text {
-                Some(_) if cells.len() == 1 => format!("{}, {}", visible(text), shown(values[0])),
-                _ => alt::phrase("", &values),
-            };
-            let title = format!("{x_name} {}, {y_name} {}: {said}", range(&labels[panel], x, across), range(&ys, y, down));
-            let half = 0.5;
-            scene.hover(
-                (place.x.at(x as f64 - half), place.y.at(y as f64 - half)),
-                (place.x.at(to_x - half), place.y.at(to_y - half)),
-                title,
-            );
-        }
-    }
-
-    fn alt(&self, data: &Cells, name: &str, note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
-        let axes = [(self.settings.x_name(&self.columns.x), &data.x), (self.settings.y_name(&self.columns.y), &data.y)]
-            .map(|(name, along)| format!("{name} ({})", along.described()));
-        let facet = self.columns.facet.as_ref().map_or_else(String::new, |facet| format!(", one panel per {}", self.settings.name(facet)));
-        let values = |panel: usize| data.cells.iter().filter(move |cell| cell.panel == panel).map(|cell| cell.value).collect::<Vec<_>>();
-        let phrases = data.panels.iter().enumerate().map(|(at, name)| (name, values(at))).filter(|(_, values)| !values.is_empty());
-        let mut listed = alt::listed(phrases.map(|(name, values)| alt::phrase(name, &values)).collect());
-        if let Some(most) = data.cells.iter().max_by(|a, b| a.value.total_cmp(&b.value)) {
-            let (x, y) = (&data.across(most.panel).labels()[most.x], &data.y.labels()[most.y]);
-            listed.push_str(&format!(" Greatest at {x}, {y}: {}.", shown(most.value)));
-        }
-        let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
-        format!("{title}Heat map of {name} over {} and {}{facet}. {listed}{note}", axes[0], axes[1])
     }
 }
 

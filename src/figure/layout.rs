@@ -92,8 +92,8 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     let labelled = |panel: usize| panel.is_multiple_of(columns) || y_axis(panel) != y_axis(panel - 1);
 
     let top = header(scene, settings, wishes.legend.as_ref());
-    let note_lines = if settings.note { note_lines(&wishes.note, scene.width) } else { Vec::new() };
-    let note_height = note_height(&note_lines);
+    let note = note_lines(settings, &wishes.note, scene.width);
+    let note_height = note_height(&note);
     let bottom = scene.height - MARGIN - note_height;
     let width_of = |column: usize| {
         (0..count)
@@ -101,7 +101,7 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
             .map(|panel| wishes.y[y_axis(panel)].width() + 8.0)
             .fold(0.0, f64::max)
     };
-    let row_room = if wishes.row_names.is_empty() { 0.0 } else { HEADING + 8.0 };
+    let row_room = row_room(&wishes.row_names);
     let right = scene.width - MARGIN - 6.0 - wishes.right - row_room;
     let labels: Vec<f64> = (0..columns).map(width_of).collect();
     // The name of y takes a second line where its panels are not high enough for one.
@@ -178,25 +178,31 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     if !settings.has_height() {
         shorten(scene, end + note_height + MARGIN);
     }
-    note(scene, &note_lines);
+    footer(scene, &note);
     Ok(panels)
 }
 
-/// A note in the lines of a figure so wide.
-pub(super) fn note_lines(text: &str, width: f64) -> Vec<String> {
-    text::wrapped(text, NOTE, width - 2.0 * MARGIN, 4)
+/// The room that the names of rows of panels take to the right of them.
+pub(super) fn row_room(row_names: &[String]) -> f64 {
+    if row_names.is_empty() { 0.0 } else { HEADING + 8.0 }
 }
 
-/// What the lines of a note take.
-pub(super) fn note_height(lines: &[String]) -> f64 {
-    if lines.is_empty() { 0.0 } else { lines.len() as f64 * (NOTE + 3.0) + 5.0 }
+/// The lines of a figure's note.
+pub(super) fn note_lines(settings: &Settings, note: &str, width: f64) -> Vec<String> {
+    if settings.note { text::wrapped(note, NOTE, width - 2.0 * MARGIN, 4) } else { Vec::new() }
 }
 
-/// Writes a note at the foot of the scene.
-pub(super) fn note(scene: &mut Scene, lines: &[String]) {
-    for (up, line) in lines.iter().rev().enumerate() {
-        let at = scene.height - MARGIN + 3.0 - (NOTE + 3.0) * up as f64;
+/// The height of a note.
+pub(super) fn note_height(note: &[String]) -> f64 {
+    if note.is_empty() { 0.0 } else { note.len() as f64 * (NOTE + 3.0) + 5.0 }
+}
+
+/// The note at the bottom.
+pub(super) fn footer(scene: &mut Scene, note: &[String]) {
+    let mut at = scene.height - MARGIN + 3.0;
+    for line in note.iter().rev() {
         scene.text(Label::new((scene.width - MARGIN, at), line, NOTE, MUTED, Anchor::End));
+        at -= NOTE + 3.0;
     }
 }
 

@@ -8,9 +8,9 @@
 //! # }
 //! ```
 //!
-//! Five builders have the settings: [`Chart`] (lines, bars, points, violins), [`HeatMap`], [`Reliability`], [`Forest`] and [`CriticalDifference`].
-//! [`paper`] has the figures of the paper, and [`training`], [`components`], [`matrix`], [`token_table`], [`attention`] and [`forest()`] are builders whose
-//! columns are set:
+//! The builders have the same settings: [`Chart`] (lines, bars, points, violins), [`HeatMap`], [`Reliability`], [`Forest`], [`CriticalDifference`], [`TokenText`]
+//! (text coloured by a value per token) and [`AttentionHeads`] (all heads as thumbnails). [`paper`] has the figures of the paper, and [`training`],
+//! [`components`], [`matrix`], [`token_table`], [`attention`], [`attention_head`], [`patching`] and [`forest()`] are builders whose columns are set:
 //! `training().title("IA2 on sentiment").draw(&trained.history()?)`.
 //!
 //! Pictures have a white ground and dark text, so they are legible on light and dark pages; groups differ in
@@ -28,18 +28,22 @@
 #![doc = include_str!("pictures.md")]
 
 mod alt;
+mod attention_heads;
 mod axis;
 mod bars;
 mod bounds;
+mod bytes;
 mod calibration_curve;
 mod cells;
 mod chart;
 mod check;
 mod colour_bar;
 mod data;
+mod difference;
 mod fonts;
 mod forest;
 mod heat;
+mod heat_words;
 mod heights;
 mod layout;
 mod legend;
@@ -58,22 +62,27 @@ mod render;
 mod samples;
 mod scale;
 mod scene;
+mod scrolled;
+mod select;
 mod settings;
 mod shapes;
 mod spread;
 mod text;
+mod token_text;
 mod value;
 mod violins;
 
+pub use attention_heads::AttentionHeads;
 pub use chart::Chart;
 pub use forest::Forest;
 pub use heat::HeatMap;
 pub use ranks::CriticalDifference;
 pub use reliability::Reliability;
 pub use settings::{COLUMN, NOTEBOOK, PAPER};
-pub use shapes::{attention, components, forest, matrix, token_table, training};
+pub use shapes::{attention, attention_head, attention_heads, components, forest, matrix, patching, token_table, token_text, training};
 pub use spread::Spread;
 pub use text::register_fonts;
+pub use token_text::TokenText;
 pub use value::{Figure, Figures};
 
 use polars::prelude::*;
@@ -223,6 +232,41 @@ pub static FIGURES: &[Kind] = &[
         draw: |frame| attention().draw(frame),
     },
     Kind {
+        name: "attention_head",
+        about: "one head large, with its tokens, the mask blank",
+        columns: &["layer", "head", "query", "key", "query_token", "key_token", "weight"],
+        sample: samples::patterns,
+        draw: |frame| attention_head(0, 0).draw(frame),
+    },
+    Kind {
+        name: "attention_heads",
+        about: "all heads of all layers as thumbnails",
+        columns: &["layer", "head", "query", "key", "weight"],
+        sample: samples::patterns,
+        draw: |frame| attention_heads().draw(frame),
+    },
+    Kind {
+        name: "token_text",
+        about: "text coloured by a value per token",
+        columns: &["token", "log_likelihood"],
+        sample: samples::text,
+        draw: |frame| token_text("token", "log_likelihood").draw(frame),
+    },
+    Kind {
+        name: "patching",
+        about: "how much of the donor's answer each layer and position brings back",
+        columns: &["layer", "position", "token", "site", "normalised_logit_difference"],
+        sample: samples::patches,
+        draw: |frame| patching().draw(frame),
+    },
+    Kind {
+        name: "difference",
+        about: "two heat maps in the same colours, and their difference",
+        columns: &["position", "layer", "asim", "method"],
+        sample: samples::two_maps,
+        draw: |frame| HeatMap::new("position", "layer", "asim").difference("method", "SFT", "IA2").draw(frame),
+    },
+    Kind {
         name: "components",
         about: "points in the plane of two principal components, coloured by label",
         columns: &["pc1", "pc2", "label"],
@@ -284,6 +328,8 @@ pub static FIGURES: &[Kind] = &[
 mod data_tests;
 #[cfg(test)]
 mod extreme;
+#[cfg(test)]
+mod extreme_tokens;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl CriticalDifference {
         let count = found.methods.len() as f64;
         let x = |rank: f64| left + (rank - 1.0) / (count - 1.0) * (right - left);
         let line = top + 58.0;
-        let note_lines = if self.settings.note { layout::note_lines(&note, width) } else { Vec::new() };
+        let note_lines = layout::note_lines(&self.settings, &note, width);
         let end = line + 20.0 + BAR * bars as f64 + ROW * rows as f64 + 10.0;
         let below = layout::note_height(&note_lines) + layout::MARGIN;
         if right - left < 60.0 || end + below > height && self.settings.has_height() || names <= number + 12.0 {
@@ -162,7 +162,7 @@ impl CriticalDifference {
         if !self.settings.has_height() {
             layout::shorten(&mut scene, end + below);
         }
-        layout::note(&mut scene, &note_lines);
+        layout::footer(&mut scene, &note_lines);
         let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
         let ranks = found.methods.iter().map(|method| format!("{} {:.2}", method.name, method.rank)).collect();
         let value = self.settings.name(&self.value);

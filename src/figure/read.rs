@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::scale;
+use super::settings::Settings;
 use crate::display;
 use crate::error::{Error, Result};
 pub(super) use crate::table::keys::names;
@@ -140,4 +141,22 @@ pub(super) fn panels(frame: &DataFrame, column_name: Option<&str>, called: &str,
         panels.iter_mut().for_each(|panel| *panel = format!("{called} {panel}"));
     }
     Ok((panels, rows))
+}
+
+/// The panels of a facet's values, those of a second column's below each other: the panels' names, each row's panel, and the names of the rows.
+pub(super) fn grid(
+    frame: &DataFrame,
+    (facet, rows): (Option<&str>, Option<&str>),
+    settings: &Settings,
+    order: &[String],
+) -> Result<(Vec<String>, Vec<usize>, Vec<String>)> {
+    let called = |name: Option<&str>| name.map_or_else(String::new, |name| settings.name(name));
+    let (mut facets, mut facet_of) = panels(frame, facet, &called(facet), order)?;
+    let Some(rows) = rows else { return Ok((facets, facet_of, Vec::new())) };
+    let (names, row_of) = panels(frame, Some(rows), &called(Some(rows)), order)?;
+    let across = facets.len();
+    facet_of.iter_mut().zip(row_of).for_each(|(facet, row)| *facet += row * across);
+    // What stands above the first row holds for all.
+    facets.resize(across * names.len(), String::new());
+    Ok((facets, facet_of, names))
 }

@@ -208,3 +208,81 @@ pub(super) fn blocks() -> Result<DataFrame> {
         "accuracy" => rows.iter().map(|&(at, [method, _])| [0.5, 0.86, 0.68, 0.7, 0.76, 0.84][method] + 0.07 * noise(at)).collect::<Vec<_>>()
     )?)
 }
+
+/// Tokens of a short text with what a model made of each.
+pub(super) fn text() -> Result<DataFrame> {
+    let tokens = [
+        "Text",
+        ":",
+        "·a",
+        "·warm",
+        "·and",
+        "·very",
+        "·funny",
+        "·film",
+        "·about",
+        "·a",
+        "·lighthouse",
+        "\\n",
+        "Label",
+        ":",
+        "·positive",
+        "\\n",
+    ];
+    let chance = |at: usize| [0.4, 0.97, 0.2, 0.02, 0.35, 0.1, 0.08, 0.4, 0.2, 0.5, 0.004, 0.6, 0.9, 0.99, 0.93, 0.95][at];
+    Ok(df!("token" => tokens, "log_likelihood" => (0..tokens.len()).map(|at| f64::ln(chance(at))).collect::<Vec<_>>())?)
+}
+
+/// Attention of twelve layers of four heads over twelve tokens.
+pub(super) fn patterns() -> Result<DataFrame> {
+    let tokens = ["Text", ":", "·a", "·warm", "·film", "\\n", "Label", ":", "·1", "\\n", "Text", ":"];
+    let rows: Vec<_> = grid([12, 4, 12, 12]).into_iter().filter(|(_, [_, _, query, key])| key <= query).collect();
+    let score = |[layer, head, query, key]: [usize; 4]| match (layer + head) % 4 {
+        0 => 1.0 / (1 + query - key) as f64,
+        1 => f64::from(u8::from(key == 0)) * 4.0 + 0.2,
+        2 => f64::from(u8::from(key + 1 == query)) * 5.0 + 0.2,
+        _ => f64::from(u8::from(tokens[key] == tokens[query])) * 3.0 + 0.3,
+    };
+    let weight = |[layer, head, query, key]: [usize; 4]| {
+        score([layer, head, query, key]) / (0..=query).map(|key| score([layer, head, query, key])).sum::<f64>()
+    };
+    let column = |of: usize| rows.iter().map(|row| row.1[of] as u32).collect::<Vec<_>>();
+    Ok(df!(
+        "layer" => column(0), "head" => column(1), "query" => column(2), "key" => column(3),
+        "query_token" => rows.iter().map(|row| tokens[row.1[2]]).collect::<Vec<_>>(),
+        "key_token" => rows.iter().map(|row| tokens[row.1[3]]).collect::<Vec<_>>(),
+        "weight" => rows.iter().map(|row| weight(row.1)).collect::<Vec<_>>()
+    )?)
+}
+
+/// What patching each layer and position of a prompt brings back: first at the word, then at the last token.
+pub(super) fn patches() -> Result<DataFrame> {
+    let tokens = ["Text", ":", "·a", "·dull", "·film", "\\n", "Label", ":"];
+    let rows = grid([12, 8]);
+    let value = |at: usize, layer: usize, position: usize| match position {
+        3 => 1.0 / (1.0 + (layer as f64 - 6.0).exp()),
+        7 => 1.0 / (1.0 + (6.0 - layer as f64).exp()),
+        4 => 0.3 * (-(layer as f64 - 6.0).powi(2) / 6.0).exp() - 0.1,
+        _ => 0.02 * noise(at),
+    };
+    Ok(df!(
+        "site" => vec!["model.layers.*"; rows.len()],
+        "layer" => rows.iter().map(|row| row.1[0] as u32).collect::<Vec<_>>(),
+        "position" => rows.iter().map(|row| row.1[1] as u32).collect::<Vec<_>>(),
+        "token" => rows.iter().map(|row| tokens[row.1[1]]).collect::<Vec<_>>(),
+        "normalised_logit_difference" => rows.iter().map(|&(at, [layer, position])| value(at, layer, position)).collect::<Vec<_>>()
+    )?)
+}
+
+/// Similarities per layer and position, of two methods.
+pub(super) fn two_maps() -> Result<DataFrame> {
+    let rows = grid([12, 10, 2]);
+    Ok(df!(
+        "layer" => rows.iter().map(|row| row.1[0] as u32).collect::<Vec<_>>(),
+        "position" => rows.iter().map(|row| row.1[1] as u32).collect::<Vec<_>>(),
+        "method" => rows.iter().map(|row| ["SFT", "IA2"][row.1[2]]).collect::<Vec<_>>(),
+        "asim" => rows.iter().map(|&(at, [layer, position, method])| {
+            0.95 - (0.05 - 0.03 * method as f64) * layer as f64 - 0.02 * (position as f64 / 2.0).sin() + 0.03 * noise(at)
+        }).collect::<Vec<_>>()
+    )?)
+}

@@ -14,6 +14,11 @@ impl Colour {
         Self((rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8, 1.0)
     }
 
+    /// As HTML's styles write it.
+    pub(crate) fn css(self) -> String {
+        format!("#{:02X}{:02X}{:02X}", self.0, self.1, self.2)
+    }
+
     pub(crate) const fn faint(self, opacity: f64) -> Self {
         Self(self.0, self.1, self.2, opacity)
     }
@@ -74,13 +79,15 @@ pub(crate) struct Scene {
     pub height: f64,
     pub shapes: Vec<Shape>,
     pub areas: Vec<Area>,
+    /// The same as HTML that says more than a picture can, for notebooks: text to select, tables to scroll.
+    pub html: Option<String>,
 }
 
 impl Scene {
     pub(crate) fn new(width: f64, height: f64) -> Self {
         // The white ground makes dark text legible on a dark page too.
         let ground = Shape::Rectangle { from: (0.0, 0.0), to: (width, height), colour: Colour::hex(0xFFFFFF) };
-        Self { width, height, shapes: vec![ground], areas: Vec::new() }
+        Self { width, height, shapes: vec![ground], areas: Vec::new(), html: None }
     }
 
     pub(crate) fn rectangle(&mut self, from: Point, to: Point, colour: Colour) {

@@ -119,14 +119,10 @@ impl Settings {
     }
 }
 
-/// The methods of a builder that has `settings`.
+/// The methods of a builder that has `settings`; `plain`: without those of axes and panels.
 macro_rules! setters {
     () => {
-        /// What stands above the figure, in up to four lines.
-        pub fn title(mut self, text: &str) -> Self {
-            self.settings.title = Some(text.to_owned());
-            self
-        }
+        crate::figure::settings::setters! { plain }
 
         /// The name of the x axis; by default the column's, with spaces for underscores.
         pub fn x_label(mut self, text: &str) -> Self {
@@ -140,12 +136,6 @@ macro_rules! setters {
             self
         }
 
-        /// What the figure calls this column, wherever it does; by default the column's name with spaces for underscores.
-        pub fn name(mut self, column: &str, text: &str) -> Self {
-            self.settings.names.insert(column.to_owned(), text.to_owned());
-            self
-        }
-
         /// Width and height in logical pixels, 240 x 160 to 4000 x 4000; by default [`NOTEBOOK`](crate::figure::NOTEBOOK) wide and as
         /// high as the panels need.
         pub fn size(mut self, width: u32, height: u32) -> Self {
@@ -153,17 +143,30 @@ macro_rules! setters {
             self
         }
 
-        /// Width in logical pixels, 240 to 4000, with the default's shape: [`COLUMN`](crate::figure::COLUMN),
-        /// [`PAPER`](crate::figure::PAPER), [`NOTEBOOK`](crate::figure::NOTEBOOK) or any other.
-        pub fn width(mut self, width: u32) -> Self {
-            self.settings.resize(width, None);
-            self
-        }
-
         /// Which of the pages, from 1, where there are more panels than one figure holds (64); the note says how many there are. All pages have
         /// the axes and colours of the whole.
         pub fn page(mut self, page: usize) -> Self {
             self.settings.page = page;
+            self
+        }
+    };
+    (plain) => {
+        /// What stands above the figure, in up to four lines.
+        pub fn title(mut self, text: &str) -> Self {
+            self.settings.title = Some(text.to_owned());
+            self
+        }
+
+        /// What the figure calls this column, wherever it does; by default the column's name with spaces for underscores.
+        pub fn name(mut self, column: &str, text: &str) -> Self {
+            self.settings.names.insert(column.to_owned(), text.to_owned());
+            self
+        }
+
+        /// Width in logical pixels, 240 to 4000, with the default's shape: [`COLUMN`](crate::figure::COLUMN),
+        /// [`PAPER`](crate::figure::PAPER), [`NOTEBOOK`](crate::figure::NOTEBOOK) or any other.
+        pub fn width(mut self, width: u32) -> Self {
+            self.settings.resize(width, None);
             self
         }
 

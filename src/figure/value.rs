@@ -26,6 +26,8 @@ pub struct Figure {
     width: u32,
     height: u32,
     areas: Vec<Area>,
+    /// What a notebook shows in place of the picture, where it keeps styles.
+    own: Option<String>,
 }
 
 impl Figure {
@@ -33,7 +35,7 @@ impl Figure {
         let svg = render::svg(scene, &alt)?;
         let png = render::png(scene, &svg)?;
         let (width, height) = (scene.width as u32, scene.height as u32);
-        Ok(Self { svg, png, alt, frame: frame.clone(), width, height, areas: scene.areas.clone() })
+        Ok(Self { svg, png, alt, frame: frame.clone(), width, height, areas: scene.areas.clone(), own: scene.html.clone() })
     }
 
     /// The picture as an SVG document, for paper and web pages.
@@ -74,6 +76,7 @@ impl Figure {
     /// HTML that shows the picture anywhere: no inline SVG, which many notebook viewers drop. Over the picture lie transparent elements whose
     /// titles say what is below the pointer. They are placed in shares of the picture, so that they fit however wide it is shown; JupyterLab
     /// keeps their few styles in notebooks that it does not trust, too, where it takes the name off a `<map>`. Without styles nothing is seen of them.
+    /// A figure of text is that text, coloured, and the picture stands hidden before it.
     fn html(&self, width: &str) -> String {
         let image = |style: &str| {
             format!(
@@ -82,6 +85,10 @@ impl Figure {
                 display::escape(&self.alt)
             )
         };
+        if let Some(own) = &self.own {
+            // Where styles are dropped, the picture appears in place of the colours.
+            return format!("<div style=\"display:none\">{}</div>\n{own}", image(""));
+        }
         if self.areas.is_empty() || self.areas.len() > MOST_AREAS {
             return image("");
         }

@@ -14,6 +14,8 @@ use crate::prompt::{LabelTokens, Prompts};
 
 /// Rows of logits at a time: several copies of them lie in memory.
 const ROWS: usize = 64;
+/// The likeliest tokens that are told of each place.
+const LIKELIEST: usize = 5;
 
 /// What each layer would say if it were the last: its output through the final norm and the unembedding (the logit lens, nostalgebraist 2020).
 ///
@@ -31,6 +33,7 @@ const ROWS: usize = 64;
 /// | `layer`, `position` | from 0 |
 /// | `token` | the token that is read at the position, spelled as [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) does |
 /// | `top`, `probability` | the likeliest next token and its probability in the whole vocabulary |
+/// | `top_2`, `probability_2` to `top_5`, `probability_5` | the next likeliest, as the last columns |
 /// | `label_mass`, `p_<label>` each | label tasks: probability of all labels together in the whole vocabulary; of each among the labels |
 ///
 /// [`figure::token_table`](crate::figure::token_table) draws it for one prompt.
@@ -90,8 +93,9 @@ struct Read<'a> {
     starts: &'a [usize],
     /// The labels' tokens `[prompt, label]`.
     ids: Option<Tensor>,
-    top: Vec<u32>,
-    probability: Vec<f64>,
+    /// The likeliest tokens and their probabilities, the first of each row, the second of each, and so on.
+    top: Vec<Vec<u32>>,
+    probability: Vec<Vec<f64>>,
     mass: Vec<f64>,
     /// Per label.
     among: Vec<Vec<f64>>,
@@ -103,7 +107,9 @@ impl<'a> Read<'a> {
         let count = labels.first().map_or(0, |labels| labels.ids().len());
         let ids = (count > 0).then(|| Tensor::from_slice(&ids).view([-1, count as i64]).to_device(model.device()));
         let mass = vec![0.0; if count > 0 { rows } else { 0 }];
-        Self { labels, starts, ids, top: vec![0; rows], probability: vec![0.0; rows], mass, among: vec![vec![0.0; rows]; count] }
+        let most = (model.config().vocab_size as usize).min(LIKELIEST);
+        let (top, probability) = (vec![vec![0; rows]; most], vec![vec![0.0; rows]; most]);
+        Self { labels, starts, ids, top, probability, mass, among: vec![vec![0.0; rows]; count] }
     }
 
     /// Reads `stream [token, hidden]`, whose tokens have their rows at `places`.
@@ -112,15 +118,17 @@ impl<'a> Read<'a> {
             interrupt::check()?;
             let logits = model.unembed(&stream.narrow(0, (chunk * ROWS) as i64, places.len() as i64))?;
             let all = logits.softmax(-1, logits.kind());
-            let (probability, top) = all.max_dim(-1, false);
+            let (probability, top) = all.topk(self.top.len() as i64, -1, true, true);
             let numbers = |values: &Tensor| Ok::<_, Error>(Vec::<f64>::try_from(values.to_kind(Kind::Double))?);
-            let probability = numbers(&probability)?;
-            if probability.iter().any(|value| !value.is_finite()) {
-                return Err(Error::numeric("the logits are not finite: the weights or an adapter are broken"));
-            }
-            let top = Vec::<i64>::try_from(top)?;
-            for (row, &place) in places.iter().enumerate() {
-                (self.top[place], self.probability[place]) = (top[row] as u32, probability[row]);
+            for (likeliest, (tops, chances)) in self.top.iter_mut().zip(&mut self.probability).enumerate() {
+                let chance = numbers(&probability.select(1, likeliest as i64))?;
+                if chance.iter().any(|value| !value.is_finite()) {
+                    return Err(Error::numeric("the logits are not finite: the weights or an adapter are broken"));
+                }
+                let top = Vec::<i64>::try_from(top.select(1, likeliest as i64).contiguous())?;
+                for (row, &place) in places.iter().enumerate() {
+                    (tops[place], chances[place]) = (top[row] as u32, chance[row]);
+                }
             }
             let Some(ids) = &self.ids else { continue };
             let prompts: Vec<i64> = places.iter().map(|place| self.starts.partition_point(|start| start <= place) as i64 - 1).collect();
@@ -154,14 +162,18 @@ impl<'a> Read<'a> {
             "layer" => layer,
             "position" => position,
             "token" => tokenizer.spellings(&token),
-            "top" => tokenizer.spellings(&self.top),
-            "probability" => self.probability,
+            "top" => tokenizer.spellings(&self.top[0]),
+            "probability" => &self.probability[0],
         )?;
         if let Some(labels) = self.labels.first() {
             frame.with_column(Column::new("label_mass".into(), self.mass))?;
             for (label, column) in labels.labels().iter().zip(self.among) {
                 frame.with_column(Column::new(format!("p_{label}").into(), column))?;
             }
+        }
+        for (place, (top, probability)) in self.top.iter().zip(self.probability).enumerate().skip(1) {
+            frame.with_column(Column::new(format!("top_{}", place + 1).into(), tokenizer.spellings(top)))?;
+            frame.with_column(Column::new(format!("probability_{}", place + 1).into(), probability))?;
         }
         Ok(frame)
     }

@@ -5,6 +5,7 @@
 //! | [`logit_lens`] | when does the model know? Each layer's output read as if it were the last one's |
 //! | [`attention_patterns`] | where does it look? Every weight of every head |
 //! | [`patch`] | what carries the answer? One activation replaced by another prompt's |
+//! | [`patch_map`] | where does it lie? How much of the donor's answer each layer and position brings back |
 //! | [`ablate`] | what is needed? Heads or modules switched off, one at a time |
 //!
 //! All work on adapted models and in every kind, in batches. Frames are long, and their columns have the same names throughout: `index` (the
@@ -16,11 +17,13 @@ mod ablate;
 mod attention;
 mod logits;
 mod patch;
+mod patch_map;
 
 pub use ablate::{Ablation, ablate};
 pub use attention::attention_patterns;
 pub use logits::logit_lens;
 pub use patch::patch;
+pub use patch_map::patch_map;
 
 use polars::prelude::*;
 
