@@ -119,7 +119,7 @@
 //! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
 //! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
 //! everything works on them as on any other model. [`Model::open`](model::Model::open) says which architectures are read: those of
-//! 12 of the 14 families. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches a real one of 98 MB, which
+//! all families. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches a real one of 98 MB, which
 //! `Model::open("smollm2")` finds.
 //!
 //! # Adding to it

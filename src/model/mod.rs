@@ -196,8 +196,8 @@ impl Model {
     /// A GGUF file has all in one: architecture, tokenizer with its special tokens and chat template, and weights, which are de-quantised as
     /// they are read, to bf16 unless [`OpenOptions::kind`] says `Float`. (Weights stored as plain numbers keep their kind.) Read are the types
     /// F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 and Q2_K to Q6_K, of the architectures `llama` (so are Mistral's files), `qwen2`, `qwen3`,
-    /// `qwen3moe`, `gemma2`, `gemma3`, `gpt2`, `gptneox` (Pythia), `phi3`, `olmo2`, `smollm3` and `granite`. YaRN is not read, and so OLMo 3 is
-    /// not. The file is only read; [`Model::save`] writes a folder.
+    /// `qwen3moe`, `gemma2`, `gemma3`, `gpt2`, `gptneox` (Pythia), `phi3`, `olmo2` (OLMo 3, too), `smollm3` and `granite`: those of all families.
+    /// The file is only read; [`Model::save`] writes a folder.
     ///
     /// A name on the hub is looked for in the cache of Python's `huggingface_hub` (`HF_HUB_CACHE`, `HF_HOME`) and taken from there as it is,
     /// without asking for anything newer. What is missing is downloaded with the cargo feature `hub`: only the files named above, each

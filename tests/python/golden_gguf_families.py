@@ -48,6 +48,12 @@ CASES = {
                              original_max_position_embeddings=16)), {"": Type.Q8_0, "ffn_up": Type.Q4_1}, "llama"),
     "olmo2": ("Olmo2Config", "olmo2", dict(num_hidden_layers=2, **heads(4, 2), rope_parameters=dict(THETA, rope_theta=500000.0)),
               {"": Type.Q8_0, "ffn_down": Type.Q5_1}, "dbrx"),
+    # llama.cpp has one name for it and its predecessor.
+    "olmo3": ("Olmo3Config", "olmo2", dict(
+        num_hidden_layers=4, **heads(4, 4), sliding_window=WINDOW, layer_types=[SLIDING, FULL, SLIDING, FULL],
+        rope_parameters={FULL: dict(rope_type="yarn", rope_theta=500000.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4.0,
+                                    beta_slow=1.0, attention_factor=1.1), SLIDING: dict(THETA, rope_theta=500000.0)}),
+        {"": Type.Q8_0}, "dbrx"),
     "granite": ("GraniteConfig", "granite", dict(
         num_hidden_layers=2, **heads(4, 2), attention_multiplier=0.125, embedding_multiplier=6.0, residual_multiplier=1.25,
         logits_scaling=4.0, tie_word_embeddings=True, rope_parameters=THETA), {"": Type.Q8_0, "attn_q": Type.Q4_0}, "refact"),
@@ -138,6 +144,16 @@ def metadata(writer, arch, config):
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(full["factor"])
         writer.add_sliding_window(config.sliding_window)
+    if arch == "olmo2" and FULL in rope:
+        writer.add_rope_freq_base_swa(rope[SLIDING]["rope_theta"])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(full["factor"])
+        writer.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_attn_factor(full["attention_factor"])
+        writer.add_rope_scaling_yarn_beta_fast(full["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(full["beta_slow"])
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_sliding_window_pattern([kind == SLIDING for kind in config.layer_types])
     if arch == "phi3":
         width = config.hidden_size // config.num_attention_heads
         scale, original = config.max_position_embeddings / 16, 16

@@ -172,11 +172,13 @@ impl Family {
         Value::Object(outer)
     }
 
-    /// The family that a GGUF file names in `general.architecture`, and how it is stored there; a file error lists the known ones.
-    pub(super) fn in_gguf(architecture: &str) -> Result<(Family, Layout)> {
+    /// The family that a GGUF file names in `general.architecture`, and how it is stored there; a file error lists the known ones. `has` says
+    /// whether a key of the metadata is there.
+    pub(super) fn in_gguf(architecture: &str, has: impl Fn(&str) -> bool) -> Result<(Family, Layout)> {
         let stored = FAMILIES.into_iter().filter_map(|family| Some((family, family.gguf?)));
-        stored.clone().find(|(_, layout)| layout.name == architecture).ok_or_else(|| {
-            let known: Vec<&str> = stored.map(|(_, layout)| layout.name).collect();
+        let fits = |layout: &Layout| layout.name == architecture && layout.mark.is_none_or(|mark| has(&format!("{architecture}.{mark}")));
+        stored.clone().filter(|(_, layout)| fits(layout)).max_by_key(|(_, layout)| layout.mark.is_some()).ok_or_else(|| {
+            let known: Vec<&str> = stored.filter(|(_, layout)| layout.mark.is_none()).map(|(_, layout)| layout.name).collect();
             let architecture: String = architecture.chars().take(60).collect();
             Error::file(format!(
                 "the architecture {architecture:?} (`general.architecture`) cannot be opened; these can: {}",

@@ -9,7 +9,7 @@ use crate::nn::NormKind;
 
 pub(super) const OLMO2: Family = Family { model_type: "olmo2", architecture: "Olmo2ForCausalLM", gguf: Some(GGUF), read, ..PLAIN };
 
-const GGUF: Layout = Layout { name: "olmo2", names: NORMS_AFTER, flags: &[BIASES[0]], ..layout::PLAIN };
+pub(super) const GGUF: Layout = Layout { name: "olmo2", names: NORMS_AFTER, flags: &[BIASES[0]], ..layout::PLAIN };
 
 fn read(keys: &mut Keys, family: Family) -> Result<Config> {
     let mut config = Config::shared(keys, family, Defaults::PLAIN)?;

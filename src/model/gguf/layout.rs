@@ -9,6 +9,8 @@ use crate::model::storage::{self, Storage};
 pub(in crate::model) struct Layout {
     /// What `general.architecture` says.
     pub name: &'static str,
+    /// A key under that name that tells this family from another which goes by it, too.
+    pub mark: Option<&'static str>,
     /// True if the two dimensions that the rotary embedding turns together stand side by side in the rows of q and k, not half a head apart.
     pub paired: bool,
     /// The pre-tokeniser where a file names none; none where the family has several.
@@ -37,6 +39,7 @@ pub(in crate::model) struct Layout {
 /// What most have; each says its own name.
 pub(in crate::model) const PLAIN: Layout = Layout {
     name: "",
+    mark: None,
     paired: false,
     pre: None,
     names: &[],

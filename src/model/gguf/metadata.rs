@@ -258,7 +258,9 @@ impl Gguf {
             let name = match &key[PREFIX.len()..] {
                 "type" => "rope_type",
                 "original_context_length" => "original_max_position_embeddings",
-                "attn_factor" => "attention_factor",
+                "attn_factor" | "yarn_attn_factor" => "attention_factor",
+                "yarn_beta_fast" => "beta_fast",
+                "yarn_beta_slow" => "beta_slow",
                 other => other,
             };
             if let Some(value) = left.remove(&key) {
@@ -278,9 +280,19 @@ impl Gguf {
         } else if kind == "linear" {
             // What the linear one does not read.
             scaling.remove("original_max_position_embeddings");
+        } else if kind == "yarn" {
+            // The other numbers are transformers' own; what they mean with these it has no word for.
+            for (key, plain) in [("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)] {
+                if let Some(other) = scaling.remove(key).filter(|value| value.as_f64() != Some(plain)) {
+                    return Err(
+                        self.error(format!("has `{}.{PREFIX}{key}` {other}, which is not supported; only {plain} is", self.layout.name))
+                    );
+                }
+            }
         } else {
-            // llama.cpp's own variants of it, which transformers does not read either.
-            return Err(self.error(format!("scales its rotary embedding: the rotary type {kind} is not supported in GGUF; linear is")));
+            return Err(
+                self.error(format!("scales its rotary embedding: the rotary type {kind} is not supported in GGUF; linear and yarn are"))
+            );
         }
         match (has(&FACTORS), long, scaling.is_empty()) {
             (false, None, true) => Ok(None),

@@ -60,7 +60,7 @@ impl Gguf {
             Some(Value::Text(name)) => name,
             _ => return Err(Error::file(format!("{place} is damaged: its metadata lack `general.architecture`"))),
         };
-        let (family, layout) = Family::in_gguf(architecture).map_err(|error| error.context(&place))?;
+        let (family, layout) = Family::in_gguf(architecture, |key| marked(&header, key)).map_err(|error| error.context(&place))?;
         let opened = Self { file, header, family, layout };
         opened.demand_whole_model()?;
         Ok(opened)
@@ -199,6 +199,11 @@ pub(super) fn in_folder(folder: &Path) -> Result<Option<PathBuf>> {
             Err(Error::file(format!("`{}` holds several models as GGUF: open one of {}", folder.display(), names.join(", "))))
         }
     }
+}
+
+/// Whether the metadata say something under a key, and not 0.
+fn marked(header: &Header, key: &str) -> bool {
+    header.metadata.get(key).is_some_and(|value| !matches!(value, Value::Unsigned(0) | Value::Signed(0)))
 }
 
 /// A value in a message.

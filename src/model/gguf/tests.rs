@@ -1,3 +1,4 @@
+#[cfg(test)]
 mod families;
 
 use std::io::Write;
@@ -211,7 +212,17 @@ fn scalings_of_the_rotary_embedding() -> Result<()> {
     assert_eq!(linear(scaling("none"))?, Scaling::None);
     assert_eq!(linear(factor("llama.rope.scaling.factor"))?, Scaling::Linear { factor: 4.0 });
     assert_eq!(linear(factor("llama.rope.scale_linear"))?, Scaling::Linear { factor: 4.0 });
-    refused(scaling("yarn").config(), &["the rotary type \"yarn\" is not supported"]);
+    refused(scaling("of-tomorrow").config(), &["the rotary type \"of-tomorrow\" is not supported"]);
+    let yarn =
+        |beta_fast, growth| Scaling::Yarn { factor: 4.0, beta_fast, beta_slow: 1.0, original_max_positions: 32, truncate: true, growth };
+    let stretched = || scaling("yarn").put("llama.rope.scaling.original_context_length", Put::Number(32));
+    assert_eq!(linear(stretched())?, yarn(32.0, 0.1 * 4f64.ln() + 1.0));
+    let said =
+        stretched().put("llama.rope.scaling.yarn_beta_fast", Put::Float(16.0)).put("llama.rope.scaling.yarn_ext_factor", Put::Float(1.0));
+    assert_eq!(linear(said.put("llama.rope.scaling.yarn_attn_factor", Put::Float(1.5)))?, yarn(16.0, 1.5));
+    for key in ["yarn_ext_factor", "yarn_log_multiplier"] {
+        refused(stretched().put(&format!("llama.rope.scaling.{key}"), Put::Float(0.5)).config(), &[key, "is not supported"]);
+    }
 
     let factors = |factors: &[f32]| {
         let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();

@@ -48,7 +48,12 @@ fn layers_attend_to_the_windows_that_the_file_names() {
     let third = |window: u32| windows(of_layers("phi3", 2).put("phi3.attention.sliding_window", Put::Number(window)));
     assert_eq!((third(64), third(0)), (vec![Some(64); 2], vec![None; 2]));
     refused(small("phi3").config(), &["`phi3.attention.sliding_window`", "take a newer file"]);
-    refused(small("olmo2").put("olmo2.attention.sliding_window", Put::Number(64)).config(), &["over a sliding window", "not supported"]);
+    // One name for two families, told apart by the window.
+    let of = |window| of_layers("olmo2", 5).put("olmo2.attention.sliding_window", Put::Number(window)).config().unwrap();
+    let (before, after) = (of(0), of(64));
+    assert_eq!((before.family.model_type(), after.family.model_type()), ("olmo2", "olmo3"));
+    assert_eq!(after.parts.layers.iter().map(|layer| layer.window.is_some()).collect::<Vec<_>>(), [true, true, true, false, true]);
+    assert_eq!(after.parts.windowed_rope.unwrap().theta, 1e4, "that of all layers, where none is named for these");
 }
 
 #[test]
