@@ -124,3 +124,70 @@ fn a_column_has_one_style_and_its_name_in_words() {
         [Some(3), Some(2), None]
     );
 }
+
+/// What breaks a LaTeX table: braces, environments and cells that do not add up.
+fn well_formed(text: &str) {
+    let (mut depth, mut escaped) = (0, false);
+    for letter in text.chars() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        assert!(depth >= 0, "{text}");
+    }
+    assert_eq!(depth, 0, "{text}");
+    for environment in ["table", "tabular"] {
+        assert_eq!(
+            text.matches(&format!("\\begin{{{environment}}}")).count(),
+            text.matches(&format!("\\end{{{environment}}}")).count(),
+            "{text}"
+        );
+    }
+    assert!(text.replace("\\$", "").matches('$').count().is_multiple_of(2), "{text}");
+    let columns = text.split("\\begin{tabular}{").nth(1).unwrap().split('}').next().unwrap().len();
+    let span = |cell: &str| cell.trim().strip_prefix("\\multicolumn{").map_or(1, |rest| rest.split('}').next().unwrap().parse().unwrap());
+    for row in text.lines().filter(|line| line.ends_with("\\\\")) {
+        let wide: usize = row.replace("\\&", "").split('&').map(span).sum();
+        assert_eq!(wide, columns, "{row}");
+    }
+}
+
+#[test]
+fn latex_is_whole_whatever_the_names_are() {
+    let mut frame = runs();
+    let hostile = ["a & b", "50 % {of} $x$", "\\end{tabular}", "d_z^2 ~ #1", "<a|b> * \"q\""];
+    frame.with_column(Column::new("method".into(), (0..16).map(|row| hostile[row % 5]).collect::<Vec<_>>())).unwrap();
+    let summary = Summary::new(&["task", "demonstrations"], &["method"])
+        .value("accuracy", Best::Highest)
+        .value("ece", Best::Lowest)
+        .star("task", "ood");
+    let tests = df!(
+        "first" => ["a_b", "a_b"], "second" => ["IA2 → SFT", "&"], "value" => ["accuracy", "ece_equal_width_15"], "test" => ["paired t", "Wilcoxon"], "difference" => [0.1, 0.2],
+        "lower" => [0.0, 0.1], "upper" => [0.2, 0.3], "statistic" => [Some(1.0), None], "p" => [0.1, 0.2], "p_holm" => [0.01, 0.2], "effect" => [0.5, -0.1]
+    )
+    .unwrap();
+    let tables = [
+        summary.caption("50 % of {all} & more").label("tab:a").build(&frame).unwrap(),
+        Summary::new(&["method"], &[]).value("accuracy", Best::Highest).build(&frame).unwrap(),
+        significance(&tests, 0.05).unwrap().caption("Tests").label("tab:b"),
+    ];
+    let mut document = String::from("\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n\\begin{document}\n");
+    for table in &tables {
+        well_formed(&table.latex());
+        document.push_str(&table.latex());
+    }
+    document.push_str("\\end{document}\n");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("all.tex"), document).unwrap();
+    let compiled = std::process::Command::new("pdflatex")
+        .args(["-halt-on-error", "-interaction=nonstopmode", "all.tex"])
+        .current_dir(folder.path())
+        .output();
+    match compiled {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout)),
+        Err(_) => crate::skipped("compiling tables: there is no `pdflatex` here; only their structure was checked"),
+    }
+}
