@@ -116,7 +116,7 @@ impl Experiment {
                 entries.push(Entry { key: run.key()?, record, tests: tests.clone(), model: model.clone() });
             }
         }
-        Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self)))
+        Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self, &grid.said)))
     }
 
     fn home(&self) -> Result<Home> {

@@ -30,6 +30,12 @@ pub(super) struct Settings {
     pub demonstrations: Demonstrations,
     pub rollouts: Rollouts,
     pub retry_failed: bool,
+    /// As many train and dev rows of each label as of any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balanced: bool,
+    /// Dev rows, whatever N.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<usize>,
 }
 
 impl Default for Settings {
@@ -51,6 +57,8 @@ impl Default for Settings {
             demonstrations: Demonstrations::Same,
             rollouts: Rollouts::Icl,
             retry_failed: false,
+            balanced: false,
+            dev: None,
         }
     }
 }
