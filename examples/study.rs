@@ -42,9 +42,9 @@ fn run() -> std::result::Result<(), Failure> {
             .betas(&list("--betas", "0.1,0.5,0.9")?),
     };
     let experiment = models[1..].iter().fold(experiment, Experiment::and_model);
-    let experiment = words()?.iter().fold(experiment, |experiment, (task, words)| {
-        experiment.words(task, &words.iter().map(String::as_str).collect::<Vec<_>>())
-    });
+    let experiment = words()?
+        .iter()
+        .fold(experiment, |experiment, (task, words)| experiment.words(task, &words.iter().map(String::as_str).collect::<Vec<_>>()));
     let experiment = if option("--n").is_some() { experiment.sizes(&list("--n", "")?) } else { experiment };
     let experiment = if flag("--balanced") { experiment.balanced() } else { experiment };
     let experiment = number("--dev")?.map_or(experiment.clone(), |count| experiment.dev_rows(count as usize));
@@ -128,7 +128,8 @@ fn words() -> std::result::Result<Vec<(String, Vec<String>)>, Failure> {
     let given = option("--words").unwrap_or_default();
     let tasks = given.split(';').filter(|task| !task.trim().is_empty());
     let of = |task: &str| {
-        let (name, words) = task.split_once(':').ok_or_else(|| format!("--words {task:?}: write it as `task: word, word; task: word, word`"))?;
+        let (name, words) =
+            task.split_once(':').ok_or_else(|| format!("--words {task:?}: write it as `task: word, word; task: word, word`"))?;
         Ok((name.trim().to_string(), words.split(',').map(|word| format!(" {}", word.trim())).collect()))
     };
     tasks.map(of).collect()

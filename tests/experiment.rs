@@ -567,7 +567,8 @@ fn what_a_card_names_and_is_not_installed_is_left_out_and_said() -> Result<()> {
         card.ood = ood.iter().map(|name| name.to_string()).collect();
         Task::of(Task::open("sentiment").unwrap().examples().clone(), card)
     };
-    let grid = |task: &Task| Experiment::new(&model).task(task).sizes(&[2]).runs(1).methods(&[Method::Icl]).test_at_most(8).compared_at_most(2);
+    let grid =
+        |task: &Task| Experiment::new(&model).task(task).sizes(&[2]).runs(1).methods(&[Method::Icl]).test_at_most(8).compared_at_most(2);
     let partly = grid(&task(&["sentiment_film", "nowhere", "elsewhere"]));
     let said = "; sentiment not tested on nowhere, elsewhere: not installed";
     told(&partly.plan()?.bundle().plain, &["Plan: 1 of 1 runs", said]);
@@ -660,7 +661,9 @@ fn words_balanced_draws_and_dev_rows_are_those_made_by_hand() -> Result<()> {
 fn a_plan_times_a_model_once_however_many_tasks_there_are() -> Result<()> {
     let model = model();
     let rows = Task::open("sentiment")?;
-    let named = |name: &str| Ok::<_, ia2::Error>(Task::of(Examples::new(name, rows.form().clone(), rows.examples().rows().to_vec())?, Default::default()));
+    let named = |name: &str| {
+        Ok::<_, ia2::Error>(Task::of(Examples::new(name, rows.form().clone(), rows.examples().rows().to_vec())?, Default::default()))
+    };
     let grid = Experiment::new(&model).task(&named("one")?).task(&named("other")?).sizes(&[4]).runs(1).test_at_most(8);
     let frame = grid.plan()?.frame()?;
     for column in ["training_hours", "other_hours"] {

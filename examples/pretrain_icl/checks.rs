@@ -78,11 +78,24 @@ fn a_shortcut_says_the_label_in_every_sentence_and_the_other_one_in_its_partner(
         let mut bad_seen = 0;
         for pick in 0..200 {
             let example = named.task(&mut rng, false).example(&mut rng, pick);
-            let has = |wordings: &[&str]| wordings.iter().flat_map(|words| words.split(' ')).any(|word| example.query.contains(&format!(" {word}")));
+            let has = |wordings: &[&str]| {
+                wordings.iter().flat_map(|words| words.split(' ')).any(|word| example.query.contains(&format!(" {word}")))
+            };
             let said: Vec<&str> = groups(aspect).iter().filter(|group| has(group.wordings)).map(|group| group.name).collect();
             let (opinion, bad) = (groups(named.aspect)[1].wordings, example.answer[0].0 == "0");
             assert_eq!(has(&opinion[..1]), bad, "the opinion is the rule: {}", example.query);
-            assert_eq!(said.as_slice(), [if bad { place_of_bad } else if place_of_bad == "home" { "wild" } else { "home" }], "{}", example.query);
+            assert_eq!(
+                said.as_slice(),
+                [if bad {
+                    place_of_bad
+                } else if place_of_bad == "home" {
+                    "wild"
+                } else {
+                    "home"
+                }],
+                "{}",
+                example.query
+            );
             bad_seen += usize::from(bad);
         }
         assert_eq!(bad_seen, 100);

@@ -158,7 +158,18 @@ impl Task {
         let bare = rng.chance(stage.bare);
         let count = if bare { 0 } else { rng.between(0, stage.distractors) };
         let distractors = Distractors::new(rng, aspect, count, stage.words);
-        Task { kind, aspect, classes, labels, distractors, shortcut: None, words: stage.words, bare, themed: rng.chance(stage.themed), named }
+        Task {
+            kind,
+            aspect,
+            classes,
+            labels,
+            distractors,
+            shortcut: None,
+            words: stage.words,
+            bare,
+            themed: rng.chance(stage.themed),
+            named,
+        }
     }
 
     fn word(&self, rng: &mut Rng, class: &Class) -> &'static str {

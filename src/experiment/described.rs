@@ -43,7 +43,9 @@ impl Experiment {
         row("methods", settings.methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(", "));
         row("adapters", settings.adapters.iter().map(|adapter| adapter.name()).collect::<Vec<_>>().join(", "));
         row("learning rates", listed(&settings.learning_rates));
-        row("betas", listed(&settings.betas));
+        if settings.methods.iter().any(|method| method.has_beta()) {
+            row("betas", listed(&settings.betas));
+        }
         row("epochs and patience", format!("at most {}, {} checks", settings.epochs, settings.patience));
         row("test queries", format!("at most {}, {} of them for asim", settings.test_at_most, settings.compared_at_most));
         for note in protocol::notes(self, &said) {
@@ -61,7 +63,9 @@ fn listed<T: ToString>(values: &[T]) -> String {
 /// Name, rows, labels and files. A file is told without the folders above its own: these differ from machine to machine.
 fn described(task: &Task) -> Result<String> {
     let (counts, mut files) = (task.counts()?, Vec::new());
-    let texts = |name: &str| Ok::<_, PolarsError>(counts.column(name)?.str()?.iter().map(|text| text.unwrap_or_default().to_string()).collect::<Vec<_>>());
+    let texts = |name: &str| {
+        Ok::<_, PolarsError>(counts.column(name)?.str()?.iter().map(|text| text.unwrap_or_default().to_string()).collect::<Vec<_>>())
+    };
     for ((file, outcome), rows) in texts("file")?.iter().zip(texts("outcome")?).zip(counts.column("row")?.u32()?.iter()) {
         let own: Vec<_> = Path::new(file).iter().rev().take(2).collect();
         let short = own.iter().rev().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");

@@ -39,7 +39,8 @@ impl Experiment {
                         Some(stored) => stored.open(),
                         None => self.named(name, &mut said),
                     };
-                    let opened = opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?;
+                    let opened =
+                        opened.map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?;
                     others.insert(name.clone(), opened);
                 }
                 tested.extend(others.get(name).cloned());
