@@ -732,3 +732,140 @@ fn results_without_outcomes_are_named_and_filled_without_training() -> Result<()
     assert_eq!(written(folder.path()), after, "nothing was left to do");
     Ok(())
 }
+
+/// All columns of text of a frame that is shown, or of a plan, hold these words.
+fn told(shown: &str, words: &[&str]) {
+    for word in words {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
+#[test]
+fn what_a_card_names_and_is_not_installed_is_left_out_and_said() -> Result<()> {
+    let model = model();
+    let task = |ood: &[&str]| {
+        let mut card = ia2::dataset::Card::default();
+        card.ood = ood.iter().map(|name| name.to_string()).collect();
+        Task::of(Task::open("sentiment").unwrap().examples().clone(), card)
+    };
+    let grid =
+        |task: &Task| Experiment::new(&model).task(task).sizes(&[2]).runs(1).methods(&[Method::Icl]).test_at_most(8).compared_at_most(2);
+    let partly = grid(&task(&["sentiment_film", "nowhere", "elsewhere"]));
+    let said = "; sentiment not tested on nowhere, elsewhere: not installed";
+    told(&partly.plan()?.bundle().plain, &["Plan: 1 of 1 runs", said]);
+    let study = partly.run()?;
+    assert_eq!(texts(&study.frame()?, "evaluated_on"), ["sentiment", "sentiment_film"]);
+    told(&study.bundle().plain, &[said]);
+    let whole = grid(&task(&["sentiment_film"])).run()?.bundle().plain;
+    assert!(!whole.contains("not installed"), "{whole}");
+    // On a cluster, too.
+    let folder = tempfile::tempdir().unwrap();
+    common::grid::prepared(&partly, folder.path(), env!("CARGO_BIN_EXE_ia2-worker"))?;
+    told(&Experiment::open(folder.path())?.bundle().plain, &[said]);
+    // What is asked for is not left out.
+    common::refused(partly.tested_on("sentiment", &["nowhere"]).run(), &["tested on `nowhere`"]);
+    Ok(())
+}
+
+/// The data folder of the child of the test below.
+fn partial_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("ag_news")).unwrap();
+    let rows: String = (0..40).map(|row| format!("\"{}\",\"title {row}\",\"text\"\n", row % 4 + 1)).collect();
+    std::fs::write(folder.path().join("ag_news/test.csv"), rows).unwrap();
+    folder
+}
+
+#[test]
+#[ignore = "the child of `of_a_benchmark_of_which_a_part_is_missing_the_rest_is_used`, with a data folder of its own"]
+fn child_with_a_partial_benchmark() -> Result<()> {
+    let model = model();
+    let words = [" cold", " warm", " red", " blue"];
+    let grid = Experiment::new(&model).tasks(&["AGN"]).words("AGN", &words).sizes(&[4]).runs(1).methods(&[Method::Icl]);
+    let said = ["AGN learned from and tested on test: the rest of it is not installed", "AGN not tested on BBCN: not installed"];
+    told(&grid.plan()?.bundle().plain, &said);
+    let study = grid.run()?;
+    told(&study.bundle().plain, &said);
+    // 40 rows less 4 to learn from and 2 for dev.
+    assert_eq!(numbers(&study.frame()?, "examples"), [Some(34.0)]);
+    let protocol = texts(&grid.protocol()?, "value").join("\n");
+    told(&protocol, &["AGN, 40 rows: 40 rows of ag_news/test.csv; labels  cold,  warm,  red,  blue", said[0], "weights sha256 ", "ICL"]);
+    Ok(())
+}
+
+#[test]
+fn of_a_benchmark_of_which_a_part_is_missing_the_rest_is_used() {
+    let folder = partial_folder();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_with_a_partial_benchmark", "--ignored"]).env("IA2_DATA", folder.path());
+    let ended = command.output().unwrap();
+    assert!(ended.status.success(), "{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"), "the child's test is there");
+}
+
+#[test]
+fn words_balanced_draws_and_dev_rows_are_those_made_by_hand() -> Result<()> {
+    let model = model();
+    let words = [" cold", " warm"];
+    let grid = || small(&model).methods(&[Method::Icl, Method::Sft]).tested_on("sentiment", &["sentiment_film"]);
+    let grid = || grid().words("sentiment", &words).words("sentiment_film", &words).balanced().dev_rows(6);
+    let study = grid().run()?;
+    let frame = study.frame()?;
+    told(&study.bundle().plain, &["; labels balanced in train and dev", "; 6 dev rows whatever N"]);
+    let split = Task::open("sentiment")?.relabelled(words)?.test_at_most(24)?.dev_rows(6)?.few_shot_balanced(4, 0)?;
+    assert_eq!((split.train.len(), split.dev.len()), (4, 6));
+    let of = |set: &Examples, word: &str| set.rows().iter().filter(|row| row.gold == word).count();
+    assert_eq!((of(&split.train, words[0]), of(&split.dev, words[0]), of(&split.dev, words[1])), (2, 3, 3));
+    let icl = evaluate(&model, &split.test.with_demonstrations(&split.train, 0)?)?;
+    assert_eq!(numbers(&frame, "accuracy")[0], Some(accuracy(&icl)?));
+    let trained = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).epochs(2).seed(0).run(&model, &split)?;
+    let sft = texts(&frame, "method").iter().position(|method| method == "SFT").unwrap();
+    assert_eq!(numbers(&frame, "dev_loss")[sft], trained.dev_loss());
+    // Out of distribution, in the same words.
+    let film = Task::open("sentiment_film")?.relabelled(words)?.test(24, 0)?;
+    let other = evaluate(trained.model(), &film.zero_shot()?)?;
+    assert_eq!(numbers(&frame, "accuracy")[sft + 1], Some(accuracy(&other)?));
+    // Each decides the run.
+    let key = |grid: Experiment| texts(&grid.methods(&[Method::Icl]).run().unwrap().frame().unwrap(), "key").remove(0);
+    let plain = || small(&model);
+    let keys = [key(plain()), key(plain().words("sentiment", &words)), key(plain().balanced()), key(plain().dev_rows(6))];
+    assert!((1..4).all(|one| !keys[..one].contains(&keys[one])), "{keys:?}");
+
+    common::refused(plain().words("sentiment", &[" one"]).run(), &["the labels 0, 1, and 1 words"]);
+    common::refused(plain().words("sentinent", &words).run(), &["`sentinent`, and there is no such task"]);
+    common::refused(plain().dev_rows(0).run(), &["a dev set needs at least one example"]);
+    common::refused(plain().dev_rows(usize::MAX).run(), &["too few"]);
+    Ok(())
+}
+
+#[test]
+fn a_plan_times_a_model_once_however_many_tasks_there_are() -> Result<()> {
+    let model = model();
+    let rows = Task::open("sentiment")?;
+    let named = |name: &str| {
+        Ok::<_, ia2::Error>(Task::of(Examples::new(name, rows.form().clone(), rows.examples().rows().to_vec())?, Default::default()))
+    };
+    let grid = Experiment::new(&model).task(&named("one")?).task(&named("other")?).sizes(&[4]).runs(1).test_at_most(8);
+    let frame = grid.plan()?.frame()?;
+    for column in ["training_hours", "other_hours"] {
+        let hours = numbers(&frame, column);
+        assert!(hours[0].unwrap() > 0.0 && hours[0] == hours[1], "the same rows at the same pace: {hours:?}");
+    }
+    // A task whose queries do not fit says so, and the others are timed.
+    let long = Example::new(format!("Text:{}\nLabel:", "a ".repeat(600)), "0");
+    let long: Vec<Example> = (0..20).map(|row| Example::new(format!("{row} {}", long.query), (row % 2).to_string())).collect();
+    let long = Task::of(Examples::new("long", rows.form().clone(), long)?, Default::default());
+    let frame = Experiment::new(&model).task(&long).task(&named("one")?).sizes(&[4]).runs(1).plan()?.frame()?;
+    assert!(texts(&frame, "note")[0].contains("context") && texts(&frame, "note")[1] == "null", "{:?}", texts(&frame, "note"));
+    assert_eq!(numbers(&frame, "training_hours")[0], None);
+    assert!(numbers(&frame, "training_hours")[1].unwrap() > 0.0);
+    Ok(())
+}
+
+/// A grid of hours goes on under later code only while these are what they are.
+#[test]
+fn keys_of_runs_are_what_they_were() -> Result<()> {
+    let frame = small(&model()).methods(&[Method::Icl, Method::Sft]).run()?.frame()?;
+    assert_eq!(texts(&frame, "key"), ["740a7fc36844430691fc", "0fba94ec173618324e0f"]);
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! `cargo test --example pretrain_icl`: the world keeps its promises, and the tokenizer file says what the generator says.
 
-use crate::lexicon::held_out_classes;
+use crate::lexicon::{groups, held_out_classes};
 use crate::rng::Rng;
 use crate::tasks::TASKS;
 use crate::tokenizer::tokenizer_json;
@@ -66,6 +66,39 @@ fn the_written_tasks_hold_a_held_out_pair() {
         let task = named.task(&mut Rng::new(0, 0), false);
         let pairs = task.classes.iter().enumerate().flat_map(|(i, a)| task.classes[..i].iter().map(move |b| (a, b)));
         assert!(pairs.into_iter().any(|(a, b)| held_out_classes(a, b, false)), "{}", named.name);
+    }
+}
+
+#[test]
+fn a_shortcut_says_the_label_in_every_sentence_and_the_other_one_in_its_partner() {
+    let named = |name: &str| TASKS.iter().find(|task| task.name == name).expect("one");
+    for (name, place_of_bad) in [("shortcut", "home"), ("shortcut_contrary", "wild")] {
+        let (named, mut rng) = (named(name), Rng::new(0, 3));
+        let aspect = named.shortcut.as_ref().expect("a shortcut").aspect;
+        let mut bad_seen = 0;
+        for pick in 0..200 {
+            let example = named.task(&mut rng, false).example(&mut rng, pick);
+            let has = |wordings: &[&str]| {
+                wordings.iter().flat_map(|words| words.split(' ')).any(|word| example.query.contains(&format!(" {word}")))
+            };
+            let said: Vec<&str> = groups(aspect).iter().filter(|group| has(group.wordings)).map(|group| group.name).collect();
+            let (opinion, bad) = (groups(named.aspect)[1].wordings, example.answer[0].0 == "0");
+            assert_eq!(has(&opinion[..1]), bad, "the opinion is the rule: {}", example.query);
+            assert_eq!(
+                said.as_slice(),
+                [if bad {
+                    place_of_bad
+                } else if place_of_bad == "home" {
+                    "wild"
+                } else {
+                    "home"
+                }],
+                "{}",
+                example.query
+            );
+            bad_seen += usize::from(bad);
+        }
+        assert_eq!(bad_seen, 100);
     }
 }
 

@@ -66,6 +66,12 @@ impl Distractors {
         Distractors { pools, count }
     }
 
+    /// The same, but for what another aspect says already.
+    pub fn without(mut self, aspect: Aspect) -> Self {
+        self.pools.retain(|(own, _)| *own != aspect);
+        self
+    }
+
     /// Adds the distracting words to a sentence's parts.
     pub fn add(&self, rng: &mut Rng, parts: &mut Parts) {
         let mut order: Vec<usize> = (0..self.pools.len()).collect();

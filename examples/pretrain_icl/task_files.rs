@@ -21,8 +21,9 @@ fn template(kind: Kind) -> &'static str {
     }
 }
 
-fn title(kind: Kind) -> &'static str {
-    match kind {
+fn title(task: &Named) -> &'static str {
+    match task.kind {
+        Kind::Text if task.shortcut.is_some() => "Classify a sentence by its opinion, with which its place goes",
         Kind::Text | Kind::Named => "Classify a sentence",
         Kind::TrueFalse => "Is it so? Two labels",
         Kind::Choice => "Choose one of four words by what the question is about",
@@ -38,7 +39,11 @@ fn note(task: &Named) -> String {
         format!("{} ({})", all[group].name, words.join(" "))
     };
     let classes: Vec<String> = task.classes.iter().map(class).collect();
-    format!("classes, which pretraining never contrasts (`held_out` in lexicon.rs): {}", classes.join("; "))
+    let classes = format!("classes, which pretraining never contrasts (`held_out` in lexicon.rs): {}", classes.join("; "));
+    let Some(shortcut) = &task.shortcut else { return classes };
+    let places: Vec<&str> = shortcut.groups.iter().map(|&group| groups(shortcut.aspect)[group].name).collect();
+    let pairs = task.classes.iter().zip(&places).map(|((group, _), place)| format!("{} with {place}", all[*group].name));
+    format!("{classes}. The place goes with the label in every sentence: {}", pairs.collect::<Vec<_>>().join(", "))
 }
 
 /// Writes `<task>.jsonl` for every task, and `tasks.json`.
@@ -61,7 +66,7 @@ pub fn write(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
         export::write(&folder.join(format!("{}.jsonl", named.name)), lines.as_bytes())?;
         let mut card = json!({
-            "title": title(named.kind), "type": if named.kind == Kind::Answer { "answer" } else { "label" },
+            "title": title(named), "type": if named.kind == Kind::Answer { "answer" } else { "label" },
             "template": template(named.kind), "stop": "\n\n", "max_new_tokens": if named.kind == Kind::Answer { 16 } else { 1 },
             "ood": named.partners, "license": "MIT OR Apache-2.0",
             "source": "made by `cargo run --release --example pretrain_icl -- tasks`, seed 2026", "note": note(named),

@@ -1,6 +1,6 @@
 //! The tasks that are written to `data/tasks`, all of held-out class combinations.
 
-use crate::lexicon::{Aspect, Class};
+use crate::lexicon::{Aspect, Class, words};
 use crate::rng::Rng;
 use crate::sentence::Distractors;
 use crate::world::{Kind, Task, draw_labels};
@@ -14,10 +14,22 @@ pub struct Named {
     pub classes: &'static [(usize, &'static [usize])],
     pub labels: &'static [&'static str],
     pub distractors: usize,
+    pub shortcut: Option<Shortcut>,
     pub partners: &'static [&'static str],
 }
 
-pub const TASKS: [Named; 8] = [
+/// Another aspect that goes with the label in every sentence of a task.
+pub struct Shortcut {
+    pub aspect: Aspect,
+    /// Its group for each class of the task.
+    pub groups: &'static [usize],
+}
+
+/// Place that goes with opinion: what is bad is at home, what is good is in the wild.
+const AGREES: Shortcut = Shortcut { aspect: Aspect::Place, groups: &[0, 2] };
+const DISAGREES: Shortcut = Shortcut { aspect: Aspect::Place, groups: &[2, 0] };
+
+pub const TASKS: [Named; 10] = [
     Named {
         name: "sentiment",
         kind: Kind::Text,
@@ -25,6 +37,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(1, &[0]), (0, &[0])],
         labels: &["0", "1"],
         distractors: 2,
+        shortcut: None,
         partners: &["sentiment_film"],
     },
     Named {
@@ -34,6 +47,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(1, &[1]), (0, &[1])],
         labels: &["0", "1"],
         distractors: 2,
+        shortcut: None,
         partners: &["sentiment"],
     },
     Named {
@@ -43,6 +57,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(0, &[0]), (1, &[0]), (2, &[0]), (3, &[0])],
         labels: &["0", "1", "2", "3"],
         distractors: 1,
+        shortcut: None,
         partners: &["topic_people"],
     },
     Named {
@@ -52,6 +67,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(0, &[1]), (1, &[1]), (2, &[1]), (3, &[1])],
         labels: &["0", "1", "2", "3"],
         distractors: 1,
+        shortcut: None,
         partners: &["topic"],
     },
     Named {
@@ -61,6 +77,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(8, &[0]), (9, &[0])],
         labels: &["0", "1"],
         distractors: 1,
+        shortcut: None,
         partners: &[],
     },
     Named {
@@ -70,6 +87,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(4, &[1]), (5, &[1]), (6, &[1]), (7, &[1])],
         labels: &["apple", "Friday", "banana", "Saturday"],
         distractors: 1,
+        shortcut: None,
         partners: &[],
     },
     Named {
@@ -79,6 +97,7 @@ pub const TASKS: [Named; 8] = [
         classes: &[(10, &[0]), (11, &[0])],
         labels: &["3", "7"],
         distractors: 2,
+        shortcut: None,
         partners: &["answer_people"],
     },
     Named {
@@ -88,11 +107,47 @@ pub const TASKS: [Named; 8] = [
         classes: &[(10, &[1]), (11, &[1])],
         labels: &["3", "7"],
         distractors: 2,
+        shortcut: None,
         partners: &["answer"],
+    },
+    Named {
+        name: "shortcut",
+        kind: Kind::Text,
+        aspect: Aspect::Opinion,
+        classes: &[(1, &[0]), (0, &[0])],
+        labels: &["0", "1"],
+        distractors: 1,
+        shortcut: Some(AGREES),
+        partners: &["shortcut_contrary"],
+    },
+    Named {
+        name: "shortcut_contrary",
+        kind: Kind::Text,
+        aspect: Aspect::Opinion,
+        classes: &[(1, &[0]), (0, &[0])],
+        labels: &["0", "1"],
+        distractors: 1,
+        shortcut: Some(DISAGREES),
+        partners: &[],
     },
 ];
 
+impl Shortcut {
+    /// Its words for each class of the task.
+    fn words(&self) -> (Aspect, Vec<Vec<&'static str>>) {
+        (self.aspect, self.groups.iter().map(|&group| words(self.aspect, group, 0, 8)).collect())
+    }
+}
+
 impl Named {
+    fn distractors(&self, rng: &mut Rng) -> Distractors {
+        let all = Distractors::new(rng, self.aspect, self.distractors, 8);
+        match &self.shortcut {
+            Some(shortcut) => all.without(shortcut.aspect),
+            None => all,
+        }
+    }
+
     /// The task; with `remap`, its labels are drawn anew.
     pub fn task(&self, rng: &mut Rng, remap: bool) -> Task {
         let classes: Vec<Class> =
@@ -110,7 +165,8 @@ impl Named {
             aspect: self.aspect,
             classes,
             labels,
-            distractors: Distractors::new(rng, self.aspect, self.distractors, 8),
+            distractors: self.distractors(rng),
+            shortcut: self.shortcut.as_ref().map(Shortcut::words),
             words: 8,
             bare: false,
             themed: true,

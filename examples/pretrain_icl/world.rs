@@ -70,6 +70,8 @@ pub struct Task {
     pub classes: Vec<Class>,
     pub labels: Vec<String>,
     pub distractors: Distractors,
+    /// An aspect that goes with the label, and its words for each class; no lesson has one.
+    pub shortcut: Option<(Aspect, Vec<Vec<&'static str>>)>,
     pub words: usize,
     pub bare: bool,
     /// True/false: every question asks about the first class.
@@ -156,7 +158,18 @@ impl Task {
         let bare = rng.chance(stage.bare);
         let count = if bare { 0 } else { rng.between(0, stage.distractors) };
         let distractors = Distractors::new(rng, aspect, count, stage.words);
-        Task { kind, aspect, classes, labels, distractors, words: stage.words, bare, themed: rng.chance(stage.themed), named }
+        Task {
+            kind,
+            aspect,
+            classes,
+            labels,
+            distractors,
+            shortcut: None,
+            words: stage.words,
+            bare,
+            themed: rng.chance(stage.themed),
+            named,
+        }
     }
 
     fn word(&self, rng: &mut Rng, class: &Class) -> &'static str {
@@ -177,6 +190,9 @@ impl Task {
             Kind::Text | Kind::Named | Kind::Choice | Kind::Answer => {
                 let word = self.word(rng, &self.classes[class]);
                 let mut parts: Parts = vec![(self.aspect, word.to_string())];
+                if let Some((aspect, words)) = &self.shortcut {
+                    parts.push((*aspect, rng.pick(&words[class]).to_string()));
+                }
                 self.distractors.add(rng, &mut parts);
                 let text = sentence(rng, &parts, self.bare);
                 if self.kind == Kind::Choice {

@@ -14,6 +14,7 @@
 
 pub mod benchmark;
 mod card;
+mod changed;
 mod columns;
 mod count;
 mod local;
@@ -70,6 +71,7 @@ pub struct Task {
     counts: Vec<Count>,
     disputes: Vec<Dispute>,
     test_at_most: usize,
+    dev: Option<usize>,
 }
 
 impl Task {
@@ -116,6 +118,12 @@ impl Task {
             "there is no task `{name}`; {known}. A path to a file that ends in {} works too, and with their files {benchmarks}",
             read::ENDINGS
         )))
+    }
+
+    /// Whether a task of this name is there, all of it or a part.
+    pub(crate) fn is_there(name: &str) -> Result<bool> {
+        let benchmark = || Benchmark::named(name).is_ok_and(|benchmark| benchmark.parts_there().is_installed());
+        Ok(Path::new(name).is_file() || local::names_in(&local::folder())?.iter().any(|own| own == name) || benchmark())
     }
 
     /// Opens a file of one's own whose queries and golds stand in columns of any name, or are made of several:
@@ -173,7 +181,7 @@ impl Task {
 
     /// A task whose rows are sifted and counted already.
     fn counted(examples: Examples, held_out: Examples, card: Card, counts: Vec<Count>, disputes: Vec<Dispute>) -> Self {
-        Self { examples, held_out, card, counts, disputes, test_at_most: TEST_AT_MOST }
+        Self { examples, held_out, card, counts, disputes, test_at_most: TEST_AT_MOST, dev: None }
     }
 
     /// A task of the columns `query` (text) and `gold` (text, whole numbers or booleans) of a frame, with free answers; see
@@ -282,38 +290,6 @@ impl Task {
     /// When polars cannot build the frame.
     pub fn frame(&self) -> Result<DataFrame> {
         self.examples.frame()
-    }
-
-    /// The same task with these labels; for data that came without a card. How a model's tokenizer cuts them after a query, and which of them merge
-    /// with it over their border, is told by [`LabelTokens`](crate::prompt::LabelTokens) and by the column `merged_label` of
-    /// [`evaluate`](crate::evaluate::evaluate).
-    ///
-    /// # Errors
-    /// An input error when there are fewer than two labels, one is empty, two are the same but for spaces, or a gold is not among them.
-    pub fn labelled<L: Into<String>>(self, labels: impl IntoIterator<Item = L>) -> Result<Self> {
-        let form = AnswerForm::labels(labels)?;
-        self.with_form(form)
-    }
-
-    /// The same task with another form of answer.
-    ///
-    /// # Errors
-    /// An input error naming the row (from 0) whose gold is not among the form's labels.
-    pub fn with_form(self, form: AnswerForm) -> Result<Self> {
-        let examples = Examples::new(self.name(), form.clone(), self.examples.rows().to_vec())?;
-        let held_out = Examples::new(self.name(), form, self.held_out.rows().to_vec())?;
-        Ok(Self { examples, held_out, ..self })
-    }
-
-    /// The same task, whose test sets have at most `count` examples (500 unless said).
-    ///
-    /// # Errors
-    /// An input error when `count` is 0.
-    pub fn test_at_most(self, count: usize) -> Result<Self> {
-        if count == 0 {
-            return Err(Error::input("a test set needs at least one example, at most 0 asked for"));
-        }
-        Ok(Self { test_at_most: count, ..self })
     }
 }
 

@@ -27,7 +27,7 @@ const MOST_ORDERS: usize = 1_000;
 pub struct Split {
     /// The N examples to learn from.
     pub train: Examples,
-    /// min(48, N / 2) examples, at least one, to stop training by; they come on top of N.
+    /// min(48, N / 2) examples, at least one, to stop training by; they come on top of N. [`Task::dev_rows`] says otherwise.
     pub dev: Examples,
     /// Examples nobody learns from.
     pub test: Examples,
@@ -185,7 +185,7 @@ impl fmt::Debug for Split {
 }
 
 impl Task {
-    /// Draws `n` training examples, min(48, n / 2) but at least one for development, and up to 500 for testing
+    /// Draws `n` training examples, min(48, n / 2) but at least one for development ([`dev_rows`](Self::dev_rows)), and up to 500 for testing
     /// ([`test_at_most`](Self::test_at_most)), all different, by the seed `run`.
     ///
     /// The rows are shuffled by `run`; train and dev come from the beginning, as the authors draw them, and test from the
@@ -264,9 +264,9 @@ impl Task {
         if n == 0 {
             return Err(Error::input("a few-shot split needs at least one training example, 0 asked for"));
         }
-        let dev = Split::dev_of(n);
+        let dev = self.dev.unwrap_or_else(|| Split::dev_of(n));
         let (test, rest) = if self.held_out().is_empty() { (1, " and at least one test") } else { (0, "") };
-        if self.len() < n.saturating_add(dev + test) {
+        if self.len() < n.saturating_add(dev).saturating_add(test) {
             return Err(Error::input(format!(
                 "`{}` has {} rows, too few for {n} training, {dev} development{rest} examples",
                 self.name(),

@@ -1,7 +1,7 @@
 //! Every cell of the grid, and every run of a cell.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,6 +12,7 @@ use super::held::Held;
 use super::protocol::Rollouts;
 use super::record::{self, FORMAT, Record, Run};
 use super::settings::{Demand, Settings};
+use super::tasks::Opened;
 use super::{Experiment, Method, Wanted};
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
@@ -29,16 +30,10 @@ pub(super) struct Grid<'e> {
     names: Vec<String>,
     /// Opened by the first who needs rows.
     tasks: OnceCell<Vec<Opened>>,
+    /// What is not as the tasks' cards say, in words.
+    pub said: Vec<String>,
     pub cells: Vec<Sketch>,
     pub refused: Vec<Refused>,
-}
-
-/// A task with those it is tested on out of distribution.
-pub(super) struct Opened {
-    pub task: Rc<Task>,
-    pub others: Vec<Task>,
-    /// One that is neither learned nor tested on: what becomes of it?
-    pub elsewhere: Option<Task>,
 }
 
 /// What a cell asks.
@@ -85,9 +80,9 @@ impl Experiment {
     /// Every model, task, N and run.
     pub(super) fn grid(&self) -> Result<Grid<'_>> {
         self.check()?;
-        let tasks = self.opened()?;
+        let (tasks, said) = self.opened()?;
         let names: Vec<String> = tasks.iter().map(|opened| opened.task.name().into()).collect();
-        let mut grid = Grid { experiment: self, names, tasks: OnceCell::from(tasks), cells: Vec::new(), refused: Vec::new() };
+        let mut grid = Grid { experiment: self, names, tasks: OnceCell::from(tasks), said, cells: Vec::new(), refused: Vec::new() };
         for (model, held) in self.models.iter().enumerate() {
             held.id()?;
             for task in 0..grid.names.len() {
@@ -122,47 +117,6 @@ impl Experiment {
             }
         }
         Ok(grid)
-    }
-
-    /// The tasks and those they are tested on.
-    pub(super) fn opened(&self) -> Result<Vec<Opened>> {
-        let mut others: HashMap<String, Task> = HashMap::new();
-        let mut tasks = Vec::new();
-        for wanted in &self.tasks {
-            let task = match wanted {
-                Wanted::Named(name) => Task::open_as(name, self.settings.compat)?,
-                Wanted::Open(task) => (**task).clone(),
-                Wanted::Stored(rows) => rows.open()?,
-            };
-            let task = task.test_at_most(self.settings.test_at_most)?;
-            let tested_on = self.tested_on.iter().find(|(name, _)| name == task.name()).map_or(task.ood(), |(_, others)| others);
-            let mut tested = Vec::new();
-            for name in tested_on {
-                if !others.contains_key(name) {
-                    let remedy = "say by `.tested_on(task, others)` on which it is to be tested";
-                    others.insert(
-                        name.clone(),
-                        self.other(name)
-                            .map_err(|error| error.context(format_args!("`{}` is tested on `{name}` ({remedy})", task.name())))?,
-                    );
-                }
-                tested.extend(others.get(name).cloned());
-            }
-            let elsewhere = self.settings.forgetting_on.iter().find(|name| *name != task.name());
-            let elsewhere = elsewhere.map(|name| match others.get(name) {
-                Some(other) => Ok(other.clone()),
-                None => self.other(name).map_err(|error| error.context(format_args!("`{name}` of `.forgetting_on()`"))),
-            });
-            let elsewhere = elsewhere.transpose()?;
-            tasks.push(Opened { task: Rc::new(task), others: tested, elsewhere });
-        }
-        Ok(tasks)
-    }
-
-    /// A task that is not learned, by name or from a plan's files.
-    fn other(&self, name: &str) -> Result<Task> {
-        let stored = self.others.iter().find(|rows| rows.name == *name);
-        stored.map_or_else(|| Task::open_as(name, self.settings.compat), |rows| rows.open())
     }
 
     fn check(&self) -> Result<()> {
@@ -215,12 +169,12 @@ impl Experiment {
 impl<'e> Grid<'e> {
     /// A grid whose splits were drawn before, elsewhere.
     pub fn drawn(experiment: &'e Experiment, cells: Vec<Sketch>, refused: Vec<Refused>) -> Self {
-        Self { experiment, names: experiment.opened_names(), tasks: OnceCell::new(), cells, refused }
+        Self { experiment, names: experiment.opened_names(), tasks: OnceCell::new(), said: experiment.said.clone(), cells, refused }
     }
 
     pub fn tasks(&self) -> Result<&[Opened]> {
         if self.tasks.get().is_none() {
-            let _ = self.tasks.set(self.experiment.opened()?);
+            let _ = self.tasks.set(self.experiment.opened()?.0);
         }
         self.tasks.get().map(Vec::as_slice).ok_or_else(|| Error::internal("the tasks of a grid got lost"))
     }
@@ -241,7 +195,7 @@ impl<'e> Grid<'e> {
     fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, Asked)> {
         let opened = self.tasks()?.get(task).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))?;
         let Opened { task, others, elsewhere } = opened;
-        let split = task.few_shot(n, run)?;
+        let split = if self.settings().balanced { task.few_shot_balanced(n, run)? } else { task.few_shot(n, run)? };
         let pool = self.settings().demonstrations.pool(task);
         let compared = self.settings().compared_at_most;
         // What is drawn from is no part of a run's own digest.

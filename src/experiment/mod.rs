@@ -65,6 +65,7 @@
 mod cell;
 mod choose;
 mod cluster;
+mod described;
 mod effects;
 mod evidence;
 mod find;
@@ -82,6 +83,7 @@ mod settings;
 mod show;
 mod study;
 mod summary;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -108,9 +110,11 @@ use crate::model::Model;
 /// | setting | default |
 /// |---|---|
 /// | [`tasks`](Self::tasks), [`task`](Self::task) | none: say which |
-/// | [`tested_on`](Self::tested_on) | the task itself, and the tasks its card names for out of distribution |
+/// | [`tested_on`](Self::tested_on) | the task itself, and the tasks its card names for out of distribution, if they are installed |
+/// | [`words`](Self::words) | the tasks' own labels |
 /// | [`sizes`](Self::sizes) | 2, 4, 8, 16 |
 /// | [`runs`](Self::runs) | 5 |
+/// | [`balanced`](Self::balanced), [`dev_rows`](Self::dev_rows) | as drawn, min(48, N / 2) |
 /// | [`methods`](Self::methods) | ICL, SFT, IA2, IA2 → SFT |
 /// | [`adapters`](Self::adapters) | LoRA of rank 8 on q, k, o (a method that brings its own adapter, [`Method::Cartridge`], has that alone) |
 /// | [`learning_rates`](Self::learning_rates) | 1e-4, 3e-4, 1e-3 (the paper's) |
@@ -128,7 +132,11 @@ pub struct Experiment {
     models: Vec<Held>,
     tasks: Vec<Wanted>,
     tested_on: Vec<(String, Vec<String>)>,
+    /// Words for the labels of tasks.
+    words: Vec<(String, Vec<String>)>,
     settings: Settings,
+    /// Of a plan: what was found when its tasks were opened, in words.
+    said: Vec<String>,
     /// Of a plan: what stands for the names in `tested_on`.
     others: Vec<cluster::Rows>,
     folder: Option<PathBuf>,
@@ -151,6 +159,8 @@ impl Experiment {
             models: vec![Held::open(model)],
             tasks: Vec::new(),
             tested_on: Vec::new(),
+            words: Vec::new(),
+            said: Vec::new(),
             settings: Settings::default(),
             others: Vec::new(),
             folder: None,
@@ -183,6 +193,14 @@ impl Experiment {
         self
     }
 
+    /// Words in place of a task's labels, in the order of these, whether the task is learned or only tested on:
+    /// `.words("SST2", &[" negative", " positive"])`. See [`Task::relabelled`].
+    pub fn words(mut self, task: &str, words: &[&str]) -> Self {
+        self.words.retain(|(name, _)| name != task);
+        self.words.push((task.into(), words.iter().map(|word| (*word).into()).collect()));
+        self
+    }
+
     /// Numbers of training examples.
     pub fn sizes(mut self, sizes: &[usize]) -> Self {
         self.settings.sizes = sizes.to_vec();
@@ -192,6 +210,18 @@ impl Experiment {
     /// The number of runs, seeded 0, 1, ...: each draws its own train, dev and test sets.
     pub fn runs(mut self, runs: u64) -> Self {
         self.settings.runs = runs;
+        self
+    }
+
+    /// Draws as many train rows of each label as of any other, give or take one, and so for dev: [`Task::few_shot_balanced`].
+    pub fn balanced(mut self) -> Self {
+        self.settings.balanced = true;
+        self
+    }
+
+    /// Dev rows, whatever N: see [`Task::dev_rows`].
+    pub fn dev_rows(mut self, count: usize) -> Self {
+        self.settings.dev = Some(count);
         self
     }
 

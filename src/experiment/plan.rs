@@ -9,7 +9,7 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Method, Rollouts, effects};
+use super::{Demonstrations, Experiment, Method, Rollouts, effects, protocol};
 use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -23,9 +23,10 @@ use crate::objective::Sft;
 use crate::prompt::Examples;
 use crate::train::{BATCH, CHECK_EVERY, Training};
 
-/// Steps that are timed, and the time after which no other is begun.
+/// Steps that are timed, their examples, and the time after which no other is begun.
 const STEPS: u64 = 4;
-const STEPS_FOR: Duration = Duration::from_secs(6);
+const EXAMPLES: usize = 2;
+const STEPS_FOR: Duration = Duration::from_secs(2);
 /// Queries that are timed.
 const QUERIES: usize = 4;
 /// Of answers that are generated, tokens that are timed, and queries.
@@ -43,14 +44,16 @@ const HISTORY_BYTES: u64 = 24 << 10;
 
 /// What an experiment will take: a dry run.
 ///
-/// Times are extrapolated from up to 4 steps of SFT for each model (begun within 6 seconds), by the lengths of each task's rows, and 4 queries for each
-/// model and task (2, and 8 tokens, where answers are generated), timed on this machine just now. They are upper bounds in two respects: every training is
+/// Times are extrapolated by the lengths of each task's rows from a few seconds of each model: up to 4 steps of SFT (begun within 2 seconds) and 4 queries, and
+/// 8 tokens of 2 answers where answers are generated, timed on this machine just now. They are upper bounds in two respects: every training is
 /// counted with all its epochs, while most stop early, and every generated answer with as many tokens as its form allows. Evaluation under ICL
 /// counts demonstrations once where all queries share them. Core-hours are hours times the threads of this process
 /// ([`libtorch::threads`](crate::libtorch::threads)).
 #[derive(Clone, Debug)]
 pub struct Plan {
     rows: Vec<Line>,
+    /// What is not done as it is by default, in words.
+    notes: Vec<String>,
     refused: usize,
     threads: usize,
 }
@@ -86,16 +89,26 @@ struct Timed {
 /// What was timed so far.
 #[derive(Default)]
 struct Clock {
-    /// Forward and backward for one token, of each model.
-    token: HashMap<usize, Result<f64, String>>,
+    paces: HashMap<usize, Pace>,
     task: HashMap<(usize, usize), Result<Timed, String>>,
     /// Bytes of an adapter of each model, by its name.
     adapters: HashMap<(usize, String), u64>,
 }
 
+/// Seconds of one model for a token, each timed once, on the first task that lets it.
+#[derive(Default)]
+struct Pace {
+    /// Forward and backward of an example.
+    learned: Option<f64>,
+    /// Of a query with its answer, where that is a label.
+    read: Option<f64>,
+    /// Of an answer that is generated.
+    written: Option<f64>,
+}
+
 impl Experiment {
-    /// Predicts runs, core-hours and disk of what is not done yet, in all and for a cell, from a few timed steps. On a real model this takes seconds to a
-    /// minute; a model that is not open yet is opened.
+    /// Predicts runs, core-hours and disk of what is not done yet, in all and for a cell, from a few timed steps of each model, however many tasks there
+    /// are. On a real model this takes seconds; a model that is not open yet is opened.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -145,6 +158,7 @@ impl Experiment {
             }
             Ok(Plan {
                 rows,
+                notes: protocol::notes(self, &grid.said),
                 refused: grid.refused.iter().map(|refused| grid.refused_runs(refused).map(|runs| runs.len())).sum::<Result<_>>()?,
                 threads: libtorch::threads(),
             })
@@ -153,7 +167,7 @@ impl Experiment {
 
     fn fill(&self, line: &mut Line, cell: &Sketch, missing: &[Run], timed: Option<&Result<Timed, String>>) {
         let settings = &self.settings;
-        let (n, dev) = (cell.n, Split::dev_of(cell.n));
+        let (n, dev) = (cell.n, settings.dev.unwrap_or_else(|| Split::dev_of(cell.n)));
         let time = match timed {
             Some(Ok(time)) => *time,
             Some(Err(message)) => {
@@ -214,29 +228,8 @@ impl Experiment {
 impl Clock {
     /// The times of a model on a cell's task, or why there are none.
     fn time(&mut self, place: usize, cell: &Cell<'_>, adapters: &[AdapterConfig]) -> Result<Result<Timed, String>> {
-        let split = &cell.split;
-        let tokens = tokens(cell.model, &split.train.rows().iter().chain(split.test.rows()).map(|row| row.solved()).collect::<Vec<_>>());
-        let tokens = match tokens.map(Ok).or_else(excused)? {
-            Ok(tokens) => tokens,
-            Err(message) => return Ok(Err(message)),
-        };
-        let token = match self.token.entry(place) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(none) => {
-                let adapter = adapters.first().ok_or_else(|| Error::internal("an experiment without adapters"))?;
-                let token = step(cell.model, split, adapter).and_then(|(seconds, text)| Ok(seconds / self::tokens(cell.model, &text)?));
-                none.insert(token.map(Ok).or_else(excused)?)
-            }
-        };
-        let token = match token {
-            Ok(token) => *token,
-            Err(message) => return Ok(Err(message.clone())),
-        };
-        let query = match query(cell.model, &split.test).map(Ok).or_else(excused)? {
-            Ok(query) => query,
-            Err(message) => return Ok(Err(message)),
-        };
-        Ok(Ok(Timed { example: token * tokens, query }))
+        let pace = self.paces.entry(place).or_default();
+        pace.time(cell.model, &cell.split, adapters).map(Ok).or_else(excused)
     }
 
     fn adapter(&mut self, place: usize, model: &Model, config: &AdapterConfig) -> Result<u64> {
@@ -247,48 +240,64 @@ impl Clock {
     }
 }
 
-/// The mean number of tokens.
-fn tokens(model: &Model, texts: &[String]) -> Result<f64> {
-    let tokenizer = model.tokenizer()?;
-    let counts = texts.iter().take(ROWS).map(|text| Ok(tokenizer.encode(text)?.len())).collect::<Result<Vec<_>>>()?;
-    Ok((counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64).max(1.0))
+impl Pace {
+    /// By the lengths of this task's rows.
+    fn time(&mut self, model: &Model, split: &Split, adapters: &[AdapterConfig]) -> Result<Timed> {
+        let queries = mean(&model.encode(&split.test.take(ROWS).zero_shot()?)?);
+        let solved = split.train.rows().iter().chain(split.test.rows()).map(|row| row.solved());
+        let example = mean(&solved.take(ROWS).map(|text| model.tokenizer()?.encode(&text)).collect::<Result<Vec<_>>>()?);
+        let adapter = adapters.first().ok_or_else(|| Error::internal("an experiment without adapters"))?;
+        let learned = once(&mut self.learned, || Ok(step(model, split, adapter)? / example))?;
+        let read = once(&mut self.read, || Ok(query(model, &split.test.take(QUERIES), 1)? / queries))?;
+        let form = split.test.form();
+        let most = if form.label_set().is_empty() { form.max_new_tokens() } else { 1 };
+        let written = match most {
+            1 => 0.0,
+            _ => once(&mut self.written, || {
+                let some = TOKENS.min(most);
+                let alone = query(model, &split.test.take(FREE_QUERIES), 1)?;
+                Ok((query(model, &split.test.take(FREE_QUERIES), some)? - alone).max(0.0) / (some - 1) as f64)
+            })?,
+        };
+        Ok(Timed { example: learned * example, query: read * queries + written * (most - 1) as f64 })
+    }
 }
 
-/// Seconds for an example of a step, and the texts of the examples that were timed.
-fn step(model: &Model, split: &Split, adapter: &AdapterConfig) -> Result<(f64, Vec<String>)> {
-    let split = Split { train: split.train.take(BATCH), dev: split.dev.take(1), ..split.clone() };
-    let training = |steps| {
+/// The value, made if it is not there yet. What fails is tried again on the next task.
+fn once(value: &mut Option<f64>, make: impl FnOnce() -> Result<f64>) -> Result<f64> {
+    let made = value.map_or_else(make, Ok)?;
+    *value = Some(made);
+    Ok(made)
+}
+
+/// The mean number of tokens.
+fn mean(rows: &[Vec<u32>]) -> f64 {
+    (rows.iter().map(Vec::len).sum::<usize>() as f64 / rows.len().max(1) as f64).max(1.0)
+}
+
+/// Seconds for an example of a step.
+fn step(model: &Model, split: &Split, adapter: &AdapterConfig) -> Result<f64> {
+    let split = |rows| Split { train: split.train.take(rows), dev: split.dev.take(1), ..split.clone() };
+    let training = |split: &Split, steps| {
         let training = Training::new(adapter.clone(), Sft::gold()).epochs(STEPS).patience(STEPS).check_every(STEPS);
-        training.at_most_steps(steps).at_most(STEPS_FOR).run(model, &split)
+        training.at_most_steps(steps).at_most(STEPS_FOR).run(model, split)
     };
     // The first step of a process pays for what later ones find warm.
-    training(1)?;
+    training(&split(1), 1)?;
+    let split = split(EXAMPLES);
     let began = Instant::now();
-    let steps = training(STEPS)?.steps().max(1);
+    let steps = training(&split, STEPS)?.steps().max(1);
     let examples = steps as f64 * (split.train.len() as f64 + split.dev.len() as f64 * FORWARD);
-    Ok((began.elapsed().as_secs_f64() / examples, split.train.rows().iter().map(|row| row.solved()).collect()))
+    Ok(began.elapsed().as_secs_f64() / examples)
 }
 
-/// Seconds for a query; of answers that are generated, for one of all the tokens that its form allows.
-fn query(model: &Model, test: &Examples) -> Result<f64> {
-    let timed = |queries: &Examples, tokens: Option<usize>| {
-        let prompts = queries.zero_shot()?;
-        let form = prompts.form().clone();
-        let prompts = match tokens {
-            Some(tokens) => prompts.with_form(form.at_most(tokens)?),
-            None => prompts,
-        };
-        let began = Instant::now();
-        evaluate(model, &prompts)?;
-        Ok::<_, Error>(began.elapsed().as_secs_f64() / queries.len().max(1) as f64)
-    };
-    let most = test.form().max_new_tokens();
-    if !test.labels().is_empty() || most <= TOKENS {
-        return timed(&test.take(QUERIES), None);
-    }
-    let queries = test.take(FREE_QUERIES);
-    let (first, some) = (timed(&queries, Some(1))?, timed(&queries, Some(TOKENS))?);
-    Ok(first + (some - first).max(0.0) / (TOKENS - 1) as f64 * (most - 1) as f64)
+/// Seconds for a query whose answer has at most so many tokens.
+fn query(model: &Model, queries: &Examples, tokens: usize) -> Result<f64> {
+    let prompts = queries.zero_shot()?;
+    let form = prompts.form().clone().at_most(tokens)?;
+    let began = Instant::now();
+    evaluate(model, &prompts.with_form(form))?;
+    Ok(began.elapsed().as_secs_f64() / queries.len().max(1) as f64)
 }
 
 impl Line {
@@ -380,8 +389,9 @@ impl Show for Plan {
             0 => String::new(),
             refused => format!(" ({refused} more cannot be done: too few rows for their N)"),
         };
+        let notes = self.notes.iter().map(|note| format!("; {note}")).collect::<String>();
         if missing == 0 {
-            return headed(&format!("Plan: nothing to run, all {runs} runs are done{refused}"), self.frame());
+            return headed(&format!("Plan: nothing to run, all {runs} runs are done{refused}{notes}"), self.frame());
         }
         let time = match hours * 3600.0 {
             seconds if seconds < 60.0 => format!("{seconds:.0} s"),
@@ -390,8 +400,8 @@ impl Show for Plan {
         };
         let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
-            "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} with {} threads and less where trainings stop early (extrapolated from {STEPS} timed \
-             steps per model and a few queries per model and task), {megabytes:.1} MB",
+            "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} with {} threads and less where trainings stop early (extrapolated from a few \
+             timed steps and queries of each model), {megabytes:.1} MB{notes}",
             self.threads
         );
         headed(&heading, self.frame())

@@ -57,11 +57,15 @@ pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Task>) -> R
 }
 
 /// What is not as it is by default, in words.
-pub(super) fn notes(experiment: &Experiment) -> Vec<&'static str> {
+pub(super) fn notes(experiment: &Experiment, said: &[String]) -> Vec<String> {
+    let settings = &experiment.settings;
     let notes = [
-        (experiment.settings.demonstrations == Demonstrations::PerQuery, "ICL with demonstrations of its own for each query"),
-        (experiment.settings.rollouts == Rollouts::Own, "asim of each side's own answers"),
-        (experiment.settings.choice == Choice::TestAccuracy, "rates chosen by accuracy on test"),
+        (settings.demonstrations == Demonstrations::PerQuery, "ICL with demonstrations of its own for each query"),
+        (settings.rollouts == Rollouts::Own, "asim of each side's own answers"),
+        (settings.choice == Choice::TestAccuracy, "rates chosen by accuracy on test"),
+        (settings.balanced, "labels balanced in train and dev"),
     ];
-    notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note).collect()
+    let notes = notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note.to_string());
+    let dev = settings.dev.map(|count| format!("{count} dev rows whatever N"));
+    notes.chain(dev).chain(said.iter().cloned()).collect()
 }

@@ -120,7 +120,7 @@ impl Experiment {
                 entries.push(Entry { key: run.key()?, record, tests: tests.clone(), elsewhere: None, model: model.clone() });
             }
         }
-        Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self)))
+        Ok(Study::new(home, entries, counts, self.settings.choice, protocol::notes(self, &grid.said)))
     }
 
     fn home(&self) -> Result<Home> {

@@ -40,6 +40,12 @@ pub(super) struct Settings {
     pub confidence: Confidence,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fill_outcomes: bool,
+    /// As many train and dev rows of each label as of any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub balanced: bool,
+    /// Dev rows, whatever N.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev: Option<usize>,
 }
 
 fn is_usual(confidence: &Confidence) -> bool {
@@ -79,6 +85,8 @@ impl Default for Settings {
             forgetting_on: Vec::new(),
             confidence: Confidence::default(),
             fill_outcomes: false,
+            balanced: false,
+            dev: None,
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Study {
     entries: Vec<Entry>,
     choice: Choice,
     /// What was not done as it is by default.
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
     /// Of each cell: its runs, and those that are done.
     counts: Vec<(usize, usize)>,
     /// Of a grid that workers are at.
@@ -135,7 +135,7 @@ impl<'a> Row<'a> {
 }
 
 impl Study {
-    pub(super) fn new(home: Home, entries: Vec<Entry>, counts: Vec<(usize, usize)>, choice: Choice, notes: Vec<&'static str>) -> Self {
+    pub(super) fn new(home: Home, entries: Vec<Entry>, counts: Vec<(usize, usize)>, choice: Choice, notes: Vec<String>) -> Self {
         Self { home, entries, choice, notes, counts, progress: None }
     }
 

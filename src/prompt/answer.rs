@@ -149,6 +149,10 @@ impl AnswerForm {
         self
     }
 
+    pub(crate) fn compatible(&self) -> Compat {
+        self.compat
+    }
+
     /// The labels, in the task's order; empty for free text.
     pub fn label_set(&self) -> &[String] {
         &self.labels

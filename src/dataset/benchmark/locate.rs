@@ -65,6 +65,12 @@ pub(super) fn locate(entry: &'static Entry, folder: &Path, learn: &[Part], test:
     )))
 }
 
+/// The parts of which there are files, in the first layout that has any.
+pub(super) fn there(entry: &'static Entry, folder: &Path, parts: &[Part]) -> Vec<Part> {
+    let of = |layout: &Layout| parts.iter().copied().filter(|&part| !layout.files(folder, part).is_empty()).collect::<Vec<_>>();
+    entry.layouts.iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
 /// The layout whose files end as this file does.
 ///
 /// # Errors

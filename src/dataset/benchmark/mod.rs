@@ -205,6 +205,35 @@ impl Benchmark {
         Ok(Self { learn: learn.to_vec(), test: test.to_vec(), ..self })
     }
 
+    /// Draws everything from the parts that lie in its folder in the data folder, where some that it would read are missing: tests from what train
+    /// and dev leave. Unchanged where all are there, or none is.
+    ///
+    /// ```no_run
+    /// use ia2::dataset::Benchmark;
+    ///
+    /// // From a folder `ag_news` that holds `test.csv` alone: learned from and tested on rows of it.
+    /// let task = Benchmark::named("AGN")?.parts_there().open()?;
+    /// # Ok::<(), ia2::Error>(())
+    /// ```
+    pub fn parts_there(self) -> Self {
+        if self.is_installed() {
+            return self;
+        }
+        match locate::there(self.entry, &self.own_folder(&folder()), &[self.learn.as_slice(), &self.test].concat()) {
+            parts if parts.is_empty() => self,
+            parts => Self { learn: parts, test: Vec::new(), ..self },
+        }
+    }
+
+    /// Which parts are learned from, and which are tested on, in words.
+    pub(crate) fn parts_in_words(&self) -> String {
+        let names = |parts: &[Part]| parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and ");
+        match self.test.as_slice() {
+            [] => format!("learned from and tested on {}", names(&self.learn)),
+            test => format!("learned from {}, tested on {}", names(&self.learn), names(test)),
+        }
+    }
+
     /// Orders the choices of SciQr by this seed (0 unless said). Each row has a draw of its own.
     pub fn choices(self, seed: u64) -> Self {
         Self { choices: seed, ..self }
@@ -285,12 +314,7 @@ impl Benchmark {
 
 impl fmt::Debug for Benchmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |parts: &[Part]| parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and ");
-        write!(f, "Benchmark({}, learned from {}", self.name(), names(&self.learn))?;
-        if !self.test.is_empty() {
-            write!(f, ", tested on {}", names(&self.test))?;
-        }
-        f.write_str(")")
+        write!(f, "Benchmark({}, {})", self.name(), self.parts_in_words())
     }
 }
 

@@ -27,7 +27,7 @@ mod written;
 pub use job::{Job, Submitted};
 pub use slurm::Slurm;
 pub use work::{Ended, Worker};
-pub(super) use written::Rows;
+pub(super) use written::{CODE, Rows};
 
 pub(super) use folder::is_planned;
 pub(super) use life::host;

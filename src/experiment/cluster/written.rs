@@ -21,7 +21,7 @@ use crate::prompt::Examples;
 /// Changes whenever older code would misread a plan.
 const FORMAT: u32 = 1;
 /// Of the library's sources: which code a program was built from.
-pub(super) const CODE: &str = env!("IA2_CODE");
+pub(in crate::experiment) const CODE: &str = env!("IA2_CODE");
 
 const REMEDY: &str = "prepare the grid again; what is done stays done";
 
@@ -52,6 +52,8 @@ pub(super) struct Plan {
     learned: Vec<Learned>,
     others: Vec<Rows>,
     settings: Settings,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<String>,
     pub manner: Manner,
     /// Of the keys of all runs.
     keys: String,
@@ -147,6 +149,7 @@ impl Plan {
             learned,
             others,
             settings,
+            said: grid.said.clone(),
             manner,
             keys: keys(grid)?,
             again,
@@ -207,6 +210,8 @@ impl Plan {
             models: self.models.iter().map(|model| Held::closed(model.place.clone(), model.id.clone(), device)).collect(),
             tasks: self.learned.iter().map(|learned| Wanted::Stored(stored(&learned.rows))).collect(),
             tested_on: self.learned.iter().map(|learned| (learned.rows.name.clone(), learned.tested_on.clone())).collect(),
+            words: Vec::new(),
+            said: self.said.clone(),
             settings: self.settings.clone(),
             others: self.others.iter().map(stored).collect(),
             folder: Some(home.into()),
