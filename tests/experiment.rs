@@ -112,9 +112,9 @@ fn a_grid_is_run_once_and_one_of_its_rates_and_betas_is_chosen() -> Result<()> {
         assert!((own.iter().sum::<f64>() / 6.0 - means[row].unwrap()).abs() < 1e-12);
     }
 
-    // The overlap of two chosen adapters, from their files.
+    // The overlap of two chosen adapters, from their files; a cartridge is no update of a weight.
     let overlap = study.overlap()?;
-    assert_eq!(overlap.height(), 7 * 6 / 2);
+    assert_eq!(overlap.height(), 8 * 7 / 2);
     let adapter = |method: &str| {
         let row = (0..frame.height()).find(|&row| methods[row] == method && chosen[row]).unwrap();
         Adapter::open(folder.path().join(texts(&frame, "key")[row].as_str()), &model).unwrap()
