@@ -181,11 +181,11 @@ impl Experiment {
         let step = n.min(BATCH) as f64 + dev as f64 * FORWARD / CHECK_EVERY as f64;
         let training = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * step * time.example;
         let trainings = missing.iter().filter(|run| run.method.is_trained()).count();
-        // On policy each example is answered first, and read once more after its demonstrations.
-        let again = time.query + n.saturating_sub(1).min(SHOWN_AT_MOST) as f64 * forward;
+        // On policy each example is answered first and read once more; its demonstrations are read once.
+        let looked = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * (n.min(BATCH) as f64 + dev as f64 / CHECK_EVERY as f64);
+        let contexts = (n + dev) as f64 * n.saturating_sub(1).min(SHOWN_AT_MOST) as f64 * forward;
         let on_policy = missing.iter().filter(|run| run.method == Method::SelfDistillation).count() as f64;
-        let looked = n.min(BATCH) as f64 + dev as f64 / CHECK_EVERY as f64;
-        let on_policy = on_policy * settings.epochs as f64 * n.div_ceil(BATCH) as f64 * looked * again;
+        let on_policy = on_policy * (looked * (time.query + forward) + contexts);
         let tests = cell.tests.len();
         let asked: usize = cell.asked.iter().sum();
         let compared: usize = cell.asked.iter().map(|&asked| asked.min(settings.compared_at_most)).sum();

@@ -212,6 +212,40 @@ impl Model {
         hooks.finish()
     }
 
+    /// Reads the beginning of a text by itself, for texts to go on from; `None` of no tokens, and where positions turn anew with a text's length.
+    pub(crate) fn begin(&self, tokens: &[u32]) -> Result<Option<Beginning>> {
+        if tokens.is_empty() || self.turns_anew(self.config().max_positions as usize) {
+            return Ok(None);
+        }
+        let batch = Batch::new(&[tokens], self.device());
+        let mut cache = self.cache(1, batch.tokens());
+        cache.advance(&batch.real());
+        let mut pass = self.pass(self.places(&[0], batch.tokens()), &[]);
+        pass.cache = Some(&mut cache);
+        pass.keep = Some(Tensor::zeros([1, 1], (Kind::Int64, self.device())));
+        self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
+        drop(pass);
+        Ok(Some(Beginning::whole(cache)))
+    }
+
+    /// The normalised hidden states `[token, hidden]` of rows at their tokens from `starts` on, one row after the other; their first tokens have
+    /// been read ([`Model::begin`]), of those without a beginning none.
+    pub(crate) fn go_on(&self, rows: &[Vec<u32>], starts: &[usize], beginnings: Vec<Option<Beginning>>) -> Result<Tensor> {
+        self.check(rows, 0)?;
+        let read = beginnings.iter().zip(starts).map(|(beginning, &start)| if beginning.is_some() { start } else { 0 }).collect();
+        let batched = Batched { examples: (0..rows.len()).collect(), starts: read, beginnings };
+        let (rest, mut own) = self.rest(rows, &batched, 0..rows.len(), None, 0);
+        let mut pass = self.pass_over(self.places(rest.starts, rest.batch.tokens()), rest.examples, &rest.whole());
+        pass.cache = own.as_mut();
+        let hidden = self.decoder().forward(&rest.batch.ids, Depth::Full, &mut pass)?;
+        let hidden = hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        let firsts: Vec<usize> = starts.iter().zip(rest.starts).map(|(start, read)| start - read).collect();
+        let counts: Vec<usize> = rows.iter().zip(starts).map(|(row, start)| row.len() - start).collect();
+        let (keep, real) = batch::spans(&firsts, &counts, self.device());
+        let width = hidden.size()[2];
+        Ok(Pass::gather(&hidden, &keep).reshape([-1, width]).index_select(0, &real))
+    }
+
     /// Some rows' rest as a batch, and its cache: `own`, a part of one that is as wide as its widest rest, or one that is lent for a single
     /// forward if something was read before.
     fn rest<'b, R: AsRef<[u32]>>(

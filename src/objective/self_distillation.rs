@@ -1,5 +1,8 @@
 //! On-policy self-distillation: the student answers, and the teacher, who sees the demonstrations, says at each token what it expects.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
@@ -7,11 +10,15 @@ use super::{Objective, Outputs, Samples, responses, wide};
 use crate::activations::Capture;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
-use crate::model::{Generation, Model, Responses, Sample};
+use crate::interrupt;
+use crate::model::{Config, Generation, Model, Responses, Sample};
+use crate::nn::Beginning;
 use crate::prompt::{Prompt, Prompts};
 
 /// The output of the last layer's norm, which the output head reads.
 const HIDDEN: &str = "model.norm";
+/// Bytes of keys and values up to which the contexts of a teacher that never changes are kept. A run takes the same way whatever memory is free.
+const KEPT: u64 = 1 << 30;
 /// TRL's bound on the log of the mass that the largest probabilities hold, so that the rest has a logarithm.
 const MOST_HELD: f64 = -1e-7;
 
@@ -31,7 +38,8 @@ const MOST_HELD: f64 = -1e-7;
 /// The dev loss is the same divergence on samples that the student of that moment draws for the dev queries, with the same random numbers at every check and
 /// at every learning rate of one seed: checks differ by the student, not by luck of the draw.
 ///
-/// A step costs more than one of other objectives: it generates, and reads the demonstrations for the teacher. Observers and editors
+/// A step costs more than one of other objectives: it generates, and the teacher reads. Demonstrations are read once in a run where the teacher is the
+/// base (as long as their keys and values take no more than 1 GiB), and anew in each step where it changes. Observers and editors
 /// ([`Training::run_with`](crate::train::Training::run_with)) see the student's forward over its samples alone.
 ///
 /// ```
@@ -58,6 +66,23 @@ pub struct SelfDistillation {
     temperature: f64,
     max_new_tokens: Option<usize>,
     stop: bool,
+    contexts: Contexts,
+}
+
+/// The contexts of a run's teacher that have been read; a copy of an objective begins with none.
+#[derive(Default)]
+struct Contexts(RefCell<HashMap<usize, Option<Beginning>>>);
+
+impl Clone for Contexts {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::fmt::Debug for Contexts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} read", self.0.borrow().len())
+    }
 }
 
 /// How far the student's distribution `q` over the next token is from the teacher's `p`. Each is 0 where the two agree.
@@ -98,6 +123,7 @@ impl SelfDistillation {
             temperature: 1.0,
             max_new_tokens: None,
             stop: false,
+            contexts: Contexts::default(),
         }
     }
 
@@ -170,6 +196,37 @@ impl SelfDistillation {
         }
     }
 
+    /// Of the keys and values of all contexts.
+    fn bytes(&self, model: &Model) -> u64 {
+        let Config { layers, kv_heads, head_dim, .. } = model.config();
+        let tokens: usize = self.responses.rows().iter().map(|row| row.tokens.prompt.len()).sum();
+        let each = 2 * layers * kv_heads * head_dim * model.kind().elt_size_in_bytes() as i64;
+        tokens as u64 * each as u64
+    }
+
+    /// The teacher's hidden states at the tokens of the samples. Each context is read by itself, so that it is the same whenever it is read.
+    fn after_contexts(&self, examples: &[usize], samples: &[&Sample], teacher: &Model) -> Result<Tensor> {
+        let (mut rows, mut starts, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
+        for (&example, sample) in examples.iter().zip(samples) {
+            interrupt::check()?;
+            let prompt = &self.row(example)?.tokens.prompt;
+            let start = prompt.len() - 1;
+            let known = self.contexts.0.borrow().get(&example).cloned();
+            let beginning = match known {
+                Some(beginning) => beginning,
+                None => {
+                    let beginning = teacher.begin(&prompt[..start])?;
+                    self.contexts.0.borrow_mut().insert(example, beginning.clone());
+                    beginning
+                }
+            };
+            beginnings.push(beginning);
+            rows.push(Sample { prompt: prompt.clone(), response: sample.response.clone() }.read());
+            starts.push(start);
+        }
+        teacher.go_on(&rows, &starts, beginnings)
+    }
+
     fn row(&self, example: usize) -> Result<&crate::model::Response> {
         let rows = self.responses.rows();
         rows.get(example).ok_or_else(|| Error::input(format!("example {example} does not exist: there are {}", rows.len())))
@@ -199,6 +256,7 @@ impl Objective for SelfDistillation {
         let longest = self.generation(model, &self.responses.prompts(), 0)?.max_new_tokens();
         let contexts: Vec<&[u32]> = self.responses.rows().iter().map(|row| row.tokens.prompt.as_slice()).collect();
         model.base().check(&contexts, longest - 1).map_err(|error| error.context("the teacher's contexts"))?;
+        self.contexts.0.borrow_mut().clear();
         Ok(samples)
     }
 
@@ -228,6 +286,9 @@ impl Objective for SelfDistillation {
             Teacher::Live => student,
             Teacher::Average(_) => average.ok_or_else(|| Error::internal("self-distillation was given no averaged student"))?,
         };
+        if self.teacher == Teacher::Base && self.bytes(teacher) <= KEPT {
+            return teacher.logits(&self.after_contexts(examples, samples, teacher)?, None).map(Some);
+        }
         let row = |(&example, sample): (&usize, &&Sample)| {
             let mut row = self.row(example)?.clone();
             row.tokens.response = sample.response.clone();
@@ -257,7 +318,7 @@ impl Objective for SelfDistillation {
     }
 
     fn identity(&self) -> Vec<u8> {
-        let Self { responses, divergence, teacher, top, temperature, max_new_tokens, stop } = self;
+        let Self { responses, divergence, teacher, top, temperature, max_new_tokens, stop, contexts: _ } = self;
         let mut digest = Sha256::new();
         digest.update(format!("{divergence:?} {teacher:?} {top:?} {temperature:?} {max_new_tokens:?} {stop}"));
         for row in responses.rows() {

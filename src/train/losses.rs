@@ -38,12 +38,7 @@ impl Loop<'_> {
 
     pub(super) fn forwards(&self, examples: &[usize], drawn: &Drawn, rows: usize) -> Vec<Vec<usize>> {
         let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
-        batches::forwards(
-            examples,
-            |example| read(self.row(example, drawn)),
-            rows,
-            self.training.settings.tokens_per_forward.or(default),
-        )
+        batches::forwards(examples, |example| read(self.row(example, drawn)), rows, self.training.settings.tokens_per_forward.or(default))
     }
 
     /// The seed of what a forward draws, which depends on the run's seed and the forward's place in it alone, so that a run can go on.

@@ -218,7 +218,8 @@ impl Training {
         self.run_with(model, split, &mut Hooks::new())
     }
 
-    /// [`Training::run`] with observers and editors in every forward, those over the dev set included. What they draw from libtorch's
+    /// [`Training::run`] with observers and editors in every forward of the adapted model over its samples, those of the dev set included (not where
+    /// an objective draws samples or its teacher reads). What they draw from libtorch's
     /// generator is seeded per step; as there is one generator in a process, it is not the same again where two trainings with hooks that draw run
     /// side by side. (Dropout draws from a generator of its own.)
     ///

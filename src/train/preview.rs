@@ -14,7 +14,8 @@ impl Training {
     /// The tokens that the objective will be trained and checked on, one row each: `split` (train or dev), `sample` (0-based in that set),
     /// `position` (0-based in the sample), `id`, `token` (as [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) spells it; null
     /// without a tokenizer), `role` (prompt or response), `taught`: whether the loss counts this token's prediction (which reads, and for IA2
-    /// aligns, the position before it).
+    /// aligns, the position before it). Of an objective that draws its samples anew in each step ([`Objective::draw`]) these are the responses that
+    /// stand for them.
     ///
     /// # Errors
     /// As [`Training::run`] before its first step: the objective does not fit the split, a sample has no response tokens.
