@@ -38,7 +38,8 @@ fn prompts(model: &Model, split: &Split) -> Result<Value> {
     let tokenizer = model.tokenizer()?;
     let ids = |prompts: &Prompts| model.encode(prompts);
     let golds = |examples: &Examples, tokens: usize| {
-        let all = |row: &Example| Ok(tokenizer.encode_after(&row.query, &row.gold)?.unwrap().into_iter().take(tokens).collect::<Vec<u32>>());
+        let all =
+            |row: &Example| Ok(tokenizer.encode_after(&row.query, &row.gold)?.unwrap().into_iter().take(tokens).collect::<Vec<u32>>());
         examples.rows().iter().map(all).collect::<Result<Vec<_>>>()
     };
     let labels = split.train.labels();
@@ -159,12 +160,16 @@ fn by_hand(model: &Model, row: &[u32], (edit, layer, vector): (Edit, usize, &Ten
     Ok(model.forward_with(&[row.to_vec()], &mut hooks)?.values.get(0))
 }
 
-/// Every family, layer and edit; rows of different lengths, one of them the beginning of another.
+/// Every layer and edit; rows of different lengths, one of them the beginning of another. Phi-3 turns all positions anew from 17 tokens on; GPT-2 with
+/// virtual tokens as well.
 #[test]
 fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> Result<()> {
-    let rows: Vec<Vec<u32>> = vec![vec![5, 9, 33, 12, 7, 2], vec![5, 9, 33], vec![40, 41, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![5, 9, 33, 12]];
-    for family in FAMILIES {
-        let model = model(family);
+    let rows: Vec<Vec<u32>> = vec![vec![5, 9, 33, 12, 7, 2], vec![5, 9, 33], (40..55).collect(), vec![5, 9, 33, 12]];
+    let plain = FAMILIES.into_iter().chain(["phi3_longrope"]).map(|family| (family, model(family)));
+    let gpt2 = model("gpt2");
+    let adapters = [Adapter::new(&gpt2, PromptTuning::tokens(3), 0)?, Adapter::new(&gpt2, PrefixTuning::tokens(2), 0)?];
+    let adapted = adapters.iter().map(|adapter| ("gpt2 with virtual tokens", gpt2.with(adapter).unwrap()));
+    for (family, model) in plain.chain(adapted) {
         let (hidden, layers) = (model.config().hidden_size, model.config().layers as usize);
         tch::manual_seed(3);
         let values = Tensor::randn([hidden], (Kind::Float, Device::Cpu)) * 3.0;
@@ -244,7 +249,8 @@ fn evaluation_capture_and_the_lens_see_the_vector() -> Result<()> {
         assert!((streams - vector.values()).abs().max().double_value(&[]) < 1e-6);
     }
     let lens = logit_lens(&steered, &prompts, 1)?;
-    let own: Vec<f64> = numbers(&lens, "layer").iter().zip(numbers(&lens, &labels[0])).filter(|(own, _)| **own == layer as f64).map(|(_, p)| p).collect();
+    let own: Vec<f64> =
+        numbers(&lens, "layer").iter().zip(numbers(&lens, &labels[0])).filter(|(own, _)| **own == layer as f64).map(|(_, p)| p).collect();
     assert!(own.len() == prompts.len() && own.iter().all(|p| (p - own[0]).abs() < 1e-6), "one vector for all prompts");
     let patched = patch(&steered, &prompts, &capture(&model, &responses, "model.layers.0")?, 1)?;
     assert_eq!(patched.height(), prompts.len());
@@ -284,7 +290,10 @@ fn a_vector_comes_back_with_every_bit_and_only_for_its_model() -> Result<()> {
         let vector = way.find(&model, &split)?;
         vector.save(&file)?;
         let again = Vector::open(&file, &model)?;
-        assert_eq!((again.values(), again.kind(), again.edit(), again.layer()), (vector.values(), vector.kind(), vector.edit(), vector.layer()));
+        assert_eq!(
+            (again.values(), again.kind(), again.edit(), again.layer()),
+            (vector.values(), vector.kind(), vector.edit(), vector.layer())
+        );
         assert_eq!((again.strength(), again.heads(), again.dev_loss()), (vector.strength(), vector.heads(), vector.dev_loss()));
         assert!(again.tried()?.equals_missing(&vector.tried()?));
         assert_eq!(again.effects().ok(), vector.effects().ok());
@@ -366,7 +375,9 @@ fn a_study_has_the_methods_that_train_nothing() -> Result<()> {
         }
     }
     let found = |method| Ok::<_, ia2::Error>(texts(&row(&frame, method)?, "found")[0].clone());
-    assert!(found(Method::TaskVector)?.starts_with(&format!("layer {}", vectors[0].layer())) && found(Method::FunctionVector)?.contains("heads"));
+    assert!(
+        found(Method::TaskVector)?.starts_with(&format!("layer {}", vectors[0].layer())) && found(Method::FunctionVector)?.contains("head")
+    );
     assert_eq!((found(Method::Icl)?.as_str(), found(Method::IclBatch)?.as_str()), ("null", "null"));
     assert_eq!(numbers(&row(&frame, Method::Steering)?, "dev_loss")[0], vectors[2].dev_loss().unwrap());
 

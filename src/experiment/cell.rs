@@ -261,14 +261,7 @@ impl<'e> Cell<'e> {
         Ok(Ok((trained, began.elapsed().as_secs_f64())))
     }
 
-    fn evaluate(
-        &self,
-        model: &Model,
-        method: Method,
-        temperature: Option<f64>,
-        test: &Test,
-        shown: &Once<Shown>,
-    ) -> Result<Evaluated> {
+    fn evaluate(&self, model: &Model, method: Method, temperature: Option<f64>, test: &Test, shown: &Once<Shown>) -> Result<Evaluated> {
         let icl = method.is_under_icl();
         let shown = || shown.get(|| self.show(test));
         let frame = match icl {

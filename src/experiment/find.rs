@@ -39,14 +39,7 @@ impl Cell<'_> {
         }
     }
 
-    fn vector(
-        &self,
-        folder: &Path,
-        run: &Run,
-        kind: Kind,
-        record: &mut Record,
-        overseer: &dyn Overseer,
-    ) -> Result<Result<Model, String>> {
+    fn vector(&self, folder: &Path, run: &Run, kind: Kind, record: &mut Record, overseer: &dyn Overseer) -> Result<Result<Model, String>> {
         let place = record::vector(folder, &run.key()?);
         if let Some(found) = &record.found {
             let vector = Vector::open(&place, self.model)?;
@@ -69,13 +62,8 @@ impl Cell<'_> {
         }
         // Before the record: a record says that its vector is there.
         interrupt::undisturbed(|| vector.save(&place))?;
-        record.found = Some(Found {
-            words: vector.words(),
-            dev_loss: vector.dev_loss(),
-            seconds,
-            vector: Some(vector.digest()?),
-            temperature: None,
-        });
+        record.found =
+            Some(Found { words: vector.words(), dev_loss: vector.dev_loss(), seconds, vector: Some(vector.digest()?), temperature: None });
         self.model.with(&vector).map(Ok)
     }
 

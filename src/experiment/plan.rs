@@ -187,7 +187,8 @@ impl Experiment {
             other += demonstrations as f64 * forward + (n + dev) as f64 * time.query;
         }
         // A search for a vector reads the demonstrations, and dev's last tokens again for each candidate.
-        other += missing.iter().filter(|run| run.method.vector().is_some()).count() as f64 * ((n * n + 4 * n) as f64 * forward + dev as f64 * time.query * SEARCH);
+        other += missing.iter().filter(|run| run.method.vector().is_some()).count() as f64
+            * ((n * n + 4 * n) as f64 * forward + dev as f64 * time.query * SEARCH);
         line.bytes = missing.len() as u64 * RECORD_BYTES;
         for (config, bytes) in settings.adapters.iter().zip(adapters) {
             let own = trainings.iter().filter(|training| training.adapter == *config).count() as u64;

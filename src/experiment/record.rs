@@ -334,7 +334,8 @@ mod tests {
             let evaluated = Evaluated { task: "t".into(), examples: 4, metrics, asim: vec![(Some(0), asim)], failed: None };
             BTreeMap::from([("d".to_string(), evaluated)])
         };
-        let record = |n: usize| Record { model: "m".into(), run: run(n), trained: None, found: None, failed: None, evaluated: evaluated(0.5, 0.25) };
+        let record =
+            |n: usize| Record { model: "m".into(), run: run(n), trained: None, found: None, failed: None, evaluated: evaluated(0.5, 0.25) };
         let [one, other] = [record(2), record(4)];
         one.save(folder.path()).unwrap();
         other.save(folder.path()).unwrap();

@@ -456,9 +456,8 @@ impl Workshop {
             Ok(tensors(&again))
         });
         let split = split();
-        let (file, other, again) = (folder.join("vector.safetensors"), folder.join("other.safetensors"), folder.join("again.safetensors"));
+        let (file, again) = (folder.join("vector.safetensors"), folder.join("again.safetensors"));
         ia2::vector::FunctionVector::find(&self.model, &split).unwrap().save(&file).unwrap();
-        ia2::vector::Steering::find(&self.model, &split).unwrap().save(&other).unwrap();
         let (place, model) = (file.clone(), self.model.clone());
         let vector = of_file("vector", Shape::Safetensors, file, move || {
             let opened = ia2::vector::Vector::open(&place, &model)?;
@@ -466,8 +465,7 @@ impl Workshop {
             opened.save(&again)?;
             Ok(tensors(&again))
         });
-        let other = std::fs::read(other).unwrap();
-        let vector = vector.ours().other(other).weight(2.0);
+        let vector = vector.ours().weight(2.0);
         let (folder, again) = (self.place("shards"), self.place("shards-again").join("again.safetensors"));
         let collect = |model: &Model, split: &Split, folder: &Path| {
             let targets = Targets::of(model, split).distributions(Keep::Top(3)).shards(folder).shard_bytes(600).free_bytes(600);
