@@ -191,9 +191,9 @@ fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> 
                     let logits = whole(&model, &text, row.len(), (edit, layer, &values))?;
                     let best = logits.argmax(-1, false).int64_value(&[]);
                     assert_eq!(best, i64::from(token), "{what}");
-                    text.push(token as u32);
+                    text.push(token);
                 }
-                let logs = steered.log_likelihoods(&[generated.tokens.clone()])?.remove(0);
+                let logs = steered.log_likelihoods(std::slice::from_ref(&generated.tokens))?.remove(0);
                 for (place, log) in logs.iter().enumerate() {
                     let read = &text[..row.len() + place];
                     let log_softmax = whole(&model, read, row.len(), (edit, layer, &values))?.log_softmax(-1, Kind::Double);
