@@ -30,8 +30,7 @@ fn main() -> std::process::ExitCode {
 fn run() -> std::result::Result<(), Failure> {
     let models = list::<String>("--model", "tiny-icl")?.iter().map(Model::open).collect::<Result<Vec<_>>>()?;
     let tasks: Vec<String> = list("--tasks", "sentiment")?;
-    let names: Vec<String> = list("--methods", &Method::ALL.map(Method::name).join(","))?;
-    let methods = names.iter().map(|name| Method::named(name)).collect::<Result<Vec<_>>>()?;
+    let methods = Method::list(&option("--methods").unwrap_or(Method::ALL.map(Method::name).join(",")))?;
     let out = PathBuf::from(option("--out").unwrap_or("target/study".into()));
     let experiment = match flag("--paper") {
         true => Experiment::paper(&models[0]),

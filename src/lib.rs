@@ -35,6 +35,8 @@
 //! | [`Activations`](activations::Activations), [`Capture`](activations::Capture) | `[example, layer, token, hidden]` at chosen hook points and positions; `asim` with others; [`divergence`](activations::divergence) between what two models expect |
 //! | [`Hooks`](nn::Hooks) | observers and editors of any module's value, for one call |
 //! | [`logit_lens`](lens::logit_lens), [`attention_patterns`](lens::attention_patterns), [`patch`](lens::patch), [`ablate`](lens::ablate) | what each layer would say, where heads look, what carries an answer, what is needed for it: a frame each |
+//! | [`Vector`](vector::Vector); [`TaskVector`](vector::TaskVector), [`FunctionVector`](vector::FunctionVector), [`Steering`](vector::Steering) | what carries a task in the residual stream, found by forwards alone and chosen on dev; `model.with(&vector)` |
+//! | [`contextual`](calibrate::contextual), [`batch_calibrated`](metric::batch_calibrated), [`fit_temperature`](metric::fit_temperature) | label probabilities divided by what the labels have beforehand; one temperature |
 //! | [`Adapter`](adapter::Adapter); [`Lora`](adapter::Lora), [`Dora`](adapter::Dora), [`Ia3`](adapter::Ia3), [`PromptTuning`](adapter::PromptTuning), [`PrefixTuning`](adapter::PrefixTuning), [`Cartridge`](adapter::Cartridge) | trained parameters on a frozen model, in PEFT's files: scaled, merged; their settings |
 //! | [`Training`](train::Training), [`Trained`](train::Trained) | builder of a run; the best adapter on dev, the model with it, the history |
 //! | [`Targets`](objective::Targets) | responses, activations and distributions of the base model under ICL, collected in one pass, in memory or on disk |
@@ -60,8 +62,9 @@
 //! | [`activations`] | capture and distributions, and their files |
 //! | [`adapter`] | LoRA, DoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
-//! | [`lens`] | a model's inside as frames: logit lens, attention patterns, patching, ablation |
+//! | [`lens`], [`vector`] | a model's inside as frames: logit lens, attention patterns, patching, ablation; task vectors, function vectors, steering |
 //! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
+//! | [`calibrate`] | ICL calibrated by what the labels have before anything is asked |
 //! | [`experiment`] | grids of runs to frames |
 //!
 //! # In a notebook
@@ -191,6 +194,7 @@ pub mod prelude {
     pub use crate::activations::{Activations, Capture, Keep, Positions, Tokens, capture, compare_methods, divergence};
     pub use crate::adapter::{Adapter, Cartridge, Dora, Ia3, Lora, PrefixTuning, PromptTuning};
     pub use crate::axes::long;
+    pub use crate::calibrate::contextual;
     pub use crate::compat::Compat;
     pub use crate::dataset::{Benchmark, Part, Split, Task};
     pub use crate::display::Show;
@@ -209,6 +213,7 @@ pub mod prelude {
     pub use crate::table::{Best, Summary, Table, results, significance, stack};
     pub use crate::tokenizer::Chat;
     pub use crate::train::{Optimizer, Schedule, Trained, Training};
+    pub use crate::vector::{FunctionVector, Steering, TaskVector, Vector};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};
 }

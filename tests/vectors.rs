@@ -6,7 +6,7 @@ use common::{difference, golden_folder, refused, with_words};
 use ia2::Result;
 use ia2::calibrate::contextual;
 use ia2::dataset::Card;
-use ia2::metric::batch_calibrated;
+use ia2::metric::{Metric, batch_calibrated};
 use ia2::model::Sample;
 use ia2::prelude::*;
 use ia2::prompt::AnswerForm;
@@ -38,7 +38,8 @@ fn prompts(model: &Model, split: &Split) -> Result<Value> {
     let tokenizer = model.tokenizer()?;
     let ids = |prompts: &Prompts| model.encode(prompts);
     let golds = |examples: &Examples, tokens: usize| {
-        let all = |row: &Example| Ok(tokenizer.encode_after(&row.query, &row.gold)?.unwrap().into_iter().take(tokens).collect::<Vec<u32>>());
+        let all =
+            |row: &Example| Ok(tokenizer.encode_after(&row.query, &row.gold)?.unwrap().into_iter().take(tokens).collect::<Vec<u32>>());
         examples.rows().iter().map(all).collect::<Result<Vec<_>>>()
     };
     let labels = split.train.labels();
@@ -159,12 +160,16 @@ fn by_hand(model: &Model, row: &[u32], (edit, layer, vector): (Edit, usize, &Ten
     Ok(model.forward_with(&[row.to_vec()], &mut hooks)?.values.get(0))
 }
 
-/// Every family, layer and edit; rows of different lengths, one of them the beginning of another.
+/// Every layer and edit; rows of different lengths, one of them the beginning of another. Phi-3 turns all positions anew from 17 tokens on; GPT-2 with
+/// virtual tokens as well.
 #[test]
 fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> Result<()> {
-    let rows: Vec<Vec<u32>> = vec![vec![5, 9, 33, 12, 7, 2], vec![5, 9, 33], vec![40, 41, 5, 6, 7, 8, 9, 10, 11, 12, 13], vec![5, 9, 33, 12]];
-    for family in FAMILIES {
-        let model = model(family);
+    let rows: Vec<Vec<u32>> = vec![vec![5, 9, 33, 12, 7, 2], vec![5, 9, 33], (40..55).collect(), vec![5, 9, 33, 12]];
+    let plain = FAMILIES.into_iter().chain(["phi3_longrope"]).map(|family| (family, model(family)));
+    let gpt2 = model("gpt2");
+    let adapters = [Adapter::new(&gpt2, PromptTuning::tokens(3), 0)?, Adapter::new(&gpt2, PrefixTuning::tokens(2), 0)?];
+    let adapted = adapters.iter().map(|adapter| ("gpt2 with virtual tokens", gpt2.with(adapter).unwrap()));
+    for (family, model) in plain.chain(adapted) {
         let (hidden, layers) = (model.config().hidden_size, model.config().layers as usize);
         tch::manual_seed(3);
         let values = Tensor::randn([hidden], (Kind::Float, Device::Cpu)) * 3.0;
@@ -186,9 +191,9 @@ fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> 
                     let logits = whole(&model, &text, row.len(), (edit, layer, &values))?;
                     let best = logits.argmax(-1, false).int64_value(&[]);
                     assert_eq!(best, i64::from(token), "{what}");
-                    text.push(token as u32);
+                    text.push(token);
                 }
-                let logs = steered.log_likelihoods(&[generated.tokens.clone()])?.remove(0);
+                let logs = steered.log_likelihoods(std::slice::from_ref(&generated.tokens))?.remove(0);
                 for (place, log) in logs.iter().enumerate() {
                     let read = &text[..row.len() + place];
                     let log_softmax = whole(&model, read, row.len(), (edit, layer, &values))?.log_softmax(-1, Kind::Double);
@@ -244,7 +249,8 @@ fn evaluation_capture_and_the_lens_see_the_vector() -> Result<()> {
         assert!((streams - vector.values()).abs().max().double_value(&[]) < 1e-6);
     }
     let lens = logit_lens(&steered, &prompts, 1)?;
-    let own: Vec<f64> = numbers(&lens, "layer").iter().zip(numbers(&lens, &labels[0])).filter(|(own, _)| **own == layer as f64).map(|(_, p)| p).collect();
+    let own: Vec<f64> =
+        numbers(&lens, "layer").iter().zip(numbers(&lens, &labels[0])).filter(|(own, _)| **own == layer as f64).map(|(_, p)| p).collect();
     assert!(own.len() == prompts.len() && own.iter().all(|p| (p - own[0]).abs() < 1e-6), "one vector for all prompts");
     let patched = patch(&steered, &prompts, &capture(&model, &responses, "model.layers.0")?, 1)?;
     assert_eq!(patched.height(), prompts.len());
@@ -284,7 +290,10 @@ fn a_vector_comes_back_with_every_bit_and_only_for_its_model() -> Result<()> {
         let vector = way.find(&model, &split)?;
         vector.save(&file)?;
         let again = Vector::open(&file, &model)?;
-        assert_eq!((again.values(), again.kind(), again.edit(), again.layer()), (vector.values(), vector.kind(), vector.edit(), vector.layer()));
+        assert_eq!(
+            (again.values(), again.kind(), again.edit(), again.layer()),
+            (vector.values(), vector.kind(), vector.edit(), vector.layer())
+        );
         assert_eq!((again.strength(), again.heads(), again.dev_loss()), (vector.strength(), vector.heads(), vector.dev_loss()));
         assert!(again.tried()?.equals_missing(&vector.tried()?));
         assert_eq!(again.effects().ok(), vector.effects().ok());
@@ -311,5 +320,106 @@ fn a_vector_comes_back_with_every_bit_and_only_for_its_model() -> Result<()> {
     refused(steered.save(folder.path().join("model")), &["vector"]);
     let two = ia2::dataset::Task::of(split.train.clone(), Card::default()).few_shot(1, 0)?;
     refused(Way::Task.find(&model, &two), &["at least two examples"]);
+    Ok(())
+}
+
+fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
+    frame.column(column).unwrap().str().unwrap().iter().map(|text| text.unwrap_or("null").to_string()).collect()
+}
+
+const NEW: [Method; 6] =
+    [Method::IclContextual, Method::IclBatch, Method::TaskVector, Method::FunctionVector, Method::Steering, Method::SftTemperature];
+
+fn grid(model: &Model, task: &str, folder: &std::path::Path) -> Experiment {
+    let grid = Experiment::new(model).tasks(&[task]).tested_on(task, &[]).sizes(&[8]).runs(1).folder(folder);
+    grid.learning_rates(&[1e-3, 3e-3]).epochs(2).test_at_most(24).compared_at_most(8)
+}
+
+fn row(frame: &DataFrame, method: Method) -> Result<DataFrame> {
+    let mask: BooleanChunked = frame.column("method")?.str()?.iter().map(|name| Some(name == Some(method.name()))).collect();
+    Ok(frame.filter(&mask)?)
+}
+
+/// Everything but how long it took.
+fn timeless(frame: &DataFrame) -> DataFrame {
+    frame.drop("seconds").unwrap()
+}
+
+#[test]
+fn a_study_has_the_methods_that_train_nothing() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open("tiny-icl")?;
+    // What was run before stays as it is when other methods are asked for.
+    let before = grid(&model, "topic", folder.path()).methods(&[Method::Icl, Method::Sft]).run()?.frame()?;
+    let all = || grid(&model, "topic", folder.path()).methods(&[[Method::Icl, Method::Sft].as_slice(), &NEW].concat());
+    let study = all().run()?;
+    let frame = study.frame()?;
+    for method in [Method::Icl, Method::Sft] {
+        let own = row(&frame, method)?.drop("found")?;
+        assert!(own.equals_missing(&row(&before, method)?), "{own} {before}");
+    }
+    assert!(texts(&frame, "failed").iter().all(|text| text == "null"), "{:?}", texts(&frame, "failed"));
+    let split = Task::open("topic")?.test_at_most(24)?.few_shot(8, 0)?;
+    let (icl, zero) = (split.test.with_demonstrations(&split.train, 0)?, split.test.zero_shot()?);
+    let answers = evaluate(&model, &icl)?;
+    let [contextual, batch] = [contextual(&model, &icl)?, batch_calibrated(&answers)?];
+    let vectors = Way::ALL.map(|way| way.find(&model, &split).unwrap());
+    let [task, function, steering] = [0, 1, 2].map(|place| evaluate(&model.with(&vectors[place]).unwrap(), &zero).unwrap());
+    let expected = [contextual, batch, task, function, steering];
+    for (method, expected) in NEW.into_iter().zip(&expected) {
+        let own = row(&frame, method)?;
+        assert_eq!((own.height(), numbers(&own, "examples")[0]), (1, 24.0), "{method:?}");
+        for name in ["accuracy", "nll", "ece_equal_width_15"] {
+            let value = Metric::named(name)?.compute(expected)?;
+            assert!((numbers(&own, name)[0] - value).abs() < 1e-6, "{method:?}, {name}");
+        }
+    }
+    let found = |method| Ok::<_, ia2::Error>(texts(&row(&frame, method)?, "found")[0].clone());
+    assert!(
+        found(Method::TaskVector)?.starts_with(&format!("layer {}", vectors[0].layer())) && found(Method::FunctionVector)?.contains("head")
+    );
+    assert_eq!((found(Method::Icl)?.as_str(), found(Method::IclBatch)?.as_str()), ("null", "null"));
+    assert_eq!(numbers(&row(&frame, Method::Steering)?, "dev_loss")[0], vectors[2].dev_loss().unwrap());
+
+    // SFT's answers at each rate, with other probabilities where a temperature was fitted.
+    let (sft, scaled) = (row(&frame, Method::Sft)?, row(&frame, Method::SftTemperature)?);
+    for column in ["learning_rate", "dev_loss", "accuracy", "label_set_accuracy", "top_1_accuracy", "asim"] {
+        assert_eq!(numbers(&scaled, column), numbers(&sft, column), "{column}");
+    }
+    assert_eq!(scaled.column("chosen")?, sft.column("chosen")?);
+    assert!(texts(&scaled, "found").iter().any(|words| words.parse::<f64>().is_err() && !words.contains("none")), "{scaled}");
+    for (place, words) in texts(&scaled, "found").iter().enumerate() {
+        let fitted = words.strip_prefix("T = ").and_then(|value| value.parse::<f64>().ok());
+        assert_eq!(numbers(&scaled, "nll")[place] != numbers(&sft, "nll")[place], fitted.is_some(), "{words}");
+        assert!(fitted.is_some() || words.starts_with("T = 1, none fitted"), "{words}");
+    }
+
+    // Nothing is done again; what is gone is, to the same numbers.
+    let files = common::listing(folder.path());
+    assert!(timeless(&all().run()?.frame()?).equals_missing(&timeless(&frame)));
+    assert_eq!(common::listing(folder.path()), files);
+    let vector = folder.path().join(format!("{}.safetensors", texts(&row(&frame, Method::TaskVector)?, "key")[0]));
+    std::fs::remove_file(&vector).unwrap();
+    assert!(timeless(&all().run()?.frame()?).equals_missing(&timeless(&frame)));
+    // Another run's vector beside the record, when more is to be tested.
+    let other = folder.path().join(format!("{}.safetensors", texts(&row(&frame, Method::Steering)?, "key")[0]));
+    std::fs::copy(other, &vector).unwrap();
+    let error = all().test_at_most(20).run().map(|study| study.missing());
+    refused(error, &["not the one that the record", "remove both"]);
+    Ok(())
+}
+
+#[test]
+fn calibration_of_labels_is_refused_for_free_answers_and_vectors_are_not() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open("tiny-icl")?;
+    let frame = grid(&model, "answer", folder.path()).learning_rates(&[1e-3]).sizes(&[4]).methods(&NEW).run()?.frame()?;
+    for method in NEW {
+        let own = row(&frame, method)?;
+        match method.needs_labels() {
+            true => assert!(texts(&own, "failed")[0].contains("the answers of `answer` are free"), "{:?}", texts(&own, "failed")),
+            false => assert!(texts(&own, "failed")[0] == "null" && numbers(&own, "accuracy")[0] >= 0.0),
+        }
+    }
     Ok(())
 }

@@ -39,14 +39,7 @@ impl Cell<'_> {
         }
     }
 
-    fn vector(
-        &self,
-        folder: &Path,
-        run: &Run,
-        kind: Kind,
-        record: &mut Record,
-        overseer: &dyn Overseer,
-    ) -> Result<Result<Model, String>> {
+    fn vector(&self, folder: &Path, run: &Run, kind: Kind, record: &mut Record, overseer: &dyn Overseer) -> Result<Result<Model, String>> {
         let place = record::vector(folder, &run.key()?);
         if let Some(found) = &record.found {
             let vector = Vector::open(&place, self.model)?;

@@ -108,6 +108,22 @@ impl Method {
         })
     }
 
+    /// The methods of these names, with commas between them: `ICL, ICL, batch calibration, SFT` are three.
+    ///
+    /// # Errors
+    /// As [`named`](Self::named).
+    pub fn list(names: &str) -> Result<Vec<Self>> {
+        let parts: Vec<&str> = names.split(',').map(str::trim).collect();
+        let (mut methods, mut at) = (Vec::new(), 0);
+        while at < parts.len() {
+            // Some names have a comma of their own.
+            let longer = parts.get(at + 1).and_then(|next| Self::named(&format!("{}, {next}", parts[at])).ok());
+            at += if longer.is_some() { 2 } else { 1 };
+            methods.push(longer.map_or_else(|| Self::named(parts[at - 1]), Ok)?);
+        }
+        Ok(methods)
+    }
+
     /// Whether it trains an adapter.
     pub fn is_trained(self) -> bool {
         !matches!(self, Self::ZeroShot | Self::SftTemperature) && !self.is_under_icl() && self.vector().is_none()
@@ -187,6 +203,9 @@ mod tests {
             assert_eq!(Method::named(method.name()).unwrap(), method);
         }
         assert_eq!(Method::with_earlier(&[Method::Ia2ThenSft, Method::Icl]), [Method::Icl, Method::Ia2, Method::Ia2ThenSft]);
+        let all = Method::ALL.map(Method::name);
+        assert!(Method::list(&all.join(",")).unwrap() == Method::ALL && Method::list(&all.join(", ")).unwrap() == Method::ALL);
+        assert!(Method::list("ICL,batch").unwrap_err().to_string().contains("`batch`"));
         assert!(Method::named("sft").unwrap_err().to_string().contains("IA2 → SFT"));
     }
 }

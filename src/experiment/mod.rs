@@ -53,6 +53,11 @@
 //! does, one for all runs. Only chosen rows enter [`Study::runs`], the tables and figures of it,
 //! [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
 //!
+//! Some methods train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
+//! A vector is found on train and dev ([`vector`](crate::vector)) and lies beside the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each
+//! rate with one temperature fitted on dev; where the best would be 0 (every dev gold is the likeliest label) or infinite, none is fitted and the row is SFT's. The frame's column `found` says
+//! what was found. Dev losses choose within a method; those of different methods are different losses.
+//!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
 //! without demonstrations, both at the responses given under ICL ([`Rollouts`] says otherwise).
 //!

@@ -21,8 +21,10 @@ impl Study {
     /// An adapter's files are gone; when polars cannot build the frame.
     pub fn overlap(&self) -> Result<DataFrame> {
         door("subspace overlap of adapters", || {
-            let lora =
-                |row: &Row<'_>| row.entry.record.trained.is_some() && row.run().training.as_ref().is_some_and(|training| matches!(training.adapter, AdapterConfig::Lora(_)));
+            let lora = |row: &Row<'_>| {
+                row.entry.record.trained.is_some()
+                    && row.run().training.as_ref().is_some_and(|training| matches!(training.adapter, AdapterConfig::Lora(_)))
+            };
             // An adapter is one on all tests: chosen is that of the task's own.
             let rows: Vec<Row<'_>> = self.chosen()?.into_iter().filter(|row| !row.ood() && lora(row)).collect();
             let mut adapters = Vec::with_capacity(rows.len());

@@ -122,6 +122,7 @@ pub(super) struct Elsewhere {
 pub(super) struct Found {
     /// For people.
     pub words: String,
+    #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
     pub dev_loss: Option<f64>,
     pub seconds: f64,
     /// A digest of the vector in the file beside the record.
@@ -425,6 +426,39 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let error = Record::open(&file, &run(2)).unwrap_err();
         assert!(error.is_file() && error.to_string().contains("cannot read"), "{error}");
+    }
+
+    /// Hours of work lie under such names.
+    #[test]
+    fn a_run_keeps_its_key_and_a_record_without_what_later_ones_have_opens() {
+        assert_eq!(run(2).key().unwrap(), "4c53335f8fb19c0efd40");
+        let record = Record::new("m".into(), &run(2), None);
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(json.contains(r#""trained":null,"failed":null"#) && !json.contains("found"), "{json}");
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+
+    #[test]
+    fn what_was_found_is_told_and_nothing_that_no_search_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = Found { words: "layer 1".into(), dev_loss: Some(0.1 + 0.2), seconds: 1.0, vector: Some("d".into()), temperature: None };
+        let of = |method, found| Record { found, ..Record::new("m".into(), &Run { method, ..run(2) }, None) };
+        let record = of(Method::TaskVector, Some(found.clone()));
+        record.save(folder.path()).unwrap();
+        assert_eq!(Record::open(folder.path(), &record.run).unwrap(), None, "its vector is not there");
+        std::fs::write(vector(folder.path(), &record.run.key().unwrap()), "").unwrap();
+        assert_eq!(Record::open(folder.path(), &record.run).unwrap(), Some(record));
+        for record in [
+            of(Method::TaskVector, None),
+            of(Method::Icl, Some(found.clone())),
+            of(Method::TaskVector, Some(Found { vector: None, ..found.clone() })),
+            of(Method::TaskVector, Some(Found { seconds: -1.0, ..found.clone() })),
+            of(Method::TaskVector, Some(Found { temperature: Some(0.0), ..found })),
+        ] {
+            record.save(folder.path()).unwrap();
+            let error = Record::open(folder.path(), &record.run).unwrap_err();
+            assert!(error.is_file() && error.to_string().contains("remove it"), "{error}");
+        }
     }
 
     #[test]

@@ -17,8 +17,8 @@
 //! colours that colour-blind readers can tell apart, and in markers and dashes as well. What is in order (layers, steps, N) goes from dark to light.
 //! In a notebook and in SVG, marks say their values when the pointer rests on them, as long as they are not more than about 700.
 //!
-//! A method of the paper has one name, place, colour and marker in all figures and tables: zero-shot, ICL, SFT, SFT on ICL, soft labels,
-//! self-distillation, cartridge, IA2, IA2 → SFT, SFT → IA2, IA2 + SFT. `SFT only` and `IA2 only`, the paper's words, are SFT and IA2.
+//! A [`Method`](crate::experiment::Method) has one name, place, colour and marker in all figures and tables.
+//! `SFT only` and `IA2 only`, the paper's words, are SFT and IA2.
 //!
 //! PNG is set in the library's font, with letters for Latin, Greek and Cyrillic, arrows, mathematics and signs for spaces and breaks. Others
 //! (Chinese, Arabic, Hebrew, emoji) come from the system's fonts, from those of the folder or file `IA2_FONTS`, and from what `cargo xtask fonts`

@@ -7,8 +7,8 @@ use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::model::{Asked, Model};
 use crate::model::reading::Watch;
+use crate::model::{Asked, Model};
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
 

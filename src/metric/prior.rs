@@ -44,7 +44,12 @@ pub(crate) fn divided<'p>(frame: &DataFrame, prior: impl Fn(usize) -> &'p [f64])
     for (place, row) in labels.probabilities.iter().enumerate() {
         let prior = prior(place);
         if prior.len() != row.len() {
-            return Err(Error::input(format!("{} numbers for {} labels ({}): give one for each", prior.len(), row.len(), labels.names.join(", "))));
+            return Err(Error::input(format!(
+                "{} numbers for {} labels ({}): give one for each",
+                prior.len(),
+                row.len(),
+                labels.names.join(", ")
+            )));
         }
         if let Some(label) = prior.iter().position(|value| !(*value > 0.0 && value.is_finite())) {
             return Err(Error::numeric(format!(
@@ -62,10 +67,12 @@ pub(crate) fn divided<'p>(frame: &DataFrame, prior: impl Fn(usize) -> &'p [f64])
     for (label, name) in named(frame, &[PROBABILITIES]).iter().enumerate() {
         changed.with_column(Column::new(name.into(), rows.iter().map(|row| row[label]).collect::<Vec<_>>()))?;
     }
-    let of_rows = |value: &dyn Fn(&Vec<f64>, usize) -> f64| rows.iter().enumerate().map(|(place, row)| value(row, place)).collect::<Vec<f64>>();
+    let of_rows =
+        |value: &dyn Fn(&Vec<f64>, usize) -> f64| rows.iter().enumerate().map(|(place, row)| value(row, place)).collect::<Vec<f64>>();
     changed.with_column(Column::new("confidence".into(), of_rows(&|row, place| row[best[place]])))?;
     changed.with_column(Column::new("answer".into(), best.iter().map(|&place| labels.names[place].as_str()).collect::<Vec<_>>()))?;
-    changed.with_column(Column::new("correct".into(), best.iter().zip(&labels.golds).map(|(best, gold)| best == gold).collect::<Vec<_>>()))?;
+    changed
+        .with_column(Column::new("correct".into(), best.iter().zip(&labels.golds).map(|(best, gold)| best == gold).collect::<Vec<_>>()))?;
     if frame.column("nll").is_ok() {
         changed.with_column(Column::new("nll".into(), of_rows(&|row, place| -row[labels.golds[place]].ln())))?;
     }
@@ -96,7 +103,9 @@ mod tests {
         // 0.9 / 3 to 0.1; 0.6 / 3 to 0.4; 0.3 / 3 to 0.7
         let close = |column, values: &[f64]| numbers(&changed, column).iter().zip(values).all(|(a, b)| (a - b).abs() < 1e-12);
         assert!(close("p_0", &[0.75, 1.0 / 3.0, 0.125]) && close("p_1", &[0.25, 2.0 / 3.0, 0.875]));
-        assert!(close("confidence", &[0.75, 2.0 / 3.0, 0.875]) && close("nll", &[-(0.75f64.ln()), -((2.0f64 / 3.0).ln()), -(0.875f64.ln())]));
+        assert!(
+            close("confidence", &[0.75, 2.0 / 3.0, 0.875]) && close("nll", &[-(0.75f64.ln()), -((2.0f64 / 3.0).ln()), -(0.875f64.ln())])
+        );
         let answers: Vec<_> = changed.column("answer").unwrap().str().unwrap().iter().flatten().collect();
         assert_eq!(answers, ["0", "1", "1"]);
         assert!(changed.column("correct").unwrap().bool().unwrap().all() && changed.column("top_1_correct").is_err());

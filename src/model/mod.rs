@@ -32,8 +32,8 @@ use std::rc::Rc;
 use polars::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-pub use changed::Change;
 pub(crate) use changed::Asked;
+pub use changed::Change;
 pub use config::Config;
 pub use decoder::{Decoder, Depth};
 pub(crate) use forward::Teaching;
@@ -183,7 +183,11 @@ impl OpenOptions {
         let decoder = Decoder::new(&config, &mut |name, shape| files.take(&mut weights, name, shape))?;
         weights.finish_as(&files.ending())?;
         decoder.set_precision(self.precision);
-        Ok(Model { base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }), adapter: None, steer: None })
+        Ok(Model {
+            base: Rc::new(Base { folder, sources, identity: OnceCell::new(), config, decoder, tokenizer, device }),
+            adapter: None,
+            steer: None,
+        })
     }
 }
 

@@ -81,7 +81,10 @@ fn template(queries: &[&str], labels: &[String]) -> Result<Vec<Line>> {
     let cut: Vec<Vec<&str>> = queries.iter().map(|query| query.split('\n').collect()).collect();
     let count = cut[0].len();
     if cut.iter().all(|lines| lines == &cut[0]) {
-        return Err(Error::input(format!("all queries are {:?}: give two that differ, so that content and template can be told apart", queries[0])));
+        return Err(Error::input(format!(
+            "all queries are {:?}: give two that differ, so that content and template can be told apart",
+            queries[0]
+        )));
     }
     if cut.iter().any(|lines| lines.len() != count) {
         let alike = |back: usize| cut.iter().all(|lines| lines.len() > back && lines[lines.len() - back] == cut[0][count - back]);

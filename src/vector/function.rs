@@ -14,7 +14,7 @@ use crate::random::Random;
 /// What enters `o_proj`.
 const HEADS: &str = "model.layers.*.self_attn.heads";
 /// Numbers of heads that are tried.
-const COUNTS: [usize; 6] = [1, 2, 5, 10, 20, 40];
+const COUNTS: [usize; 8] = [1, 2, 5, 10, 20, 40, 80, 160];
 /// Prompts with shuffled answers, at most, as in the authors' code.
 const SHUFFLED: usize = 25;
 
@@ -28,7 +28,7 @@ const SHUFFLED: usize = 25;
 /// 3. *Vector.* `Σ W_O,a ē_a` over the heads with the largest effects, added to the residual stream after layer *l* at the last token of a zero-shot prompt.
 ///
 /// The paper averages effects over many tasks and sums 10 heads (of GPT-J), added at about a third of the layers; here there is one task, and layer and number
-/// of heads (1, 2, 5, 10, 20, 40) are chosen on dev. A bias of `o_proj` is no head's. Where a family norms the attention's output before it is added
+/// of heads (1, 2, 5, 10, 20, 40, 80, 160) are chosen on dev. A bias of `o_proj` is no head's. Where a family norms the attention's output before it is added
 /// (Gemma 2 and 3, OLMo 2 and 3), a head's output is what enters that norm.
 #[derive(Clone, Copy, Debug)]
 pub struct FunctionVector;
@@ -53,7 +53,9 @@ impl FunctionVector {
         door("finding a function vector", || {
             let _inference = tch::no_grad_guard();
             if model.is_adapted() {
-                return Err(Error::input("a function vector is found on a model without an adapter: give `model.base()`, or merge the adapter"));
+                return Err(Error::input(
+                    "a function vector is found on a model without an adapter: give `model.base()`, or merge the adapter",
+                ));
             }
             let prompts = shown(split)?;
             // [layer, head * head_dim]

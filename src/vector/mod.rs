@@ -160,7 +160,10 @@ impl Vector {
                 return Err(Error::input(format!("there is no layer {layer}: the model has {layers}, counted from 0")));
             }
             if values.size() != [hidden] {
-                return Err(Error::input(format!("the values are {:?}, the residual stream is [{hidden}]: give one vector", values.size())));
+                return Err(Error::input(format!(
+                    "the values are {:?}, the residual stream is [{hidden}]: give one vector",
+                    values.size()
+                )));
             }
             let values = values.detach().to_device(tch::Device::Cpu).to_kind(search::wide(model)).copy();
             if values.isfinite().all().int64_value(&[]) == 0 {
@@ -278,7 +281,11 @@ impl Vector {
 
     /// What it is, in a few words: `layer 3, strength 2`.
     pub(crate) fn words(&self) -> String {
-        let heads = if self.heads.is_empty() { String::new() } else { format!(", {} heads", self.heads.len()) };
+        let heads = match self.heads.len() {
+            0 => String::new(),
+            1 => ", 1 head".into(),
+            heads => format!(", {heads} heads"),
+        };
         let strength = if self.strength == 1.0 { String::new() } else { format!(", strength {}", self.strength) };
         format!("layer {}{heads}{strength}", self.layer)
     }

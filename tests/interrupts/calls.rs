@@ -13,6 +13,7 @@ use ia2::model::Sample;
 use ia2::objective::Targets;
 use ia2::prelude::*;
 use ia2::similarity::{self, Measure, Probe, Representation};
+use ia2::vector::{FunctionVector, Steering, TaskVector, Vector};
 use ia2::{Result, statistics};
 
 use sha2::{Digest, Sha256};
@@ -32,6 +33,9 @@ const SHORT: &[&str] = &[
     "cosine of updates",
     "neighbours",
     "keeping the largest probabilities",
+    "making a vector",
+    "scaling a vector",
+    "putting a vector on a model",
 ];
 /// Interrupted elsewhere: trainings and grids give what they have.
 const ELSEWHERE: &[&str] = &[
@@ -62,6 +66,7 @@ struct Fixture {
     predictions: DataFrame,
     runs: DataFrame,
     adapter: Adapter,
+    vector: Vector,
     trained: Trained,
     study: Study,
     representations: [Representation; 2],
@@ -82,6 +87,8 @@ impl Fixture {
         activations.save(place("activations.safetensors"))?;
         let trained = Training::new(Lora::rank(2), Sft::gold()).epochs(1).run(&model, &split)?;
         trained.save(place("adapter"))?;
+        let vector = TaskVector::find(&model, &split)?;
+        vector.save(place("vector.safetensors"))?;
         model.save(place("model"))?;
         std::fs::create_dir_all(place(SNAPSHOT)).unwrap();
         std::fs::create_dir_all(place("hub/models--org--name/blobs")).unwrap();
@@ -107,6 +114,7 @@ impl Fixture {
             predictions: evaluate(&model, &prompts)?,
             runs: df!("method" => method, "run" => run, "accuracy" => value)?,
             adapter: Adapter::open(place("adapter"), &model)?,
+            vector,
             representations: [representation(1), representation(2)],
             distributions: targets.distributions()?.clone(),
             on_disk: sharded.activations()?.clone(),
@@ -222,6 +230,13 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     call!("scoring", shown(model.log_likelihoods(&all.samples())?));
     call!("evaluate", written(evaluate(model, prompts)?));
     call!("evaluate", written(evaluate_with(model, prompts, &mut Hooks::new())?));
+    // Vectors, and what labels have beforehand.
+    call!("finding a task vector", written(TaskVector::find(model, split)?.tried()?));
+    call!("finding a function vector", written(FunctionVector::find(model, split)?.effects()?));
+    call!("finding a steering vector", written(Steering::find(model, split)?.tried()?));
+    call!("saving a vector", all.vector.save(all.place("vector again.safetensors")).map(|()| String::new()));
+    call!("opening a vector", written(Vector::open(all.place("vector.safetensors"), model)?.tried()?));
+    call!("contextual calibration", written(ia2::calibrate::contextual(model, prompts)?));
     // Activations.
     call!("capture", sum(&Capture::at(SITES).batch(4).of(model, responses)?));
     call!("capture while generating", sum(&Capture::at(SITES).while_generating(model, prompts, &greedy())?.1));

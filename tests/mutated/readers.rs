@@ -457,6 +457,16 @@ impl Workshop {
             Ok(tensors(&again))
         });
         let split = split();
+        let (file, again) = (folder.join("vector.safetensors"), folder.join("again.safetensors"));
+        ia2::vector::FunctionVector::find(&self.model, &split).unwrap().save(&file).unwrap();
+        let (place, model) = (file.clone(), self.model.clone());
+        let vector = of_file("vector", Shape::Safetensors, file, move || {
+            let opened = ia2::vector::Vector::open(&place, &model)?;
+            opened.tried()?;
+            opened.save(&again)?;
+            Ok(tensors(&again))
+        });
+        let vector = vector.ours().weight(2.0);
         let (folder, again) = (self.place("shards"), self.place("shards-again").join("again.safetensors"));
         let collect = |model: &Model, split: &Split, folder: &Path| {
             let targets = Targets::of(model, split).distributions(Keep::Top(3)).shards(folder).shard_bytes(600).free_bytes(600);
@@ -484,7 +494,7 @@ impl Workshop {
             targets.activations()?.save(&again)?;
             Ok(format!("{} {}", tensors(&again), frame(&targets.distributions()?.frame()?)))
         });
-        vec![captured.ours().weight(2.0), shards.ours().other(other.clone()).weight(2.0), targets.ours().other(other).weight(2.0)]
+        vec![vector, captured.ours().weight(2.0), shards.ours().other(other.clone()).weight(2.0), targets.ours().other(other).weight(2.0)]
     }
 
     fn tasks(&self) -> Vec<Reader> {

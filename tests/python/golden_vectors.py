@@ -22,7 +22,7 @@ LAYERS = {"gpt2": lambda model: model.transformer.h, "gpt_neox": lambda model: m
           "gemma3_text": lambda model: model.model.layers}
 OUTPUT = {"gpt2": lambda layer: layer.attn.c_proj, "gpt_neox": lambda layer: layer.attention.dense,
           "gemma3_text": lambda layer: layer.self_attn.o_proj}
-STRENGTHS, COUNTS = [0.25, 0.5, 1.0, 2.0, 4.0], [1, 2, 5, 10, 20, 40]
+STRENGTHS, COUNTS = [0.25, 0.5, 1.0, 2.0, 4.0], [1, 2, 5, 10, 20, 40, 80, 160]
 
 
 class Reference:
