@@ -4,8 +4,8 @@
 //! [--test 500] [--model tiny-icl] [--out target/study] [--plan] [--paper] [--authors]`
 //!
 //! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`, and `frame.csv`, `summary.csv`,
-//! `asim.csv`, `overlap.csv`, `significance.csv`, `table.md` and the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With
-//! `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
+//! `asim.csv`, `overlap.csv`, `significance.csv`, `table.md`, `evidence.md` (`.json`, `.tex`: effects over runs and rows) and the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With
+//! `--fill` what earlier versions made without outcomes of each row is evaluated again, for the evidence. With `--paper` the grid is the paper's, of the benchmarks whose files are in the data folder (`IA2_DATA`), and `beside_paper.csv` sets ours beside
 //! the paper's figures. With `--authors` everything is done as the authors' code does it (`Compat::Paper`).
 
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ fn run() -> std::result::Result<(), Failure> {
             .betas(&list("--betas", "0.1,0.5,0.9")?),
     };
     let experiment = if option("--n").is_some() { experiment.sizes(&list("--n", "")?) } else { experiment };
+    let experiment = if flag("--fill") { experiment.fill_outcomes() } else { experiment };
     let experiment = if flag("--authors") { experiment.compat(Compat::Paper) } else { experiment };
     let experiment = experiment.runs(option("--runs").unwrap_or("5".into()).parse()?);
     let experiment = experiment.test_at_most(option("--test").unwrap_or("500".into()).parse()?).folder(out.join("runs"));
@@ -68,6 +69,15 @@ fn run() -> std::result::Result<(), Failure> {
             Ok(figure) => figure.save(out.join(format!("figure_{number}.png")))?,
             Err(error) => println!("no figure {number}: {error}"),
         }
+    }
+    match study.evidence() {
+        Ok(evidence) => {
+            for extension in ["md", "json", "tex"] {
+                evidence.save(out.join("evidence").with_extension(extension))?;
+            }
+            evidence.evcxr_display();
+        }
+        Err(error) => println!("no evidence: {error}"),
     }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,

@@ -51,7 +51,10 @@
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
 //! does, one for all runs. Only chosen rows enter [`Study::runs`], the tables and figures of it,
-//! [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
+//! [`Study::summary`], [`Study::asim`], [`Study::overlap`], [`Study::significance`] and [`Study::evidence`]; [`Study::frame`] has all.
+//!
+//! Of each test row it is kept whether it was answered right, and how likely each label was ([`Study::outcomes`]): [`Study::evidence`] resamples rows and runs
+//! together.
 //!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
 //! without demonstrations, both at the responses given under ICL ([`Rollouts`] says otherwise).

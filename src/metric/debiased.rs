@@ -125,7 +125,8 @@ fn noncentral(at: f64, degrees: f64, shift: f64) -> Result<f64> {
     let half = shift / 2.0;
     let middle = half as i64;
     let central = |jumps: i64| -> Result<f64> {
-        let chi = ChiSquared::new(degrees + 2.0 * jumps as f64).map_err(|error| Error::internal("a chi-square distribution").because(error))?;
+        let chi =
+            ChiSquared::new(degrees + 2.0 * jumps as f64).map_err(|error| Error::internal("a chi-square distribution").because(error))?;
         Ok(chi.cdf(at))
     };
     let chance = |jumps: i64| match half > 0.0 {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::gather::{Gathered, Pair, Outcome, Value, differences, levels, pairs};
+use super::gather::{Gathered, Outcome, Pair, Value, differences, levels, pairs};
 use crate::error::Result;
 use crate::experiment::Method;
 use crate::interrupt;
@@ -97,10 +97,15 @@ fn mixed(gathered: &Gathered, level: f64) -> Result<Option<Mixed>> {
         of_tasks[task].0 += mean;
         of_tasks[task].1 += 1.0;
     }
-    let centred: Vec<f64> = crossing.values.iter().zip(&crossing.strata).map(|(value, &stratum)| {
-        let (sum, strata) = of_tasks[gathered.tasks[stratum]];
-        value - means[stratum] + sum / strata
-    }).collect();
+    let centred: Vec<f64> = crossing
+        .values
+        .iter()
+        .zip(&crossing.strata)
+        .map(|(value, &stratum)| {
+            let (sum, strata) = of_tasks[gathered.tasks[stratum]];
+            value - means[stratum] + sum / strata
+        })
+        .collect();
     if centred.iter().all(|value| (value - centred[0]).abs() < 1e-12) {
         return Ok(None);
     }
@@ -174,14 +179,12 @@ pub(super) fn frame(effects: &[Effect], baseline: Method) -> Result<DataFrame> {
 /// What each method reaches, one row each.
 pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64) -> Result<DataFrame> {
     let mut columns: Vec<(String, Vec<Option<f64>>)> = Vec::new();
-    let mut put = |name: String, at: usize, value: Option<f64>| {
-        match columns.iter_mut().find(|(own, _)| *own == name) {
-            Some((_, values)) => values[at] = value,
-            None => {
-                let mut values = vec![None; methods.len()];
-                values[at] = value;
-                columns.push((name, values));
-            }
+    let mut put = |name: String, at: usize, value: Option<f64>| match columns.iter_mut().find(|(own, _)| *own == name) {
+        Some((_, values)) => values[at] = value,
+        None => {
+            let mut values = vec![None; methods.len()];
+            values[at] = value;
+            columns.push((name, values));
         }
     };
     let mut counts = Vec::new();

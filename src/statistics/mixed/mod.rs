@@ -113,7 +113,9 @@ fn fit(frame: &DataFrame, value: &str, fixed: &[&str], run: &[&str], row: &[&str
     };
     let ((runs, count), (rows, _)) = (number(run)?, number(row)?);
     if count < 2 {
-        return Err(Error::input("all values are of one run, which tells nothing of how much runs differ: at least 2 are needed, add runs"));
+        return Err(Error::input(
+            "all values are of one run, which tells nothing of how much runs differ: at least 2 are needed, add runs",
+        ));
     }
     let fitted = Fitted::new(&values, &columns, terms.len(), &runs, &rows)?;
     let estimates = (0..terms.len()).map(|term| {
