@@ -194,9 +194,15 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
         counts.push(own.len() as u32);
         for value in Value::ALL {
             let found = levels(&own, value)?.map(|found| CrossedMean::of(&found.crossing, &found.influences, level)).transpose()?;
-            let root = |square: f64| square.max(0.0).sqrt();
-            let (name, shown): (&str, fn(f64) -> f64) =
-                if value == Value::DebiasedSquare { ("debiased_ce_15", root) } else { (value.name(), |number| number) };
+            // No mean lies outside its range, whatever t says.
+            let most = match value {
+                Value::Brier => 2.0,
+                Value::Augrc => 0.5,
+                _ => 1.0,
+            };
+            let root = value == Value::DebiasedSquare;
+            let shown = |number: f64| if root { number.clamp(0.0, 1.0).sqrt() } else { number.clamp(0.0, most) };
+            let name = if root { "debiased_ce_15" } else { value.name() };
             put(name.into(), at, found.as_ref().map(|found| shown(found.mean)));
             put(format!("{name}_lower"), at, found.as_ref().map(|found| shown(found.lower)));
             put(format!("{name}_upper"), at, found.as_ref().map(|found| shown(found.upper)));

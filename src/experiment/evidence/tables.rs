@@ -125,7 +125,7 @@ pub(super) fn power(frame: &DataFrame, baseline: Method) -> Result<Table> {
             "against {}; runs per task with these rows, or rows per run with these runs, for a power of 0.8 at 5 %, one test",
             baseline.name()
         ),
-        "none: where runs differ, no number of rows makes up for few runs".to_string(),
+        "none: no number is enough while the other stays as it is".to_string(),
     ];
     Ok(Table::of(Some("Power"), &headings, 1, cells.collect(), &notes, frame))
 }

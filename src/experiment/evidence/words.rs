@@ -63,12 +63,12 @@ impl Told<'_> {
         let corrected = statistics::holm(&self.effects.iter().map(|effect| effect.mean.p).collect::<Vec<_>>())?;
         let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
         let mut sentences = vec![format!(
-            "Each difference is to {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
-             {} of each of {}, N = {}.",
+            "Each difference is from {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
+             {} of {}, N = {}.",
             self.baseline.name(),
             counted(strata, "evaluation", "evaluations"),
             counted(self.runs(), "run", "runs"),
-            counted(self.tasks().len(), "task", "tasks"),
+            if self.tasks().len() == 1 { "one task".into() } else { format!("each of {} tasks", self.tasks().len()) },
             list(self.sizes()),
         )];
         for (effect, corrected) in self.effects.iter().zip(&corrected) {
@@ -90,7 +90,7 @@ impl Told<'_> {
             );
             sentences.push(match *corrected < 1.0 - LEVEL {
                 true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
-                false => format!("{method}: no difference to {baseline} in {what} is shown ({numbers})."),
+                false => format!("{method}: no difference from {baseline} in {what} is shown ({numbers})."),
             });
         }
         let compared = |method: Method| method == self.baseline || self.effects.iter().any(|effect| effect.method == method);
@@ -228,7 +228,7 @@ impl Told<'_> {
             counted(self.effects.len(), "test", "tests"),
         );
         let resources = match seconds.is_empty() {
-            true => "[No trainings] Nothing was trained; name the machine that evaluated.".to_string(),
+            true => "[NA] Nothing was trained. [Name the machine that evaluated.]".to_string(),
             false => {
                 let all: f64 = seconds.iter().sum();
                 format!(
