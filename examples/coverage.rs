@@ -86,7 +86,8 @@ struct Study {
 }
 
 fn study(design: Design, draws: &mut Draws) -> Result<Study, Failure> {
-    let (mut tasks, mut sizes, mut runs, mut rows, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tasks, mut sizes, mut runs, mut rows, mut first, mut second) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut pooled = Vec::new();
     for task in 0..design.tasks {
         let of_rows: Vec<(f64, f64)> = (0..design.pool).map(|_| (1.5 * draws.normal(), design.by_row * draws.normal())).collect();
@@ -99,7 +100,8 @@ fn study(design: Design, draws: &mut Draws) -> Result<Study, Failure> {
                 for &row in &chosen {
                     let (hard, by_row) = of_rows[row];
                     let half = (design.effect + effect + by_row) / 2.0;
-                    let mut right = |sign: f64| f64::from(u8::from(draws.unit() < 1.0 / (1.0 + (-(0.8 + hard + level + sign * half)).exp())));
+                    let mut right =
+                        |sign: f64| f64::from(u8::from(draws.unit() < 1.0 / (1.0 + (-(0.8 + hard + level + sign * half)).exp())));
                     let (one, two) = (right(-1.0), right(1.0));
                     tasks.push(task as u32);
                     sizes.push(size as u32);
@@ -124,8 +126,11 @@ fn study(design: Design, draws: &mut Draws) -> Result<Study, Failure> {
 }
 
 fn effects(studies: u64) -> Result<(), Failure> {
-    println!("tasks runs rows pool N by_run by_row | t: holds width | draws: holds width | mixed, differences | mixed, outcomes | t of pooled N | one interval over rows");
-    let designs = [(1, 3, 100, 2000, 1), (1, 5, 100, 150, 1), (1, 5, 100, 100, 2), (3, 5, 60, 100, 2), (4, 3, 60, 90, 2), (1, 10, 100, 100, 1)];
+    println!(
+        "tasks runs rows pool N by_run by_row | t: holds width | draws: holds width | mixed, differences | mixed, outcomes | t of pooled N | one interval over rows"
+    );
+    let designs =
+        [(1, 3, 100, 2000, 1), (1, 5, 100, 150, 1), (1, 5, 100, 100, 2), (3, 5, 60, 100, 2), (4, 3, 60, 90, 2), (1, 10, 100, 100, 1)];
     for (tasks, runs, rows, pool, sizes) in designs {
         for (by_run, by_row) in [(0.0, 0.0), (0.0, 1.0), (0.5, 0.0), (0.5, 1.0), (1.0, 1.0)] {
             let design = Design { tasks, runs, rows, pool, sizes, by_run, by_row, effect: 0.0 };
@@ -174,7 +179,9 @@ fn effects(studies: u64) -> Result<(), Failure> {
 }
 
 fn calibration(studies: u64) -> Result<(), Failure> {
-    println!("rows gap | true error of the bins | debiased: mean square less the true one, interval holds, width | percentile bootstrap of ECE holds the true ECE | smooth ECE, mean | Brier's reliability, mean");
+    println!(
+        "rows gap | true error of the bins | debiased: mean square less the true one, interval holds, width | percentile bootstrap of ECE holds the true ECE | smooth ECE, mean | Brier's reliability, mean"
+    );
     for rows in [200, 500] {
         for gap in [0.0, 0.03, 0.1, 0.3] {
             let (mut holds, mut width, mut square, mut truth_sum, mut smooth, mut reliability, mut boot) = (0, 0.0, 0.0, 0.0, 0.0, 0.0, 0);
@@ -216,7 +223,9 @@ fn calibration(studies: u64) -> Result<(), Failure> {
 
 fn power(studies: u64) -> Result<(), Failure> {
     println!("runs rows by_run by_row effect | true difference | power predicted (mean) | share that reject");
-    for (runs, rows, by_run, by_row, effect) in [(5, 100, 0.5, 1.0, 0.5), (5, 100, 0.5, 1.0, 1.0), (10, 100, 0.3, 0.5, 0.4), (10, 50, 0.0, 0.0, 0.5)] {
+    for (runs, rows, by_run, by_row, effect) in
+        [(5, 100, 0.5, 1.0, 0.5), (5, 100, 0.5, 1.0, 1.0), (10, 100, 0.3, 0.5, 0.4), (10, 50, 0.0, 0.0, 0.5)]
+    {
         let design = Design { tasks: 1, runs, rows, pool: 2000, sizes: 1, by_run, by_row, effect };
         let make = |seed: u64| study(design, &mut Draws(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 11));
         let means = (0..studies).map(|seed| Ok(crossed_mean(&make(seed)?.differences, "value", &[], &["run"], &["row"], 0.95)?));

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example study -- [--tasks sentiment,topic] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
 //! [--test 500] [--compared 100] [--epochs 50] [--patience 5] [--balanced] [--dev 16] [--words "SST2: negative, positive"] [--model tiny-icl,other]
-//! [--out target/study] [--plan] [--paper] [--authors]`
+//! [--out target/study] [--fill] [--plan] [--paper] [--authors]`
 //!
 //! A task is one of `data/tasks`, a benchmark in the data folder (`IA2_DATA`), or a file; a model a name, a folder or a file. Names of either kind are given with
 //! commas. `--words` gives a task other labels, in the order of its own, each after a space; several tasks are separated by `;`. `--balanced` draws as many examples
@@ -10,8 +10,9 @@
 //! benchmark of which a part is missing the rest is used; plan and study say so.
 //!
 //! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`; what is needed to repeat it in
-//! `command.sh` (the command) and `protocol.csv` (models, tasks, settings); `frame.csv`, `summary.csv`, `asim.csv`, `overlap.csv`, `significance.csv`, `table.md` and
-//! the paper's figures of it. With `--plan` it says what is left to do, and does nothing. With `--paper` the grid is the paper's, of the benchmarks whose files
+//! `command.sh` (the command) and `protocol.csv` (models, tasks, settings); `frame.csv`, `summary.csv`, `asim.csv`, `overlap.csv`, `significance.csv`, `table.md`,
+//! `evidence.md` (`.json`, `.tex`: effects over runs and rows) and the paper's figures of it. With `--fill` what earlier versions made without outcomes of each row
+//! is evaluated again, for the evidence. With `--plan` it says what is left to do, and does nothing. With `--paper` the grid is the paper's, of the benchmarks whose files
 //! are in the data folder, and `beside_paper.csv` sets ours beside the paper's figures. With `--authors` everything is done as the
 //! authors' code does it (`Compat::Paper`).
 
@@ -50,6 +51,7 @@ fn run() -> std::result::Result<(), Failure> {
     let experiment = number("--epochs")?.map_or(experiment.clone(), |count| experiment.epochs(count));
     let experiment = number("--patience")?.map_or(experiment.clone(), |count| experiment.patience(count));
     let experiment = number("--compared")?.map_or(experiment.clone(), |count| experiment.compared_at_most(count as usize));
+    let experiment = if flag("--fill") { experiment.fill_outcomes() } else { experiment };
     let experiment = if flag("--authors") { experiment.compat(Compat::Paper) } else { experiment };
     let experiment = experiment.runs(number("--runs")?.unwrap_or(5));
     let experiment = experiment.test_at_most(number("--test")?.unwrap_or(500) as usize).folder(out.join("runs"));
@@ -86,6 +88,15 @@ fn run() -> std::result::Result<(), Failure> {
             Ok(figure) => figure.save(out.join(format!("figure_{number}.png")))?,
             Err(error) => println!("no figure {number}: {error}"),
         }
+    }
+    match study.evidence() {
+        Ok(evidence) => {
+            for extension in ["md", "json", "tex"] {
+                evidence.save(out.join("evidence").with_extension(extension))?;
+            }
+            evidence.evcxr_display();
+        }
+        Err(error) => println!("no evidence: {error}"),
     }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,

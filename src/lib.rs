@@ -43,6 +43,7 @@
 //! | [`Sft`](objective::Sft), [`SoftSft`](objective::SoftSft), [`SelfDistillation`](objective::SelfDistillation), [`Ia2`](objective::Ia2), [`Ia2Sft`](objective::Ia2Sft) | what a run minimises |
 //! | `DataFrame` | what [`evaluate`](evaluate::evaluate), `frame()` and `history()` give: long, one row per example, layer or check |
 //! | [`Experiment`](experiment::Experiment), [`Study`](experiment::Study) | a grid of runs that goes on where it was; its results as frames |
+//! | [`Evidence`](experiment::Evidence) | what a study shows: effects over runs and test rows, power, calibration without bins, in words and tables |
 //! | [`Slurm`](experiment::Slurm), [`Job`](experiment::Job), [`Worker`](experiment::Worker) | the same grid on a cluster: what SLURM is asked for, what is handed over, what does the runs |
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |

@@ -177,7 +177,8 @@ fn calibration_is_that_of_relplot_and_scipy() -> Result<()> {
 
 #[test]
 fn calibration_by_hand() -> Result<()> {
-    let sure = |right: usize, all: usize| df!("confidence" => vec![0.75; all], "correct" => (0..all).map(|at| at < right).collect::<Vec<_>>());
+    let sure =
+        |right: usize, all: usize| df!("confidence" => vec![0.75; all], "correct" => (0..all).map(|at| at < right).collect::<Vec<_>>());
     // One bin: (2/4 - 3/4)² less 1/4 / 3.
     let error = debiased_ce_interval(&sure(2, 4)?, Binning::EqualMass(1), 0.9)?;
     assert!((error.squared - (0.0625 - 0.25 / 3.0)).abs() < 1e-12 && error.value == 0.0 && error.lower == 0.0 && error.upper > 0.25);

@@ -601,7 +601,15 @@ fn an_experiment_that_is_killed_goes_on() -> Result<()> {
 fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     let (model, folder) = (model(), tempfile::tempdir().unwrap());
     let methods = [Method::Icl, Method::Sft, Method::Ia2];
-    let grid = || small(&model).methods(&methods).sizes(&[2, 4]).runs(3).tested_on("sentiment", &["sentiment_film"]).test_at_most(40).folder(folder.path());
+    let grid = || {
+        small(&model)
+            .methods(&methods)
+            .sizes(&[2, 4])
+            .runs(3)
+            .tested_on("sentiment", &["sentiment_film"])
+            .test_at_most(40)
+            .folder(folder.path())
+    };
     let study = grid().run()?;
     let (frame, outcomes) = (study.frame()?, study.outcomes()?);
     assert_eq!(outcomes.height(), 3 * 2 * 3 * 2 * 40);
@@ -611,9 +619,11 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
         let (key, on) = (&texts(&frame, "key")[row], &texts(&frame, "evaluated_on")[row]);
         let own: BooleanChunked = keys.iter().zip(&tested).map(|(other, test)| other == key && test == on).collect();
         let own = outcomes.filter(&own)?;
-        for (metric, ours) in
-            [("accuracy", accuracy(&own)?), ("ece_equal_width_15", ece(&own, Binning::EqualWidth(15))?), ("augrc", ia2::metric::augrc(&own)?)]
-        {
+        for (metric, ours) in [
+            ("accuracy", accuracy(&own)?),
+            ("ece_equal_width_15", ece(&own, Binning::EqualWidth(15))?),
+            ("augrc", ia2::metric::augrc(&own)?),
+        ] {
             assert!((numbers(&frame, metric)[row].unwrap() - ours).abs() < 1e-6, "{metric} of row {row}");
         }
         let brier = own.column("brier")?.f64()?.mean().unwrap();
@@ -643,18 +653,32 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
         let by_hand =
             ia2::statistics::crossed_mean(&first, "value", &["evaluated_on", "n"], &["task", "run"], &["evaluated_on", "row"], 0.95)?;
         let value = if column == "correct" { "accuracy" } else { column };
-        let at = (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == value).unwrap();
-        for (name, ours) in [("difference", by_hand.mean), ("error", by_hand.error), ("lower", by_hand.lower), ("p", by_hand.p), ("degrees", by_hand.degrees)] {
+        let at =
+            (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == value).unwrap();
+        for (name, ours) in [
+            ("difference", by_hand.mean),
+            ("error", by_hand.error),
+            ("lower", by_hand.lower),
+            ("p", by_hand.p),
+            ("degrees", by_hand.degrees),
+        ] {
             let theirs = numbers(effects, name)[at].unwrap();
             assert!((theirs - ours).abs() < 1e-6 * ours.abs().max(1.0), "{name} of {value}: {theirs} and {ours}");
         }
-        assert_eq!((numbers(effects, "strata")[at], numbers(effects, "runs")[at], numbers(effects, "unpaired")[at]), (Some(4.0), Some(3.0), Some(0.0)));
+        assert_eq!(
+            (numbers(effects, "strata")[at], numbers(effects, "runs")[at], numbers(effects, "unpaired")[at]),
+            (Some(4.0), Some(3.0), Some(0.0))
+        );
         assert_eq!(numbers(effects, "rows")[at], Some(by_hand.rows as f64));
     }
     // What is no mean over rows: the mean of its differences, and an interval around it.
-    let smooth = (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == "smooth_ece").unwrap();
+    let smooth =
+        (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == "smooth_ece").unwrap();
     let mean_of = |method: &str| {
-        let own: Vec<f64> = (0..frame.height()).filter(|&row| texts(&frame, "method")[row] == method).map(|row| numbers(&frame, "smooth_ece")[row].unwrap()).collect();
+        let own: Vec<f64> = (0..frame.height())
+            .filter(|&row| texts(&frame, "method")[row] == method)
+            .map(|row| numbers(&frame, "smooth_ece")[row].unwrap())
+            .collect();
         own.iter().sum::<f64>() / own.len() as f64
     };
     let difference = numbers(effects, "difference")[smooth].unwrap();
@@ -678,7 +702,12 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     for words in ["Evidence against SFT", "over 10 tests", "is found four times out of five", "With 3 runs", "What is pooled"] {
         assert!(shown.plain.contains(words), "{words}: {}", shown.plain);
     }
-    for (name, words) in [("e.md", "| method | value |"), ("e.tex", "\\toprule"), ("e.csv", "method,baseline,value,difference"), ("e.json", "\"by_evaluation\"")] {
+    for (name, words) in [
+        ("e.md", "| method | value |"),
+        ("e.tex", "\\toprule"),
+        ("e.csv", "method,baseline,value,difference"),
+        ("e.json", "\"by_evaluation\""),
+    ] {
         let path = folder.path().join(name);
         evidence.save(&path)?;
         assert!(std::fs::read_to_string(&path).unwrap().contains(words), "{name}");
@@ -693,7 +722,9 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     assert!(study.significance_table()?.markdown().contains("test rows are not resampled"));
     // Any method is a baseline; exchanged, an effect has the other sign.
     let other = study.evidence_against(Method::Ia2)?;
-    let at = (0..other.effects().height()).find(|&row| texts(other.effects(), "method")[row] == "SFT" && texts(other.effects(), "value")[row] == "smooth_ece").unwrap();
+    let at = (0..other.effects().height())
+        .find(|&row| texts(other.effects(), "method")[row] == "SFT" && texts(other.effects(), "value")[row] == "smooth_ece")
+        .unwrap();
     assert!((numbers(other.effects(), "difference")[at].unwrap() + difference).abs() < 1e-12);
     assert!(study.evidence_against(Method::Soft).unwrap_err().to_string().contains("there are ICL, SFT, IA2"));
     Ok(())
@@ -705,7 +736,8 @@ fn results_without_outcomes_are_named_and_filled_without_training() -> Result<()
     let grid = || small(&model).methods(&[Method::Icl, Method::Sft]).runs(2).folder(folder.path());
     let whole = grid().run()?.evidence()?;
     // As an earlier version wrote it.
-    let records: Vec<_> = written(folder.path()).into_iter().map(|(path, _)| path).filter(|path| path.parent().unwrap() == folder.path()).collect();
+    let records: Vec<_> =
+        written(folder.path()).into_iter().map(|(path, _)| path).filter(|path| path.parent().unwrap() == folder.path()).collect();
     assert_eq!(records.len(), 4);
     let earlier = |path: &Path| {
         let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

@@ -74,6 +74,22 @@ fn every_metric_gives_the_value_of_another_implementation() -> Result<()> {
             seen.push(name.clone());
         }
     }
+    // Without bins, by relplot's definition, scipy and by hand (`golden_study.py`).
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/study.json");
+    let study: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for case in study["calibration"].as_array().unwrap() {
+        let of = |name: &str| case[name].as_array().unwrap().iter();
+        let frame = df!(
+            "confidence" => of("confidence").map(|value| value.as_f64().unwrap()).collect::<Vec<_>>(),
+            "correct" => of("correct").map(|value| value.as_bool().unwrap()).collect::<Vec<_>>()
+        )?;
+        for (metric, name, within) in
+            [("smooth_ece", "smooth", 1e-3), ("debiased_ce_15", "debiased", 1e-8), ("aurc", "aurc", 1e-8), ("augrc", "augrc", 1e-8)]
+        {
+            close(Metric::named(metric)?.compute(&frame)?, &case[name], within, metric);
+            seen.push(metric.into());
+        }
+    }
     for metric in METRICS {
         assert!(seen.iter().any(|name| name == metric.name), "{} has no golden value", metric.name);
     }

@@ -51,7 +51,10 @@
 //! Of the learning rates (and betas) of one method in one run, one is `chosen`: by the least dev loss. IA2 + SFT is chosen by the
 //! cross-entropy on dev alone, because losses of different betas are different losses. [`Choice::TestAccuracy`] chooses as the authors' code
 //! does, one for all runs. Only chosen rows enter [`Study::runs`], the tables and figures of it,
-//! [`Study::summary`], [`Study::asim`], [`Study::overlap`] and [`Study::significance`]; [`Study::frame`] has all.
+//! [`Study::summary`], [`Study::asim`], [`Study::overlap`], [`Study::significance`] and [`Study::evidence`]; [`Study::frame`] has all.
+//!
+//! Of each test row it is kept whether it was answered right, and how likely each label was ([`Study::outcomes`]): [`Study::evidence`] resamples rows and runs
+//! together.
 //!
 //! Some methods train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
 //! A vector is found on train and dev ([`vector`](crate::vector)) and lies beside the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each

@@ -137,7 +137,9 @@ fn digest(query: &str, gold: &str) -> String {
 
 /// A column of shares as text, in single precision; none where it is not there, or not everywhere.
 fn spelled(frame: &DataFrame, name: &str) -> Result<Option<String>> {
-    let Some(column) = frame.column(name).ok().filter(|column| column.null_count() == 0 && column.dtype().is_float()) else { return Ok(None) };
+    let Some(column) = frame.column(name).ok().filter(|column| column.null_count() == 0 && column.dtype().is_float()) else {
+        return Ok(None);
+    };
     let mut text = String::new();
     for value in column.cast(&DataType::Float64)?.f64()?.no_null_iter() {
         let space = if text.is_empty() { "" } else { " " };
@@ -191,7 +193,10 @@ mod tests {
             Outcomes { confidence: Some("0.5 1.5 0.5".into()), ..outcomes.clone() },
             Outcomes { confidence: Some("0.5 NaN 0.5".into()), ..outcomes.clone() },
             Outcomes { labels: Some(Labels { golds: "0 1 2".into(), ..outcomes.labels.clone().unwrap() }), ..outcomes.clone() },
-            Outcomes { labels: Some(Labels { probabilities: vec!["1 1 1".into()], ..outcomes.labels.clone().unwrap() }), ..outcomes.clone() },
+            Outcomes {
+                labels: Some(Labels { probabilities: vec!["1 1 1".into()], ..outcomes.labels.clone().unwrap() }),
+                ..outcomes.clone()
+            },
         ] {
             assert!(broken.check(3).unwrap_err().contains("3 rows"), "{broken:?}");
         }

@@ -84,8 +84,8 @@ pub fn debiased_ce(frame: &DataFrame, binning: Binning) -> Result<f64> {
 /// Given the bins, `Q = Σ_b n_b/n (ȳ_b - f̄_b)²` is a sum of squared, nearly normal gaps around the true ones. It is taken for a scaled noncentral chi-square,
 /// `Q ~ c χ²_k(E²/c)`, with the mean and variance of calibrated bins (`c = A/m`, `k = m²/A` for `m = Σ_b w_b v_b` and `A = Σ_b w_b² v_b²`; share w and
 /// variance v of a bin's accuracy, one right and one wrong row added to each in halves). The interval holds each E for which Q is in neither tail. Simulated
-/// (2,000 samples of 200 and 500 rows, true errors of 0, 0.03, 0.1), it holds the bins' true error in 94 to 97 % (`examples/coverage.rs`). Rows are to be
-/// independent.
+/// (2,000 samples of 200, 500 and 1,000 rows, true errors of 0, 0.03, 0.1, 0.3), it holds the true error in 95 to 97 %, and in 96 to 98 % where that is 0, below which
+/// nothing lies (`examples/coverage.rs`). Rows are to be independent.
 ///
 /// # Errors
 /// As [`ece`](super::ece); a level outside (0, 1).
@@ -125,7 +125,8 @@ fn noncentral(at: f64, degrees: f64, shift: f64) -> Result<f64> {
     let half = shift / 2.0;
     let middle = half as i64;
     let central = |jumps: i64| -> Result<f64> {
-        let chi = ChiSquared::new(degrees + 2.0 * jumps as f64).map_err(|error| Error::internal("a chi-square distribution").because(error))?;
+        let chi =
+            ChiSquared::new(degrees + 2.0 * jumps as f64).map_err(|error| Error::internal("a chi-square distribution").because(error))?;
         Ok(chi.cdf(at))
     };
     let chance = |jumps: i64| match half > 0.0 {

@@ -81,15 +81,13 @@ pub fn smooth_calibration(frame: &DataFrame) -> Result<SmoothCalibration> {
 /// Smooth ECE and its bandwidth.
 pub(crate) fn smooth_error(rows: &[(f64, bool)]) -> (f64, f64) {
     let (mut low, mut high) = (LEAST, 1.0);
-    let least = smooth_error_at(rows, low);
-    if least <= low {
-        return (least, low);
-    }
     for _ in 0..HALVINGS {
         let middle = (low + high) / 2.0;
         if smooth_error_at(rows, middle) > middle { low = middle } else { high = middle }
     }
-    (smooth_error_at(rows, high), high)
+    // Never above the least one: there is less error than it resolves.
+    let bandwidth = if low == LEAST { LEAST } else { high };
+    (smooth_error_at(rows, bandwidth), bandwidth)
 }
 
 /// Smooth ECE at a bandwidth.
@@ -98,7 +96,9 @@ pub(crate) fn smooth_error_at(rows: &[(f64, bool)], bandwidth: f64) -> f64 {
     let smoothed = Smoother::new(bandwidth).smooth(residuals);
     let ends = (smoothed[0].abs() + smoothed[smoothed.len() - 1].abs()) / 2.0;
     let sum: f64 = smoothed.iter().map(|value| value.abs()).sum::<f64>() - ends;
-    sum / ((smoothed.len() - 1) as f64 * rows.len() as f64)
+    let mean = sum / ((smoothed.len() - 1) as f64 * rows.len() as f64);
+    // What so long a sum is off by would take it out of its range.
+    ((mean * 1e12).round() / 1e12).min(1.0)
 }
 
 /// A reflected Gaussian kernel on a grid that resolves it.
@@ -136,15 +136,14 @@ impl Smoother {
         let reach = self.kernel.len() - 1;
         let mut smoothed = vec![0.0; m + 1];
         for (from, value) in grid.iter().enumerate().filter(|(_, value)| **value != 0.0) {
-            for to in from.saturating_sub(reach)..=(from + reach).min(m) {
-                smoothed[to] += value * self.kernel[from.abs_diff(to)];
+            let near = from.saturating_sub(reach);
+            for (to, sum) in (near..).zip(&mut smoothed[near..=(from + reach).min(m)]) {
+                *sum += value * self.kernel[from.abs_diff(to)];
             }
-            // Reflected at 0: the distance is from + to. At 1: 2m - from - to; with the kernel's period of 2 that is the same thing.
-            for to in 0..=m {
-                let reflected = (from + to).min(2 * m - from - to);
-                if reflected <= reach {
-                    smoothed[to] += value * self.kernel[reflected];
-                }
+            // Reflected at 0 the distance is from + to, at 1 it is 2m - from - to; the kernel has a period of 2m, so that either stands for both.
+            let (at_0, at_1) = ((reach + 1).saturating_sub(from).min(m + 1), (2 * m - from).saturating_sub(reach));
+            for to in (0..at_0).chain(at_1.max(at_0)..m + 1) {
+                smoothed[to] += value * self.kernel[(from + to).min(2 * m - from - to)];
             }
         }
         smoothed

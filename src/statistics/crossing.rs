@@ -92,8 +92,7 @@ impl Crossing {
             *sums += sum;
             *squares += sum * sum;
         }
-        let shared: f64 =
-            within.iter().map(|((group, _), (sum, squares))| (sum * sum - squares) / (runs.sizes[*group] as f64 - 1.0)).sum();
+        let shared: f64 = within.iter().map(|((group, _), (sum, squares))| (sum * sum - squares) / (runs.sizes[*group] as f64 - 1.0)).sum();
         let by_shared_rows = (by_row - by_both + shared).max(0.0);
         let variance = by_run + by_shared_rows;
         // Satterthwaite: what few clusters tell is uncertain.

@@ -32,3 +32,24 @@ pub(super) fn of_t(shift: f64, degrees: f64, bound: f64) -> Result<f64> {
     }
     Ok((sum / whole).clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::critical;
+
+    #[test]
+    fn powers_are_those_of_scipys_noncentral_t() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/study.json");
+        let Ok(text) = std::fs::read(file) else { return crate::skipped(&format!("`{file}` is not here")) };
+        let all: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        for case in all["power"].as_array().unwrap() {
+            let number = |name: &str| case[name].as_f64().unwrap();
+            let bound = critical(0.95, number("degrees")).unwrap();
+            let ours = of_t(number("shift"), number("degrees"), bound).unwrap();
+            assert!((ours - number("power")).abs() < 1e-4, "{ours} and {}", number("power"));
+        }
+        // Of many degrees it is the normal's.
+        assert!((of_t(2.0, 1e7, 1.959964).unwrap() - of_t(2.0, 5e4, 1.959964).unwrap()).abs() < 1e-3);
+    }
+}

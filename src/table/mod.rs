@@ -13,10 +13,10 @@ mod tuples;
 mod value;
 pub(crate) mod words;
 
+pub(crate) use significance::share;
 pub use significance::significance;
 pub use summary::{Best, Summary};
 pub use value::Table;
-pub(crate) use significance::share;
 pub(crate) use value::latex;
 
 use polars::prelude::*;

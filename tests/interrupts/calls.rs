@@ -276,6 +276,17 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     });
     call!("comparing methods", written(statistics::compare(&all.runs, "method", &[("a", "b"); 2], &["run"], &["accuracy"], 0.95)?));
     call!("intervals", written(statistics::intervals(&all.runs, &["method"], &["accuracy"], 0.95)?));
+    let crossed = || {
+        let of = |n: i64| (0..60).map(|at| at / n % 6).collect::<Vec<i64>>();
+        df!("value" => (0..60).map(|at| f64::from(at * at % 17) / 17.0).collect::<Vec<_>>(), "run" => of(10), "row" => (0..60).map(|at| at % 10).collect::<Vec<i64>>())
+    };
+    call!("a bootstrap of runs and rows", {
+        shown(statistics::crossed_bootstrap(&crossed()?, "value", &[], &["run"], &["row"], 0.95, 50, 0)?.0)
+    });
+    call!(
+        "a mixed model",
+        written(Ok::<_, ia2::Error>(statistics::mixed_model(&crossed()?, "value", &[], &["run"], &["row"], 0.95)?.frame().clone())?)
+    );
     // Inside.
     call!("the logit lens", written(logit_lens(model, &prompts.take(4), 2)?));
     call!("attention patterns", written(attention_patterns(model, &prompts.take(4), [0, 1], 2)?));

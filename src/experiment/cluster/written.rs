@@ -140,7 +140,8 @@ impl Plan {
             }
         }
         let settings = experiment.settings.clone();
-        let again = (settings.retry_failed || settings.fill_outcomes).then(|| format!("{:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
+        let again = (settings.retry_failed || settings.fill_outcomes)
+            .then(|| format!("{:?}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
         let plan = Self {
             format: FORMAT,
             code: CODE.into(),

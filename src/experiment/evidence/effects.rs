@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::gather::{Gathered, Pair, Outcome, Value, differences, levels, pairs};
+use super::gather::{Gathered, Outcome, Pair, Value, differences, levels, pairs};
 use crate::error::Result;
 use crate::experiment::Method;
 use crate::interrupt;
@@ -97,10 +97,15 @@ fn mixed(gathered: &Gathered, level: f64) -> Result<Option<Mixed>> {
         of_tasks[task].0 += mean;
         of_tasks[task].1 += 1.0;
     }
-    let centred: Vec<f64> = crossing.values.iter().zip(&crossing.strata).map(|(value, &stratum)| {
-        let (sum, strata) = of_tasks[gathered.tasks[stratum]];
-        value - means[stratum] + sum / strata
-    }).collect();
+    let centred: Vec<f64> = crossing
+        .values
+        .iter()
+        .zip(&crossing.strata)
+        .map(|(value, &stratum)| {
+            let (sum, strata) = of_tasks[gathered.tasks[stratum]];
+            value - means[stratum] + sum / strata
+        })
+        .collect();
     if centred.iter().all(|value| (value - centred[0]).abs() < 1e-12) {
         return Ok(None);
     }
@@ -174,14 +179,12 @@ pub(super) fn frame(effects: &[Effect], baseline: Method) -> Result<DataFrame> {
 /// What each method reaches, one row each.
 pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64) -> Result<DataFrame> {
     let mut columns: Vec<(String, Vec<Option<f64>>)> = Vec::new();
-    let mut put = |name: String, at: usize, value: Option<f64>| {
-        match columns.iter_mut().find(|(own, _)| *own == name) {
-            Some((_, values)) => values[at] = value,
-            None => {
-                let mut values = vec![None; methods.len()];
-                values[at] = value;
-                columns.push((name, values));
-            }
+    let mut put = |name: String, at: usize, value: Option<f64>| match columns.iter_mut().find(|(own, _)| *own == name) {
+        Some((_, values)) => values[at] = value,
+        None => {
+            let mut values = vec![None; methods.len()];
+            values[at] = value;
+            columns.push((name, values));
         }
     };
     let mut counts = Vec::new();
@@ -191,9 +194,15 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
         counts.push(own.len() as u32);
         for value in Value::ALL {
             let found = levels(&own, value)?.map(|found| CrossedMean::of(&found.crossing, &found.influences, level)).transpose()?;
-            let root = |square: f64| square.max(0.0).sqrt();
-            let (name, shown): (&str, fn(f64) -> f64) =
-                if value == Value::DebiasedSquare { ("debiased_ce_15", root) } else { (value.name(), |number| number) };
+            // No mean lies outside its range, whatever t says.
+            let most = match value {
+                Value::Brier => 2.0,
+                Value::Augrc => 0.5,
+                _ => 1.0,
+            };
+            let root = value == Value::DebiasedSquare;
+            let shown = |number: f64| if root { number.clamp(0.0, 1.0).sqrt() } else { number.clamp(0.0, most) };
+            let name = if root { "debiased_ce_15" } else { value.name() };
             put(name.into(), at, found.as_ref().map(|found| shown(found.mean)));
             put(format!("{name}_lower"), at, found.as_ref().map(|found| shown(found.lower)));
             put(format!("{name}_upper"), at, found.as_ref().map(|found| shown(found.upper)));

@@ -1,6 +1,6 @@
 //! Pairs of results that differ in their method alone, and their values as means over runs and rows take them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
 use crate::experiment::Method;
@@ -82,7 +82,21 @@ pub(super) fn pairs<'a>(results: &[Outcome<'a>], baseline: Method, method: Metho
         }
     }
     let alone = of(baseline).chain(of(method)).filter(|(at, _)| !paired[*at]).count();
+    let runs = several(pairs.iter().map(|pair| &pair.1));
+    let all = pairs.len();
+    pairs.retain(|pair| runs.contains(pair.1.row.run().task.as_str()));
+    let alone = alone + 2 * (all - pairs.len());
     (pairs, alone)
+}
+
+/// The tasks with more than one run: a single one tells nothing of how much runs differ.
+fn several<'r, 'a: 'r>(results: impl Iterator<Item = &'r Outcome<'a>>) -> HashSet<&'a str> {
+    let mut runs: HashMap<&str, HashSet<u64>> = HashMap::new();
+    for result in results {
+        let run = result.row.run();
+        runs.entry(&run.task).or_default().insert(run.run);
+    }
+    runs.into_iter().filter(|(_, runs)| runs.len() > 1).map(|(task, _)| task).collect()
 }
 
 /// A number of each row; none where outcomes have none.
@@ -103,9 +117,8 @@ fn of_parts(outcomes: &Outcomes, value: Value) -> Option<(f64, Vec<f64>)> {
         _ => Some(augrc_of(rows)),
     };
     let parts: Vec<usize> = outcomes.rows().map(part).collect();
-    let left = |part: usize| -> Vec<(f64, bool)> {
-        rows.iter().zip(&parts).filter(|(_, own)| **own != part).map(|(row, _)| *row).collect()
-    };
+    let left =
+        |part: usize| -> Vec<(f64, bool)> { rows.iter().zip(&parts).filter(|(_, own)| **own != part).map(|(row, _)| *row).collect() };
     let whole = of(rows.clone())?;
     let pseudo = (0..PARTS).map(|part| {
         let left = left(part);
@@ -131,11 +144,17 @@ pub(super) struct Gathered {
 /// Differences of pairs in a value; none where no pair has it.
 pub(super) fn differences(pairs: &[Pair<'_>], value: Value) -> Result<Option<Gathered>> {
     let adapter = |(base, other): &Pair<'_>| other.row.adapter().or_else(|| base.row.adapter());
-    gathered(pairs.iter().map(|pair| (&pair.1.row, adapter(pair), numbers(&[(-1.0, pair.0.outcomes), (1.0, pair.1.outcomes)], value))), value, pairs.iter().map(|pair| pair.1.outcomes))
+    gathered(
+        pairs.iter().map(|pair| (&pair.1.row, adapter(pair), numbers(&[(-1.0, pair.0.outcomes), (1.0, pair.1.outcomes)], value))),
+        value,
+        pairs.iter().map(|pair| pair.1.outcomes),
+    )
 }
 
 /// The levels of results in a value.
 pub(super) fn levels(results: &[Outcome<'_>], value: Value) -> Result<Option<Gathered>> {
+    let runs = several(results.iter());
+    let results: Vec<&Outcome<'_>> = results.iter().filter(|result| runs.contains(result.row.run().task.as_str())).collect();
     let of = results.iter().map(|result| (&result.row, result.row.adapter(), numbers(&[(1.0, result.outcomes)], value)));
     gathered(of, value, results.iter().map(|result| result.outcomes))
 }

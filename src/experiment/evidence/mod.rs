@@ -58,7 +58,7 @@ impl Study {
     /// [`Evidence::missing`]. `experiment.fill_outcomes().run()` evaluates them again, and trains nothing.
     ///
     /// # Errors
-    /// No results of the baseline, or of any other method, with outcomes row by row; fewer than 2 runs of some task.
+    /// No results of the baseline, or of any other method in 2 runs of the same task, with outcomes row by row.
     pub fn evidence_against(&self, baseline: Method) -> Result<Evidence> {
         interrupt::during("gathering evidence", || self.gather(baseline))
     }
@@ -100,13 +100,12 @@ impl Study {
         let rows: Vec<_> = self.chosen()?.into_iter().filter(|row| row.number("accuracy").is_some()).collect();
         let with = |row: &super::study::Row<'_>| row.evaluated().is_some_and(|evaluated| evaluated.outcomes.is_some());
         let lacking: Vec<_> = rows.iter().filter(|row| !with(row)).copied().collect();
-        let results: Vec<Outcome<'_>> = rows
-            .iter()
-            .filter_map(|row| Some(Outcome { row: *row, outcomes: row.evaluated()?.outcomes.as_ref()? }))
-            .collect();
+        let results: Vec<Outcome<'_>> =
+            rows.iter().filter_map(|row| Some(Outcome { row: *row, outcomes: row.evaluated()?.outcomes.as_ref()? })).collect();
         let methods: Vec<Method> =
             Method::ALL.into_iter().filter(|method| results.iter().any(|result| result.row.run().method == *method)).collect();
-        let fill = "`experiment.fill_outcomes().run()` evaluates again what was made before outcomes were kept row by row, and trains nothing";
+        let fill =
+            "`experiment.fill_outcomes().run()` evaluates again what was made before outcomes were kept row by row, and trains nothing";
         if !methods.contains(&baseline) {
             let there = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
             let there = if there.is_empty() { "no method has".to_string() } else { format!("there are {there}") };
@@ -125,7 +124,7 @@ impl Study {
         }
         if pooled.is_empty() {
             return Err(Error::input(format!(
-                "no other method has results on the same rows as {}: run at least one more, or fill outcomes ({fill})",
+                "no other method has results on the same rows as {} in 2 runs of a task or more: run at least one more, add runs, or fill outcomes ({fill})",
                 baseline.name()
             )));
         }
@@ -164,7 +163,7 @@ impl Evidence {
     /// | `mixed_difference`, `mixed_lower`, `mixed_upper`, `mixed_p`, `mixed_p_holm` | of `difference ~ task + (1 \| run) + (1 \| row)` by REML ([`mixed_model`](crate::statistics::mixed_model)); null for what is no mean over rows |
     /// | `run_deviation`, `row_deviation`, `rest_deviation` | standard deviations of the difference between runs, between rows, and of the rest, by the same model |
     /// | `strata`, `runs`, `rows` | evaluations, runs (those of each task on their own), different test rows (0 for what is no mean over rows) |
-    /// | `unpaired` | results of either method that the other lacks |
+    /// | `unpaired` | results of either method that the other lacks, or whose task has one run so far: they are left out |
     ///
     /// What is no mean over rows (calibration errors, AUGRC) is taken of each result and averaged; its error comes from the pseudo-values of ten parts of the rows, one left
     /// out at a time (Tukey's jackknife), which go through the same clustering. A run is a draw of data for one task: all N, models, adapters and tests of it are one

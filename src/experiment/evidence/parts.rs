@@ -10,9 +10,8 @@ pub(super) fn of(results: &[Outcome<'_>]) -> Result<[(&'static str, Option<f64>)
     let mut sums = Some([0.0; 6]);
     for result in results {
         let frame = result.outcomes.frame()?;
-        let found = brier_parts(&frame, BINNING).and_then(|parts| {
-            Ok([parts.score, parts.reliability, parts.resolution, parts.uncertainty, parts.within, aurc(&frame)?])
-        });
+        let found = brier_parts(&frame, BINNING)
+            .and_then(|parts| Ok([parts.score, parts.reliability, parts.resolution, parts.uncertainty, parts.within, aurc(&frame)?]));
         sums = match (sums, found) {
             (Some(sums), Ok(found)) => Some(std::array::from_fn(|at| sums[at] + found[at])),
             _ => None,

@@ -58,10 +58,23 @@ pub(super) fn effects(frame: &DataFrame, baseline: Method) -> Result<Table> {
             (share(mixed_p[at]), small(mixed_p[at])),
         ]
     });
-    let headings =
-        ["method", "value", "difference", "95 % interval", "p", "p (Holm)", "interval by draws", "mixed model", "its interval", "its p (Holm)"];
+    let headings = [
+        "method",
+        "value",
+        "difference",
+        "95 % interval",
+        "p",
+        "p (Holm)",
+        "interval by draws",
+        "mixed model",
+        "its interval",
+        "its p (Holm)",
+    ];
     let notes = [
-        format!("differences to {} on the same rows of the same runs, over all evaluations; intervals over runs and rows together", baseline.name()),
+        format!(
+            "differences to {} on the same rows of the same runs, over all evaluations; intervals over runs and rows together",
+            baseline.name()
+        ),
         format!("bold: p corrected by Holm's method over the table below {BOLD}; –: not defined; other than accuracy, less is better"),
     ];
     Ok(Table::of(Some("Effects"), &headings, 2, rows.collect(), &notes, frame))
@@ -73,9 +86,13 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
     let alone: [&str; 5] = ["brier_of_answer", "reliability", "resolution", "uncertainty", "aurc"];
     let mut cells: Vec<Vec<(String, bool)>> = texts.iter().map(|method| vec![(method.to_string(), false)]).collect();
     for name in with {
-        let (value, lower, upper) = (numbers(frame, name)?, numbers(frame, &format!("{name}_lower"))?, numbers(frame, &format!("{name}_upper"))?);
+        let (value, lower, upper) =
+            (numbers(frame, name)?, numbers(frame, &format!("{name}_lower"))?, numbers(frame, &format!("{name}_upper"))?);
         for (at, row) in cells.iter_mut().enumerate() {
-            row.push((if value[at].is_some() { format!("{} ({})", short(value[at]), interval(lower[at], upper[at])) } else { "–".into() }, false));
+            row.push((
+                if value[at].is_some() { format!("{} ({})", short(value[at]), interval(lower[at], upper[at])) } else { "–".into() },
+                false,
+            ));
         }
     }
     for name in alone {
@@ -84,7 +101,8 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
     }
     let headings: Vec<String> = ["method"].iter().chain(&with).chain(&alone).map(|name| name.replace('_', " ")).collect();
     let notes = [
-        "mean (95 % interval over runs and rows); debiased ce 15: l2 calibration error less what chance adds, over 15 bins of equal count".to_string(),
+        "mean (95 % interval over runs and rows); debiased ce 15: l2 calibration error less what chance adds, over 15 bins of equal count"
+            .to_string(),
         "brier of answer = reliability - resolution + uncertainty, up to what confidences vary within bins".to_string(),
     ];
     Ok(Table::of(Some("Methods"), &headings.iter().map(String::as_str).collect::<Vec<_>>(), 1, cells, &notes, frame))
@@ -103,8 +121,11 @@ pub(super) fn power(frame: &DataFrame, baseline: Method) -> Result<Table> {
     });
     let headings = ["method", "effect on accuracy", "power here", "runs needed", "rows needed", "detectable here"];
     let notes = [
-        format!("against {}; runs per task with these rows, or rows per run with these runs, for a power of 0.8 at 5 %, one test", baseline.name()),
-        "none: where runs differ, no number of rows makes up for few runs".to_string(),
+        format!(
+            "against {}; runs per task with these rows, or rows per run with these runs, for a power of 0.8 at 5 %, one test",
+            baseline.name()
+        ),
+        "none: no number is enough while the other stays as it is".to_string(),
     ];
     Ok(Table::of(Some("Power"), &headings, 1, cells.collect(), &notes, frame))
 }
@@ -113,7 +134,8 @@ pub(super) fn pooled(frame: &DataFrame) -> Result<Table> {
     let columns = ["statistic", "unit", "pools", "assumes"].map(|name| texts(frame, name));
     let [statistic, unit, pools, assumes] = columns;
     let (statistic, unit, pools, assumes) = (statistic?, unit?, pools?, assumes?);
-    let cells = (0..frame.height()).map(|at| [statistic[at], unit[at], pools[at], assumes[at]].map(|text| (text.to_string(), false)).to_vec());
+    let cells =
+        (0..frame.height()).map(|at| [statistic[at], unit[at], pools[at], assumes[at]].map(|text| (text.to_string(), false)).to_vec());
     Ok(Table::of(Some("What is pooled"), &["statistic", "unit", "pools", "assumes"], 4, cells.collect(), &[], frame))
 }
 
@@ -139,8 +161,7 @@ fn objects(frame: &DataFrame) -> Result<Value> {
 }
 
 pub(super) fn json(evidence: &Evidence) -> Result<String> {
-    let answers: Vec<Value> =
-        evidence.checklist.iter().map(|(question, answer)| json!({"question": question, "answer": answer})).collect();
+    let answers: Vec<Value> = evidence.checklist.iter().map(|(question, answer)| json!({"question": question, "answer": answer})).collect();
     let all = json!({
         "baseline": evidence.baseline.name(),
         "sentences": evidence.sentences,

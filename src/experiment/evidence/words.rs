@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::experiment::record::TrainingId;
 use crate::statistics;
 
+/// Statistic, unit, what it pools, what it assumes.
+type Line = (&'static str, &'static str, String, &'static str);
+
 /// What there is to tell of.
 pub(super) struct Told<'a> {
     pub study: &'a Study,
@@ -60,12 +63,12 @@ impl Told<'_> {
         let corrected = statistics::holm(&self.effects.iter().map(|effect| effect.mean.p).collect::<Vec<_>>())?;
         let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
         let mut sentences = vec![format!(
-            "Each difference is to {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
-             {} of each of {}, N = {}.",
+            "Each difference is from {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
+             {} of {}, N = {}.",
             self.baseline.name(),
             counted(strata, "evaluation", "evaluations"),
             counted(self.runs(), "run", "runs"),
-            counted(self.tasks().len(), "task", "tasks"),
+            if self.tasks().len() == 1 { "one task".into() } else { format!("each of {} tasks", self.tasks().len()) },
             list(self.sizes()),
         )];
         for (effect, corrected) in self.effects.iter().zip(&corrected) {
@@ -87,8 +90,17 @@ impl Told<'_> {
             );
             sentences.push(match *corrected < 1.0 - LEVEL {
                 true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
-                false => format!("{method}: no difference to {baseline} in {what} is shown ({numbers})."),
+                false => format!("{method}: no difference from {baseline} in {what} is shown ({numbers})."),
             });
+        }
+        let compared = |method: Method| method == self.baseline || self.effects.iter().any(|effect| effect.method == method);
+        let methods: BTreeSet<Method> = self.results.iter().map(|result| result.row.run().method).collect();
+        for method in methods.into_iter().filter(|method| !compared(*method)) {
+            sentences.push(format!(
+                "{}: not compared; it has no results on the same rows as {} in 2 runs of a task.",
+                method.name(),
+                self.baseline.name()
+            ));
         }
         let found = self.effects.iter().filter(|effect| effect.value == Value::Accuracy);
         let least = found.map(|effect| effect.mean.detectable(super::effects::POWER)).collect::<Result<Vec<_>>>()?;
@@ -102,7 +114,11 @@ impl Told<'_> {
             sentences.push(format!("With {}, intervals rest on few clusters and are wide.", counted(self.runs(), "run", "runs")));
         }
         if self.lacking > 0 {
-            sentences.push(format!("{} left out, without outcomes row by row: {}.", counted(self.lacking, "result is", "results are"), self.fill));
+            sentences.push(format!(
+                "{} left out, without outcomes row by row: {}.",
+                counted(self.lacking, "result is", "results are"),
+                self.fill
+            ));
         }
         Ok(sentences)
     }
@@ -119,15 +135,43 @@ impl Told<'_> {
             counted(rows, "test row", "test rows")
         );
         let kept = "models, N, adapters and tests of one run are one cluster";
-        let lines = [
-            ("difference, interval, p", "a run's values of a row, in two clusters: run and row", format!("{all}; {kept}"), "runs of a task are alike and independent, as are rows of a test; the mean is nearly normal"),
-            ("interval by draws", "the same", format!("{DRAWS} draws of runs within tasks and rows within tests, together; scaled to the same error"), "the same, but no shape of the mean"),
-            ("mixed model", "a difference of a row in a run", format!("{all}; difference ~ task + (1 | run) + (1 | row)"), "effects of runs and rows are normal, with one variance over tasks; REML, Satterthwaite"),
-            ("calibration errors and AUGRC", "a result (all rows of a test)", "means over results; errors from ten parts of the rows, one left out at a time, clustered as above".into(), "as the first; smooth ECE is biased upwards by few rows, on both sides of a difference alike"),
+        let lines: [Line; 6] = [
+            (
+                "difference, interval, p",
+                "a run's values of a row, in two clusters: run and row",
+                format!("{all}; {kept}"),
+                "runs of a task are alike and independent, as are rows of a test; the mean is nearly normal",
+            ),
+            (
+                "interval by draws",
+                "the same",
+                format!("{DRAWS} draws of runs within tasks and rows within tests, together; scaled to the same error"),
+                "the same, but no shape of the mean",
+            ),
+            (
+                "mixed model",
+                "a difference of a row in a run",
+                format!("{all}; difference ~ task + (1 | run) + (1 | row)"),
+                "effects of runs and rows are normal, with one variance over tasks; REML, Satterthwaite",
+            ),
+            (
+                "calibration errors and AUGRC",
+                "a result (all rows of a test)",
+                "means over results; errors from ten parts of the rows, one left out at a time, clustered as above".into(),
+                "as the first; smooth ECE is biased upwards by few rows, on both sides of a difference alike",
+            ),
             ("p (Holm)", "a test", format!("{} of this table", counted(tests, "test", "tests")), "nothing further"),
-            ("Study::significance", "a run number", format!("{} at most: the mean of each run's differences over models, tasks, N and tests", counted(self.runs(), "pair", "pairs")), "runs are independent and differences normal (t) or symmetric (Wilcoxon); test rows are not resampled, though runs share some"),
+            (
+                "Study::significance",
+                "a run number",
+                format!(
+                    "{} at most: the mean of each run's differences over models, tasks, N and tests",
+                    counted(self.runs(), "pair", "pairs")
+                ),
+                "runs are independent and differences normal (t) or symmetric (Wilcoxon); test rows are not resampled, though runs share some",
+            ),
         ];
-        let column = |of: &dyn Fn(&(&'static str, &'static str, String, &'static str)) -> String| lines.iter().map(of).collect::<Vec<String>>();
+        let column = |of: &dyn Fn(&Line) -> String| lines.iter().map(of).collect::<Vec<String>>();
         Ok(df!(
             "statistic" => column(&|line| line.0.into()),
             "unit" => column(&|line| line.1.into()),
@@ -146,8 +190,7 @@ impl Told<'_> {
         let models: BTreeSet<&str> = self.results.iter().map(|result| result.row.entry.record.model.as_str()).collect();
         let methods: BTreeSet<Method> = self.results.iter().map(|result| result.row.run().method).collect();
         let chosen: BTreeSet<&str> = self.results.iter().map(|result| result.row.chosen.by).filter(|by| *by != "no choice").collect();
-        let seconds: Vec<f64> =
-            self.study.entries().iter().filter_map(|entry| Some(entry.record.trained.as_ref()?.seconds)).collect();
+        let seconds: Vec<f64> = self.study.entries().iter().filter_map(|entry| Some(entry.record.trained.as_ref()?.seconds)).collect();
         let examples: BTreeSet<usize> = self.results.iter().filter_map(|result| Some(result.row.evaluated()?.examples)).collect();
         let rows = match (examples.first(), examples.last()) {
             (Some(least), Some(most)) if least != most => format!("{least} to {most}"),
@@ -185,7 +228,7 @@ impl Told<'_> {
             counted(self.effects.len(), "test", "tests"),
         );
         let resources = match seconds.is_empty() {
-            true => "[No trainings] Nothing was trained; name the machine that evaluated.".to_string(),
+            true => "[NA] Nothing was trained. [Name the machine that evaluated.]".to_string(),
             false => {
                 let all: f64 = seconds.iter().sum();
                 format!(

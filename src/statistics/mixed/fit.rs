@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::dense::{Cholesky, Matrix};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 /// The most that a variance may be of the residual one: rows that come up twice with equal values would have it at infinity.
 const MOST: f64 = 1e6;
@@ -103,8 +104,7 @@ impl Problem {
         })?;
         log_determinants += inner.log_determinant();
         // Columns of X and y, runs eliminated.
-        let solved: Vec<Vec<f64>> =
-            (0..start).map(|column| inner.half((0..q).map(|i| gram.get(start + i, column)).collect())).collect();
+        let solved: Vec<Vec<f64>> = (0..start).map(|column| inner.half((0..q).map(|i| gram.get(start + i, column)).collect())).collect();
         let product = |a: usize, b: usize| gram.get(a, b) - run * solved[a].iter().zip(&solved[b]).map(|(a, b)| a * b).sum::<f64>();
         let mut normal = Matrix::zeros(self.fixed);
         for i in 0..self.fixed {
@@ -125,6 +125,7 @@ impl Problem {
 
     /// Minus twice the restricted log-likelihood, the residual variance at its best.
     fn profiled(&self, run: f64, row: f64) -> Result<f64> {
+        interrupt::check()?;
         let solved = self.solve(run, row)?;
         let free = self.free();
         Ok(solved.log_determinants + free * (1.0 + (std::f64::consts::TAU * (solved.residual / free).max(f64::MIN_POSITIVE)).ln()))
@@ -143,12 +144,10 @@ impl Problem {
         let ratio = |deviation: f64| (deviation * deviation).min(MOST);
         let criterion = |place: [f64; 2]| self.profiled(ratio(place[0]), if rows { ratio(place[1]) } else { 0.0 });
         let mut best = descend(&criterion, [0.3, 0.3], 0.3)?;
-        // From where it ended, and from none of either: a flat way there may have hidden a valley.
-        for start in [best.0, [0.01, best.0[1]], [best.0[0], 0.01]] {
-            let other = descend(&criterion, start, 0.05)?;
-            if other.1 < best.1 {
-                best = other;
-            }
+        // Once more from where it ended: a simplex may have shrunk too early.
+        let other = descend(&criterion, best.0, 0.1)?;
+        if other.1 < best.1 {
+            best = other;
         }
         for place in [[0.0, best.0[1]], [best.0[0], 0.0], [0.0, 0.0]] {
             let value = criterion(place)?;

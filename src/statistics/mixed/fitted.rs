@@ -32,7 +32,9 @@ impl Fitted {
         let problem = Problem::new(y, x, fixed, runs, rows);
         let at = problem.fit()?;
         if at.rest <= 0.0 {
-            return Err(Error::numeric("the fixed effects of a mixed model leave nothing over, so that there is no variance to take apart"));
+            return Err(Error::numeric(
+                "the fixed effects of a mixed model leave nothing over, so that there is no variance to take apart",
+            ));
         }
         let solved = problem.solve(at.run / at.rest, at.row / at.rest)?;
         let deviance = problem.deviance(at)?;
