@@ -24,11 +24,31 @@ use ia2::prelude::*;
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Options with a value, and those without.
+const VALUED: [&str; 14] = [
+    "--tasks",
+    "--n",
+    "--runs",
+    "--rates",
+    "--betas",
+    "--methods",
+    "--test",
+    "--compared",
+    "--epochs",
+    "--patience",
+    "--dev",
+    "--words",
+    "--model",
+    "--out",
+];
+const FLAGS: [&str; 4] = ["--balanced", "--plan", "--paper", "--authors"];
+
 fn main() -> std::process::ExitCode {
     interrupt::exit_code(interrupt::listen().map_err(Failure::from).and_then(|()| run()))
 }
 
 fn run() -> std::result::Result<(), Failure> {
+    check()?;
     let models = list::<String>("--model", "tiny-icl")?.iter().map(Model::open).collect::<Result<Vec<_>>>()?;
     let tasks: Vec<String> = list("--tasks", "sentiment")?;
     let methods = Method::list(&option("--methods").unwrap_or(Method::ALL.map(Method::name).join(",")))?;
@@ -143,6 +163,19 @@ fn words() -> std::result::Result<Vec<(String, Vec<String>)>, Failure> {
         Ok((name.trim().to_string(), words.split(',').map(|word| format!(" {}", word.trim())).collect()))
     };
     tasks.map(of).collect()
+}
+
+/// A misspelt option would be another study.
+fn check() -> std::result::Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        if VALUED.contains(&name.as_str()) {
+            arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        } else if !FLAGS.contains(&name.as_str()) {
+            return Err(format!("there is no option {name}; there are {} and {}", VALUED.join(", "), FLAGS.join(", ")).into());
+        }
+    }
+    Ok(())
 }
 
 fn number(name: &str) -> std::result::Result<Option<u64>, Failure> {

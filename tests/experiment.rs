@@ -901,3 +901,53 @@ fn keys_of_runs_are_what_they_were() -> Result<()> {
     assert_eq!(texts(&frame, "key"), ["740a7fc36844430691fc", "0fba94ec173618324e0f"]);
     Ok(())
 }
+
+/// The example that cargo builds beside the tests.
+#[test]
+fn the_example_writes_what_its_reader_needs_to_repeat_it() {
+    let example = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("study");
+    if !example.exists() {
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED: {} is absent\n", example.display()).as_bytes());
+        return;
+    }
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Another model: the same but for its name and one weight.
+    let model = model();
+    let second = other.path().join("second's");
+    model.save(&second).unwrap();
+    let weights: Vec<(String, Tensor)> = Tensor::read_safetensors(second.join("model.safetensors")).unwrap();
+    let _ = weights[0].1.get(0).fill_(0.5);
+    Tensor::write_safetensors(&weights, second.join("model.safetensors")).unwrap();
+    let models = format!("tiny-icl,{}", second.display());
+    let words = "shortcut: cold, warm; shortcut_contrary: cold, warm";
+    let arguments = ["--tasks", "shortcut,topic", "--model", &models, "--words", words, "--n", "2", "--runs", "1", "--dev", "2"];
+    let more = ["--methods", "ICL,SFT", "--rates", "3e-3", "--epochs", "1", "--test", "6", "--compared", "2", "--out"];
+    let ended = Command::new(&example).args(arguments).args(more).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{said}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let protocol = read("protocol.csv");
+    told(
+        &protocol,
+        &[
+            "second's",
+            "shortcut_contrary, 800 rows",
+            "topic, 800 rows",
+            "labels  cold,  warm",
+            "2 dev rows whatever N",
+            "ICL, SFT",
+            "0.003",
+        ],
+    );
+    let frame = read("frame.csv");
+    // Two models, two methods, two tasks and their sets out of distribution.
+    assert_eq!(frame.lines().count(), 1 + 2 * 2 * 2 * 2, "{frame}");
+    // The command, as a shell reads it, finds everything done.
+    let records = written(&folder.path().join("runs"));
+    let command = read("command.sh").replace("cargo run --release --example study --", &format!("'{}'", example.display()));
+    let again = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(again.status.success(), "{command}: {}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(written(&folder.path().join("runs")), records);
+    let wrong = Command::new(&example).args(["--task", "topic", "--plan"]).output().unwrap();
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("no option --task"));
+}

@@ -43,7 +43,11 @@ fn note(task: &Named) -> String {
     let Some(shortcut) = &task.shortcut else { return classes };
     let places: Vec<&str> = shortcut.groups.iter().map(|&group| groups(shortcut.aspect)[group].name).collect();
     let pairs = task.classes.iter().zip(&places).map(|((group, _), place)| format!("{} with {place}", all[*group].name));
-    format!("{classes}. The place goes with the label in every sentence: {}", pairs.collect::<Vec<_>>().join(", "))
+    format!(
+        "{classes}. The place goes with the label in every sentence: {}. The opinion is the rule; examples in which both go together cannot tell, only the \
+         model's experience can: in its training a rule was about opinion more than three times as often as about place",
+        pairs.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Writes `<task>.jsonl` for every task, and `tasks.json`.
