@@ -400,8 +400,9 @@ fn a_patching_map_is_the_patches_between_what_both_prompts_say() -> Result<()> {
             close(found[row].unwrap(), here, "patched");
             let (ours, expected) = (share[row].unwrap(), (here - down) / (up - down));
             assert!((ours - expected).abs() < 1e-3 * expected.abs().max(1.0), "{ours} and {expected}");
-            // All that the last layer says of the last token is handed over.
-            if layer[row] as usize == LAYERS - 1
+            // All that the last layer says of the last token is handed over, where that is the token the labels follow.
+            if labels == PLAIN
+                && layer[row] as usize == LAYERS - 1
                 && from_end[row] == 0
                 && sites[row].as_deref() == Some("model.layers.*")
                 && (up - down).abs() > 0.1

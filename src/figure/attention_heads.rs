@@ -137,7 +137,7 @@ impl AttentionHeads {
         let (x_name, y_name) = if turned { (&layer, &head) } else { (&head, &layer) };
         let widest = |names: &[String]| names.iter().map(|name| text::width(name, LABEL, false)).fold(0.0, f64::max);
         let left = MARGIN + NAME + 8.0 + widest(rows) + 6.0;
-        let usual = (left + MARGIN + columns.len() as f64 * 34.0).clamp(f64::from(NOTEBOOK), 1100.0);
+        let usual = (left + MARGIN + columns.len() as f64 * 26.0).clamp(f64::from(NOTEBOOK), 1100.0);
         let width = self.settings.size((usual as u32, 400))?.0;
         let side =
             ((width - left - MARGIN) / columns.len().max(1) as f64 - GAP).min((1400.0 / rows.len().max(1) as f64).max(30.0)).min(WIDEST);

@@ -16,6 +16,10 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 
 const VALUE: f64 = 10.5;
+/// The height of a row of text where there are many, of what stands around each piece of a long table, and of all pieces of one picture.
+const TEXT_ROW: usize = 16;
+const PIECE: usize = 154;
+const HIGHEST: usize = 3700;
 
 /// A heat map of a long frame: one row per cell.
 ///
@@ -186,7 +190,15 @@ impl HeatMap {
         }
         // Colours are those of all pages.
         let ramps = self.ramps(&data)?;
-        data.turn(&self.settings, MOST_PANELS)?;
+        let name = self.value_name(frame);
+        // A table that scrolls has no pages.
+        let table = self
+            .columns
+            .text
+            .as_ref()
+            .and_then(|_| scrolled::table(self, &data, &ramps[0], &name, &self.remark(&data, &ramps, selected.1.clone())));
+        let most = if data.pieces.is_empty() { MOST_PANELS } else { (HIGHEST / (data.y.len() * TEXT_ROW + PIECE)).clamp(1, MOST_PANELS) };
+        data.turn(&self.settings, most)?;
         let usual = match (data.row_names.len(), data.pieces.is_empty()) {
             (0, true) => abreast(data.panels.len()),
             (0, false) => 1,
@@ -195,7 +207,7 @@ impl HeatMap {
         let abreast = self.abreast.filter(|_| data.row_names.is_empty()).unwrap_or(usual).clamp(1, data.panels.len());
         let (width, height) = self.settings.size(self.usual(&data, abreast))?;
         let mut scene = Scene::new(width, height);
-        let name = self.value_name(frame);
+        scene.html = table;
         let bars: Vec<Bar> =
             ramps.iter().zip([name.clone(), format!("difference in {name}")]).map(|(ramp, name)| Bar::new(*ramp, name)).collect();
         let note = self.remark(&data, &ramps, selected.1);
@@ -230,9 +242,6 @@ impl HeatMap {
         self.cells(&mut scene, &data, &ramps, &panels)?;
         colour_bar::draw(&mut scene, &panels, &bars, layout::row_room(&data.row_names));
         self.hover(&mut scene, &data, &panels);
-        if self.columns.text.is_some() {
-            scene.html = scrolled::table(self, &data, &ramps[0], &name, &note);
-        }
         let alt = self.alt(&data, &name, &note);
         Ok((scene, alt))
     }
@@ -266,7 +275,7 @@ impl HeatMap {
         let across = (width - 150) / abreast - 28;
         let square = across * rows / columns.max(1);
         let panel = match down {
-            _ if text => rows * if rows > 12 { 16 } else { 24 },
+            _ if text => rows * if rows > 12 { TEXT_ROW } else { 24 },
             _ if self.square => square.clamp(48, 520),
             1 if self.downward => across.clamp(150, 420),
             1 => (rows * 14).clamp(230, 560),
@@ -274,7 +283,7 @@ impl HeatMap {
             _ => (rows * 10).clamp(110, 260),
         };
         let labels = if data.x_named { 120 } else { 20 };
-        let each = if data.pieces.is_empty() { 34 } else { 34 + labels };
+        let each = if data.pieces.is_empty() { 34 } else { PIECE };
         (width as u32, (((panel + each) * down + labels + 100) as u32).min(4000))
     }
 

@@ -340,3 +340,5 @@ mod gallery;
 mod geometry_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;

@@ -10,8 +10,9 @@ use super::scene::Colour;
 use super::text::printable;
 use crate::display::{escape, shortened};
 
-/// The height in pixels beyond which the table scrolls.
-const HIGH: usize = 480;
+/// The height beyond which the table scrolls below its heads. JupyterLab drops what holds the heads (`sticky`) where it does not trust a notebook, and this height, which
+/// is no plain length, with it: there the table is as high as it is, and its heads stand above it as in any other.
+const HIGH: &str = "min(480px,90vh)";
 /// The most bytes: a notebook cuts more than 400,000.
 const BYTES: usize = 340_000;
 /// The most letters of a cell, and of a line that is said of it.
@@ -79,7 +80,7 @@ impl Sheet<'_> {
             format!("<th style=\"position:sticky;{place};{};white-space:pre\"{title}>{}</th>", on(HEAD), escape(&shortened(text, LETTERS)))
         };
         let mut out = if self.name.is_empty() { String::new() } else { format!("<div><b>{}</b></div>\n", escape(self.name)) };
-        out.push_str(&format!("<div style=\"overflow:auto;max-height:{HIGH}px\"><table style=\"border-spacing:1px\">\n<thead><tr>"));
+        out.push_str(&format!("<div style=\"overflow:auto;max-height:{HIGH}\"><table style=\"border-spacing:1px\">\n<thead><tr>"));
         out.push_str(&head("top:0;left:0;z-index:2", "", &y_name));
         self.heads[first..].iter().for_each(|text| out.push_str(&head("top:0;z-index:1", text, text)));
         out.push_str("</tr></thead>\n<tbody>\n");

@@ -75,6 +75,7 @@ pub fn attention_heads() -> AttentionHeads {
 pub fn patching() -> HeatMap {
     HeatMap::new("position", "layer", "normalised_logit_difference")
         .facet("site")
+        .written(false)
         .x_names("token")
         .diverging()
         .range(-1.0, 1.0)

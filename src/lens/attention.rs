@@ -26,7 +26,8 @@ const WEIGHTS: usize = 1 << 26;
 /// virtual tokens have negative keys, -1 before the first real token), `query_token`, `key_token` (as
 /// [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) spells them; null for a virtual token), `weight` (in [0, 1]).
 ///
-/// For one prompt and layer, [`figure::attention`](crate::figure::attention) draws it.
+/// For one prompt, [`figure::attention_heads`](crate::figure::attention_heads) draws all heads as thumbnails, and
+/// [`figure::attention_head`](crate::figure::attention_head) one large.
 ///
 /// # Errors
 /// No prompts, layers or tokens asked for; a layer that the model does not have; no tokenizer; a prompt over the context; more than 50 million
