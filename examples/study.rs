@@ -69,6 +69,12 @@ fn run() -> std::result::Result<(), Failure> {
             Err(error) => println!("no figure {number}: {error}"),
         }
     }
+    for (name, figure) in [("significance", study.significance_figure()), ("ranks", study.ranks_figure("accuracy"))] {
+        match figure {
+            Ok(figure) => figure.save(out.join(format!("{name}.png")))?,
+            Err(error) => println!("no figure of {name}: {error}"),
+        }
+    }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,
         Err(error) => println!("no tests: {error}"),
