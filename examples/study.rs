@@ -1,8 +1,8 @@
 //! The study in the paper's shape: methods x N x runs, in and out of distribution, as frames in a folder.
 //!
 //! `cargo run --example study -- [--tasks sentiment,topic] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
-//! [--test 500] [--compared 100] [--epochs 50] [--patience 5] [--balanced] [--dev 16] [--words "SST2: negative, positive"] [--model tiny-icl,other]
-//! [--out target/study] [--fill] [--plan] [--paper] [--authors]`
+//! [--test 500] [--compared 100] [--forgetting topic] [--columns drift,nll] [--epochs 50] [--patience 5] [--balanced] [--dev 16]
+//! [--words "SST2: negative, positive"] [--model tiny-icl,other] [--out target/study] [--fill] [--plan] [--paper] [--authors]`
 //!
 //! A task is one of `data/tasks`, a benchmark in the data folder (`IA2_DATA`), or a file; a model a name, a folder or a file. Names of either kind are given with
 //! commas. `--words` gives a task other labels, in the order of its own, each after a space; several tasks are separated by `;`. `--balanced` draws as many examples
@@ -11,7 +11,7 @@
 //!
 //! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`; what is needed to repeat it in
 //! `command.sh` (the command) and `protocol.csv` (models, tasks, settings); `frame.csv`, `summary.csv`, `asim.csv`, `overlap.csv`, `significance.csv`, `table.md`,
-//! `evidence.md` (`.json`, `.tex`: effects over runs and rows) and the paper's figures of it. With `--fill` what earlier versions made without outcomes of each row
+//! `side_effects.md` (drift, forgetting, costs), `evidence.md` (`.json`, `.tex`, `.png`: effects over runs and rows) and the paper's figures of it. With `--fill` what earlier versions made without outcomes of each row
 //! is evaluated again, for the evidence. With `--plan` it says what is left to do, and does nothing. With `--paper` the grid is the paper's, of the benchmarks whose files
 //! are in the data folder, and `beside_paper.csv` sets ours beside the paper's figures. With `--authors` everything is done as the
 //! authors' code does it (`Compat::Paper`).
@@ -25,7 +25,9 @@ use ia2::prelude::*;
 type Failure = Box<dyn std::error::Error>;
 
 /// Options with a value, and those without.
-const VALUED: [&str; 14] = [
+const VALUED: [&str; 16] = [
+    "--forgetting",
+    "--columns",
     "--tasks",
     "--n",
     "--runs",
@@ -41,7 +43,7 @@ const VALUED: [&str; 14] = [
     "--model",
     "--out",
 ];
-const FLAGS: [&str; 4] = ["--balanced", "--plan", "--paper", "--authors"];
+const FLAGS: [&str; 5] = ["--balanced", "--fill", "--plan", "--paper", "--authors"];
 
 fn main() -> std::process::ExitCode {
     interrupt::exit_code(interrupt::listen().map_err(Failure::from).and_then(|()| run()))
@@ -71,6 +73,14 @@ fn run() -> std::result::Result<(), Failure> {
     let experiment = number("--epochs")?.map_or(experiment.clone(), |count| experiment.epochs(count));
     let experiment = number("--patience")?.map_or(experiment.clone(), |count| experiment.patience(count));
     let experiment = number("--compared")?.map_or(experiment.clone(), |count| experiment.compared_at_most(count as usize));
+    let experiment = match option("--forgetting") {
+        Some(names) => experiment.forgetting_on(&names.split(',').collect::<Vec<_>>()),
+        None => experiment,
+    };
+    let experiment = match option("--columns") {
+        Some(names) => experiment.columns(&names.split(',').filter(|name| !name.is_empty()).collect::<Vec<_>>()),
+        None => experiment,
+    };
     let experiment = if flag("--fill") { experiment.fill_outcomes() } else { experiment };
     let experiment = if flag("--authors") { experiment.compat(Compat::Paper) } else { experiment };
     let experiment = experiment.runs(number("--runs")?.unwrap_or(5));
@@ -98,6 +108,7 @@ fn run() -> std::result::Result<(), Failure> {
         write(&out, "beside_paper", study.beside_paper()?)?;
     }
     study.table()?.save(out.join("table.md"))?;
+    study.side_effects()?.save(out.join("side_effects.md"))?;
     let (task, on) = match flag("--paper") {
         true => ("SST2".into(), "FinS".into()),
         false => pair(&study.frame()?)?,
@@ -115,8 +126,15 @@ fn run() -> std::result::Result<(), Failure> {
                 evidence.save(out.join("evidence").with_extension(extension))?;
             }
             evidence.evcxr_display();
+            evidence.figure()?.save(out.join("evidence.png"))?;
         }
         Err(error) => println!("no evidence: {error}"),
+    }
+    for (name, figure) in [("significance", study.significance_figure()), ("ranks", study.ranks_figure("accuracy"))] {
+        match figure {
+            Ok(figure) => figure.save(out.join(format!("{name}.png")))?,
+            Err(error) => println!("no figure of {name}: {error}"),
+        }
     }
     match study.significance() {
         Ok(frame) => write(&out, "significance", frame)?,

@@ -14,6 +14,7 @@ use polars::prelude::*;
 use super::{Method, Study};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::figure::{Figure, Forest};
 use crate::file;
 use crate::interrupt;
 use crate::table::Table;
@@ -218,6 +219,18 @@ impl Evidence {
     /// None that is known.
     pub fn table(&self) -> Result<Table> {
         tables::effects(&self.effects, self.baseline)
+    }
+
+    /// [`effects`](Self::effects) as a forest plot: a panel per value, whiskers of 95 % over runs and rows together.
+    ///
+    /// # Errors
+    /// No method has an effect.
+    pub fn figure(&self) -> Result<Figure> {
+        Forest::new("method", "difference", "lower", "upper")
+            .against("baseline")
+            .facet("value")
+            .interval("95 % interval over runs and rows together")
+            .draw(&self.effects)
     }
 
     /// [`methods`](Self::methods) as a table.
