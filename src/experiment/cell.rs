@@ -95,6 +95,9 @@ pub(super) trait Overseer {
     fn done(&mut self, run: &Run, record: &Record, seconds: f64) -> Result<()>;
 }
 
+/// A training, its seconds, and what all of it took.
+type Learned = (Trained, f64, Option<Cost>);
+
 impl<'e> Cell<'e> {
     pub fn new(
         experiment: &'e Experiment,
@@ -227,7 +230,7 @@ impl<'e> Cell<'e> {
         training: &TrainingId,
         shared: &Shared,
         overseer: &dyn Overseer,
-    ) -> Result<Result<(Trained, f64, Option<Cost>), String>> {
+    ) -> Result<Result<Learned, String>> {
         // Of a phase that was recorded without its cost nobody knows what both took.
         let mut cost = Some(Cost::default());
         let start = match run.method.after() {

@@ -441,7 +441,14 @@ mod tests {
     #[test]
     fn what_was_found_is_told_and_nothing_that_no_search_finds() {
         let folder = tempfile::tempdir().unwrap();
-        let found = Found { words: "layer 1".into(), dev_loss: Some(0.1 + 0.2), seconds: 1.0, vector: Some("d".into()), temperature: None };
+        let found = Found {
+            words: "layer 1".into(),
+            dev_loss: Some(0.1 + 0.2),
+            seconds: 1.0,
+            vector: Some("d".into()),
+            temperature: None,
+            cost: None,
+        };
         let of = |method, found| Record { found, ..Record::new("m".into(), &Run { method, ..run(2) }, None) };
         let record = of(Method::TaskVector, Some(found.clone()));
         record.save(folder.path()).unwrap();
