@@ -70,6 +70,9 @@ struct Shared {
     before: Once<Before>,
 }
 
+/// A training, its seconds, and what it took with all that it needs.
+type Fitted = (Trained, f64, Option<Cost>);
+
 /// Who has a cell done, and wants to know of each run.
 pub(super) trait Overseer {
     /// Whether the next run may begin.
@@ -187,15 +190,19 @@ impl<'e> Cell<'e> {
         for (place, test) in self.missing(&record.clone()) {
             let retry = self.experiment.settings.retry_failed;
             let there = record.evaluated.get(&test.digest).filter(|there| !retry || there.failed.is_none()).cloned();
-            let evaluated = match self.evaluate(&model, run.method, test, &shared.untouched[place], there).map(Ok).or_else(excused) {
+            let evaluated = match self.evaluate(&model, run.method, test, &shared.untouched[place], there.clone()).map(Ok).or_else(excused)
+            {
                 Err(error) => return unfinished(error, &record),
                 Ok(evaluated) => evaluated,
             };
-            let failed = |message| Evaluated {
-                task: test.task.clone(),
-                examples: test.queries.len(),
-                failed: Some(message),
-                ..Evaluated::default()
+            // What was there before stays, and is not asked again for what it cannot have.
+            let failed = |message| {
+                let mut evaluated =
+                    there.unwrap_or_else(|| Evaluated { task: test.task.clone(), examples: test.queries.len(), ..Evaluated::default() });
+                let lacking: Vec<String> =
+                    evaluated.lacks(self.experiment.settings.demand().columns).into_iter().map(String::from).collect();
+                evaluated.undefined.extend(lacking);
+                Evaluated { failed: Some(message), ..evaluated }
             };
             record.evaluated.insert(test.digest.clone(), evaluated.unwrap_or_else(failed));
         }
@@ -216,7 +223,7 @@ impl<'e> Cell<'e> {
         training: &TrainingId,
         shared: &Shared,
         overseer: &dyn Overseer,
-    ) -> Result<Result<(Trained, f64, Option<Cost>), String>> {
+    ) -> Result<Result<Fitted, String>> {
         // Of a phase that was recorded without its cost nobody knows what both took.
         let mut cost = Some(Cost::default());
         let start = match run.method.after() {
