@@ -119,7 +119,7 @@ fn grid(model: &Model, folder: &Path) -> Experiment {
 }
 
 fn table(study: &Study) -> Result<DataFrame> {
-    Ok(study.frame()?.drop("seconds")?)
+    Ok(study.frame()?.drop_many(["seconds", "total_seconds"]))
 }
 
 #[test]
