@@ -296,6 +296,8 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     call!("attention patterns", written(attention_patterns(model, &prompts.take(4), [0, 1], 2)?));
     call!("ablation", written(ablate(model, &prompts.take(4), "model.layers.*.mlp", Ablation::Mean)?));
     call!("activation patching", written(patch(model, prompts, &all.activations, 1)?));
+    call!("the patching map", written(ia2::lens::patch_map(model, prompts, &all.activations.roll(1)?, 1)?));
+    call!("divergence of two models", written(divergence((model, responses), (all.trained.model(), responses))?));
     call!("drawing", shown(lines(&all.runs, "run", "accuracy", "method")?.svg().len()));
     // Grids.
     call!("planning an experiment", {
