@@ -117,7 +117,10 @@ impl Metric {
     /// An input error when a column is missing, of another type, has nulls or values outside its range, or there are too
     /// few rows; a numeric error when one is NaN.
     pub fn compute(&self, frame: &DataFrame) -> Result<f64> {
-        (self.compute)(frame)
+        let value = (self.compute)(frame)?;
+        // A sum of rounded shares may pass an end of its range by a rounding.
+        let inside = value.clamp(self.range.0, self.range.1);
+        Ok(if (value - inside).abs() < 1e-9 { inside } else { value })
     }
 }
 

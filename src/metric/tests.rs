@@ -192,3 +192,19 @@ fn a_summary_says_what_is_not_defined() {
     assert_eq!(summary(&df!("correct" => [true]).unwrap()).unwrap().height(), 1);
     assert!(summary(&df!("right" => [true]).unwrap()).unwrap_err().to_string().contains("it has `right`"));
 }
+
+/// A study refuses a record whose value lies outside its metric's range.
+#[test]
+fn no_rounding_takes_a_value_out_of_its_range() {
+    for rows in 2..300 {
+        let confidence: Vec<f64> = (0..rows).map(|row| f64::from(row + 1) / f64::from(rows + 1)).collect();
+        for right in [false, true] {
+            let frame = df!("confidence" => &confidence, "correct" => vec![right; confidence.len()]).unwrap();
+            for name in ["augrc", "aurc", "smooth_ece"] {
+                let metric = Metric::named(name).unwrap();
+                let value = metric.compute(&frame).unwrap();
+                assert!((metric.range.0..=metric.range.1).contains(&value), "{name} of {rows} rows: {value}");
+            }
+        }
+    }
+}
