@@ -37,7 +37,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
             }
         }
         Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
-        Marks::Points if data.has_shares => parts.push("variance: shares of x and of y in the panel's whole".to_owned()),
+        Marks::Points if data.has_shares => parts.push("variance: shares explained by x and by y".to_owned()),
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
@@ -53,7 +53,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         parts.push(format!("dashed vertical line: {}", settings.name(marked)));
     }
     if chart.jitter {
-        parts.push("points set aside at random along x".to_owned());
+        parts.push("points spread at random along x".to_owned());
     }
     match chart.free {
         _ if data.panels.len() < 2 => {}
@@ -64,8 +64,8 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     }
     match data.outside {
         0 => {}
-        1 => parts.push("1 place outside the range of x left out".to_owned()),
-        places => parts.push(format!("{places} places outside the range of x left out")),
+        1 => parts.push("1 mean outside the x range left out".to_owned()),
+        places => parts.push(format!("{places} means outside the x range left out")),
     }
     parts.extend(data.page.clone());
     let unit = if data.ys > 1 { "value" } else { "row" };
