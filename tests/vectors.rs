@@ -188,16 +188,17 @@ fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> 
             for (row, generated) in rows.iter().zip(steered.generate(&rows, &settings)?) {
                 let mut text = row.clone();
                 for &token in &generated.tokens.response {
-                    let logits = whole(&model, &text, row.len(), (edit, layer, &values))?;
+                    let logits = whole(&model, &text, row.len(), (edit, layer, &values))?.get(text.len() as i64 - 1);
                     let best = logits.argmax(-1, false).int64_value(&[]);
                     assert_eq!(best, i64::from(token), "{what}");
                     text.push(token);
                 }
+                // Scores are those of one forward over the text.
+                let given = whole(&model, &text[..text.len() - 1], row.len(), (edit, layer, &values))?.log_softmax(-1, Kind::Double);
                 let logs = steered.log_likelihoods(std::slice::from_ref(&generated.tokens))?.remove(0);
                 for (place, log) in logs.iter().enumerate() {
-                    let read = &text[..row.len() + place];
-                    let log_softmax = whole(&model, read, row.len(), (edit, layer, &values))?.log_softmax(-1, Kind::Double);
-                    assert!((log - log_softmax.double_value(&[i64::from(text[row.len() + place])])).abs() < 1e-5, "{what}");
+                    let at = row.len() + place;
+                    assert!((log - given.double_value(&[at as i64 - 1, i64::from(text[at])])).abs() < 1e-5, "{what}");
                 }
             }
         }
@@ -205,7 +206,7 @@ fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> 
     Ok(())
 }
 
-/// Logits at the end of a text, with the vector at the end of its query.
+/// Logits of a text, with the vector at the end of its query.
 fn whole(model: &Model, text: &[u32], query: usize, (edit, layer, vector): (Edit, usize, &Tensor)) -> Result<Tensor> {
     let mut hooks = Hooks::new();
     hooks.edit(&format!("model.layers.{layer}"), |_, value| {
@@ -217,7 +218,7 @@ fn whole(model: &Model, text: &[u32], query: usize, (edit, layer, vector): (Edit
         }
         Ok(Some(changed))
     });
-    Ok(model.forward_with(&[text.to_vec()], &mut hooks)?.values.get(0).get(text.len() as i64 - 1))
+    Ok(model.forward_with(&[text.to_vec()], &mut hooks)?.values.get(0))
 }
 
 #[test]
@@ -269,13 +270,15 @@ fn a_vector_acts_before_the_labels_common_beginning() -> Result<()> {
     let frame = evaluate(&steered, &prompts)?;
     for (place, row) in model.encode(&prompts)?.iter().enumerate() {
         let text = [row.as_slice(), &[9]].concat();
-        let among = whole(&model, &text, row.len(), (Edit::Add, 1, &values))?.narrow(0, 3, 2).softmax(-1, Kind::Double);
+        let among =
+            whole(&model, &text, row.len(), (Edit::Add, 1, &values))?.get(row.len() as i64).narrow(0, 3, 2).softmax(-1, Kind::Double);
         assert!((numbers(&frame, "p_t9 t3")[place] - among.double_value(&[0])).abs() < 1e-5);
     }
     let samples: Vec<Sample> = model.encode(&prompts)?.into_iter().map(|prompt| Sample { prompt, response: vec![9, 3] }).collect();
     for (sample, logs) in samples.iter().zip(steered.log_likelihoods(&samples)?) {
         let text = [sample.prompt.as_slice(), &[9]].concat();
-        let log = whole(&model, &text, sample.prompt.len(), (Edit::Add, 1, &values))?.log_softmax(-1, Kind::Double).double_value(&[3]);
+        let given = whole(&model, &text, sample.prompt.len(), (Edit::Add, 1, &values))?.log_softmax(-1, Kind::Double);
+        let log = given.double_value(&[sample.prompt.len() as i64, 3]);
         assert!((logs[1] - log).abs() < 1e-5);
     }
     Ok(())

@@ -72,6 +72,9 @@ struct Shared {
     before: Once<Before>,
 }
 
+/// A training, its seconds, and what it took with all that it needs.
+type Fitted = (Trained, f64, Option<Cost>);
+
 /// Who has a cell done, and wants to know of each run.
 pub(super) trait Overseer {
     /// Whether the next run may begin.
@@ -197,16 +200,19 @@ impl<'e> Cell<'e> {
             let retry = self.experiment.settings.retry_failed;
             let there = record.evaluated.get(&test.digest).filter(|there| !retry || there.failed.is_none()).cloned();
             let temperature = record.found.as_ref().and_then(|found| found.temperature);
-            let asked = self.evaluate(&model, run.method, temperature, test, &shared.untouched[place], there);
+            let asked = self.evaluate(&model, run.method, temperature, test, &shared.untouched[place], there.clone());
             let evaluated = match asked.map(Ok).or_else(excused) {
                 Err(error) => return unfinished(error, &record),
                 Ok(evaluated) => evaluated,
             };
-            let failed = |message| Evaluated {
-                task: test.task.clone(),
-                examples: test.queries.len(),
-                failed: Some(message),
-                ..Evaluated::default()
+            // What was there before stays, and is not asked again for what it cannot have.
+            let failed = |message| {
+                let mut evaluated =
+                    there.unwrap_or_else(|| Evaluated { task: test.task.clone(), examples: test.queries.len(), ..Evaluated::default() });
+                let lacking: Vec<String> =
+                    evaluated.lacks(self.experiment.settings.demand().columns).into_iter().map(String::from).collect();
+                evaluated.undefined.extend(lacking);
+                Evaluated { failed: Some(message), ..evaluated }
             };
             record.evaluated.insert(test.digest.clone(), evaluated.unwrap_or_else(failed));
         }
@@ -227,7 +233,7 @@ impl<'e> Cell<'e> {
         training: &TrainingId,
         shared: &Shared,
         overseer: &dyn Overseer,
-    ) -> Result<Result<(Trained, f64, Option<Cost>), String>> {
+    ) -> Result<Result<Fitted, String>> {
         // Of a phase that was recorded without its cost nobody knows what both took.
         let mut cost = Some(Cost::default());
         let start = match run.method.after() {

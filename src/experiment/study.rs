@@ -120,7 +120,9 @@ impl<'a> Row<'a> {
             "parameters" => cost().map(|cost| cost.parameters as f64),
             "training_tokens" => cost().map(|cost| cost.tokens as f64),
             "target_tokens" => cost().map(|cost| cost.target_tokens as f64),
-            "total_seconds" => cost().map(|cost| cost.seconds).or_else(|| found.filter(|found| found.vector.is_some()).map(|found| found.seconds)),
+            "total_seconds" => {
+                cost().map(|cost| cost.seconds).or_else(|| found.filter(|found| found.vector.is_some()).map(|found| found.seconds))
+            }
             "drift_elsewhere" => self.elsewhere()?.drift,
             "icl_before" => self.elsewhere()?.before,
             "icl_after" => self.elsewhere()?.after,
