@@ -293,3 +293,14 @@ fn a_notebook_keeps_only_so_many_titles() {
     let titles = html.matches("<i title=").count();
     assert!(titles > 300 && titles <= 700 && html.len() - figure.png().len() * 4 / 3 < 120_000, "{titles}");
 }
+
+#[test]
+fn bars_in_one_colour_are_described_one_by_one() {
+    let losses = df!("layer" => [0u32, 1, 2], "loss" => [3.5, 1.25, 2.0]).unwrap();
+    let alt = Chart::bars("layer", "loss").draw(&losses).unwrap().alt().to_owned();
+    assert!(alt.contains("0: 3.5; 1: 1.25; 2: 2."), "{alt}");
+    // Too many to listen to: their range.
+    let many = df!("layer" => (0u32..30).collect::<Vec<_>>(), "loss" => (0..30).map(f64::from).collect::<Vec<_>>()).unwrap();
+    let alt = Chart::bars("layer", "loss").draw(&many).unwrap().alt().to_owned();
+    assert!(alt.contains("0 to 29, mean 14.5"), "{alt}");
+}
