@@ -258,6 +258,7 @@ fn references_intervals_points_and_panels_are_where_they_should_be() {
     assert!(alt.contains("one row of panels per model, one panel per task"), "{alt}");
     let (_, alt) = extreme("real_training_runs");
     assert!(alt.contains("faint lines: one for each run") && alt.contains("bands: ± 1 standard deviation"), "{alt}");
+    assert!(alt.contains("short dashes on the x axis: best check"), "{alt}");
 }
 
 #[test]

@@ -228,8 +228,7 @@ impl Forest {
     }
 
     fn remarks(&self, skipped: usize, page: Option<String>) -> String {
-        let mut parts =
-            vec![format!("whiskers: {}, not corrected for multiple comparisons; dashed line: no difference", self.interval)];
+        let mut parts = vec![format!("whiskers: {}, not corrected for multiple comparisons; dashed line: no difference", self.interval)];
         parts.extend(page);
         match skipped {
             0 => {}

@@ -1,9 +1,11 @@
 //! What a chart's marks mean and what was left out: the lines below it.
 
+use std::collections::BTreeSet;
+
 use super::chart::{Chart, Marks};
 use super::data::Data;
 use super::spread::Spread;
-use super::violins;
+use super::{lines, violins};
 
 /// Empty where there is nothing to say.
 pub(super) fn text(chart: &Chart, data: &Data) -> String {
@@ -50,7 +52,10 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         }
     }
     if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
-        parts.push(format!("dashed vertical line: {}", settings.name(marked)));
+        let places = |panel: usize| data.cells.iter().filter(|cell| cell.marked && cell.panel == panel).map(|cell| cell.at).collect::<BTreeSet<_>>();
+        let is_many = (0..data.panels.len()).any(|panel| places(panel).len() > lines::FEW_MARKED);
+        let drawn = if is_many { "short dashes on the x axis" } else { "dashed vertical line" };
+        parts.push(format!("{drawn}: {}", settings.name(marked)));
     }
     if chart.jitter {
         parts.push("points spread at random along x".to_owned());
