@@ -52,7 +52,8 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         }
     }
     if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
-        let places = |panel: usize| data.cells.iter().filter(|cell| cell.marked && cell.panel == panel).map(|cell| cell.at).collect::<BTreeSet<_>>();
+        let places =
+            |panel: usize| data.cells.iter().filter(|cell| cell.marked && cell.panel == panel).map(|cell| cell.at).collect::<BTreeSet<_>>();
         let is_many = (0..data.panels.len()).any(|panel| places(panel).len() > lines::FEW_MARKED);
         let drawn = if is_many { "short dashes on the x axis" } else { "dashed vertical line" };
         parts.push(format!("{drawn}: {}", settings.name(marked)));
