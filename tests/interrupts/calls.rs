@@ -69,6 +69,8 @@ struct Fixture {
     vector: Vector,
     trained: Trained,
     study: Study,
+    /// Of two runs.
+    paired: Study,
     representations: [Representation; 2],
     folder: tempfile::TempDir,
 }
@@ -99,6 +101,7 @@ impl Fixture {
             std::os::unix::fs::symlink(blob, place(SNAPSHOT).join(entry.unwrap().file_name())).unwrap();
         }
         let study = grid(&model, &place("grid")).run()?;
+        let paired = grid(&model, &place("paired")).sizes(&[2]).runs(2).methods(&[Method::Icl, Method::Sft]).run()?;
         let (method, run): (Vec<&str>, Vec<u32>) = (0..40).map(|row| (["a", "b"][row % 2], row as u32 / 2)).unzip();
         let value = (0..40).map(|row| f64::from(row * 7 % 11)).collect::<Vec<_>>();
         let representation = |seed: i64| {
@@ -127,6 +130,7 @@ impl Fixture {
             other,
             trained,
             study,
+            paired,
             folder,
         })
     }
@@ -292,6 +296,8 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     call!("attention patterns", written(attention_patterns(model, &prompts.take(4), [0, 1], 2)?));
     call!("ablation", written(ablate(model, &prompts.take(4), "model.layers.*.mlp", Ablation::Mean)?));
     call!("activation patching", written(patch(model, prompts, &all.activations, 1)?));
+    call!("the patching map", written(ia2::lens::patch_map(model, prompts, &all.activations.roll(1)?, 1)?));
+    call!("divergence of two models", written(divergence((model, responses), (all.trained.model(), responses))?));
     call!("drawing", shown(lines(&all.runs, "run", "accuracy", "method")?.svg().len()));
     // Grids.
     call!("planning an experiment", {
@@ -305,6 +311,7 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     grid(model, &all.place("grid")).prepare(all.place("opened"), &slurm()).unwrap();
     call!("opening a grid", written(Experiment::open(all.place("opened"))?.cells()?));
     call!("summarising a study", written(all.study.summary()?));
+    call!("gathering evidence", written(all.paired.evidence()?.effects().clone()));
     call!("subspace overlap of adapters", written(all.study.overlap()?));
     calls
 }

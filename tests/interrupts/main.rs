@@ -6,7 +6,7 @@ mod calls;
 mod common;
 
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ fn grid(model: &Model, folder: &Path) -> Experiment {
 }
 
 fn table(study: &Study) -> Result<DataFrame> {
-    Ok(study.frame()?.drop("seconds")?)
+    Ok(study.frame()?.drop_many(["seconds", "total_seconds"]))
 }
 
 #[test]
@@ -254,6 +254,13 @@ fn start(what: &str, folder: &Path) -> Child {
 fn start_with(what: &str, folder: &Path, environment: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--ignored", "--nocapture"]).env(CHILD, what).env(FOLDER, folder).envs(environment.iter().copied());
+    // A shell's background job (`cargo test &`) is born deaf to SIGINT, and so would its children be.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        })
+    };
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for(&mut child, "begun");
     child

@@ -476,6 +476,7 @@ def adapter_configs(name):
         "ia3": peft.IA3Config(target_modules=only(targets), feedforward_modules=only(feedforward), **kind),
         "prompt": peft.PromptTuningConfig(num_virtual_tokens=3, **kind),
         "prefix": peft.PrefixTuningConfig(num_virtual_tokens=3, **kind),
+        "cartridge": peft.CartridgeConfig(num_virtual_tokens=5, num_frozen_tokens=1, **kind),
     }
     if name in LORA:  # what else PEFT's users write for these
         configs["lora_all"] = peft.LoraConfig(r=1, lora_alpha=2, target_modules="all-linear", use_rslora=True, **kind)
@@ -501,6 +502,7 @@ def disturb(model, g):
 
 
 ADAPTER_LENGTHS = [3, 11]
+CARTRIDGE_TEXT = 8  # tokens, of which the first five become virtual ones
 
 
 @torch.no_grad()
@@ -514,7 +516,13 @@ def write_adapter(tools, folder, name, case, config):
     place = folder / "adapters" / case
     torch.manual_seed(0)
     model = peft.get_peft_model(open_model(folder, torch.float32), config)
-    disturb(model, tools.generator(f"adapter {case} of families {name}"))
+    if case == "cartridge":
+        text, = random_examples(tools, f"text of the cartridge of {name}", [CARTRIDGE_TEXT])
+        with torch.no_grad(), Exact(), model.disable_adapter():
+            cache = model(input_ids=text[None], use_cache=True).past_key_values
+        peft.initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)
+    else:
+        disturb(model, tools.generator(f"adapter {case} of families {name}"))
     model.peft_config["default"].base_model_name_or_path = "../.."
     model.save_pretrained(place)
     (place / "README.md").unlink()
