@@ -307,6 +307,8 @@ fn tables_and_figures_come_from_one_call_each() -> Result<()> {
     );
     let (forest, ranks) = (study.significance_figure()?, study.ranks_figure("accuracy")?);
     assert!(forest.alt().contains("with 95 % t interval. accuracy, IA2 − SFT: "), "{}", forest.alt());
+    // One model: each panel in its method's colour.
+    assert!(study.figure_2()?.alt().contains("one line per method"), "{}", study.figure_2()?.alt());
     assert!(ranks.alt().contains("over 2 blocks (run); Friedman's test: χ²("), "{}", ranks.alt());
     for figure in [
         study.figure_1()?,

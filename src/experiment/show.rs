@@ -105,12 +105,18 @@ impl Study {
         draw(&paper::accuracy_and_ece(), &taught(self.runs()?)?)
     }
 
-    /// Figure 2: asim with ICL over layers, a panel per trained method and a line per model, over all evaluations, N and runs.
+    /// Figure 2: asim with ICL over layers, a panel per trained method and a line per model (of one model, in the method's colour), over all
+    /// evaluations, N and runs.
     ///
     /// # Errors
     /// No trained run has an asim.
     pub fn figure_2(&self) -> Result<Figure> {
-        draw(&paper::asim_over_layers(), &trained(self.asim()?)?)
+        let frame = trained(self.asim()?)?;
+        let models = frame.column("model")?.str()?;
+        let is_one = models.iter().all(|model| model == models.get(0));
+        // Of one model, panels in their method's colour: the first colour of all would be read as ICL's.
+        let chart = paper::asim_over_layers();
+        draw(&if is_one { chart.colour("method") } else { chart }, &frame)
     }
 
     /// Figures 3 and 5: accuracy and ECE against asim (mean over layers), a point per run, test and trained method.

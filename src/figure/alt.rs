@@ -72,6 +72,11 @@ fn described(chart: &Chart, data: &Data) -> Vec<String> {
             let cells = data.series(panel, group);
             match chart.marks {
                 _ if cells.is_empty() => {}
+                // Bars in one colour are told apart by their places.
+                Marks::Bars if group_name.is_empty() && cells.len() <= DESCRIBED => {
+                    let labels = data.along.labels();
+                    out.extend(cells.iter().map(|cell| phrase(&joined(&[panel_name, &labels[cell.at]]), &[cell.mean])));
+                }
                 Marks::Lines | Marks::Bars => {
                     let means: Vec<f64> = cells.iter().map(|cell| cell.mean).collect();
                     out.push(phrase(&joined(&[panel_name, group_name]), &means));

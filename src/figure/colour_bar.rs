@@ -39,11 +39,11 @@ impl Bar {
         self.widest() + BAR + VALUE + 30.0
     }
 
-    /// The same as HTML: the name, and each value on its colour.
+    /// The same as HTML: the name, and each value on its colour. The space in each shows only where styles are taken away (GitHub) and all would be one number.
     pub(super) fn html(&self) -> String {
         let one = |(value, label): &(f64, String)| {
             let colour = self.ramp.colour(*value);
-            format!("<span style=\"{};display:inline-block;padding:0 6px\">{}</span>", on(colour), escape(label))
+            format!("<span style=\"{};display:inline-block;padding:0 6px\">{} </span>", on(colour), escape(label))
         };
         format!("<div>{} {}</div>\n", escape(&self.name), self.labels.iter().map(one).collect::<String>())
     }

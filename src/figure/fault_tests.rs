@@ -120,7 +120,7 @@ fn numbers_along_x_are_thinned_and_ordered_groups_have_a_row_of_colours() {
 #[test]
 fn wide_maps_say_their_bins_and_what_their_colours_leave_out() {
     let (_, alt) = extreme("real_units_4096");
-    assert!(alt.contains("each cell: the mean over 8 of unit, by its first"), "{alt}");
+    assert!(alt.contains("each cell: the mean of 8 values of unit, named by the first"), "{alt}");
     assert!(alt.contains("values outside the colours' range"), "{alt}");
     let (scene, _) = extreme("real_units_4096");
     // Without robust colours the ends would be near 100.
@@ -197,7 +197,7 @@ fn many_points_are_transparent_and_set_aside() {
         .iter()
         .filter(|shape| matches!(shape, Shape::Polygon { colour, .. } | Shape::Circle { colour, .. } if colour.3 < 0.5))
         .count();
-    assert!(faint >= 2000 && alt.contains("set aside at random along x"), "{faint}");
+    assert!(faint >= 2000 && alt.contains("spread at random along x"), "{faint}");
     let frame = df!("x" => [1.0, 1.0, 1.0], "y" => [1.0, 2.0, 3.0]).unwrap();
     let xs = |chart: Chart| {
         let circles = chart
@@ -217,7 +217,7 @@ fn principal_components_say_their_variance_and_have_their_own_scales() {
     let (scene, alt) = extreme("real_components_30_layers");
     assert!(alt.contains("each panel has its own axes"), "{alt}");
     assert!(labels(&scene).iter().filter(|label| label.text.starts_with("variance ") && label.text.ends_with('%')).count() == 30);
-    assert!(has(&scene, "variance 90 %, 5 %"));
+    assert!(has(&scene, "variance 90 %, 5.0 %"));
     // Layers of scales from 1 to 700 fill their panels: one scale for all would leave the first a dot.
     let first: Vec<f64> = scene
         .areas
@@ -247,7 +247,7 @@ fn references_intervals_points_and_panels_are_where_they_should_be() {
 
     let line = df!("x" => [0, 1, 2, 3], "y" => [10.0, 20.0, 30.0, 40.0]).unwrap();
     let (scene, alt) = Chart::lines("x", "y").x_range(1.0, 2.0).scene(&line).unwrap();
-    assert!(alt.contains("2 places outside the range of x left out") && has(&scene, "1") && !has(&scene, "3"), "{alt}");
+    assert!(alt.contains("2 means outside the x range left out") && has(&scene, "1") && !has(&scene, "3"), "{alt}");
     let (scene, alt) = Chart::lines("x", "y").reference_x(1.5, "here").scene(&line).unwrap();
     assert!(has(&scene, "here (1.5)") && alt.contains("Grey: here"));
 
@@ -258,6 +258,7 @@ fn references_intervals_points_and_panels_are_where_they_should_be() {
     assert!(alt.contains("one row of panels per model, one panel per task"), "{alt}");
     let (_, alt) = extreme("real_training_runs");
     assert!(alt.contains("faint lines: one for each run") && alt.contains("bands: ± 1 standard deviation"), "{alt}");
+    assert!(alt.contains("short dashes on the x axis: best check"), "{alt}");
 }
 
 #[test]
@@ -292,4 +293,15 @@ fn a_notebook_keeps_only_so_many_titles() {
     let html = crate::display::Show::bundle(&figure).html.unwrap();
     let titles = html.matches("<i title=").count();
     assert!(titles > 300 && titles <= 700 && html.len() - figure.png().len() * 4 / 3 < 120_000, "{titles}");
+}
+
+#[test]
+fn bars_in_one_colour_are_described_one_by_one() {
+    let losses = df!("layer" => [0u32, 1, 2], "loss" => [3.5, 1.25, 2.0]).unwrap();
+    let alt = Chart::bars("layer", "loss").draw(&losses).unwrap().alt().to_owned();
+    assert!(alt.contains("0: 3.5; 1: 1.25; 2: 2."), "{alt}");
+    // Too many to listen to: their range.
+    let many = df!("layer" => (0u32..30).collect::<Vec<_>>(), "loss" => (0..30).map(f64::from).collect::<Vec<_>>()).unwrap();
+    let alt = Chart::bars("layer", "loss").draw(&many).unwrap().alt().to_owned();
+    assert!(alt.contains("0 to 29, mean 14.5"), "{alt}");
 }

@@ -223,13 +223,12 @@ impl Forest {
     }
 
     fn legend(&self) -> Legend {
-        let names = vec![(format!("{} without 0", self.interval), GREY, FULL), (format!("{} with 0", self.interval), GREY, HOLLOW)];
+        let names = vec![(format!("{} excludes 0", self.interval), GREY, FULL), (format!("{} includes 0", self.interval), GREY, HOLLOW)];
         Legend { title: String::new(), names, row: Vec::new() }
     }
 
     fn remarks(&self, skipped: usize, page: Option<String>) -> String {
-        let mut parts =
-            vec![format!("whiskers: {}, each by itself, not corrected for their number; dashed line: no difference", self.interval)];
+        let mut parts = vec![format!("whiskers: {}, not corrected for multiple comparisons; dashed line: no difference", self.interval)];
         parts.extend(page);
         match skipped {
             0 => {}

@@ -18,9 +18,9 @@ impl HeatMap {
     pub(super) fn remark(&self, data: &Cells, ramps: &[Ramp], mut parts: Vec<String>) -> String {
         let all: usize = (0..data.panels.len()).map(|panel| data.across(panel).len() * data.y.len()).sum();
         let bins = [(data.binned.0, &self.columns.x), (data.binned.1, &self.columns.y)].into_iter().filter(|(each, _)| *each > 1);
-        let bins: Vec<String> = bins.map(|(each, column)| format!("{each} of {}", self.settings.name(column))).collect();
+        let bins: Vec<String> = bins.map(|(each, column)| format!("{each} values of {}", self.settings.name(column))).collect();
         if !bins.is_empty() {
-            parts.push(format!("each cell: the mean over {}, by its first", bins.join(" and ")));
+            parts.push(format!("each cell: the mean of {}, named by the first", bins.join(" and ")));
         } else if data.rows > 1 {
             parts.push(format!("means of up to {} rows", data.rows));
         }

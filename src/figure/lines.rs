@@ -18,7 +18,7 @@ const EACH: f64 = 0.35;
 /// The most lines that the pointer is told of.
 const MOST_SAID: usize = 12;
 /// The most places that are marked from bottom to top.
-const FEW_MARKED: usize = 4;
+pub(super) const FEW_MARKED: usize = 4;
 /// Distance of groups whose whiskers would lie on each other.
 const DODGE: f64 = 3.0;
 

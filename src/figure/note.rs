@@ -1,9 +1,11 @@
 //! What a chart's marks mean and what was left out: the lines below it.
 
+use std::collections::BTreeSet;
+
 use super::chart::{Chart, Marks};
 use super::data::Data;
 use super::spread::Spread;
-use super::violins;
+use super::{lines, violins};
 
 /// Empty where there is nothing to say.
 pub(super) fn text(chart: &Chart, data: &Data) -> String {
@@ -37,7 +39,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
             }
         }
         Marks::Points if chart.fit => parts.push("line: least squares; r: Pearson's correlation".to_owned()),
-        Marks::Points if data.has_shares => parts.push("variance: shares of x and of y in the panel's whole".to_owned()),
+        Marks::Points if data.has_shares => parts.push("variance: shares explained by x and by y".to_owned()),
         Marks::Points => {}
         Marks::Violins => {
             parts.push(format!("diamond: mean, line: median; density of {of} rows by Gaussian kernels of Silverman's bandwidth"));
@@ -50,10 +52,14 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         }
     }
     if let Some(marked) = chart.columns.marked.as_deref().filter(|_| data.cells.iter().any(|cell| cell.marked)) {
-        parts.push(format!("dashed vertical line: {}", settings.name(marked)));
+        let places =
+            |panel: usize| data.cells.iter().filter(|cell| cell.marked && cell.panel == panel).map(|cell| cell.at).collect::<BTreeSet<_>>();
+        let is_many = (0..data.panels.len()).any(|panel| places(panel).len() > lines::FEW_MARKED);
+        let drawn = if is_many { "short dashes on the x axis" } else { "dashed vertical line" };
+        parts.push(format!("{drawn}: {}", settings.name(marked)));
     }
     if chart.jitter {
-        parts.push("points set aside at random along x".to_owned());
+        parts.push("points spread at random along x".to_owned());
     }
     match chart.free {
         _ if data.panels.len() < 2 => {}
@@ -64,8 +70,8 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
     }
     match data.outside {
         0 => {}
-        1 => parts.push("1 place outside the range of x left out".to_owned()),
-        places => parts.push(format!("{places} places outside the range of x left out")),
+        1 => parts.push("1 mean outside the x range left out".to_owned()),
+        places => parts.push(format!("{places} means outside the x range left out")),
     }
     parts.extend(data.page.clone());
     let unit = if data.ys > 1 { "value" } else { "row" };

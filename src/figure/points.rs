@@ -108,7 +108,8 @@ pub(super) fn shares(frame: &DataFrame, columns: &Columns, settings: &Settings, 
     let (x, y) = (x?, y?);
     let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
     let (all, panel_of) = read::panels(frame, columns.facet.as_deref(), &called, &columns.order)?;
-    let percent = |share: f64| format!("{} %", scale::value(100.0 * share, 0));
+    // Two digits at most: a longer remark would not stand next to the panel's name.
+    let percent = |share: f64| format!("{} %", scale::value(100.0 * share, usize::from(share < 0.095)));
     let of = |panel: &String| {
         let row = panel_of.iter().position(|place| all[*place] == *panel)?;
         (x[row].is_finite() && y[row].is_finite()).then(|| format!("variance {}, {}", percent(x[row]), percent(y[row])))

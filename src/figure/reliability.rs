@@ -119,7 +119,7 @@ impl Reliability {
         let (width, height) = self.settings.size(usual)?;
         let mut scene = Scene::new(width, height);
         let binning = self.named(panels);
-        let mut note = format!("ECE with {binning}; strips below: answers per bin, the number: most of one");
+        let mut note = format!("ECE with {binning}; strips below: answers per bin, up to the number at the left");
         if level > 0.0 {
             note.push_str(&format!("; whiskers: {} % binomial intervals (Wilson)", (level * 1e4).round() / 100.0));
         }

@@ -67,6 +67,9 @@ fn coloured_text_is_text_on_its_colours_with_the_picture_hidden_before_it() {
             && text.contains("title=\"今 &lt;0x8A&gt;: loss 3\">今</span>"),
         "{text}"
     );
+    // Where styles are taken away, the values of the colours are still numbers.
+    let bare: String = text.split('<').filter_map(|part| part.split_once('>')).map(|(_, words)| words).collect();
+    assert!(bare.contains("loss 0 1 2 3 4 "), "{bare}");
     assert!(styles(&html).iter().all(|style| KEPT.contains(style)), "{:?}", styles(&html));
     assert!(figure.alt().contains("Text of 6 tokens coloured by loss. 0 to 4, mean 2. Greatest: x, 4. It reads: A·<b>\\nx‥今 (1 token without a value has no colour)"), "{}", figure.alt());
     assert!(bundle.png.is_some() && figure.svg().contains("<title>x: loss 4</title>"));

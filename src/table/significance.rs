@@ -97,7 +97,10 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
     let last = ["statistic", "p", "p (Holm)", "effect"].map(str::to_owned);
     let mut notes = vec![format!("bold: p corrected by Holm's method below {level}; –: not defined")];
     if long.column("averaged").is_ok() {
-        notes.push("a pair is a run: the mean of its differences over models, tasks, N and adapters (`averaged`: of all runs)".into());
+        notes.push(
+            "a pair is a run: the mean of its differences over models, tasks, N and adapters (averaged: how many differences, in all runs)"
+                .into(),
+        );
     }
     if side_by_side {
         notes.push(
