@@ -45,7 +45,7 @@ pub(super) fn compares(column: &str) -> bool {
 }
 
 impl Experiment {
-    /// Columns that every run must have: names of [`METRICS`](crate::metric::METRICS), `drift`, `distance_to_icl` and `query_tokens`. A run that was
+    /// Columns that every run must have: names of [`METRICS`], `drift`, `distance_to_icl` and `query_tokens`. A run that was
     /// evaluated before the library knew one, or without it, is evaluated anew as far as it must be, and never trained again.
     ///
     /// Without this call a run is evaluated with all of them, and one that has been evaluated stays as it is, with nulls. With it, `drift` and
