@@ -54,7 +54,7 @@ const DIGEST: usize = 16;
 /// |---|---|
 /// | `tokens`, `ending`, `close_calls` | of the response: how many, why it ended, how many were chosen where the two best logits were closer than 1e-4 |
 /// | `confidence` | the answer's probability given what the response says before it, `exp(answer_log_likelihood)`, `[0, 1]`; 0 where there is no answer. [`with_confidence`](crate::metric::with_confidence) makes it another |
-/// | `answer_tokens`, `answer_log_likelihood` | the answer's tokens: from the first that holds a part of it to the end of the response, the end-of-sequence token or the stop string included (an answer that goes on is another answer); and the sum of their `ln p`, nats. 0 and null where there is no answer |
+/// | `answer_tokens`, `answer_log_likelihood` | the tokens that hold a part of the answer (not what the response says after it, nor the token that ends it), and the sum of their `ln p`, nats. 0 and null where there is no answer |
 /// | `response_log_likelihood` | the sum over all tokens of the response, nats |
 /// | `entropy` | of the next token over the whole vocabulary, mean over the steps of the response, nats |
 ///

@@ -53,9 +53,13 @@ fn free_answers_are_as_sure_as_transformers_is() -> Result<()> {
     for (row, case) in golden["answers"].as_array().unwrap().iter().enumerate() {
         let (logs, entropies) = (floats(&case["log_likelihoods"]), floats(&case["entropies"]));
         let answer = case["answer_tokens"].as_u64().unwrap() as usize;
-        assert!(answer > 0 && answer < logs.len(), "an answer behind its reasoning, or the case shows nothing");
+        let first = case["answer_first"].as_u64().unwrap() as usize;
+        assert!(
+            answer > 0 && first > 0 && first + answer < logs.len(),
+            "an answer between its reasoning and the stop, or the case shows nothing"
+        );
         assert_eq!(texts(&frame, "response")[row], case["text"].as_str().unwrap());
-        let sum: f64 = logs[logs.len() - answer..].iter().sum();
+        let sum: f64 = logs[first..first + answer].iter().sum();
         close(numbers(&frame, "answer_tokens")[row], answer as f64, "answer_tokens");
         close(numbers(&frame, "answer_log_likelihood")[row], sum, "answer_log_likelihood");
         close(numbers(&frame, "confidence")[row], sum.exp(), "confidence");
@@ -129,8 +133,11 @@ fn free_answers_have_calibration() -> Result<()> {
         assert!(texts(&summary, "metric").contains(&name.to_string()), "{name}");
     }
     // The mean per token is never below the product.
-    let per_token = numbers(&with_confidence(&frame, Confidence::AnswerPerToken)?, "confidence");
-    assert!(per_token.iter().zip(&sure).all(|(mean, sum)| mean >= sum) && per_token != sure);
+    let of = |which: Confidence| Ok::<_, ia2::Error>(numbers(&with_confidence(&frame, which)?, "confidence"));
+    let never_below = |mean: &[Option<f64>], sum: &[Option<f64>]| mean.iter().zip(sum).all(|(mean, sum)| mean >= sum);
+    assert!(never_below(&of(Confidence::AnswerPerToken)?, &sure));
+    let (per_token, whole) = (of(Confidence::ResponsePerToken)?, of(Confidence::Response)?);
+    assert!(never_below(&per_token, &whole) && per_token != whole && never_below(&sure, &whole) && whole != sure);
     assert_eq!(numbers(&with_confidence(&frame, Confidence::Answer)?, "confidence"), sure);
 
     // Cut before it comes to its answer, a response has none, and no confidence in it.
@@ -330,8 +337,8 @@ fn a_record_without_a_column_stays_until_the_column_is_asked_for() -> Result<()>
     assert_eq!(files("json"), records, "what is not defined is not tried again");
 
     // Another confidence is another test.
-    let mean = grid(folder.path()).confidence(Confidence::AnswerPerToken).run()?.frame()?;
-    assert!(of(&mean, "ICL", "mean_confidence") > of(&frame, "ICL", "mean_confidence"));
+    let mean = grid(folder.path()).confidence(Confidence::ResponsePerToken).run()?.frame()?;
+    assert!(of(&mean, "ICL", "mean_confidence") < of(&frame, "ICL", "mean_confidence"));
     assert_eq!(of(&mean, "ICL", "accuracy"), of(&frame, "ICL", "accuracy"));
 
     let error = grid(folder.path()).columns(&["drfit"]).run().unwrap_err().to_string();

@@ -1,5 +1,7 @@
 //! Free answers, and how sure the model was of them.
 
+use std::ops::Range;
+
 use polars::prelude::*;
 
 use super::Watched;
@@ -16,11 +18,11 @@ pub(super) fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watche
     let mut frame = responses.frame()?;
     let answers: Vec<Option<String>> = rows.iter().map(|row| form.answer(&row.text)).collect();
     frame.insert_column(5, Column::new("answer".into(), answers))?;
-    let starts = rows.iter().map(|row| first_token(model, form, row)).collect::<Result<Vec<_>>>()?;
-    let sums: Vec<Option<f64>> = starts.iter().zip(&steps).map(|(start, steps)| start.map(|start| sum(&steps[start..]))).collect();
+    let places = rows.iter().map(|row| answer_tokens(model, form, row)).collect::<Result<Vec<_>>>()?;
+    let sums: Vec<Option<f64>> = places.iter().zip(&steps).map(|(place, steps)| place.clone().map(|place| sum(&steps[place]))).collect();
     // Rounded logs of a sure answer may sum to just above 0.
     let confidence: Vec<f64> = sums.iter().map(|sum| sum.map_or(0.0, |sum| sum.exp().min(1.0))).collect();
-    let tokens = starts.iter().zip(&steps).map(|(start, steps)| start.map_or(0, |start| steps.len() - start) as u32);
+    let tokens = places.iter().map(|place| place.as_ref().map_or(0, |place| place.len()) as u32);
     let entropy = |steps: &Vec<Step>| steps.iter().map(|step| step.entropy).sum::<f64>() / steps.len().max(1) as f64;
     Ok(frame.hstack(&[
         Column::new("confidence".into(), confidence),
@@ -32,12 +34,13 @@ pub(super) fn free(model: &Model, prompts: &Prompts, batch: usize, hooks: Watche
     ])?)
 }
 
-/// Where the answer's tokens begin.
-fn first_token(model: &Model, form: &AnswerForm, row: &Response) -> Result<Option<usize>> {
-    let Some(start) = form.answer_start(&row.text) else { return Ok(None) };
-    let place = row.token_at(start, model.tokenizer()?)?;
-    match place < row.tokens.response.len() {
-        true => Ok(Some(place)),
+/// The tokens that hold the answer.
+fn answer_tokens(model: &Model, form: &AnswerForm, row: &Response) -> Result<Option<Range<usize>>> {
+    let Some(place) = form.answer_place(&row.text) else { return Ok(None) };
+    let tokenizer = model.tokenizer()?;
+    let (first, last) = (row.token_at(place.start, tokenizer)?, row.token_at(place.end - 1, tokenizer)?);
+    match last < row.tokens.response.len() {
+        true => Ok(Some(first..last + 1)),
         false => Err(Error::internal("an answer without tokens")),
     }
 }

@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 
 /// What stands for the confidence of a free answer: a column of [`evaluate`](crate::evaluate::evaluate)'s frame that [`with_confidence`] makes.
 ///
-/// The default is the probability of the answer, because it alone is a probability of what is scored: answers are compared whole, so a model
-/// that gave golds as often as they come would be right in just that share of cases, and its calibration error would be 0. It is what the
-/// probability of a label is, and for an answer of one token they are one. It falls with an answer's length. The mean per token (Malinin
+/// The default is the probability of the answer, because it is the nearest to a probability of what is scored: a model that gave golds as often as they
+/// come would be right in just that share of cases, and its calibration error would be 0. It is what the
+/// probability of a label is, and for an answer of one token they are one. Whether the model stops after the answer has no part in it: fine-tuning on golds
+/// does not teach that; the probability of the whole response has. It falls with an answer's length. The mean per token (Malinin
 /// and Gales 2021) does not, so it ranks answers of different lengths better where these are no harder, but it is no probability of any event: a
 /// model that is right as often as it should be looks over-confident by it, the more the longer its answers are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

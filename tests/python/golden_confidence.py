@@ -3,7 +3,7 @@
     python tests/python/golden_confidence.py > tests/data/confidence.json
 
 `answers`: the bundled model on its task `answer`, four demonstrations before each query: the greedy response, the log-probability of each of its tokens,
-the entropy of each step, and how many tokens the answer has (from the first that holds a part of what follows the last `####`).
+the entropy of each step, and which tokens hold the number after the last `####`: the first, and how many.
 `distance`: KL(p || q) at each token of these responses, p after the demonstrations, q after the query alone.
 `drift`: KL(p || q) between two checkpoints of tests/golden on given ids.
 All in float64, one sequence at a time, without a cache.
@@ -11,6 +11,7 @@ All in float64, one sequence at a time, without a cache.
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -44,14 +45,15 @@ def answers(model, tokenizer, rows):
         alone = tokenizer(asked["query"]).input_ids
         text = text.split("\n\n")[0]
         start = text.rindex("####") + 4 if "####" in text else None
-        count = 0
+        first = count = 0
         if start is not None and text[start:].strip():
             start += len(text[start:]) - len(text[start:].lstrip())
             decoded = lambda k: tokenizer.decode(prompt + response[:k], skip_special_tokens=True)[len(tokenizer.decode(prompt, skip_special_tokens=True)) :]
             first = next(k for k in range(1, len(response) + 1) if len(decoded(k)) > start) - 1
-            count = len(response) - first
+            end = start + re.match(r"-?\d[\d.,]*(?<=\d)", text[start:]).end()
+            count = next(k for k in range(1, len(response) + 1) if len(decoded(k)) >= end) - first
         cases.append(dict(
-            shown=[[row["query"], row["gold"]] for row in shown], query=asked["query"], gold=asked["gold"], ids=response, text=text, answer_tokens=count,
+            shown=[[row["query"], row["gold"]] for row in shown], query=asked["query"], gold=asked["gold"], ids=response, text=text, answer_first=first, answer_tokens=count,
             log_likelihoods=here[range(len(response)), response].tolist(), entropies=(-(here.exp() * here).sum(-1)).tolist(),
             distance=kl(here, logs(model, alone, response)),
         ))

@@ -1,4 +1,6 @@
-//! Where in a response its answer begins.
+//! Where in a response its answer stands.
+
+use std::ops::Range;
 
 use super::{AnswerForm, Reading, boxed};
 use crate::compat::Compat;
@@ -7,23 +9,41 @@ use crate::compat::Compat;
 const MARKER: &str = "####";
 
 impl AnswerForm {
-    /// The byte at which the answer of a response begins, `None` where it holds none: of text the first letter that is read; of a box the first
-    /// within it; of a number its first digit or sign, on the line after the last `####` where it stands there, else its last mention.
+    /// The bytes of a response that hold its answer, `None` where it holds none: of text all that is read; of a box what is within it; of a number its digits
+    /// and signs, on the line after the last `####` where it stands there, else at its last mention. Spaces around it and whatever is said after
+    /// it are no part of it.
     ///
     /// Readers give a normal spelling, not a place, so a number is found from behind: it begins at the last place from which the text still reads
-    /// as the same answer.
-    pub(crate) fn answer_start(&self, response: &str) -> Option<usize> {
+    /// as the same answer, and ends at the first one to which it does.
+    pub(crate) fn answer_place(&self, response: &str) -> Option<Range<usize>> {
         let answer = self.answer(response)?;
         let text = self.stop().and_then(|stop| response.split(stop).next()).unwrap_or(response);
-        let start = match (self.reading, &self.answer_after) {
-            (Reading::Text, None) => 0,
-            (Reading::Text, Some(marker)) => text.rfind(marker.as_str()).map_or(0, |place| place + marker.len()),
-            (Reading::Boxed, _) if self.compat == Compat::Corrected => {
-                boxed::last(text).map_or(0, |inside| inside.as_ptr().addr() - text.as_ptr().addr())
+        let (start, end) = match (self.reading, &self.answer_after) {
+            (Reading::Text, None) => (0, text.len()),
+            (Reading::Text, Some(marker)) => (text.rfind(marker.as_str()).map_or(0, |place| place + marker.len()), text.len()),
+            (Reading::Boxed, _) if self.compat == Compat::Corrected => boxed::last(text).map_or((0, text.len()), |inside| {
+                let start = inside.as_ptr().addr() - text.as_ptr().addr();
+                (start, start + inside.len())
+            }),
+            _ => {
+                let start = self.found_from_behind(text, &answer);
+                (start, self.found_from_ahead(text, start, &answer))
             }
-            _ => self.found_from_behind(text, &answer),
         };
-        Some(start + text[start..].find(|letter: char| !letter.is_whitespace()).unwrap_or(0))
+        let read = &text[start..end];
+        let before = read.len() - read.trim_start().len();
+        Some(start + before..start + read.trim_end().len()).filter(|place| !place.is_empty())
+    }
+
+    fn found_from_ahead(&self, text: &str, start: usize, answer: &str) -> usize {
+        let reads = |end: usize| self.gold(&text[start..end]).is_some_and(|read| read == answer);
+        let mut ends = text[start..].char_indices().map(|(place, letter)| start + place + letter.len_utf8()).peekable();
+        let Some(mut found) = ends.by_ref().find(|&end| reads(end)) else { return text.len() };
+        // `0.50` reads as `0.5` does.
+        while let Some(end) = ends.next_if(|&end| text[..end].ends_with(|letter: char| letter.is_numeric()) && reads(end)) {
+            found = end;
+        }
+        found
     }
 
     fn found_from_behind(&self, text: &str, answer: &str) -> usize {
@@ -52,31 +72,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_begins_where_it_is_read() {
+    fn an_answer_stands_where_it_is_read() {
         let number = AnswerForm::number();
         let boxed = AnswerForm::boxed();
         let marked = AnswerForm::free().after("####").unwrap();
         let whole = AnswerForm::free();
-        for (form, response, rest) in [
-            (&number, "8 and 3 more #### 1,080\n", "1,080\n"),
+        for (form, response, answer) in [
+            (&number, "8 and 3 more #### 1,080\n", "1,080"),
             (&number, "#### -5", "-5"),
-            (&number, "#### 42\nSo 42 apples.", "42\nSo 42 apples."),
-            (&number, "The answer is 0.50 dollars", "0.50 dollars"),
+            (&number, "#### 42\nSo 42 apples.", "42"),
+            (&number, "#### 7 7 school", "7"),
+            (&number, "The answer is 0.50 dollars", "0.50"),
             (&number, "so 8 - 3 = 5", "5"),
-            (&number, "It is 15 or 5, the answer is 15.", "15."),
-            (&boxed, "so $\\boxed{ \\frac12}$.", "\\frac12}$."),
-            (&marked, "a #### 2 so #### red fox\nmore", "red fox\nmore"),
-            (&whole, " Paris", "Paris"),
+            (&number, "It is 15 or 5, the answer is 15.", "15"),
+            (&boxed, "so $\\boxed{ \\frac12}$.", "\\frac12"),
+            (&marked, "a #### 2 so #### red fox\nmore ", "red fox\nmore"),
+            (&whole, " Paris ", "Paris"),
         ] {
-            let start = form.answer_start(response).unwrap();
-            assert_eq!(&response[start..], rest, "{response}");
+            assert_eq!(&response[form.answer_place(response).unwrap()], answer, "{response}");
         }
-        assert_eq!(number.clone().compat(Compat::Paper).answer_start("so #### 12 it is"), Some(8));
+        assert_eq!(number.clone().compat(Compat::Paper).answer_place("so #### 12 it is"), Some(8..10));
         for (form, response) in [(&number, "none"), (&boxed, "5"), (&marked, "5"), (&whole, " ")] {
-            assert_eq!(form.answer_start(response), None, "{response}");
+            assert_eq!(form.answer_place(response), None, "{response}");
         }
         // Nothing from the stop string on counts.
         let stopped = number.stopping_at(Some("\n\n")).unwrap();
-        assert_eq!(stopped.answer_start("it is 5\n\nQuestion: 6"), Some(6));
+        assert_eq!(stopped.answer_place("it is 5\n\nQuestion: 6"), Some(6..7));
     }
 }
