@@ -907,11 +907,7 @@ fn keys_of_runs_are_what_they_were() -> Result<()> {
 /// The example that cargo builds beside the tests.
 #[test]
 fn the_example_writes_what_its_reader_needs_to_repeat_it() {
-    let example = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("study");
-    if !example.exists() {
-        let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED: {} is absent\n", example.display()).as_bytes());
-        return;
-    }
+    let Some(example) = common::example("study") else { return };
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Another model: the same but for its name and one weight.
     let model = model();
@@ -952,4 +948,15 @@ fn the_example_writes_what_its_reader_needs_to_repeat_it() {
     assert_eq!(written(&folder.path().join("runs")), records);
     let wrong = Command::new(&example).args(["--task", "topic", "--plan"]).output().unwrap();
     assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("no option --task"));
+}
+
+#[test]
+fn a_method_with_an_adapter_of_its_own_is_compared_with_those_of_the_grid() -> Result<()> {
+    let study = small(&model()).methods(&[Method::Sft, Method::Cartridge]).sizes(&[4]).runs(2).run()?;
+    let evidence = study.evidence()?;
+    assert!(texts(evidence.effects(), "method").iter().all(|method| method == "cartridge"), "{}", evidence.effects());
+    assert_eq!(numbers(evidence.effects(), "unpaired")[0], Some(0.0));
+    let tests = study.significance_of(&[(Method::Sft, Method::Cartridge)], &["accuracy"])?;
+    assert_eq!((numbers(&tests, "unpaired")[0], numbers(&tests, "pairs")[0]), (Some(0.0), Some(2.0)));
+    Ok(())
 }

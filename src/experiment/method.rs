@@ -159,6 +159,11 @@ impl Method {
         self.vector().is_some() || self == Self::SftTemperature
     }
 
+    /// Whether it trains an adapter of a kind of its own, whatever the grid's are.
+    pub(super) fn brings_adapter(self) -> bool {
+        self == Self::Cartridge
+    }
+
     /// The method whose adapter it goes on from.
     pub fn after(self) -> Option<Self> {
         match self {

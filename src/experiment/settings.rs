@@ -112,7 +112,7 @@ impl Settings {
             }
             let betas: Vec<Option<f64>> = if method.has_beta() { self.betas.iter().copied().map(Some).collect() } else { vec![None] };
             let cartridge = [Cartridge::new().into()];
-            let adapters: &[AdapterConfig] = if method == Method::Cartridge { &cartridge } else { &self.adapters };
+            let adapters: &[AdapterConfig] = if method.brings_adapter() { &cartridge } else { &self.adapters };
             for adapter in adapters {
                 for &learning_rate in &self.learning_rates {
                     for &beta in &betas {

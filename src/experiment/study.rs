@@ -83,6 +83,11 @@ impl<'a> Row<'a> {
         self.run().training.as_ref().map(|training| training.adapter.name())
     }
 
+    /// The one of the grid's adapters that it belongs to: none where nothing is trained or the method brings its own, so that it is compared with all.
+    pub fn grid_adapter(&self) -> Option<String> {
+        self.adapter().filter(|_| !self.run().method.brings_adapter())
+    }
+
     /// What became of another task: told beside the run's own.
     pub fn elsewhere(&self) -> Option<&'a Elsewhere> {
         self.entry.elsewhere.as_ref().filter(|_| !self.ood()).and_then(|digest| self.entry.record.elsewhere.get(digest))

@@ -143,7 +143,7 @@ fn group_of<'r>(row: &Row<'r>) -> (&'r ModelId, &'r str, &'r str, bool, usize, M
 /// Whether two methods' rows are of the same run; what trains nothing is of that of any adapter.
 fn same_run(a: &Row<'_>, b: &Row<'_>) -> bool {
     let of = |row: &Row<'_>| (row.run().run, row.run().n, row.evaluated_on().to_string(), row.run().task.clone());
-    let (adapter, other) = (a.adapter(), b.adapter());
+    let (adapter, other) = (a.grid_adapter(), b.grid_adapter());
     of(a) == of(b) && (adapter == other || adapter.is_none() || other.is_none()) && a.run().model == b.run().model
 }
 

@@ -169,3 +169,22 @@ pub fn seal(path: &Path, mut value: serde_json::Value) {
     let digest = format!("{:x}", <sha2::Sha256 as sha2::Digest>::digest(&text));
     std::fs::write(path, text.replacen(BLANK, &digest, 1)).unwrap();
 }
+
+/// A program of `examples/`, which cargo builds next to the tests where it is asked for all of them. One that was built before this test is of another library
+/// (`cargo test --test NAME` builds no examples).
+#[allow(dead_code, reason = "not every test has a use for it")]
+pub fn example(name: &str) -> Option<std::path::PathBuf> {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().with_file_name("examples").join(name);
+    let age = |path: &std::path::Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    let why = match age(&path) {
+        None => "is absent",
+        built if built < age(&test.with_file_name("libia2.so")) => "is older than the library",
+        _ => return Some(path),
+    };
+    let _ = std::io::Write::write_all(
+        &mut std::io::stdout(),
+        format!("\nSKIPPED: {} {why}: cargo build --examples\n", path.display()).as_bytes(),
+    );
+    None
+}

@@ -406,14 +406,9 @@ fn in_a_kernel_an_interrupt_stops_what_runs_and_ends_nothing() {
 /// The examples that cargo builds beside the tests.
 #[test]
 fn examples_end_with_the_code_of_their_signal() {
-    let examples = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples");
     let out = tempfile::tempdir().unwrap();
     for (name, signal) in [("quickstart", libc::SIGTERM), ("quickstart", libc::SIGINT), ("study", libc::SIGTERM)] {
-        let path = examples.join(name);
-        if !path.exists() {
-            let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("\nSKIPPED: {} is absent\n", path.display()).as_bytes());
-            continue;
-        }
+        let Some(path) = common::example(name) else { continue };
         let mut command = Command::new(path);
         if name == "study" {
             command.args(["--runs", "1", "--n", "4", "--test", "20", "--out"]).arg(out.path());

@@ -72,9 +72,9 @@ pub(super) fn pairs<'a>(results: &[Outcome<'a>], baseline: Method, method: Metho
     let (mut pairs, mut paired) = (Vec::new(), vec![false; results.len()]);
     for (at, result) in of(method) {
         for &base in bases.get(&key(&result.row)).map(Vec::as_slice).unwrap_or_default() {
-            let (one, other) = (results[base].row.adapter(), result.row.adapter());
+            let (one, other) = (results[base].row.grid_adapter(), result.row.grid_adapter());
             let same_rows = results[base].outcomes.rows == result.outcomes.rows;
-            // What trains nothing is of any adapter.
+            // What trains nothing, or an adapter of its own, is compared with every adapter.
             if same_rows && (one == other || one.is_none() || other.is_none()) {
                 pairs.push((results[base], *result));
                 (paired[base], paired[at]) = (true, true);
@@ -143,7 +143,7 @@ pub(super) struct Gathered {
 
 /// Differences of pairs in a value; none where no pair has it.
 pub(super) fn differences(pairs: &[Pair<'_>], value: Value) -> Result<Option<Gathered>> {
-    let adapter = |(base, other): &Pair<'_>| other.row.adapter().or_else(|| base.row.adapter());
+    let adapter = |(base, other): &Pair<'_>| other.row.grid_adapter().or_else(|| base.row.grid_adapter());
     gathered(
         pairs.iter().map(|pair| (&pair.1.row, adapter(pair), numbers(&[(-1.0, pair.0.outcomes), (1.0, pair.1.outcomes)], value))),
         value,
@@ -155,7 +155,7 @@ pub(super) fn differences(pairs: &[Pair<'_>], value: Value) -> Result<Option<Gat
 pub(super) fn levels(results: &[Outcome<'_>], value: Value) -> Result<Option<Gathered>> {
     let runs = several(results.iter());
     let results: Vec<&Outcome<'_>> = results.iter().filter(|result| runs.contains(result.row.run().task.as_str())).collect();
-    let of = results.iter().map(|result| (&result.row, result.row.adapter(), numbers(&[(1.0, result.outcomes)], value)));
+    let of = results.iter().map(|result| (&result.row, result.row.grid_adapter(), numbers(&[(1.0, result.outcomes)], value)));
     gathered(of, value, results.iter().map(|result| result.outcomes))
 }
 
