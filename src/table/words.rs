@@ -23,6 +23,11 @@ pub(crate) fn words(column: &str) -> String {
         "ece" => "ECE",
         "nll" => "negative log-likelihood (nats)",
         "brier" => "Brier score",
+        "smooth_ece" => "smooth ECE",
+        "debiased_ce_15" => "debiased calibration error (15 bins)",
+        "debiased_ce_15_squared" => "squared debiased calibration error (15 bins)",
+        "aurc" => "AURC",
+        "augrc" => "AUGRC",
         "top_1_accuracy" => "top-1 accuracy",
         "top_2_accuracy" => "top-2 accuracy",
         "drift" => "drift from the base (nats)",
@@ -58,8 +63,19 @@ mod tests {
 
     #[test]
     fn columns_are_called_by_words() {
-        let columns = ["ece_equal_width_15", "classwise_ece_equal_width_15", "ece_paper_15", "ece_of_mine", "at_least", "asim_mean"];
+        let columns = [
+            "smooth_ece",
+            "augrc",
+            "ece_equal_width_15",
+            "classwise_ece_equal_width_15",
+            "ece_paper_15",
+            "ece_of_mine",
+            "at_least",
+            "asim_mean",
+        ];
         let named = [
+            "smooth ECE",
+            "AUGRC",
             "ECE (15 equal-width bins)",
             "class-wise ECE (15 equal-width bins)",
             "ECE (15 bins of the paper's code)",

@@ -101,7 +101,7 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
     }
     let headings: Vec<String> = ["method"].iter().chain(&with).chain(&alone).map(|name| name.replace('_', " ")).collect();
     let notes = [
-        "mean (95 % interval over runs and rows); debiased ce 15: l2 calibration error less what chance adds, over 15 bins of equal count"
+        "mean (95 % interval over runs and rows); debiased calibration error: in l2, less what chance adds, over 15 bins of equal count"
             .to_string(),
         "brier of answer = reliability - resolution + uncertainty, up to what confidences vary within bins".to_string(),
     ];
