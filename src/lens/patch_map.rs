@@ -40,10 +40,10 @@ use crate::prompt::Prompts;
 /// # use ia2::prelude::*;
 /// # fn main() -> Result<()> {
 /// # let model = Model::open("tiny-icl")?;
-/// let prompts = Task::open("sentiment")?.few_shot(8, 0)?.test.zero_shot()?.take(4);
+/// let prompts = Task::open("sentiment")?.few_shot(8, 0)?.test.zero_shot()?.take(8);
 /// let clean = Capture::at("model.layers.*").positions(Positions::Prompt).of(&model, &model.respond(&prompts)?)?;
 /// let map = patch_map(&model, &prompts, &clean.roll(1)?, 2)?;
-/// assert_eq!(map.height(), 4 * 6 * 2);
+/// assert_eq!(map.height(), 8 * 6 * 2);
 /// # Ok(()) }
 /// ```
 ///
