@@ -6,7 +6,7 @@
 //!
 //! A task is one of `data/tasks`, a benchmark in the data folder (`IA2_DATA`), or a file; a model a name, a folder or a file. Names of either kind are given with
 //! commas. `--words` gives a task other labels, in the order of its own, each after a space; several tasks are separated by `;`. `--balanced` draws as many examples
-//! of each label, `--dev` so many dev rows whatever N. Sets to test on out of distribution that are not installed are left out, and of a
+//! of each label, `--dev` sets the number of dev rows, whatever N. Sets to test on out of distribution that are not installed are left out, and of a
 //! benchmark of which a part is missing the rest is used; plan and study say so.
 //!
 //! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`; what is needed to repeat it in

@@ -137,7 +137,7 @@ impl AdapterConfig {
         }
     }
 
-    /// How many numbers are trained on `model`; of a cartridge of demonstrations at most so many.
+    /// How many numbers are trained on `model`; for a cartridge of demonstrations this is an upper bound.
     pub(crate) fn count(&self, model: &Model) -> Result<i64> {
         Ok(self.method().layout(model)?.iter().map(|(_, size)| size.iter().product::<i64>()).sum())
     }

@@ -291,7 +291,7 @@ fn step(model: &Model, split: &Split, adapter: &AdapterConfig) -> Result<f64> {
     Ok(began.elapsed().as_secs_f64() / examples)
 }
 
-/// Seconds for a query whose answer has at most so many tokens.
+/// Seconds for a query whose answer has at most `tokens` tokens.
 fn query(model: &Model, queries: &Examples, tokens: usize) -> Result<f64> {
     let prompts = queries.zero_shot()?;
     let form = prompts.form().clone().at_most(tokens)?;

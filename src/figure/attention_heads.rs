@@ -13,7 +13,6 @@ use super::select::{Select, select_setters};
 use super::settings::{NOTEBOOK, Settings, setters};
 use super::{Figure, scale, text};
 use crate::error::{Error, Result};
-use crate::interrupt;
 
 /// The last tokens that are shown unless more are asked for.
 pub(super) const LAST: usize = 24;
@@ -86,10 +85,7 @@ impl AttentionHeads {
     /// A column is missing (the message lists those there are) or holds no numbers, the frame has no rows, none with what `only` asks for, or none with
     /// finite numbers, the range is not ascending, or the width is out of bounds or too small.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        interrupt::during("drawing", || {
-            let (scene, alt) = self.scene(frame)?;
-            Figure::of(&scene, alt, frame)
-        })
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

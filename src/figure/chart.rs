@@ -14,7 +14,6 @@ use super::settings::{Settings, setters};
 use super::spread::Spread;
 use super::{Figure, alt, bars, check, lines, note, points, violins};
 use crate::error::Result;
-use crate::interrupt;
 
 /// The marks that stand for the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,10 +264,7 @@ impl Chart {
     /// row with finite numbers, there are too many groups, panels or names along x, a value that a logarithmic axis cannot show, a setting
     /// that these marks do not have, or the size (too small for the labels, for instance) or the range of y is out of bounds.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        interrupt::during("drawing", || {
-            let (scene, alt) = self.scene(frame)?;
-            Figure::of(&scene, alt, frame)
-        })
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     /// The shapes, and the description in words.

@@ -112,8 +112,7 @@ impl Forest {
     /// A column is missing (the message lists those there are) or holds no numbers; an interval's lower end lies above its upper one; no rows, or none
     /// with a difference; no such page; a size that is out of bounds or too small.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        let (scene, alt) = self.scene(frame)?;
-        Figure::of(&scene, alt, frame)
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

@@ -13,7 +13,6 @@ use super::select::{Select, select_setters};
 use super::settings::{MOST_PANELS, Settings, setters};
 use super::{Figure, scale, scrolled, text};
 use crate::error::{Error, Result};
-use crate::interrupt;
 
 const VALUE: f64 = 10.5;
 /// The height of a row of text where there are many, of what stands around each piece of a long table, and of all pieces of one picture.
@@ -174,10 +173,7 @@ impl HeatMap {
     /// place has two names, there are too many panels or places, the range is not ascending or does not lie around zero where colours
     /// diverge, or the size is out of bounds or too small for the names.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        interrupt::during("drawing", || {
-            let (scene, alt) = self.scene(frame)?;
-            Figure::of(&scene, alt, frame)
-        })
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

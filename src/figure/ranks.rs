@@ -11,7 +11,6 @@ use super::scene::{Anchor, Label, Scene};
 use super::settings::{Settings, TITLE, setters};
 use super::{Figure, alt, bounds, text};
 use crate::error::{Error, Result};
-use crate::interrupt;
 use crate::metric::Direction;
 use crate::statistics::{Friedman, friedman, holm, nemenyi, wilcoxon};
 
@@ -97,10 +96,7 @@ impl CriticalDifference {
     /// A column is missing (the message lists those there are) or holds no numbers; fewer than 3 methods, more than 40, or fewer than 2 blocks that every
     /// method has; all methods equal in every block; a level outside (0, 1); a size that is out of bounds or too small.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        interrupt::during("drawing", || {
-            let (scene, alt) = self.scene(frame)?;
-            Figure::of(&scene, alt, frame)
-        })
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

@@ -96,8 +96,7 @@ impl Reliability {
     /// A column is missing (the message lists those there are) or holds no numbers; a value lies outside [0, 1], a count below 0; a bin has
     /// answers but no confidence or accuracy; no answers at all; a level or a beginning outside its range; no such page; a size that is out of bounds or too small.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        let (scene, alt) = self.scene(frame)?;
-        Figure::of(&scene, alt, frame)
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

@@ -16,7 +16,6 @@ use super::text::{self, printable};
 use super::{Figure, alt};
 use crate::display::{escape, shortened};
 use crate::error::{Error, Result};
-use crate::interrupt;
 
 /// Size of the text, height of its boxes and of its lines, and the room around a token.
 const SIZE: f64 = 12.5;
@@ -98,10 +97,7 @@ impl TokenText {
     /// A column is missing (the message lists those there are) or holds no numbers, the frame has no rows, none with what `only` asks for, or none with a
     /// finite number, the range is not ascending or does not lie around zero where colours diverge, or the width is out of bounds.
     pub fn draw(&self, frame: &DataFrame) -> Result<Figure> {
-        interrupt::during("drawing", || {
-            let (scene, alt) = self.scene(frame)?;
-            Figure::of(&scene, alt, frame)
-        })
+        Figure::drawn(frame, || self.scene(frame))
     }
 
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {

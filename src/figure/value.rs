@@ -10,6 +10,7 @@ use super::scene::{Area, Scene};
 use crate::display::{self, Bundle, Show, picture};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::interrupt;
 
 /// The width in pixels that a notebook page has at least.
 const PAGE: u32 = 800;
@@ -31,6 +32,16 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// Of a builder's scene and description: one call to whoever interrupts it, asked before it reads and before it draws.
+    pub(super) fn drawn(frame: &DataFrame, scene: impl FnOnce() -> Result<(Scene, String)>) -> Result<Self> {
+        interrupt::during("drawing", || {
+            interrupt::check()?;
+            let (scene, alt) = scene()?;
+            interrupt::check()?;
+            Self::of(&scene, alt, frame)
+        })
+    }
+
     pub(super) fn of(scene: &Scene, alt: String, frame: &DataFrame) -> Result<Self> {
         let svg = render::svg(scene, &alt)?;
         let png = render::png(scene, &svg)?;

@@ -299,6 +299,12 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     call!("the patching map", written(ia2::lens::patch_map(model, prompts, &all.activations.roll(1)?, 1)?));
     call!("divergence of two models", written(divergence((model, responses), (all.trained.model(), responses))?));
     call!("drawing", shown(lines(&all.runs, "run", "accuracy", "method")?.svg().len()));
+    // Every builder is that call.
+    call!("drawing", {
+        let effects = df!("method" => ["a", "b"], "difference" => [0.1, 0.2], "low" => [0.0, 0.1], "high" => [0.2, 0.3])?;
+        shown(Forest::new("method", "difference", "low", "high").draw(&effects)?.svg().len())
+    });
+    call!("drawing", shown(reliability(&all.predictions, Binning::EqualWidth(5))?.svg().len()));
     // Grids.
     call!("planning an experiment", {
         // Its hours are measured.

@@ -234,7 +234,7 @@ impl Gguf {
         Ok(())
     }
 
-    /// Whether each layer attends to a window: as the list in the file says, or all but the last of so many.
+    /// Whether each layer attends to a window: as the list in the file says, or all but the last of every `every` layers.
     fn pattern(&self, key: &str, every: u64, layers: u64) -> Result<Vec<bool>> {
         if let Some(Value::List(list)) = self.get(key) {
             if list.len() != layers {
