@@ -252,6 +252,8 @@ fn print_line(line: &str) {
     let _ = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
 }
 
+crate::display::show_as_text!(Progress);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -408,3 +408,5 @@ pub(crate) mod tests {
         }
     }
 }
+
+crate::display::show_as_text!(Tokenizer);

@@ -178,3 +178,5 @@ impl Capture {
         })
     }
 }
+
+crate::display::show_as_text!(Capture, Positions);

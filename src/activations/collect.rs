@@ -273,3 +273,5 @@ impl Show for CollectionPlan {
         ))
     }
 }
+
+crate::display::show_as_text!(Place);

@@ -290,3 +290,5 @@ impl Filling {
         Ok(Distributions { probabilities: cut(self.probabilities), ids: self.ids.map(cut), vocab: self.vocab, responses })
     }
 }
+
+crate::display::show_as_text!(Keep);

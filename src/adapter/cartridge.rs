@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::method::Method;
 use super::peft::{PROMPT, Settings};
 use super::prefix::{self, KeysValues};
-use super::{Base, Parameters};
+use super::{AdapterConfig, Base, Parameters};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
@@ -136,6 +136,10 @@ impl Method for Cartridge {
         }
     }
 
+    fn on(&self, model: &Model, split: &Split) -> Result<Option<AdapterConfig>> {
+        Ok(Some(self.shown(model, split)?.into()))
+    }
+
     fn layout(&self, model: &Model) -> Result<Vec<(String, Vec<i64>)>> {
         Ok(vec![(PROMPT.into(), vec![self.tokens, prefix::width(model.config())])])
     }
@@ -185,3 +189,5 @@ impl Method for Cartridge {
         }
     }
 }
+
+crate::display::show_as_text!(Cartridge);

@@ -206,6 +206,8 @@ impl Adapt for Turns {
     }
 }
 
+crate::display::show_as_text!(Dora);
+
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};

@@ -28,6 +28,9 @@ mod peft;
 mod prefix;
 mod prompt;
 mod provenance;
+#[cfg(test)]
+#[path = "../../tests/recipes/adapter.rs"]
+mod recipe;
 mod sites;
 mod start;
 
@@ -129,12 +132,9 @@ impl AdapterConfig {
         self.method().name()
     }
 
-    /// These settings for a training on `split`: a cartridge of demonstrations is given those of the split.
+    /// These settings for a training on `split`.
     pub(crate) fn on(&self, model: &Model, split: &Split) -> Result<Self> {
-        match self {
-            Self::Cartridge(cartridge) => Ok(cartridge.shown(model, split)?.into()),
-            other => Ok(other.clone()),
-        }
+        Ok(self.method().on(model, split)?.unwrap_or_else(|| self.clone()))
     }
 
     /// How many numbers are trained on `model`; for a cartridge of demonstrations this is an upper bound.
@@ -385,3 +385,5 @@ impl Show for Adapter {
         headed(&format!("Adapter({}, {} parameters)", self.config.name(), self.count()), self.frame())
     }
 }
+
+crate::display::show_as_text!(AdapterConfig);

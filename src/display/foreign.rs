@@ -139,6 +139,8 @@ impl Show for PathBuf {
     }
 }
 
+show_as_text!(crate::compat::Compat);
+
 #[cfg(test)]
 mod tests {
     use super::*;

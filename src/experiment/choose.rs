@@ -123,5 +123,7 @@ fn rivals(run: &Run, choice: Choice) -> Result<String> {
     }
 }
 
+crate::display::show_as_text!(Choice);
+
 #[cfg(test)]
 mod tests;

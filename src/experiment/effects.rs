@@ -1,6 +1,6 @@
 //! Columns beside accuracy and calibration: what a method does to the model, and what it costs.
 
-use super::{Experiment, Method};
+use super::Experiment;
 use crate::error::{Error, Result};
 use crate::metric::METRICS;
 
@@ -82,12 +82,5 @@ impl Experiment {
             ))),
             None => Ok(()),
         }
-    }
-}
-
-impl Method {
-    /// Whether it leaves the model as it is.
-    pub(super) fn is_untouched(self) -> bool {
-        self == Self::ZeroShot || self.is_under_icl()
     }
 }

@@ -79,7 +79,6 @@ mod evidence;
 mod find;
 mod grid;
 mod held;
-mod method;
 mod outcomes;
 mod overlap;
 mod paper;
@@ -99,7 +98,6 @@ use std::rc::Rc;
 pub use choose::Choice;
 pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
 pub use evidence::Evidence;
-pub use method::Method;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};
 pub use study::Study;
@@ -111,6 +109,7 @@ use crate::activations::Keep;
 use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::Task;
+pub use crate::method::Method;
 use crate::model::Model;
 
 /// A grid of runs: a builder.
@@ -337,3 +336,5 @@ impl Experiment {
         self
     }
 }
+
+crate::display::show_as_text!(Experiment);

@@ -387,3 +387,5 @@ impl Chart {
         }
     }
 }
+
+crate::display::show_as_text!(Chart);

@@ -87,6 +87,7 @@ pub use value::{Figure, Figures};
 
 use polars::prelude::*;
 
+use crate::display::{Bundle, Show};
 use crate::error::Result;
 use crate::metric::{Binning, calibration};
 
@@ -157,6 +158,12 @@ pub struct Kind {
     pub sample: fn() -> Result<DataFrame>,
     /// Draws a frame of the sample's shape.
     pub draw: fn(&DataFrame) -> Result<Figure>,
+}
+
+impl Show for Kind {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}: {} (reads {})", self.name, self.about, self.columns.join(", ")))
+    }
 }
 
 /// All kinds of figures.
@@ -338,6 +345,9 @@ mod forest_tests;
 mod gallery;
 #[cfg(test)]
 mod geometry_tests;
+#[cfg(test)]
+#[path = "../../tests/recipes/figure.rs"]
+mod recipe;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -74,6 +74,8 @@ impl Spread {
     }
 }
 
+crate::display::show_as_text!(Spread);
+
 #[cfg(test)]
 mod tests {
     use super::*;

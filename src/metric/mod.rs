@@ -28,6 +28,9 @@ mod labels;
 mod paper;
 mod prior;
 mod read;
+#[cfg(test)]
+#[path = "../../tests/recipes/metric.rs"]
+mod recipe;
 mod selective;
 mod smooth;
 mod temperature;
@@ -58,6 +61,7 @@ pub(crate) use smooth::{smooth_error, smooth_error_at};
 use read::PROBABILITIES;
 
 use crate::compat::Compat;
+use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
 
 /// Which values of a metric are better.
@@ -121,6 +125,22 @@ impl Metric {
         // A sum of rounded shares may pass an end of its range by a rounding.
         let inside = value.clamp(self.range.0, self.range.1);
         Ok(if (value - inside).abs() < 1e-9 { inside } else { value })
+    }
+}
+
+impl Show for Metric {
+    fn bundle(&self) -> Bundle {
+        let (least, most) = self.range;
+        Bundle::text(format!(
+            "{}: {} ({}, {} to {}, better: {}; reads {})",
+            self.name,
+            self.what,
+            self.unit,
+            number(least),
+            number(most),
+            self.direction,
+            self.columns.join(", ")
+        ))
     }
 }
 
@@ -356,3 +376,5 @@ pub fn summary(frame: &DataFrame) -> Result<DataFrame> {
         "note" => values.iter().map(|value| value.as_ref().err().map(Error::to_string)).collect::<Vec<_>>(),
     )?)
 }
+
+crate::display::show_as_text!("{}": Direction);

@@ -375,3 +375,5 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
         }
     }
 }
+
+crate::display::show_as_text!("{}": Config);

@@ -231,3 +231,5 @@ impl Show for Gradients {
         headed(&format!("Gradients of a scalar of {:.6}", self.scalar), frame())
     }
 }
+
+crate::display::show_as_text!(Sample);

@@ -444,3 +444,5 @@ impl Model {
         }))
     }
 }
+
+crate::display::show_as_text!(OpenOptions);

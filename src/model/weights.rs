@@ -298,3 +298,5 @@ impl fmt::Debug for Weights {
         )
     }
 }
+
+crate::display::show_as_text!(Weights);

@@ -49,3 +49,5 @@ impl Activation {
         }
     }
 }
+
+crate::display::show_as_text!(Activation);

@@ -79,3 +79,5 @@ impl Experts {
         vec![self.path.clone()]
     }
 }
+
+crate::display::show_as_text!(Experts, ExpertsShape);

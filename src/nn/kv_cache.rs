@@ -262,3 +262,5 @@ fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &T
     all.narrow(2, before, tokens).copy_(new);
     all.shallow_clone()
 }
+
+crate::display::show_as_text!(KvCache);

@@ -100,6 +100,8 @@ impl Linear {
     }
 }
 
+crate::display::show_as_text!(Linear, Precision);
+
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};

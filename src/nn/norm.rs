@@ -86,3 +86,5 @@ impl Norm {
 fn wide(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }
+
+crate::display::show_as_text!(Norm, NormKind);

@@ -49,6 +49,8 @@ impl Paths {
     }
 }
 
+crate::display::show_as_text!(Paths);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,6 +229,8 @@ impl Rope {
     }
 }
 
+crate::display::show_as_text!(Rope, Scaling);
+
 #[cfg(test)]
 mod tests {
     use super::*;

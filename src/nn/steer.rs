@@ -47,3 +47,5 @@ impl Steered<'_> {
         })
     }
 }
+
+crate::display::show_as_text!(Edit);

@@ -187,3 +187,5 @@ impl Virtual {
         Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
     }
 }
+
+crate::display::show_as_text!(Outputs);

@@ -182,3 +182,5 @@ fn chance(targets: Targets<'_>) -> f64 {
         }
     }
 }
+
+crate::display::show_as_text!(Probe);

@@ -229,3 +229,5 @@ fn copied<T>(from: &OnceCell<T>, to: &OnceCell<T>, change: impl FnOnce(&T) -> T)
         to.get_or_init(|| change(value));
     }
 }
+
+crate::display::show_as_text!(Representation);

@@ -6,7 +6,6 @@
 
 mod filled;
 pub(crate) mod keys;
-pub(crate) mod methods;
 mod significance;
 mod summary;
 mod tuples;

@@ -244,3 +244,5 @@ impl Training {
         })
     }
 }
+
+crate::display::show_as_text!(Stopped, Training);

@@ -36,6 +36,8 @@ impl Schedule {
     }
 }
 
+crate::display::show_as_text!(Schedule);
+
 #[cfg(test)]
 mod tests {
     use super::*;

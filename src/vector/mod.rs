@@ -76,7 +76,7 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Task, Self::Function, Self::Steering];
 
     /// Its name, as frames and messages have it.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Task => "task vector",
             Self::Function => "function vector",
@@ -364,3 +364,5 @@ impl Show for Vector {
         if self.tried.is_empty() { Bundle::text(heading) } else { headed(&heading, self.tried()) }
     }
 }
+
+crate::display::show_as_text!(Kind);

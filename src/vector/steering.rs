@@ -43,3 +43,5 @@ impl Steering {
         })
     }
 }
+
+crate::display::show_as_text!(Steering);

@@ -37,3 +37,5 @@ impl TaskVector {
         })
     }
 }
+
+crate::display::show_as_text!(TaskVector);

@@ -210,3 +210,5 @@ impl Entry {
         format!("{before}{question}{after}")
     }
 }
+
+crate::display::show_as_text!(Part);

@@ -167,3 +167,5 @@ impl Config {
         Ok(())
     }
 }
+
+crate::display::show_as_text!(LayerParts, NormPlace, Parts);
