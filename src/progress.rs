@@ -17,6 +17,8 @@ use crate::display::Bundle;
 
 mod stage;
 
+crate::display::show_as_text!(Progress);
+
 /// No line before this much time has passed, and none sooner after the one before.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same for work within other work that is announced: its lines are for long waits only.
@@ -251,8 +253,6 @@ fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
 }
-
-crate::display::show_as_text!(Progress);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,11 @@ struct Recipe {
     edits: Vec<(String, String, String)>,
 }
 
+/// The rest of a block of code.
+fn block<'a>(lines: &mut std::str::Lines<'a>) -> impl Iterator<Item = &'a str> {
+    lines.take_while(|line| *line != "```").collect::<Vec<_>>().into_iter()
+}
+
 /// A block of code is that of the path in the last line before it.
 fn recipes(page: &str) -> Vec<Recipe> {
     let (mut found, mut path, mut lines): (Vec<Recipe>, _, _) = (Vec::new(), String::new(), page.lines());
@@ -26,12 +31,11 @@ fn recipes(page: &str) -> Vec<Recipe> {
         if line.ends_with("`:") {
             path = line.trim_end_matches("`:").rsplit('`').next().unwrap().to_string();
         }
-        let mut block = || lines.by_ref().take_while(|line| *line != "```");
         match line {
-            "```rust" => recipe.made.push((path.clone(), block().map(|line| format!("{line}\n")).collect())),
+            "```rust" => recipe.made.push((path.clone(), block(&mut lines).map(|line| format!("{line}\n")).collect())),
             "```diff" => {
                 let (mut there, mut come) = (String::new(), String::new());
-                for line in block().chain([" "]) {
+                for line in block(&mut lines).chain([" "]) {
                     let (sign, rest) = line.split_at(1);
                     if sign == " " && !come.is_empty() {
                         recipe.edits.push((path.clone(), std::mem::take(&mut there), std::mem::take(&mut come)));

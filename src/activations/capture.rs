@@ -178,5 +178,3 @@ impl Capture {
         })
     }
 }
-
-crate::display::show_as_text!(Capture, Positions);

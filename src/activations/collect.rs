@@ -273,5 +273,3 @@ impl Show for CollectionPlan {
         ))
     }
 }
-
-crate::display::show_as_text!(Place);

@@ -197,5 +197,3 @@ pub(super) fn same_points(a: &Activations, b: &Activations) -> Result<()> {
     let shown = |paths: &[String]| paths.first().map(|path| format!("{} paths from `{path}` on", paths.len())).unwrap_or_default();
     Err(Error::input(format!("the two hold different hook points: {} and {}", shown(&a.hook_points), shown(&b.hook_points))))
 }
-
-crate::display::show_as_text!(Tokens);

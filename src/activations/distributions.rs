@@ -290,5 +290,3 @@ impl Filling {
         Ok(Distributions { probabilities: cut(self.probabilities), ids: self.ids.map(cut), vocab: self.vocab, responses })
     }
 }
-
-crate::display::show_as_text!(Keep);

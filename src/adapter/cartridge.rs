@@ -189,5 +189,3 @@ impl Method for Cartridge {
         }
     }
 }
-
-crate::display::show_as_text!(Cartridge);

@@ -206,8 +206,6 @@ impl Adapt for Turns {
     }
 }
 
-crate::display::show_as_text!(Dora);
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};

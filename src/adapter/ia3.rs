@@ -203,5 +203,3 @@ impl Adapt for Factors {
 fn times(values: &Tensor, factors: &Tensor) -> Tensor {
     (values * factors.view([-1])).to_kind(values.kind())
 }
-
-crate::display::show_as_text!(Ia3);

@@ -386,5 +386,3 @@ impl Adapt for Updates {
         sites.into_iter().flat_map(|site| self.updates[site].numbers(site)).collect()
     }
 }
-
-crate::display::show_as_text!(Lora);

@@ -60,6 +60,8 @@ use crate::model::{Change, Config, Model};
 use crate::nn::Fused;
 use method::Method;
 
+crate::display::show_as_text!(AdapterConfig, Cartridge, Dora, Ia3, Lora, PrefixTuning, PromptTuning, Start);
+
 /// The table of kinds: each with what Python's PEFT calls it, the one with a further setting before the one without.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $Kind:ident = $peft_type:literal $(with $flag:literal)?,)+) => {
@@ -385,5 +387,3 @@ impl Show for Adapter {
         headed(&format!("Adapter({}, {} parameters)", self.config.name(), self.count()), self.frame())
     }
 }
-
-crate::display::show_as_text!(AdapterConfig);

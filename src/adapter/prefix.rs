@@ -124,5 +124,3 @@ impl Adapt for KeysValues {
         Some(Prefix { tokens: Virtual::KeysValues(self.values()), visible: true, shift: self.values.size()[0] })
     }
 }
-
-crate::display::show_as_text!(PrefixTuning);

@@ -93,5 +93,3 @@ impl Adapt for Embeddings {
         Some(Prefix { tokens: Virtual::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
     }
 }
-
-crate::display::show_as_text!(PromptTuning);

@@ -72,5 +72,3 @@ fn check(tokens: i64, context: i64) -> Result<usize> {
 fn normal(draws: &mut Random) -> f64 {
     (-2.0 * (1.0 - draws.unit()).ln()).sqrt() * (std::f64::consts::TAU * draws.unit()).cos()
 }
-
-crate::display::show_as_text!(Start);

@@ -139,8 +139,6 @@ impl Show for PathBuf {
     }
 }
 
-show_as_text!(crate::compat::Compat);
-
 #[cfg(test)]
 mod tests {
     use super::*;

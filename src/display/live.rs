@@ -69,8 +69,6 @@ fn line(id: &str, bundle: &Bundle) -> String {
     format!("{LIVE_DISPLAY} {}\n", serde_json::json!({ "display_id": id, "data": data }))
 }
 
-crate::display::show_as_text!(Live);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,8 @@ pub(crate) use number::{plain as number, shortened};
 use std::fmt;
 use std::io::Write;
 
+show_as_text!(crate::compat::Compat, Live);
+
 /// The most bytes of plain text that one value puts into a notebook.
 const TEXT_BYTES: usize = 200_000;
 /// The same of HTML, pictures apart.

@@ -123,7 +123,5 @@ fn rivals(run: &Run, choice: Choice) -> Result<String> {
     }
 }
 
-crate::display::show_as_text!(Choice);
-
 #[cfg(test)]
 mod tests;

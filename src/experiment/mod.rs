@@ -112,6 +112,8 @@ use crate::dataset::Task;
 pub use crate::method::Method;
 use crate::model::Model;
 
+crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slurm, Worker);
+
 /// A grid of runs: a builder.
 ///
 /// | setting | default |
@@ -336,5 +338,3 @@ impl Experiment {
         self
     }
 }
-
-crate::display::show_as_text!(Experiment);

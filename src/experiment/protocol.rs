@@ -69,5 +69,3 @@ pub(super) fn notes(experiment: &Experiment, said: &[String]) -> Vec<String> {
     let dev = settings.dev.map(|count| format!("{count} dev rows whatever N"));
     notes.chain(dev).chain(said.iter().cloned()).collect()
 }
-
-crate::display::show_as_text!(Demonstrations, Rollouts);

@@ -238,5 +238,3 @@ fn habits(frame: &DataFrame, settings: &Settings) -> Result<Vec<Habit>> {
     }
     Ok(habits)
 }
-
-crate::display::show_as_text!(AttentionHeads);

@@ -387,5 +387,3 @@ impl Chart {
         }
     }
 }
-
-crate::display::show_as_text!(Chart);

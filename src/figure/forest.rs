@@ -401,5 +401,3 @@ fn sample(scene: &mut Scene, (x, y): Point, look: Look, full: bool) {
     scene.line(vec![(x, y), (x + 26.0, y)], 1.8, look.colour);
     mark(scene, (x + 13.0, y), look, full, 4.6);
 }
-
-crate::display::show_as_text!(Forest);

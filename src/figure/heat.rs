@@ -366,8 +366,6 @@ fn abreast(panels: usize) -> usize {
     choices.iter().copied().min_by_key(|&columns| empty(columns)).unwrap_or(1)
 }
 
-crate::display::show_as_text!(HeatMap);
-
 #[cfg(test)]
 mod tests {
     use super::abreast;

@@ -91,6 +91,8 @@ use crate::display::{Bundle, Show};
 use crate::error::Result;
 use crate::metric::{Binning, calibration};
 
+crate::display::show_as_text!(AttentionHeads, Chart, CriticalDifference, Forest, HeatMap, Reliability, Spread, TokenText);
+
 /// Lines of the column `y` over the column `x`, one per value of the column `colour`: layer-wise similarities, accuracy over N.
 ///
 /// Rows that differ in none of the three (several runs) are averaged, with a band of one standard deviation.

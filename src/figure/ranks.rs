@@ -294,8 +294,6 @@ fn axis(scene: &mut Scene, (left, right): (f64, f64), y: f64, methods: usize, na
     scene.text(Label::new((left, y - 44.0), &text::fitted(name, 11.0, scene.width - layout::MARGIN - left), 11.0, MUTED, Anchor::Start));
 }
 
-crate::display::show_as_text!(CriticalDifference);
-
 #[cfg(test)]
 mod tests {
     use super::*;

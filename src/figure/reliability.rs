@@ -340,8 +340,6 @@ fn gap(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
 const GAP_SAMPLE: Sample = Sample { width: 14.0, draw: |scene, (x, y), _| gap(scene, (x, y - 7.0), (x + 14.0, y + 7.0)) };
 const CURVE_SAMPLE: Sample = Sample { width: 14.0, draw: |scene, (x, y), _| scene.line(vec![(x, y), (x + 14.0, y)], 2.2, palette::TEXT) };
 
-crate::display::show_as_text!(Reliability);
-
 #[cfg(test)]
 mod tests {
     use super::*;

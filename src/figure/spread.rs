@@ -74,8 +74,6 @@ impl Spread {
     }
 }
 
-crate::display::show_as_text!(Spread);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -266,5 +266,3 @@ impl Token {
 fn is_leftward(letter: char) -> bool {
     matches!(letter, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
 }
-
-crate::display::show_as_text!(TokenText);

@@ -107,5 +107,3 @@ fn means(model: &Model, prompts: &Prompts, paths: &[String]) -> Result<HashMap<S
     let tokens: usize = rows.iter().map(Vec::len).sum();
     Ok(sums.into_iter().map(|(path, sum)| (path, sum / tokens as f64)).collect())
 }
-
-crate::display::show_as_text!(Ablation);

@@ -224,8 +224,6 @@ fn summed(rows: &[(f64, bool)]) -> Bin {
     bin
 }
 
-crate::display::show_as_text!("{}": Binning);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,8 +95,6 @@ fn mean(frame: &DataFrame, of: impl Fn(f64, bool) -> f64) -> Result<f64> {
     Ok(sum / correct.len() as f64)
 }
 
-crate::display::show_as_text!(Confidence);
-
 #[cfg(test)]
 mod tests {
     use super::*;

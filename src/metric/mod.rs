@@ -64,6 +64,9 @@ use crate::compat::Compat;
 use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
 
+crate::display::show_as_text!("{}": Binning, Direction);
+crate::display::show_as_text!(Confidence);
+
 /// Which values of a metric are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -376,5 +379,3 @@ pub fn summary(frame: &DataFrame) -> Result<DataFrame> {
         "note" => values.iter().map(|value| value.as_ref().err().map(Error::to_string)).collect::<Vec<_>>(),
     )?)
 }
-
-crate::display::show_as_text!("{}": Direction);

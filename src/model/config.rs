@@ -375,5 +375,3 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
         }
     }
 }
-
-crate::display::show_as_text!("{}": Config);

@@ -333,5 +333,3 @@ fn normed(norm: &Option<Norm>, value: &Tensor, pass: &mut Pass<'_, '_>) -> Resul
 fn rounded(factor: f64, kind: Kind) -> Result<f64> {
     Ok(Tensor::f_from_slice(&[factor as f32])?.f_to_kind(kind)?.f_double_value(&[0])?)
 }
-
-crate::display::show_as_text!(Decoder, Depth);

@@ -231,5 +231,3 @@ impl Show for Gradients {
         headed(&format!("Gradients of a scalar of {:.6}", self.scalar), frame())
     }
 }
-
-crate::display::show_as_text!(Sample);

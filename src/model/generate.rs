@@ -269,5 +269,3 @@ impl Show for Generated {
         Bundle::text(format!("{text}  [{} tokens, {}]", self.tokens.response.len(), self.ending.name()))
     }
 }
-
-crate::display::show_as_text!(Ending, Generation);

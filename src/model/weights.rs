@@ -298,5 +298,3 @@ impl fmt::Debug for Weights {
         )
     }
 }
-
-crate::display::show_as_text!(Weights);

@@ -49,5 +49,3 @@ impl Activation {
         }
     }
 }
-
-crate::display::show_as_text!(Activation);

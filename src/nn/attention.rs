@@ -237,5 +237,3 @@ impl Attention {
 fn both((cos, sin): &(Tensor, Tensor)) -> (Tensor, Tensor) {
     (cos.shallow_clone(), sin.shallow_clone())
 }
-
-crate::display::show_as_text!(Attention, AttentionShape, QkNorm);

@@ -79,5 +79,3 @@ impl Experts {
         vec![self.path.clone()]
     }
 }
-
-crate::display::show_as_text!(Experts, ExpertsShape);

@@ -146,8 +146,6 @@ pub(crate) fn split(order: Order, widths: &[i64], whole: &Tensor, axis: i64) -> 
     pieces.iter().map(|piece| Ok(piece.f_contiguous()?)).collect()
 }
 
-crate::display::show_as_text!(Fused, Order);
-
 #[cfg(test)]
 mod tests {
     use super::*;

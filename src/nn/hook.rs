@@ -330,8 +330,6 @@ fn part_matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern[at..].iter().all(|&byte| byte == b'*')
 }
 
-crate::display::show_as_text!(Selection);
-
 #[cfg(test)]
 mod tests {
     use super::*;

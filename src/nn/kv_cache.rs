@@ -262,5 +262,3 @@ fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &T
     all.narrow(2, before, tokens).copy_(new);
     all.shallow_clone()
 }
-
-crate::display::show_as_text!(KvCache);

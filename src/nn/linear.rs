@@ -100,8 +100,6 @@ impl Linear {
     }
 }
 
-crate::display::show_as_text!(Linear, Precision);
-
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};

@@ -92,5 +92,3 @@ impl Mlp {
         fused.chain(self.linears().into_iter().map(|linear| linear.path().to_string())).chain([self.path.clone()]).collect()
     }
 }
-
-crate::display::show_as_text!(Mlp, MlpShape);

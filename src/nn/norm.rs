@@ -86,5 +86,3 @@ impl Norm {
 fn wide(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }
-
-crate::display::show_as_text!(Norm, NormKind);

@@ -240,5 +240,3 @@ pub(crate) fn rotary(positions: &Tensor, rope: &Rope, width: i64, kind: Kind, le
 pub(crate) fn positions(start: i64, tokens: i64, device: Device) -> Tensor {
     Tensor::arange_start(start, start + tokens, (Kind::Int64, device)).unsqueeze(0)
 }
-
-crate::display::show_as_text!(Draws, Prefix, Virtual);

@@ -49,8 +49,6 @@ impl Paths {
     }
 }
 
-crate::display::show_as_text!(Paths);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -229,8 +229,6 @@ impl Rope {
     }
 }
 
-crate::display::show_as_text!(Rope, Scaling);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,5 +47,3 @@ impl Steered<'_> {
         })
     }
 }
-
-crate::display::show_as_text!(Edit);

@@ -215,5 +215,3 @@ impl Objective for Ia2 {
         digest.finalize().to_vec()
     }
 }
-
-crate::display::show_as_text!(Distance, Ia2);

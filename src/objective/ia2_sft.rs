@@ -85,5 +85,3 @@ impl Objective for Ia2Sft {
         self.ia2.identity()
     }
 }
-
-crate::display::show_as_text!(Ia2Sft);

@@ -40,6 +40,8 @@ use crate::dataset::Split;
 use crate::error::Result;
 use crate::model::{Model, Sample};
 
+crate::display::show_as_text!(Distance, Divergence, Ia2, Ia2Sft, Outputs, Part, Samples, SelfDistillation, Sft, SoftSft, Teacher);
+
 /// Every objective: one file each, and its line here.
 #[rustfmt::skip]
 pub const OBJECTIVES: &[Known] = &[
@@ -210,5 +212,3 @@ pub struct Samples {
 fn wide(values: &Tensor) -> Tensor {
     values.to_kind(if values.kind() == Kind::Double { Kind::Double } else { Kind::Float })
 }
-
-crate::display::show_as_text!(Part, Samples);

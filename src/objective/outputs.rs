@@ -187,5 +187,3 @@ impl Virtual {
         Ok(Tensor::cat(&rows.collect::<Vec<_>>(), 0))
     }
 }
-
-crate::display::show_as_text!(Outputs);

@@ -300,14 +300,14 @@ fn every_registered_objective_has_its_minimum_and_a_value_by_hand() -> Result<()
             other => panic!("`{other}` has no value computed by hand here"),
         };
         let objective = known.of(&targets)?;
-        close(&weighted(&objective, &[0], &outputs(&logits, &shown))?, expected, known.name);
+        close(&weighted(objective.as_ref(), &[0], &outputs(&logits, &shown))?, expected, known.name);
         // What the target is itself, or certainty of the label.
         let certain = match known.name {
             "soft_sft" | "self_distillation" => targets.distributions()?.example(0)?.0.log(),
             _ => Tensor::from_slice(&[1e4f64, 0.0, 0.0, 1e4, 0.0, 0.0]).view([2, 3]),
         };
         let target = targets.activations()?.example(0)?.get(0);
-        close(&weighted(&objective, &[0], &outputs(&certain, &target))?, known.minimum, known.name);
+        close(&weighted(objective.as_ref(), &[0], &outputs(&certain, &target))?, known.minimum, known.name);
         assert!(!known.formula.is_empty() && objective.needs_logits() == (known.name != "ia2"));
     }
     assert!(Known::named("ia3").unwrap_err().to_string().contains("soft_sft, self_distillation, ia2"));

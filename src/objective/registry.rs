@@ -4,7 +4,6 @@ use super::{OBJECTIVES, Objective, Targets};
 use crate::compat::Compat;
 use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
-use crate::model::{Model, Sample};
 
 /// The weight of cross-entropy in an objective that has one, unless a grid says otherwise.
 const BETA: f64 = 0.5;
@@ -85,49 +84,9 @@ impl Show for Known {
     }
 }
 
-/// A boxed objective is one: what a table or a grid gives can be trained on.
-impl Objective for Box<dyn Objective> {
-    fn name(&self) -> String {
-        (**self).name()
-    }
-
-    fn parts(&self) -> Vec<super::Part> {
-        (**self).parts()
-    }
-
-    fn samples(&self, model: &Model, split: &crate::dataset::Split) -> Result<super::Samples> {
-        (**self).samples(model, split)
-    }
-
-    fn hook_points(&self) -> &[String] {
-        (**self).hook_points()
-    }
-
-    fn needs_logits(&self) -> bool {
-        (**self).needs_logits()
-    }
-
-    fn compat(&self) -> Compat {
-        (**self).compat()
-    }
-
-    fn draw(&self, examples: &[usize], given: &[&Sample], student: &Model, seed: u64) -> Result<Option<Vec<Sample>>> {
-        (**self).draw(examples, given, student, seed)
-    }
-
-    fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<tch::Tensor>> {
-        (**self).teach(examples, samples, student, average)
-    }
-
-    fn average(&self) -> Option<f64> {
-        (**self).average()
-    }
-
-    fn losses(&self, examples: &[usize], outputs: &super::Outputs) -> Result<Vec<tch::Tensor>> {
-        (**self).losses(examples, outputs)
-    }
-
-    fn identity(&self) -> Vec<u8> {
-        (**self).identity()
+/// A training takes an objective, or what a table or a grid gives.
+impl<T: Objective + 'static> From<T> for Box<dyn Objective> {
+    fn from(objective: T) -> Self {
+        Self::new(objective)
     }
 }

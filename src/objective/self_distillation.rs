@@ -373,5 +373,3 @@ impl Divergence {
         }
     }
 }
-
-crate::display::show_as_text!(Divergence, SelfDistillation, Teacher);

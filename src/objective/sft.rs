@@ -95,5 +95,3 @@ fn gold(model: &Model, split: &Split) -> Result<Samples> {
     }
     Ok(Samples { rows, train: split.train.len() })
 }
-
-crate::display::show_as_text!(Sft);

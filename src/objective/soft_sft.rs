@@ -142,5 +142,3 @@ fn from_largest(target: &Tensor, ids: &Tensor, logits: &Tensor) -> Tensor {
     let of_others = left.xlogy(&share) - share * (sum(logits) - sum(&known) - normaliser * others);
     of_known + of_others
 }
-
-crate::display::show_as_text!(SoftSft);

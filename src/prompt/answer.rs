@@ -256,8 +256,6 @@ fn check(labels: &[String]) -> Result<()> {
     Ok(())
 }
 
-crate::display::show_as_text!("{}": AnswerForm);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -175,8 +175,6 @@ fn alike(tokenizer: &Tokenizer, first: (&String, &Vec<u32>), second: (&String, &
     ))
 }
 
-crate::display::show_as_text!(LabelTokens);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,8 +60,6 @@ pub(super) fn last(mut order: Vec<usize>, at_most: usize) -> Vec<usize> {
     order.split_off(order.len() - at_most.min(order.len()))
 }
 
-crate::display::show_as_text!(Orders);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -109,5 +109,3 @@ fn mean(rho: &Tensor) -> f64 {
 fn rank(basis: &Basis) -> usize {
     basis.singular.size().first().map_or(0, |&rank| rank as usize)
 }
-
-crate::display::show_as_text!(Pca);

@@ -40,5 +40,3 @@ pub fn principal_components(of: &Representation, count: usize) -> Result<Princip
         Ok(PrincipalComponents { scores: scores * greatest.sign(), shares })
     })
 }
-
-crate::display::show_as_text!(PrincipalComponents);

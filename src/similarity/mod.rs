@@ -47,6 +47,8 @@ use crate::axes;
 use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
 
+crate::display::show_as_text!(Invariance, Pca, PrincipalComponents, Probe, Representation, Side);
+
 /// A change of the inputs that leaves a measure's value as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -269,5 +271,3 @@ pub static MEASURES: &[Measure] = &[
         compute: debiased_distance_correlation,
     },
 ];
-
-crate::display::show_as_text!(Invariance);

@@ -182,5 +182,3 @@ fn chance(targets: Targets<'_>) -> f64 {
         }
     }
 }
-
-crate::display::show_as_text!(Probe);

@@ -229,5 +229,3 @@ fn copied<T>(from: &OnceCell<T>, to: &OnceCell<T>, change: impl FnOnce(&T) -> T)
         to.get_or_init(|| change(value));
     }
 }
-
-crate::display::show_as_text!(Representation);

@@ -152,5 +152,3 @@ fn left(matrix: &Tensor) -> (Tensor, Tensor) {
     let (vectors, singular, _) = matrix.svd(true, true);
     (vectors, singular)
 }
-
-crate::display::show_as_text!(Side);

@@ -23,6 +23,8 @@ use polars::prelude::*;
 use crate::error::{Error, Result};
 use crate::metric::{Binning, accuracy, ece};
 
+crate::display::show_as_text!(Best, Summary);
+
 /// Bins of the ECE in tables.
 const BINS: usize = 15;
 

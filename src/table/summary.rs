@@ -205,5 +205,3 @@ pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column>
         Error::input(format!("table: the frame has no column `{name}`; it has {}", names.join(", ")))
     })
 }
-
-crate::display::show_as_text!(Best, Summary);

@@ -177,5 +177,3 @@ pub(super) mod tests {
         assert!(text(Optimizer::adamw(-0.1)).contains("weight decay is -0.1"));
     }
 }
-
-crate::display::show_as_text!(Optimizer);

@@ -36,8 +36,6 @@ impl Schedule {
     }
 }
 
-crate::display::show_as_text!(Schedule);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -139,5 +139,3 @@ fn written(model: &Model, means: &Tensor, layer: usize, head: usize) -> Result<T
     let output = part(&means.get(layer as i64), 0);
     Ok(part(weight, 1).to_kind(output.kind()).matmul(&output))
 }
-
-crate::display::show_as_text!(FunctionVector);

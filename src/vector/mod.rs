@@ -57,6 +57,8 @@ pub use crate::nn::Edit;
 use crate::nn::Steer;
 use crate::prompt::{Orders, Prompts};
 
+crate::display::show_as_text!(FunctionVector, Kind, Steering, TaskVector);
+
 /// How a vector was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -364,5 +366,3 @@ impl Show for Vector {
         if self.tried.is_empty() { Bundle::text(heading) } else { headed(&heading, self.tried()) }
     }
 }
-
-crate::display::show_as_text!(Kind);

@@ -43,5 +43,3 @@ impl Steering {
         })
     }
 }
-
-crate::display::show_as_text!(Steering);

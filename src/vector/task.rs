@@ -37,5 +37,3 @@ impl TaskVector {
         })
     }
 }
-
-crate::display::show_as_text!(TaskVector);

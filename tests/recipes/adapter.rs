@@ -90,15 +90,20 @@ impl Adapt for Shifts {
 
 crate::display::show_as_text!(Shift);
 
-#[test]
-fn a_shift_is_nothing_at_first_and_moves_its_module_alone() -> Result<()> {
-    let (model, shift) = (Model::open("tiny-icl")?, Shift::on("model.layers.2.mlp.down_proj"));
-    let parameters = Parameters::new(shift.start(&model, 0)?, model.device())?;
-    let base = model.forward(&[vec![1, 5, 9]])?.values;
-    let with = || Ok::<_, crate::Error>(model.adapted(shift.attach(&parameters, model.config())?).forward(&[vec![1, 5, 9]])?.values);
-    assert_eq!(with()?, base);
-    assert_eq!(parameters.sites(), ["model.layers.2.mlp.down_proj"]);
-    parameters.set(&(parameters.flat() + 0.5))?;
-    assert_ne!(with()?, base);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shift_is_nothing_at_first_and_moves_its_module_alone() -> Result<()> {
+        let (model, shift) = (Model::open("tiny-icl")?, Shift::on("model.layers.2.mlp.down_proj"));
+        let parameters = Parameters::new(shift.start(&model, 0)?, model.device())?;
+        let base = model.forward(&[vec![1, 5, 9]])?.values;
+        let with = || Ok::<_, crate::Error>(model.adapted(shift.attach(&parameters, model.config())?).forward(&[vec![1, 5, 9]])?.values);
+        assert_eq!(with()?, base);
+        assert_eq!(parameters.sites(), ["model.layers.2.mlp.down_proj"]);
+        parameters.set(&(parameters.flat() + 0.5))?;
+        assert_ne!(with()?, base);
+        Ok(())
+    }
 }

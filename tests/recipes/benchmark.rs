@@ -30,17 +30,23 @@ pub(super) const ENTRY: Entry = Entry {
     }],
 };
 
-#[test]
-fn questions_have_their_classes() {
-    let entry = &ENTRY;
-    let (learn, test) = (entry.learn.to_vec(), entry.test.to_vec());
-    let benchmark = super::Benchmark { entry, learn, test, choices: 0, printed: false, compat: Default::default() };
-    let folder = tempfile::tempdir().unwrap();
-    for (file, rows) in [("train.csv", "HUM,Who wrote Faust?\nNUM,How high is Ararat?\n"), ("test.csv", "LOC,Where is Ulm?\n")] {
-        std::fs::write(folder.path().join(file), rows).unwrap();
+#[cfg(test)]
+mod tests {
+    use super::super::Benchmark;
+    use super::*;
+
+    #[test]
+    fn questions_have_their_classes() {
+        let entry = &ENTRY;
+        let (learn, test) = (entry.learn.to_vec(), entry.test.to_vec());
+        let benchmark = Benchmark { entry, learn, test, choices: 0, printed: false, compat: Default::default() };
+        let folder = tempfile::tempdir().unwrap();
+        for (file, rows) in [("train.csv", "HUM,Who wrote Faust?\nNUM,How high is Ararat?\n"), ("test.csv", "LOC,Where is Ulm?\n")] {
+            std::fs::write(folder.path().join(file), rows).unwrap();
+        }
+        let task = benchmark.read(folder.path()).unwrap();
+        let test = task.test(1, 0).unwrap();
+        assert_eq!((test.rows()[0].query.as_str(), test.rows()[0].gold.as_str()), ("Text:Where is Ulm?\nLabel:", "2"));
+        assert!(format!("{}", task.counts().unwrap()).contains("a number"));
     }
-    let task = benchmark.read(folder.path()).unwrap();
-    let test = task.test(1, 0).unwrap();
-    assert_eq!((test.rows()[0].query.as_str(), test.rows()[0].gold.as_str()), ("Text:Where is Ulm?\nLabel:", "2"));
-    assert!(format!("{}", task.counts().unwrap()).contains("a number"));
 }

@@ -28,11 +28,16 @@ fn sample() -> Result<DataFrame> {
     )?)
 }
 
-#[test]
-fn the_sample_is_drawn_and_a_missing_column_named() {
-    assert!((ENTRY.draw)(&sample().unwrap()).unwrap().alt().contains("one line per method"));
-    for column in ENTRY.columns {
-        let error = (ENTRY.draw)(&sample().unwrap().drop(column).unwrap()).unwrap_err();
-        assert!(error.to_string().contains(&format!("no column `{column}`")));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_drawn_and_a_missing_column_named() {
+        assert!((ENTRY.draw)(&sample().unwrap()).unwrap().alt().contains("one line per method"));
+        for column in ENTRY.columns {
+            let error = (ENTRY.draw)(&sample().unwrap().drop(column).unwrap()).unwrap_err();
+            assert!(error.to_string().contains(&format!("no column `{column}`")));
+        }
     }
 }

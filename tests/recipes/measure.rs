@@ -26,9 +26,14 @@ pub fn size_ratio(a: &Representation, b: &Representation) -> Result<f64> {
     })
 }
 
-#[test]
-fn twice_as_long_vectors_vary_four_times_as_much() {
-    let values = tch::Tensor::from_slice2(&[[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]]);
-    let [a, b] = [values.shallow_clone(), values * 2.0].map(|values| Representation::new(&values).unwrap());
-    assert!((ENTRY.compute(&a, &b).unwrap() - 0.25).abs() < 1e-12);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twice_as_long_vectors_vary_four_times_as_much() {
+        let values = tch::Tensor::from_slice2(&[[0.0, 1.0], [2.0, 0.0], [1.0, 5.0]]);
+        let [a, b] = [values.shallow_clone(), values * 2.0].map(|values| Representation::new(&values).unwrap());
+        assert!((ENTRY.compute(&a, &b).unwrap() - 0.25).abs() < 1e-12);
+    }
 }

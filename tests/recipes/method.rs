@@ -15,17 +15,22 @@ fn softened(_: &Model, _: &Prompts, answers: &DataFrame) -> Result<DataFrame> {
     with_temperature(answers, 2.0)
 }
 
-#[test]
-fn answers_stay_and_confidence_falls() -> Result<()> {
-    use crate::prelude::*;
-    let model = Model::open("tiny-icl")?;
-    let split = Task::open("sentiment")?.test_at_most(6)?.few_shot(4, 0)?;
-    let prompts = split.test.with_demonstrations(&split.train, 0)?;
-    let before = evaluate(&model, &prompts)?;
-    let Way::Icl(made_of) = ENTRY.way else { panic!("it is a way of ICL") };
-    let after = made_of(&model, &prompts, &before)?;
-    assert_eq!(accuracy(&after)?, accuracy(&before)?);
-    let confidence = |frame: &DataFrame| Ok::<_, Error>(crate::metric::mean_confidence(frame)?);
-    assert!(confidence(&after)? < confidence(&before)?);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_stay_and_confidence_falls() -> Result<()> {
+        use crate::prelude::*;
+        let model = Model::open("tiny-icl")?;
+        let split = Task::open("sentiment")?.test_at_most(6)?.few_shot(4, 0)?;
+        let prompts = split.test.with_demonstrations(&split.train, 0)?;
+        let before = evaluate(&model, &prompts)?;
+        let Way::Icl(made_of) = ENTRY.way else { panic!("it is a way of ICL") };
+        let after = made_of(&model, &prompts, &before)?;
+        assert_eq!(accuracy(&after)?, accuracy(&before)?);
+        let confidence = |frame: &DataFrame| Ok::<_, Error>(crate::metric::mean_confidence(frame)?);
+        assert!(confidence(&after)? < confidence(&before)?);
+        Ok(())
+    }
 }

@@ -26,8 +26,13 @@ pub fn sure_and_wrong(frame: &DataFrame) -> Result<f64> {
     Ok(count as f64 / correct.len() as f64)
 }
 
-#[test]
-fn only_wrong_answers_that_are_sure_count() {
-    let frame = df!("correct" => [true, false, false, false], "confidence" => [0.99, 0.9, 0.89, 0.95]).unwrap();
-    assert_eq!(ENTRY.compute(&frame).unwrap(), 0.5);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wrong_answers_that_are_sure_count() {
+        let frame = df!("correct" => [true, false, false, false], "confidence" => [0.99, 0.9, 0.89, 0.95]).unwrap();
+        assert_eq!(ENTRY.compute(&frame).unwrap(), 0.5);
+    }
 }

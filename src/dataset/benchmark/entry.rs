@@ -210,5 +210,3 @@ impl Entry {
         format!("{before}{question}{after}")
     }
 }
-
-crate::display::show_as_text!(Part);

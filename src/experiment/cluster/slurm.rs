@@ -278,8 +278,6 @@ pub(super) fn quoted(path: &Path) -> Result<String> {
     Ok(if text.chars().all(plain) && !text.is_empty() { text.into() } else { format!("'{}'", text.replace('\'', "'\\''")) })
 }
 
-crate::display::show_as_text!(Slurm);
-
 #[cfg(test)]
 mod tests {
     use super::*;

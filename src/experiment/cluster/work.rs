@@ -426,5 +426,3 @@ pub(super) fn names(grid: &Grid<'_>, cell: &Sketch, again: Option<&str>) -> Resu
     let (name, mark) = (record::digest(&of)?, record::digest(&(keys, tests, again))?);
     Ok((name[..16].to_string(), mark[..16].to_string()))
 }
-
-crate::display::show_as_text!(Worker);

@@ -167,5 +167,3 @@ impl Config {
         Ok(())
     }
 }
-
-crate::display::show_as_text!(LayerParts, NormPlace, Parts);

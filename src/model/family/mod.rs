@@ -218,5 +218,3 @@ fn read_upper_windows(keys: &mut Keys, config: &mut Config) -> Result<()> {
     let (window, first) = (keys.size("sliding_window")?, keys.number("max_window_layers")?.unwrap_or(28.0));
     config.read_windows(keys, window.filter(|_| on), |layer| layer as f64 >= first)
 }
-
-crate::display::show_as_text!("{}": Family);
