@@ -87,6 +87,6 @@ impl Show for Known {
 /// A training takes an objective, or what a table or a grid gives.
 impl<T: Objective + 'static> From<T> for Box<dyn Objective> {
     fn from(objective: T) -> Self {
-        Self::new(objective)
+        Box::new(objective)
     }
 }

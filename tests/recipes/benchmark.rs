@@ -8,7 +8,7 @@ pub(super) const ENTRY: Entry = Entry {
     title: "What a question asks for: 0 a description, 1 a person, 2 a place",
     paper: "Li and Roth 2002, Learning Question Classifiers",
     license: "not stated",
-    source: "where the table of classes and questions is to be had",
+    source: "the page where the files are published",
     checked: false,
     note: "three of the classes",
     folders: &["trec"],

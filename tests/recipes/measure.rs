@@ -1,4 +1,4 @@
-//! How large two representations are beside each other.
+//! The ratio of the sizes of two representations.
 
 use super::representation::{Representation, paired};
 use super::{Invariance, Measure};

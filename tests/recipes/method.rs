@@ -1,4 +1,4 @@
-//! ICL whose probabilities are drawn together by a temperature.
+//! ICL at a higher temperature.
 
 use polars::prelude::DataFrame;
 

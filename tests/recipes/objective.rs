@@ -1,4 +1,4 @@
-//! Fine-tuning that minds each token the less, the less likely it is.
+//! Fine-tuning by the probability that each token lacks.
 
 use tch::{Kind, Tensor};
 
