@@ -57,7 +57,7 @@ impl Experiment {
 
     /// Measures what a run does to a task that it did not learn: the first of these that is another than its own. Columns `drift_elsewhere`,
     /// `icl_before`, `icl_after` and `forgetting`; runs that lack them are completed, without training. By default no task is: each run is evaluated
-    /// under ICL once more, which is about as long as [`Method::Icl`] takes.
+    /// under ICL once more, which is about as long as [`Method::Icl`](super::Method::Icl) takes.
     ///
     /// The other task is asked as it would be for itself: N demonstrations of its own, drawn by the run's seed, and up to
     /// [`test_at_most`](Self::test_at_most) queries; drift is on up to [`compared_at_most`](Self::compared_at_most) of these alone.
