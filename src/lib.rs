@@ -64,8 +64,9 @@
 //! | [`adapter`] | LoRA, DoRA, (IA)³, prompt and prefix tuning; PEFT's files; merging |
 //! | [`objective`], [`train`], [`evaluate`] | losses; the one training loop; predictions |
 //! | [`lens`], [`vector`] | a model's inside as frames: logit lens, attention patterns, patching, ablation; task vectors, function vectors, steering |
-//! | [`statistics`], [`metric`], [`table`], [`figure`] | frames in; tests over runs, numbers, tables and pictures out |
-//! | [`calibrate`] | ICL calibrated by what the labels have before anything is asked |
+//! | [`statistics`], [`metric`] | frames in; tests over runs and numbers out |
+//! | [`calibrate`], [`Method`](experiment::Method) | ICL calibrated by what the labels have before anything is asked; the table of methods |
+//! | [`table`], [`figure`] | frames in, tables and pictures out |
 //! | [`experiment`] | grids of runs to frames |
 //!
 //! # In a notebook
@@ -127,19 +128,9 @@
 //! `Model::open("smollm2")` finds.
 //!
 //! # Adding to it
-//! - **A family of models** whose decoder is the shared one: a file in `model/family/` that names its parts, says how its files name and store the weights
-//!   (and, as a `Layout`, how llama.cpp does), and an entry in `family/mod.rs`; golden files from transformers and PEFT next to the others in
-//!   `tests/golden/families`, and one in GGUF in `tests/golden/gguf`.
-//! - **An adapter**: a file in `adapter/` with its settings (starting values, [`nn::Adapt`], PEFT's settings), and a line in the table of
-//!   `adapter/mod.rs`; golden files from PEFT beside the others in `tests/golden/adapters`.
-//! - **An objective**: a type with [`Objective`](objective::Objective), here or in a notebook: [`Training`](train::Training) takes any. One of the
-//!   library's is a file in `objective/` and an entry in [`objective::OBJECTIVES`], with a value by hand and its minimum in the test there.
-//! - **A measure**: a file in `similarity/` and an entry in [`similarity::MEASURES`], which declares its range and invariances for the test.
-//! - **A metric**: a function of a frame and an entry in [`metric::METRICS`].
-//! - **A task**: a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)).
-//! - **A benchmark**: a file in `dataset/benchmark/` and a line in its `ALL`; samples in its public formats in `tests/data/benchmarks`.
-//! - **A figure**: a file in `figure/` and an entry in [`figure::FIGURES`].
-//! - **A value that shows itself**: [`display::Show`].
+//! A family, an adapter, an objective, a method, a measure, a metric, a benchmark or a figure is one file and one line of a table: `CONTRIBUTING.md` has a recipe
+//! with code for each, and `DESIGN.md` says how the parts fit together. [`Training`](train::Training) takes any [`Objective`](objective::Objective), also a
+//! notebook's own. A task is a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)). A value shows itself by [`display::Show`].
 //!
 //! # Not supported
 //! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder models, mixtures of experts other than Qwen3's (whose experts are no adapter sites), weights that stay
@@ -169,6 +160,7 @@ pub mod interrupt;
 pub mod lens;
 pub mod libtorch;
 mod memory;
+mod method;
 pub mod metric;
 pub mod model;
 pub mod nn;
@@ -176,7 +168,6 @@ pub mod objective;
 pub mod progress;
 pub mod prompt;
 mod random;
-mod shown;
 pub mod similarity;
 pub mod statistics;
 pub mod table;

@@ -17,6 +17,8 @@ use crate::display::Bundle;
 
 mod stage;
 
+crate::display::show_as_text!(Progress);
+
 /// No line before this much time has passed, and none sooner after the one before.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The same for work within other work that is announced: its lines are for long waits only.

@@ -22,6 +22,8 @@ use crate::file::{self, Holds};
 use crate::libtorch::caught;
 use special::Special;
 
+crate::display::show_as_text!(Tokenizer);
+
 /// A model's tokenizer, read from its `tokenizer.json`. Cloning it is free.
 ///
 /// The names of its special tokens and its chat template come from the files beside it: `tokenizer_config.json`,

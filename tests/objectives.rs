@@ -88,7 +88,7 @@ fn one_pass_gives_what_separate_forwards_give() -> Result<()> {
     Ok(())
 }
 
-fn first_losses(model: &Model, split: &Split, objective: impl Objective + 'static) -> Result<Vec<f64>> {
+fn first_losses(model: &Model, split: &Split, objective: impl Into<Box<dyn Objective>>) -> Result<Vec<f64>> {
     let trained = Training::new(Lora::rank(2), objective).epochs(2).check_every(1).run(model, split)?;
     let history = trained.history()?;
     let column = |name: &str| history.column(name).unwrap().f64().unwrap().into_no_null_iter().collect::<Vec<_>>();

@@ -35,6 +35,8 @@ use crate::model::Responses;
 use crate::similarity;
 use rows::Rows;
 
+crate::display::show_as_text!(Capture, Keep, Place, Positions, Tokens);
+
 /// Values at some hook points at some tokens of some examples.
 ///
 /// `values` has the axes `[example, layer, token, hidden]`: *layer* runs over [`Activations::hook_points`], *token* over the chosen

@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::method::Method;
 use super::peft::{PROMPT, Settings};
 use super::prefix::{self, KeysValues};
-use super::{Base, Parameters};
+use super::{AdapterConfig, Base, Parameters};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
@@ -134,6 +134,10 @@ impl Method for Cartridge {
             Text::Demonstrations => format!("cartridge of at most {} tokens{frozen}", self.tokens),
             _ => format!("cartridge V={}{frozen}", self.tokens),
         }
+    }
+
+    fn on(&self, model: &Model, split: &Split) -> Result<Option<AdapterConfig>> {
+        Ok(Some(self.shown(model, split)?.into()))
     }
 
     fn layout(&self, model: &Model) -> Result<Vec<(String, Vec<i64>)>> {

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::fused::Named;
 use super::peft::Settings;
 use super::{AdapterConfig, Base, Parameters};
+use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::{Config, Model};
 use crate::nn::Adapt;
@@ -28,6 +29,11 @@ pub(super) trait Method: std::fmt::Debug {
 
     /// What changes a forward of a model with this `config`, reading the parameters where they lie.
     fn attach(&self, parameters: &Parameters, config: &Config) -> Result<Rc<dyn Adapt>>;
+
+    /// The settings that it has in a training on `split`, where they depend on it.
+    fn on(&self, _model: &Model, _split: &Split) -> Result<Option<AdapterConfig>> {
+        Ok(None)
+    }
 
     /// Whether training with it draws random numbers.
     fn draws(&self) -> bool {

@@ -28,6 +28,9 @@ mod peft;
 mod prefix;
 mod prompt;
 mod provenance;
+#[cfg(test)]
+#[path = "../../tests/recipes/adapter.rs"]
+mod recipe;
 mod sites;
 mod start;
 
@@ -56,6 +59,8 @@ use crate::libtorch::door;
 use crate::model::{Change, Config, Model};
 use crate::nn::Fused;
 use method::Method;
+
+crate::display::show_as_text!(AdapterConfig, Cartridge, Dora, Ia3, Lora, PrefixTuning, PromptTuning, Start);
 
 /// The table of kinds: each with what Python's PEFT calls it, the one with a further setting before the one without.
 macro_rules! kinds {
@@ -129,12 +134,9 @@ impl AdapterConfig {
         self.method().name()
     }
 
-    /// These settings for a training on `split`: a cartridge of demonstrations is given those of the split.
+    /// These settings for a training on `split`.
     pub(crate) fn on(&self, model: &Model, split: &Split) -> Result<Self> {
-        match self {
-            Self::Cartridge(cartridge) => Ok(cartridge.shown(model, split)?.into()),
-            other => Ok(other.clone()),
-        }
+        Ok(self.method().on(model, split)?.unwrap_or_else(|| self.clone()))
     }
 
     /// How many numbers are trained on `model`; for a cartridge of demonstrations this is an upper bound.

@@ -74,9 +74,9 @@ pub(super) fn unsupported(key: &str, config: &Config) -> Option<&'static str> {
     }
 }
 
-/// The module that a parameter belongs to.
+/// The module that a parameter belongs to: its name is `<module>.<parameter>`, for some with PEFT's `.weight` behind it, and without a module just the name.
 pub(super) fn site_of(name: &str) -> Option<&str> {
-    [LORA_A, LORA_B, MAGNITUDE, IA3].into_iter().find_map(|suffix| name.strip_suffix(suffix)?.strip_suffix('.'))
+    name.strip_suffix(".weight").unwrap_or(name).rsplit_once('.').map(|(site, _)| site)
 }
 
 /// A whole number as JSON's integer, as PEFT's own files have it.

@@ -43,6 +43,8 @@ use crate::interrupt;
 use crate::prompt::Example;
 use crate::prompt::{AnswerForm, Examples};
 
+crate::display::show_as_text!(Part);
+
 /// A place tasks come from.
 struct Source {
     /// What it is, in messages.

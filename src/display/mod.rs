@@ -11,6 +11,22 @@
 //! The HTML is bare (no scripts, and no styles but those that place the titles over a figure), because the places that show notebooks strip both;
 //! it shows the same without.
 
+/// Lets settings and parts show themselves as text: as Rust writes them (`{:?}`), or in words of their own (`"{}": Type`). Values that a notebook is
+/// about have a [`Show`] of their own; a test demands one or the other of every public type.
+macro_rules! show_as_text {
+    ($format:literal: $($kind:ty),+) => {
+        $(impl $crate::display::Show for $kind {
+            fn bundle(&self) -> $crate::display::Bundle {
+                $crate::display::Bundle::text(format!($format, self))
+            }
+        })+
+    };
+    ($($kind:ty),+) => {
+        $crate::display::show_as_text!("{:?}": $($kind),+);
+    };
+}
+pub(crate) use show_as_text;
+
 mod base64;
 mod curve;
 mod foreign;
@@ -28,6 +44,8 @@ pub(crate) use number::{plain as number, shortened};
 
 use std::fmt;
 use std::io::Write;
+
+show_as_text!(crate::compat::Compat, Live);
 
 /// The most bytes of plain text that one value puts into a notebook.
 const TEXT_BYTES: usize = 200_000;

@@ -14,16 +14,16 @@ use super::outcomes::Outcomes;
 use super::record::{self, Cost, Evaluated, Record, Run, TrainedRecord, TrainingId};
 use super::{Experiment, Method};
 use crate::adapter::Adapter;
-use crate::calibrate;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::file;
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::metric::{METRICS, batch_calibrated, with_confidence, with_temperature};
+use crate::method::Way;
+use crate::metric::{METRICS, with_confidence, with_temperature};
 use crate::model::Model;
-use crate::objective::{Ia2Sft, Sft};
+use crate::objective::Given;
 use crate::prompt::Examples;
 use crate::train::{Stopped, Trained, Training};
 pub(super) use compared::Other;
@@ -246,11 +246,10 @@ impl<'e> Cell<'e> {
                 Err(message) => return Ok(Err(message)),
             },
         };
-        let targets = || shared.targets.get(|| self.targets()).map(|collected| &collected.targets);
+        let objective = run.method.objective().ok_or_else(|| Error::internal(format!("{} does not train", run.method.name())))?;
+        let collected = objective.targets.then(|| shared.targets.get(|| self.targets())).transpose()?;
         // Shared work is nobody's training time, but it is a cost of each method that needs it.
-        if run.method.needs_targets() {
-            targets()?;
-            let collected = shared.targets.get(|| self.targets())?;
+        if let Some(collected) = collected {
             cost = cost.map(|cost| Cost {
                 target_tokens: cost.target_tokens + collected.tokens,
                 seconds: cost.seconds + collected.seconds,
@@ -261,18 +260,8 @@ impl<'e> Cell<'e> {
         // Settings that came back from PEFT's files name the same sites in another order.
         let adapter = start.as_ref().map_or(&training.adapter, Adapter::config).clone();
         let compat = training.compat;
-        let begun = match run.method {
-            Method::Sft | Method::Ia2ThenSft => Training::new(adapter, Sft::gold()),
-            Method::SftOnIcl => Training::new(adapter, targets()?.sft()),
-            Method::Soft | Method::Cartridge => Training::new(adapter, targets()?.soft_sft()?.compatible(compat)),
-            Method::SelfDistillation => Training::new(adapter, targets()?.self_distillation()?),
-            Method::Ia2 | Method::SftThenIa2 => Training::new(adapter, targets()?.ia2()?.compatible(compat)),
-            Method::Ia2PlusSft => {
-                let ia2 = targets()?.ia2()?.compatible(compat);
-                Training::new(adapter, Ia2Sft::new(&ia2, training.beta.unwrap_or_default())?)
-            }
-            _ => return Err(Error::internal(format!("{} does not train", run.method.name()))),
-        };
+        let given = Given { targets: collected.map(|collected| &collected.targets), compat, beta: training.beta.unwrap_or_default() };
+        let begun = Training::new(adapter, objective.made(&given)?);
         let begun = match &start {
             Some(adapter) => begun.start_from(adapter)?,
             None => begun,
@@ -298,15 +287,11 @@ impl<'e> Cell<'e> {
 
     /// What is answered to the queries of a test, with how sure the method is.
     fn answers(&self, model: &Model, method: Method, temperature: Option<f64>, test: &Test, untouched: &Untouched) -> Result<DataFrame> {
-        if method.is_under_icl() {
+        if let Way::Icl(made_of) = method.way() {
             let shown = untouched.shown.get(|| self.show(test))?;
             // Calibration changes what ICL answers, which is asked once.
             let answers = untouched.answers.get(|| evaluate(model, &shown.prompts))?;
-            return match method {
-                Method::IclContextual => calibrate::calibrated(model, &shown.prompts, answers, &calibrate::CONTENT_FREE),
-                Method::IclBatch => batch_calibrated(answers),
-                _ => Ok(answers.clone()),
-            };
+            return made_of(model, &shown.prompts, answers);
         }
         let answers = evaluate(model, &test.queries.zero_shot()?)?;
         match temperature {

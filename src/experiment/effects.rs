@@ -1,6 +1,6 @@
 //! Columns beside accuracy and calibration: what a method does to the model, and what it costs.
 
-use super::{Experiment, Method};
+use super::Experiment;
 use crate::error::{Error, Result};
 use crate::metric::METRICS;
 
@@ -57,7 +57,7 @@ impl Experiment {
 
     /// Measures what a run does to a task that it did not learn: the first of these that is another than its own. Columns `drift_elsewhere`,
     /// `icl_before`, `icl_after` and `forgetting`; runs that lack them are completed, without training. By default no task is: each run is evaluated
-    /// under ICL once more, which is about as long as [`Method::Icl`] takes.
+    /// under ICL once more, which is about as long as [`Method::Icl`](super::Method::Icl) takes.
     ///
     /// The other task is asked as it would be for itself: N demonstrations of its own, drawn by the run's seed, and up to
     /// [`test_at_most`](Self::test_at_most) queries; drift is on up to [`compared_at_most`](Self::compared_at_most) of these alone.
@@ -82,12 +82,5 @@ impl Experiment {
             ))),
             None => Ok(()),
         }
-    }
-}
-
-impl Method {
-    /// Whether it leaves the model as it is.
-    pub(super) fn is_untouched(self) -> bool {
-        self == Self::ZeroShot || self.is_under_icl()
     }
 }

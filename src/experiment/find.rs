@@ -8,6 +8,7 @@ use super::record::{self, Cost, Found, Record, Run};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::interrupt;
+use crate::method::Way;
 use crate::metric::fit_temperature;
 use crate::model::Model;
 use crate::vector::{Kind, Vector};
@@ -23,9 +24,9 @@ impl Cell<'_> {
                 self.split.task
             )));
         }
-        match (method.vector(), method.after()) {
-            (Some(kind), _) => self.vector(folder, run, kind, record, overseer),
-            (None, Some(before)) => match earlier(folder, run, before)? {
+        match (method.way(), method.after()) {
+            (Way::Vector(kind), _) => self.vector(folder, run, *kind, record, overseer),
+            (_, Some(before)) => match earlier(folder, run, before)? {
                 Err(message) => Ok(Err(message)),
                 Ok(earlier) => {
                     let model = self.model.with(&earlier.open_adapter(folder, self.model)?)?;
@@ -35,7 +36,7 @@ impl Cell<'_> {
                     Ok(Ok(model))
                 }
             },
-            (None, None) => Ok(Ok(self.model.clone())),
+            (_, None) => Ok(Ok(self.model.clone())),
         }
     }
 

@@ -129,7 +129,7 @@ impl Experiment {
             ("methods", settings.methods.len()),
             ("adapters", settings.adapters.len()),
             ("learning_rates", settings.learning_rates.len()),
-            ("betas", if settings.methods.contains(&Method::Ia2PlusSft) { settings.betas.len() } else { 1 }),
+            ("betas", if settings.methods.iter().any(|method| method.has_beta()) { settings.betas.len() } else { 1 }),
             ("test_at_most", settings.test_at_most),
             ("compared_at_most", settings.compared_at_most),
         ];

@@ -79,7 +79,6 @@ mod evidence;
 mod find;
 mod grid;
 mod held;
-mod method;
 mod outcomes;
 mod overlap;
 mod paper;
@@ -99,7 +98,6 @@ use std::rc::Rc;
 pub use choose::Choice;
 pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
 pub use evidence::Evidence;
-pub use method::Method;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};
 pub use study::Study;
@@ -111,7 +109,10 @@ use crate::activations::Keep;
 use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::Task;
+pub use crate::method::Method;
 use crate::model::Model;
+
+crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slurm, Worker);
 
 /// A grid of runs: a builder.
 ///

@@ -9,7 +9,7 @@ use polars::prelude::*;
 use super::cell::{Cell, excused};
 use super::grid::Sketch;
 use super::record::Run;
-use super::{Demonstrations, Experiment, Method, Rollouts, effects, protocol};
+use super::{Demonstrations, Experiment, Rollouts, effects, protocol};
 use crate::adapter::AdapterConfig;
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -184,7 +184,7 @@ impl Experiment {
         // On policy each example is answered first and read once more; its demonstrations are read once.
         let looked = settings.epochs as f64 * n.div_ceil(BATCH) as f64 * (n.min(BATCH) as f64 + dev as f64 / CHECK_EVERY as f64);
         let contexts = (n + dev) as f64 * n.saturating_sub(1).min(SHOWN_AT_MOST) as f64 * forward;
-        let on_policy = missing.iter().filter(|run| run.method == Method::SelfDistillation).count() as f64;
+        let on_policy = missing.iter().filter(|run| run.method.objective().is_some_and(|objective| objective.on_policy)).count() as f64;
         let on_policy = on_policy * (looked * (time.query + forward) + contexts);
         let tests = cell.tests.len();
         let asked: usize = cell.asked.iter().sum();

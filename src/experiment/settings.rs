@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Run, TrainingId};
 use super::{Choice, Demonstrations, Method, Rollouts};
 use crate::activations::Keep;
-use crate::adapter::{AdapterConfig, Cartridge, Lora};
+use crate::adapter::{AdapterConfig, Lora};
 use crate::compat::Compat;
 use crate::metric::Confidence;
 use crate::train::{EPOCHS, PATIENCE, exact};
@@ -111,9 +111,7 @@ impl Settings {
                 continue;
             }
             let betas: Vec<Option<f64>> = if method.has_beta() { self.betas.iter().copied().map(Some).collect() } else { vec![None] };
-            let cartridge = [Cartridge::new().into()];
-            let adapters: &[AdapterConfig] = if method.brings_adapter() { &cartridge } else { &self.adapters };
-            for adapter in adapters {
+            for adapter in method.own_adapter().map_or_else(|| self.adapters.clone(), |own| vec![own]) {
                 for &learning_rate in &self.learning_rates {
                     for &beta in &betas {
                         let distributions = method.needs_distributions().then(|| format!("{:?}", self.distributions));

@@ -85,7 +85,7 @@ impl<'a> Row<'a> {
 
     /// The one of the grid's adapters that it belongs to: none where nothing is trained or the method brings its own, so that it is compared with all.
     pub fn grid_adapter(&self) -> Option<String> {
-        self.adapter().filter(|_| !self.run().method.brings_adapter())
+        self.adapter().filter(|_| self.run().method.own_adapter().is_none())
     }
 
     /// What became of another task: told beside the run's own.

@@ -158,7 +158,7 @@ impl Data {
             true => (0..groups.len()).map(|at| palette::ordered(at, groups.len())).collect(),
             false => palette::looks(&groups, order),
         };
-        let plain = together || groups.iter().all(|group| crate::table::methods::place(group).is_some());
+        let plain = together || groups.iter().all(|group| crate::method::Method::place(group).is_some());
         let abreast = facets.len();
         let panels = if columns.beside.is_empty() { facets } else { pairs(&titles, &facets, true) };
         let (along, at_of) = read::places(x, order)?;

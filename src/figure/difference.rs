@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::cells::{Cell, Cells, Columns};
 use super::read::shown;
 use crate::error::{Error, Result};
-use crate::table::methods;
+use crate::method::Method;
 
 impl Cells {
     /// Leaves the panels `first` and `second`, and adds the second less the first, where both have a value.
@@ -20,7 +20,7 @@ impl Cells {
             ));
         }
         let place = |name: &str| {
-            let canonical = methods::canonical(name);
+            let canonical = Method::canonical(name);
             // Panels of numbers are called after their column, too.
             let is = |panel: &String| *panel == canonical || panel.strip_suffix(name).is_some_and(|rest| rest.ends_with(' '));
             self.panels.iter().position(is).ok_or_else(|| {

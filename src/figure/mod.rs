@@ -87,8 +87,11 @@ pub use value::{Figure, Figures};
 
 use polars::prelude::*;
 
+use crate::display::{Bundle, Show};
 use crate::error::Result;
 use crate::metric::{Binning, calibration};
+
+crate::display::show_as_text!(AttentionHeads, Chart, CriticalDifference, Forest, HeatMap, Reliability, Spread, TokenText);
 
 /// Lines of the column `y` over the column `x`, one per value of the column `colour`: layer-wise similarities, accuracy over N.
 ///
@@ -157,6 +160,12 @@ pub struct Kind {
     pub sample: fn() -> Result<DataFrame>,
     /// Draws a frame of the sample's shape.
     pub draw: fn(&DataFrame) -> Result<Figure>,
+}
+
+impl Show for Kind {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}: {} (reads {})", self.name, self.about, self.columns.join(", ")))
+    }
 }
 
 /// All kinds of figures.
@@ -338,6 +347,9 @@ mod forest_tests;
 mod gallery;
 #[cfg(test)]
 mod geometry_tests;
+#[cfg(test)]
+#[path = "../../tests/recipes/figure.rs"]
+mod recipe;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::ramp;
 use super::scene::{Colour, Point, Scene};
-use crate::table::methods;
+use crate::method::Method;
 
 /// Okabe and Ito's colours (2008) without the yellow, which white swallows, and with two dark ones that stay apart from them.
 const COLOURS: [Colour; 8] = [
@@ -71,13 +71,10 @@ pub(crate) fn ordered(at: usize, of: usize) -> Look {
     }
 }
 
-/// The looks of the paper's methods, in the order of [`methods::METHODS`].
-const METHODS: [usize; 17] = [6, 0, 9, 10, 11, 12, 13, 1, 14, 7, 4, 15, 16, 2, 3, 8, 5];
-
 /// Looks of named groups: a method of the paper has its own in every figure, a name in `order` that of its place there, and others take what is
 /// left, as they come. An order of other things (panels) has no say.
 pub(crate) fn looks(groups: &[String], order: &[String]) -> Vec<Look> {
-    let method = |name: &str| methods::place(name).map(|place| METHODS[place]);
+    let method = |name: &str| Method::look(name);
     let listed = groups.iter().any(|group| order.contains(group));
     let mut taken: Vec<usize> = groups.iter().filter_map(|group| method(group)).collect();
     if listed {
@@ -161,7 +158,7 @@ mod tests {
         assert_eq!(looks(&names(&["IA2"]), &[]), [look(2)]);
         assert_eq!(looks(&names(&["mine", "IA2", "his", "ICL"]), &[]), [look(1), look(2), look(3), look(0)]);
         assert_eq!(looks(&names(&["IA2", "x"]), &names(&["x", "IA2"])), [look(2), look(0)]);
-        let own: Vec<Look> = (0..METHODS.len()).map(|place| look(METHODS[place])).collect();
+        let own = looks(&Method::ALL.map(|method| method.name().to_owned()), &[]);
         assert!(own.iter().enumerate().all(|(at, look)| !own[..at].contains(look)));
     }
 

@@ -31,6 +31,8 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::prompt::Prompts;
 
+crate::display::show_as_text!(Ablation);
+
 /// Prompts per forward.
 const BATCH: usize = 16;
 

@@ -28,6 +28,9 @@ mod labels;
 mod paper;
 mod prior;
 mod read;
+#[cfg(test)]
+#[path = "../../tests/recipes/metric.rs"]
+mod recipe;
 mod selective;
 mod smooth;
 mod temperature;
@@ -58,7 +61,11 @@ pub(crate) use smooth::{smooth_error, smooth_error_at};
 use read::PROBABILITIES;
 
 use crate::compat::Compat;
+use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
+
+crate::display::show_as_text!("{}": Binning, Direction);
+crate::display::show_as_text!(Confidence);
 
 /// Which values of a metric are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +128,22 @@ impl Metric {
         // A sum of rounded shares may pass an end of its range by a rounding.
         let inside = value.clamp(self.range.0, self.range.1);
         Ok(if (value - inside).abs() < 1e-9 { inside } else { value })
+    }
+}
+
+impl Show for Metric {
+    fn bundle(&self) -> Bundle {
+        let (least, most) = self.range;
+        Bundle::text(format!(
+            "{}: {} ({}, {} to {}, better: {}; reads {})",
+            self.name,
+            self.what,
+            self.unit,
+            number(least),
+            number(most),
+            self.direction,
+            self.columns.join(", ")
+        ))
     }
 }
 

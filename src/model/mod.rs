@@ -57,6 +57,10 @@ use gguf::Gguf;
 use storage::Files;
 use weights::Weights;
 
+crate::display::show_as_text!("{}": Config, family::Family);
+crate::display::show_as_text!(Decoder, Depth, Ending, Generation, OpenOptions, Sample, config::LayerParts, config::NormPlace);
+crate::display::show_as_text!(config::Parts, weights::Weights);
+
 /// A decoder with its tokenizer, perhaps with an adapter on it.
 ///
 /// A clone shares the weights. What is done to a model (hooks, adapters) is done to the value at hand; the weights never change.

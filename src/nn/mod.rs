@@ -40,6 +40,10 @@ pub(crate) use steer::{Steer, Steered};
 use crate::error::Result;
 use tch::Tensor;
 
+crate::display::show_as_text!(Activation, Attention, AttentionShape, Draws, Edit, Experts, ExpertsShape, Fused, KvCache, Linear, Mlp);
+crate::display::show_as_text!(MlpShape, Norm, NormKind, Order, Paths, Precision, Prefix, QkNorm, Selection, Virtual, rope::Rope);
+crate::display::show_as_text!(rope::Scaling);
+
 /// Where a module's weights come from: a path and the shape it must have, to a tensor.
 ///
 /// A checkpoint on disk and freshly drawn weights are the two sources.

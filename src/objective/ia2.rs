@@ -3,13 +3,31 @@
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use super::{Objective, Outputs, Part, Samples, responses, wide};
+use super::registry::{Known, PLAIN};
+use super::{Objective, Outputs, Part, Samples, Targets, responses, wide};
 use crate::activations::{Activations, Positions};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::layer_of;
+
+pub(crate) const ENTRY: Known = Known {
+    name: "ia2",
+    formula: "sum over layers of the mean over tokens and hidden of (activation - ICL activation)^2",
+    make: |given| Ok(Box::new(given.targets()?.ia2()?.compatible(given.compat))),
+    ..PLAIN
+};
+
+impl Targets {
+    /// IA2 toward the activations.
+    ///
+    /// # Errors
+    /// As [`Targets::activations`].
+    pub fn ia2(&self) -> Result<Ia2> {
+        Ok(Ia2::toward(self.activations()?))
+    }
+}
 
 /// IA2: the adapted model without demonstrations is to show, at the response positions, the activations of the base model with them.
 ///

@@ -2,11 +2,30 @@
 
 use tch::Tensor;
 
-use super::{Ia2, Objective, Outputs, Part, Samples, sft};
+use super::registry::{Known, PLAIN};
+use super::{Ia2, Objective, Outputs, Part, Samples, Targets, sft};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::Model;
+
+pub(crate) const ENTRY: Known = Known {
+    name: "ia2_sft",
+    formula: "0.5 ia2 + 0.5 sft",
+    beta: true,
+    make: |given| Ok(Box::new(Ia2Sft::new(&given.targets()?.ia2()?.compatible(given.compat), given.beta)?)),
+    ..PLAIN
+};
+
+impl Targets {
+    /// IA2 and cross-entropy on the responses, the latter with the weight `beta`.
+    ///
+    /// # Errors
+    /// As [`Targets::activations`] and [`Ia2Sft::new`].
+    pub fn ia2_sft(&self, beta: f64) -> Result<Ia2Sft> {
+        Ia2Sft::new(&self.ia2()?, beta)
+    }
+}
 
 /// IA2 and cross-entropy in one loss, both on the responses of the base model under ICL: `(1 - beta) IA2 + beta CE` (paper, IA2 + SFT).
 ///

@@ -6,18 +6,21 @@
 
 #[cfg(test)]
 mod family_tests;
-mod ia2;
-mod ia2_sft;
+pub(crate) mod ia2;
+pub(crate) mod ia2_sft;
 mod outputs;
 #[cfg(test)]
 mod parity_tests;
+#[cfg(test)]
+#[path = "../../tests/recipes/objective.rs"]
+mod recipe;
 mod registry;
 mod responses;
-mod self_distillation;
+pub(crate) mod self_distillation;
 #[cfg(test)]
 mod self_distillation_tests;
-mod sft;
-mod soft_sft;
+pub(crate) mod sft;
+pub(crate) mod soft_sft;
 mod targets;
 
 use tch::{Kind, Tensor};
@@ -25,7 +28,8 @@ use tch::{Kind, Tensor};
 pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
-pub use registry::{Known, OBJECTIVES};
+pub(crate) use registry::Given;
+pub use registry::Known;
 pub use self_distillation::{Divergence, SelfDistillation, Teacher};
 pub use sft::Sft;
 pub use soft_sft::SoftSft;
@@ -35,6 +39,19 @@ use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::Result;
 use crate::model::{Model, Sample};
+
+crate::display::show_as_text!(Distance, Divergence, Ia2, Ia2Sft, Outputs, Part, Samples, SelfDistillation, Sft, SoftSft, Teacher);
+
+/// Every objective: one file each, and its line here.
+#[rustfmt::skip]
+pub const OBJECTIVES: &[Known] = &[
+    sft::GOLD,
+    sft::ENTRY,
+    soft_sft::ENTRY,
+    self_distillation::ENTRY,
+    ia2::ENTRY,
+    ia2_sft::ENTRY,
+];
 
 /// What training minimises.
 ///

@@ -1,10 +1,11 @@
-//! The objectives there are.
+//! What an entry of the table of objectives says.
 
-use super::{Objective, Sft, Targets};
+use super::{OBJECTIVES, Objective, Targets};
+use crate::compat::Compat;
+use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
-use crate::model::{Model, Sample};
 
-/// The weight of cross-entropy that the entry `ia2_sft` has.
+/// The weight of cross-entropy in an objective that has one, unless a grid says otherwise.
 const BETA: f64 = 0.5;
 
 /// An objective: what it is called, what it minimises, and how it is made of targets.
@@ -16,8 +17,41 @@ pub struct Known {
     pub formula: &'static str,
     /// The least value it can take.
     pub minimum: f64,
-    make: fn(&Targets) -> Result<Box<dyn Objective>>,
+    /// Whether it learns from targets.
+    pub(crate) targets: bool,
+    /// Whether these must hold distributions.
+    pub(crate) distributions: bool,
+    /// Whether its loss has a weight beta, over which a grid goes, and a part `sft` by which it is chosen.
+    pub(crate) beta: bool,
+    /// Whether its samples are drawn anew in each step.
+    pub(crate) on_policy: bool,
+    pub(super) make: fn(&Given<'_>) -> Result<Box<dyn Objective>>,
 }
+
+/// What an entry is made of.
+pub(crate) struct Given<'t> {
+    pub targets: Option<&'t Targets>,
+    pub compat: Compat,
+    pub beta: f64,
+}
+
+impl<'t> Given<'t> {
+    pub(super) fn targets(&self) -> Result<&'t Targets> {
+        self.targets.ok_or_else(|| Error::internal("an objective that learns from targets was given none"))
+    }
+}
+
+/// What most entries have; each says its own name, formula and how it is made.
+pub(super) const PLAIN: Known = Known {
+    name: "",
+    formula: "",
+    minimum: 0.0,
+    targets: true,
+    distributions: false,
+    beta: false,
+    on_policy: false,
+    make: |_| Err(Error::internal("an objective that nobody makes")),
+};
 
 impl Known {
     /// The objective of that name.
@@ -36,83 +70,23 @@ impl Known {
     /// # Errors
     /// The targets lack what it needs.
     pub fn of(&self, targets: &Targets) -> Result<Box<dyn Objective>> {
-        (self.make)(targets)
+        self.made(&Given { targets: Some(targets), compat: Compat::Corrected, beta: BETA })
+    }
+
+    pub(crate) fn made(&self, given: &Given<'_>) -> Result<Box<dyn Objective>> {
+        (self.make)(given)
     }
 }
 
-/// Every objective.
-pub const OBJECTIVES: &[Known] = &[
-    Known { name: "sft_gold", formula: "mean over tokens of -log p(gold token)", minimum: 0.0, make: |_| Ok(Box::new(Sft::gold())) },
-    Known {
-        name: "sft",
-        formula: "mean over tokens of -log p(token of the ICL response)",
-        minimum: 0.0,
-        make: |targets| Ok(Box::new(targets.sft())),
-    },
-    Known {
-        name: "soft_sft",
-        formula: "mean over tokens of KL(ICL distribution || p)",
-        minimum: 0.0,
-        make: |targets| Ok(Box::new(targets.soft_sft()?)),
-    },
-    Known {
-        name: "self_distillation",
-        formula: "mean over sampled tokens of KL(p || ICL distribution)",
-        minimum: 0.0,
-        make: |targets| Ok(Box::new(targets.self_distillation()?)),
-    },
-    Known {
-        name: "ia2",
-        formula: "sum over layers of the mean over tokens and hidden of (activation - ICL activation)^2",
-        minimum: 0.0,
-        make: |targets| Ok(Box::new(targets.ia2()?)),
-    },
-    Known { name: "ia2_sft", formula: "0.5 ia2 + 0.5 sft", minimum: 0.0, make: |targets| Ok(Box::new(targets.ia2_sft(BETA)?)) },
-];
-
-/// A boxed objective is one: what a table or a grid gives can be trained on.
-impl Objective for Box<dyn Objective> {
-    fn name(&self) -> String {
-        (**self).name()
+impl Show for Known {
+    fn bundle(&self) -> Bundle {
+        Bundle::text(format!("{}: {}, at least {}", self.name, self.formula, number(self.minimum)))
     }
+}
 
-    fn parts(&self) -> Vec<super::Part> {
-        (**self).parts()
-    }
-
-    fn samples(&self, model: &Model, split: &crate::dataset::Split) -> Result<super::Samples> {
-        (**self).samples(model, split)
-    }
-
-    fn hook_points(&self) -> &[String] {
-        (**self).hook_points()
-    }
-
-    fn needs_logits(&self) -> bool {
-        (**self).needs_logits()
-    }
-
-    fn compat(&self) -> crate::compat::Compat {
-        (**self).compat()
-    }
-
-    fn draw(&self, examples: &[usize], given: &[&Sample], student: &Model, seed: u64) -> Result<Option<Vec<Sample>>> {
-        (**self).draw(examples, given, student, seed)
-    }
-
-    fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<tch::Tensor>> {
-        (**self).teach(examples, samples, student, average)
-    }
-
-    fn average(&self) -> Option<f64> {
-        (**self).average()
-    }
-
-    fn losses(&self, examples: &[usize], outputs: &super::Outputs) -> Result<Vec<tch::Tensor>> {
-        (**self).losses(examples, outputs)
-    }
-
-    fn identity(&self) -> Vec<u8> {
-        (**self).identity()
+/// A training takes an objective, or what a table or a grid gives.
+impl<T: Objective + 'static> From<T> for Box<dyn Objective> {
+    fn from(objective: T) -> Self {
+        Box::new(objective)
     }
 }

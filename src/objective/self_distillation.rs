@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use super::{Objective, Outputs, Samples, responses, wide};
+use super::registry::{Known, PLAIN};
+use super::{Objective, Outputs, Samples, Targets, responses, wide};
 use crate::activations::Capture;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
@@ -14,6 +15,24 @@ use crate::interrupt;
 use crate::model::{Config, Generation, Model, Responses, Sample};
 use crate::nn::Beginning;
 use crate::prompt::{Prompt, Prompts};
+
+pub(crate) const ENTRY: Known = Known {
+    name: "self_distillation",
+    formula: "mean over sampled tokens of KL(p || ICL distribution)",
+    on_policy: true,
+    make: |given| Ok(Box::new(given.targets()?.self_distillation()?)),
+    ..PLAIN
+};
+
+impl Targets {
+    /// On-policy self-distillation on the queries of the responses, whose demonstrations the teacher sees.
+    ///
+    /// # Errors
+    /// None now: what does not fit is found when a training begins.
+    pub fn self_distillation(&self) -> Result<SelfDistillation> {
+        Ok(SelfDistillation::on(self.responses()))
+    }
+}
 
 /// The output of the last layer's norm, which the output head reads.
 const HIDDEN: &str = "model.norm";

@@ -2,12 +2,35 @@
 
 use tch::Tensor;
 
-use super::{Objective, Outputs, Samples, responses};
+use super::registry::{Known, PLAIN};
+use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::operations;
 use crate::model::{Model, Responses, Sample};
+
+pub(crate) const GOLD: Known = Known {
+    name: "sft_gold",
+    formula: "mean over tokens of -log p(gold token)",
+    targets: false,
+    make: |_| Ok(Box::new(Sft::gold())),
+    ..PLAIN
+};
+
+pub(crate) const ENTRY: Known = Known {
+    name: "sft",
+    formula: "mean over tokens of -log p(token of the ICL response)",
+    make: |given| Ok(Box::new(given.targets()?.sft())),
+    ..PLAIN
+};
+
+impl Targets {
+    /// SFT on the responses.
+    pub fn sft(&self) -> Sft {
+        Sft::on(self.responses())
+    }
+}
 
 /// Cross-entropy of the response tokens, mean over each example's tokens: `-1/G sum_t log p(y_t | x, y_<t)` (paper, SFT loss).
 #[derive(Clone, Debug)]

@@ -3,12 +3,31 @@
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-use super::{Objective, Outputs, Samples, responses, wide};
+use super::registry::{Known, PLAIN};
+use super::{Objective, Outputs, Samples, Targets, responses, wide};
 use crate::activations::{Distributions, Keep};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::Model;
+
+pub(crate) const ENTRY: Known = Known {
+    name: "soft_sft",
+    formula: "mean over tokens of KL(ICL distribution || p)",
+    distributions: true,
+    make: |given| Ok(Box::new(given.targets()?.soft_sft()?.compatible(given.compat))),
+    ..PLAIN
+};
+
+impl Targets {
+    /// Soft labels toward the distributions.
+    ///
+    /// # Errors
+    /// As [`Targets::distributions`].
+    pub fn soft_sft(&self) -> Result<SoftSft> {
+        Ok(SoftSft::toward(self.distributions()?))
+    }
+}
 
 /// Soft labels: the adapted model without demonstrations is to expect, at each response position, what the base model expects with them.
 ///

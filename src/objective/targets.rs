@@ -4,7 +4,6 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 
-use super::{Ia2, Ia2Sft, SelfDistillation, Sft, SoftSft};
 use crate::activations::{Activations, Capture, Collected, Collection, CollectionPlan, Distributions, Keep};
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
@@ -105,43 +104,6 @@ impl Targets {
     pub fn distributions(&self) -> Result<&Distributions> {
         let none = || Error::input("these targets hold no distributions: collect them with `.distributions(Keep::All)` or `Keep::Top(k)`");
         self.collected.distributions.as_ref().ok_or_else(none)
-    }
-
-    /// IA2 toward the activations.
-    ///
-    /// # Errors
-    /// As [`Targets::activations`].
-    pub fn ia2(&self) -> Result<Ia2> {
-        Ok(Ia2::toward(self.activations()?))
-    }
-
-    /// IA2 and cross-entropy on the responses, the latter with the weight `beta`.
-    ///
-    /// # Errors
-    /// As [`Targets::activations`] and [`Ia2Sft::new`].
-    pub fn ia2_sft(&self, beta: f64) -> Result<Ia2Sft> {
-        Ia2Sft::new(&self.ia2()?, beta)
-    }
-
-    /// SFT on the responses.
-    pub fn sft(&self) -> Sft {
-        Sft::on(self.responses())
-    }
-
-    /// On-policy self-distillation on the queries of the responses, whose demonstrations the teacher sees.
-    ///
-    /// # Errors
-    /// None now: what does not fit is found when a training begins.
-    pub fn self_distillation(&self) -> Result<SelfDistillation> {
-        Ok(SelfDistillation::on(self.responses()))
-    }
-
-    /// Soft labels toward the distributions.
-    ///
-    /// # Errors
-    /// As [`Targets::distributions`].
-    pub fn soft_sft(&self) -> Result<SoftSft> {
-        Ok(SoftSft::toward(self.distributions()?))
     }
 }
 

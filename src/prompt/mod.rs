@@ -35,6 +35,9 @@ pub use orders::Orders;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 
+crate::display::show_as_text!("{}": AnswerForm);
+crate::display::show_as_text!(LabelTokens, Orders);
+
 /// What stands between two demonstrations, and between the last one and the query.
 pub const SEPARATOR: &str = "\n\n";
 

@@ -23,6 +23,9 @@ mod components;
 mod distance;
 mod probe;
 mod procrustes;
+#[cfg(test)]
+#[path = "../../tests/recipes/measure.rs"]
+mod recipe;
 mod representation;
 mod resample;
 mod subspace;
@@ -41,7 +44,10 @@ pub use resample::{Interval, Null, interval, permutation};
 pub use subspace::{Factors, Side, principal_angles, subspace_overlap, update_cosine};
 
 use crate::axes;
+use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
+
+crate::display::show_as_text!(Invariance, Pca, PrincipalComponents, Probe, Representation, Side);
 
 /// A change of the inputs that leaves a measure's value as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,13 @@ impl Measure {
     /// Different numbers of examples, or data on which it is undefined.
     pub fn compute(&self, a: &Representation, b: &Representation) -> Result<f64> {
         (self.compute)(a, b)
+    }
+}
+
+impl Show for Measure {
+    fn bundle(&self) -> Bundle {
+        let (least, most) = self.range;
+        Bundle::text(format!("{}: {} ({} to {}; undefined for {})", self.name, self.about, number(least), number(most), self.undefined))
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::methods;
 use crate::display;
 use crate::error::Result;
+use crate::method::Method;
 
 /// A number, NaN where there is none; true counts as 1.
 pub(crate) fn number(value: &AnyValue<'_>) -> f64 {
@@ -34,7 +34,7 @@ pub(crate) fn names(column: &Column, order: &[String]) -> Result<(Vec<String>, V
     let mut rows = Vec::with_capacity(column.len());
     for row in 0..column.len() {
         let value = column.get(row)?;
-        let text = methods::canonical(&text(&value)).into_owned();
+        let text = Method::canonical(&text(&value)).into_owned();
         let index = *seen.entry(text.clone()).or_insert_with(|| {
             distinct.push((text, number(&value)));
             distinct.len() - 1
@@ -45,8 +45,8 @@ pub(crate) fn names(column: &Column, order: &[String]) -> Result<(Vec<String>, V
     if column.dtype().is_primitive_numeric() {
         sorted.sort_by(|&a, &b| distinct[a].1.total_cmp(&distinct[b].1));
     }
-    let listed = |name: &str| order.iter().position(|other| methods::canonical(other) == name).unwrap_or(order.len());
-    sorted.sort_by_key(|&index| (listed(&distinct[index].0), methods::place(&distinct[index].0).unwrap_or(usize::MAX)));
+    let listed = |name: &str| order.iter().position(|other| Method::canonical(other) == name).unwrap_or(order.len());
+    sorted.sort_by_key(|&index| (listed(&distinct[index].0), Method::place(&distinct[index].0).unwrap_or(usize::MAX)));
     let mut rank = vec![0; sorted.len()];
     sorted.iter().enumerate().for_each(|(place, &index)| rank[index] = place);
     let rows = rows.into_iter().map(|index| rank[index]).collect();

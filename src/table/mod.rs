@@ -6,7 +6,6 @@
 
 mod filled;
 pub(crate) mod keys;
-pub(crate) mod methods;
 mod significance;
 mod summary;
 mod tuples;
@@ -23,6 +22,8 @@ use polars::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::metric::{Binning, accuracy, ece};
+
+crate::display::show_as_text!(Best, Summary);
 
 /// Bins of the ECE in tables.
 const BINS: usize = 15;

@@ -56,6 +56,8 @@ use settings::Settings;
 pub(crate) use settings::{BATCH, CHECK_EVERY, EPOCHS, PATIENCE};
 pub use trained::Trained;
 
+crate::display::show_as_text!(Optimizer, Schedule, Stopped, Training);
+
 /// What to train, and how: a builder. The [module](self) lists the defaults, which are the authors' but for the learning rate.
 #[derive(Debug)]
 pub struct Training {
@@ -130,10 +132,10 @@ impl Stopped {
 
 impl Training {
     /// A fresh adapter, trained toward an objective.
-    pub fn new(adapter: impl Into<AdapterConfig>, objective: impl Objective + 'static) -> Self {
+    pub fn new(adapter: impl Into<AdapterConfig>, objective: impl Into<Box<dyn Objective>>) -> Self {
         Self {
             adapter: adapter.into(),
-            objective: Box::new(objective),
+            objective: objective.into(),
             start: None,
             settings: Settings::default(),
             limits: Limits::default(),
@@ -150,7 +152,7 @@ impl Training {
     ///
     /// # Errors
     /// When libtorch refuses to copy the parameters.
-    pub fn resume(trained: &Trained, objective: impl Objective + 'static) -> Result<Self> {
+    pub fn resume(trained: &Trained, objective: impl Into<Box<dyn Objective>>) -> Result<Self> {
         let mut training = Self::new(trained.adapter().config().clone(), objective);
         training.settings = Settings { keep_optimizer: false, ..*trained.settings() };
         training.after(trained)
@@ -160,7 +162,7 @@ impl Training {
     ///
     /// # Errors
     /// When libtorch refuses to copy the parameters.
-    pub fn from_adapter(adapter: &Adapter, objective: impl Objective + 'static) -> Result<Self> {
+    pub fn from_adapter(adapter: &Adapter, objective: impl Into<Box<dyn Objective>>) -> Result<Self> {
         Self::new(adapter.config().clone(), objective).start_from(adapter)
     }
 
@@ -169,7 +171,7 @@ impl Training {
     ///
     /// [`run`](Self::run) refuses, naming each, if objective, samples, model, or the adapter it goes on from are not the manifest's. For a
     /// later phase repeat the earlier ones ([`Manifest::earlier`]) first and say [`after`](Self::after) which.
-    pub fn repeat(manifest: &Manifest, objective: impl Objective + 'static) -> Self {
+    pub fn repeat(manifest: &Manifest, objective: impl Into<Box<dyn Objective>>) -> Self {
         let mut training = Self::new(manifest.adapter.clone(), objective);
         training.settings = manifest.settings;
         training.limits.steps = manifest.outcome.as_ref().filter(|outcome| outcome.stopped.is_early()).map(|outcome| outcome.steps);

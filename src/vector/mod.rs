@@ -57,6 +57,8 @@ pub use crate::nn::Edit;
 use crate::nn::Steer;
 use crate::prompt::{Orders, Prompts};
 
+crate::display::show_as_text!(FunctionVector, Kind, Steering, TaskVector);
+
 /// How a vector was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,7 +78,7 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Task, Self::Function, Self::Steering];
 
     /// Its name, as frames and messages have it.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Task => "task vector",
             Self::Function => "function vector",

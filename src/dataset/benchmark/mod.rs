@@ -34,6 +34,9 @@ mod hmatha;
 mod locate;
 mod poems;
 mod qascr;
+#[cfg(test)]
+#[path = "../../../tests/recipes/benchmark.rs"]
+mod recipe;
 mod rows;
 mod sciq;
 mod sciqr;

@@ -9,10 +9,10 @@ use crate::activations::{Activations, Capture, HEAD_READS, capture, divergences}
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
-use crate::experiment::Method;
 use crate::experiment::effects::{DISTANCE, DRIFT};
 use crate::experiment::protocol::{self, Rollouts};
 use crate::experiment::record::{Elsewhere, Evaluated, digest};
+use crate::method::{Method, Way};
 use crate::metric::accuracy;
 use crate::model::{Model, Responses};
 use crate::objective::Targets;
@@ -159,8 +159,8 @@ impl Cell<'_> {
             });
         }
         if wanted.drift {
-            let drift = match method {
-                Method::ZeroShot => Ok(0.0),
+            let drift = match method.way() {
+                Way::Alone => Ok(0.0),
                 _ => self.drift(model, icl, test, untouched, at_icl.as_ref()).map(Ok).or_else(excused)?,
             };
             keep(evaluated, DRIFT, drift, &mut |message| note(DRIFT, message));

@@ -16,6 +16,9 @@ mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
+#[cfg(test)]
+#[path = "../../../tests/recipes/family.rs"]
+mod recipe;
 mod smollm3;
 
 use super::config::Config;
@@ -26,9 +29,10 @@ use crate::error::{Error, Result};
 
 /// The table: all that is known.
 #[rustfmt::skip]
-const FAMILIES: [Family; 14] = [
+const FAMILIES: &[Family] = &[
     llama::LLAMA, qwen2::QWEN2, qwen3::QWEN3, mistral::MISTRAL, gemma2::GEMMA2, gemma3::GEMMA3, gpt2::GPT2, gpt_neox::GPT_NEOX, phi3::PHI3,
     olmo2::OLMO2, olmo3::OLMO3, smollm3::SMOLLM3, granite::GRANITE, qwen3_moe::QWEN3_MOE,
+    #[cfg(test)] recipe::TOY,
 ];
 
 /// A family of models that the shared decoder can run; the entry of the table.
@@ -112,7 +116,7 @@ impl Family {
             return Err(keys.error(format!("`model_type` is missing; the families that can be opened are {known}")));
         };
         let within = |family: &Family| family.within.is_some_and(|(own, _)| own == model_type);
-        let Some(family) = FAMILIES.into_iter().find(|family| family.model_type == model_type || within(family)) else {
+        let Some(family) = FAMILIES.iter().copied().find(|family| family.model_type == model_type || within(family)) else {
             return Err(
                 keys.error(format!("the model family `{model_type}` is unknown; the families that can be opened are {known}; {recipe}"))
             );
@@ -175,7 +179,7 @@ impl Family {
     /// The family that a GGUF file names in `general.architecture`, and how it is stored there; a file error lists the known ones. `has` says
     /// whether a key of the metadata is there.
     pub(super) fn in_gguf(architecture: &str, has: impl Fn(&str) -> bool) -> Result<(Family, Layout)> {
-        let stored = FAMILIES.into_iter().filter_map(|family| Some((family, family.gguf?)));
+        let stored = FAMILIES.iter().copied().filter_map(|family| Some((family, family.gguf?)));
         let fits = |layout: &Layout| layout.name == architecture && layout.mark.is_none_or(|mark| has(&format!("{architecture}.{mark}")));
         stored.clone().filter(|(_, layout)| fits(layout)).max_by_key(|(_, layout)| layout.mark.is_some()).ok_or_else(|| {
             let known: Vec<&str> = stored.filter(|(_, layout)| layout.mark.is_none()).map(|(_, layout)| layout.name).collect();
