@@ -264,11 +264,11 @@ impl<'e> Cell<'e> {
         let begun = match run.method {
             Method::Sft | Method::Ia2ThenSft => Training::new(adapter, Sft::gold()),
             Method::SftOnIcl => Training::new(adapter, targets()?.sft()),
-            Method::Soft | Method::Cartridge => Training::new(adapter, targets()?.soft_sft()?.compatible(compat)),
+            Method::Soft | Method::Cartridge => Training::new(adapter, targets()?.soft_sft()?.compat(compat)),
             Method::SelfDistillation => Training::new(adapter, targets()?.self_distillation()?),
-            Method::Ia2 | Method::SftThenIa2 => Training::new(adapter, targets()?.ia2()?.compatible(compat)),
+            Method::Ia2 | Method::SftThenIa2 => Training::new(adapter, targets()?.ia2()?.compat(compat)),
             Method::Ia2PlusSft => {
-                let ia2 = targets()?.ia2()?.compatible(compat);
+                let ia2 = targets()?.ia2()?.compat(compat);
                 Training::new(adapter, Ia2Sft::new(&ia2, training.beta.unwrap_or_default())?)
             }
             _ => return Err(Error::internal(format!("{} does not train", run.method.name()))),

@@ -38,8 +38,8 @@ use std::fmt;
 
 use polars::prelude::*;
 
+pub use crate::sample::Interval;
 pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
-pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use confidence::{Confidence, answer_brier, answer_nll, with_confidence};
 pub use debiased::{BrierParts, DebiasedError, brier_parts, debiased_ce, debiased_ce_interval};
@@ -59,6 +59,7 @@ use read::PROBABILITIES;
 
 use crate::compat::Compat;
 use crate::error::{Error, Result};
+use crate::frame;
 
 /// Which values of a metric are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,7 +345,7 @@ pub const METRICS: &[Metric] = &[
 pub fn summary(frame: &DataFrame) -> Result<DataFrame> {
     let metrics: Vec<&Metric> = METRICS.iter().filter(|metric| read::has(frame, metric.columns)).collect();
     if metrics.is_empty() {
-        read::column(frame, "correct")?;
+        frame::column(frame, "correct")?;
     }
     let values: Vec<Result<f64>> = metrics.iter().map(|metric| metric.compute(frame)).collect();
     let text = |text: fn(&Metric) -> String| metrics.iter().map(|metric| text(metric)).collect::<Vec<_>>();

@@ -20,7 +20,7 @@ mod sft;
 mod soft_sft;
 mod targets;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
@@ -189,9 +189,4 @@ pub struct Samples {
     pub rows: Vec<Sample>,
     /// How many of the rows, from the first, are trained on; the rest is the dev set.
     pub train: usize,
-}
-
-/// Losses are computed in f32 at least.
-fn wide(values: &Tensor) -> Tensor {
-    values.to_kind(if values.kind() == Kind::Double { Kind::Double } else { Kind::Float })
 }

@@ -37,7 +37,8 @@ pub use distance::{debiased_distance_correlation, distance_correlation, mutual_n
 pub use probe::{Probe, ProbeTransfer, Targets, probe_transfer};
 pub use procrustes::procrustes;
 pub use representation::Representation;
-pub use resample::{Interval, Null, interval, permutation};
+pub use crate::sample::Interval;
+pub use resample::{Null, interval, permutation};
 pub use subspace::{Factors, Side, principal_angles, subspace_overlap, update_cosine};
 
 use crate::axes;

@@ -28,7 +28,7 @@ pub(super) const ENTRY: Entry = Entry {
     authors: None,
     layouts: &[
         Layout { what: "the original files", format: Format::Array, files: ORIGINAL, row },
-        Layout { what: "Hugging Face's parquet files", format: Format::Parquet, files: parquet!("default"), row },
+        parquet!("default", row),
     ],
 };
 
