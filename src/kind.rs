@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn only_f64_stays_wider_than_f32() {
-        let kinds = [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double, Kind::Int64].map(|kind| widened(&Tensor::from(0.5).to_kind(kind)).kind());
+        let kinds = [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double, Kind::Int64]
+            .map(|kind| widened(&Tensor::from(0.5).to_kind(kind)).kind());
         assert_eq!(kinds, [Kind::Float, Kind::Float, Kind::Float, Kind::Double, Kind::Float]);
         assert!(FLOATS.into_iter().all(is_float) && !is_float(Kind::Int64));
     }

@@ -47,7 +47,8 @@ impl Held {
 
     fn opened(&self) -> Result<Model> {
         let (place, id) = (&self.0.place, self.id()?);
-        let kind = kind::written(&id.kind).ok_or_else(|| Error::file(format!("the plan wants the model in `{}`, which is no kind of weights", id.kind)))?;
+        let kind = kind::written(&id.kind)
+            .ok_or_else(|| Error::file(format!("the plan wants the model in `{}`, which is no kind of weights", id.kind)))?;
         let options = self.0.device.map_or(OpenOptions::new(), |device| OpenOptions::new().device(device)).kind(kind);
         let here = super::cluster::host();
         // Its words would speak of names and the hub, where one path is meant.

@@ -160,7 +160,12 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
 
 /// The manifest under `key` of a file of ours, its tensor `values`, and its other tensors. `what` it should hold, as in "vector", and `remedy` are for
 /// messages.
-pub(crate) fn read_values<T: DeserializeOwned>(path: &Path, key: &str, what: &str, remedy: &str) -> Result<(T, Tensor, HashMap<String, Tensor>)> {
+pub(crate) fn read_values<T: DeserializeOwned>(
+    path: &Path,
+    key: &str,
+    what: &str,
+    remedy: &str,
+) -> Result<(T, Tensor, HashMap<String, Tensor>)> {
     let mut stored = read_tensors(path, remedy)?;
     let foreign = || Error::file(format!("{} holds no {what} of this library", path.display()));
     let text = stored.texts.get(key).ok_or_else(foreign)?;

@@ -369,8 +369,7 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
     }
     match newer.or(older).as_deref() {
         None => Ok(Kind::Float),
-        Some(name) => kind::of_config(name).ok_or_else(|| {
-            keys.error(format!("`{name}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are"))
-        }),
+        Some(name) => kind::of_config(name)
+            .ok_or_else(|| keys.error(format!("`{name}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are"))),
     }
 }

@@ -202,7 +202,8 @@ impl Keys {
             None => Ok(()),
             // 1 and 1.0 are one number to a configuration, but not to serde_json.
             Some(value) if value == allowed || (value.is_number() && value.as_f64() == allowed.as_f64()) => Ok(()),
-            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported ({why}); only {allowed} is", shortened(&value.to_string(), MOST)))),
+            Some(value) => Err(self
+                .error(format!("`{key}` is {}, which is not supported ({why}); only {allowed} is", shortened(&value.to_string(), MOST)))),
         }
     }
 

@@ -284,7 +284,9 @@ impl Weights {
 
 fn check_kind(kind: Option<Kind>) -> Result<()> {
     match kind {
-        Some(kind) if !is_float(kind) => Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)"))),
+        Some(kind) if !is_float(kind) => {
+            Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")))
+        }
         _ => Ok(()),
     }
 }

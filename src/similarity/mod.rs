@@ -29,6 +29,7 @@ mod subspace;
 #[cfg(test)]
 mod tests;
 
+pub use crate::sample::Interval;
 pub use asim::asim;
 pub use cca::{Pca, cca, pwcca, svcca};
 pub use cka::{debiased_cka, debiased_rbf_cka, linear_cka, rbf_cka};
@@ -37,7 +38,6 @@ pub use distance::{debiased_distance_correlation, distance_correlation, mutual_n
 pub use probe::{Probe, ProbeTransfer, Targets, probe_transfer};
 pub use procrustes::procrustes;
 pub use representation::Representation;
-pub use crate::sample::Interval;
 pub use resample::{Null, interval, permutation};
 pub use subspace::{Factors, Side, principal_angles, subspace_overlap, update_cosine};
 

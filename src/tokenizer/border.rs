@@ -1,7 +1,6 @@
 //! Texts that follow other texts: an answer after its query.
 
-use super::Tokenizer;
-use crate::display::shortened;
+use super::{Tokenizer, brief};
 use crate::error::{Error, Result};
 
 impl Tokenizer {
@@ -29,7 +28,7 @@ impl Tokenizer {
         let (alone, together) = (self.plain(before)?, self.plain(&format!("{before}{text}"))?);
         let Some(own) = together.strip_prefix(alone.as_slice()) else { return Ok(None) };
         if own.is_empty() {
-            return Err(Error::input(format!("the text {:?} gives no token", shortened(text, 40))));
+            return Err(Error::input(format!("the text {:?} gives no token", brief(text))));
         }
         Ok(Some(own.to_vec()))
     }
@@ -55,7 +54,7 @@ impl Tokenizer {
     /// [`encode_plain`](Self::encode_plain) of what may have no tokens.
     fn plain(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.ask(|parts| parts.encode_fast(text, false))?;
-        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", shortened(text, 40))).because(error))?;
+        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", brief(text))).because(error))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

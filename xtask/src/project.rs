@@ -61,7 +61,8 @@ pub fn write(path: &Path, text: &str) -> Result<bool> {
 
 /// A text in TOML; `what` it is, for the message.
 pub fn table(text: &str, what: &str) -> Result<toml::Table> {
-    let broken = |error| Failure::new(format!("{what} is not TOML: {error}"), "take the file as it was published, and run the command again");
+    let broken =
+        |error| Failure::new(format!("{what} is not TOML: {error}"), "take the file as it was published, and run the command again");
     text.parse().map_err(broken)
 }
 

@@ -113,9 +113,7 @@ impl Record {
     /// A field, whatever it holds. Where no field has this very name, case does not count.
     pub(super) fn get(&self, name: &str) -> std::result::Result<&Value, Reason> {
         let alike = || self.0.iter().find(|(own, _)| own.to_lowercase() == name.to_lowercase()).map(|(_, value)| value);
-        self.0.get(name).or_else(alike).ok_or_else(|| {
-            format!("there is no `{name}`; there are {}", quoted(self.0.keys()))
-        })
+        self.0.get(name).or_else(alike).ok_or_else(|| format!("there is no `{name}`; there are {}", quoted(self.0.keys())))
     }
 
     /// A field that a writer of comma-separated values has quoted: quotes around it, and every one inside doubled.

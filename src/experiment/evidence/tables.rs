@@ -103,7 +103,8 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
 pub(super) fn power(frame: &DataFrame, baseline: Method) -> Result<Table> {
     let methods = text(frame, "method")?;
     let found: Vec<bool> = frame.column("found")?.bool()?.iter().map(|found| found == Some(true)).collect();
-    let (effect, power, detectable) = (maybe_numbers(frame, "effect")?, maybe_numbers(frame, "power")?, maybe_numbers(frame, "detectable")?);
+    let (effect, power, detectable) =
+        (maybe_numbers(frame, "effect")?, maybe_numbers(frame, "power")?, maybe_numbers(frame, "detectable")?);
     let (runs, rows) = (maybe_numbers(frame, "runs_needed")?, maybe_numbers(frame, "rows_needed")?);
     let cells = (0..frame.height()).map(|at| {
         let effect = short(effect[at]) + if found[at] { " (found)" } else { "" };

@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn a_crate_is_found_in_what_cargo_says() {
         let package = |name: &str, version: &str| json!({"name": name, "version": version, "manifest_path": format!("/a b/{name}-{version}/Cargo.toml")});
-        let said = json!({"packages": [package("evcxr_jupyter", VERSION), package("evcxr", "0.1.0"), package("evcxr", VERSION)]}).to_string();
+        let said =
+            json!({"packages": [package("evcxr_jupyter", VERSION), package("evcxr", "0.1.0"), package("evcxr", VERSION)]}).to_string();
         assert_eq!(folder_in(&said, "evcxr"), Some("/a b/evcxr-0.22.0".into()));
         assert_eq!(folder_in(&said, "evcxr_jupyter"), Some("/a b/evcxr_jupyter-0.22.0".into()));
         assert_eq!(folder_in(&said, "evcxr_input"), None);
