@@ -174,9 +174,14 @@ pub(crate) fn few(names: &[String]) -> String {
     }
 }
 
+/// With commas between.
+pub(crate) fn listed<T: fmt::Display>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Names in backticks.
 pub(crate) fn quoted<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
-    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    listed(names.into_iter().map(|name| format!("`{name}`")))
 }
 
 /// `… 12 more rows`, where there are more than `shown`.
