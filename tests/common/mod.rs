@@ -77,7 +77,7 @@ pub fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
 /// A split of 6 examples of [`words_tokenizer`]'s words with the labels `t3` and `t4`.
 pub fn words_split() -> Result<Split> {
     let rows = (0..20).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 30), ["t3", "t4"][row * 5 % 7 % 2])).collect();
-    ia2::dataset::Task::of(Examples::new("words", AnswerForm::labels(["t3", "t4"])?, rows)?, Default::default()).few_shot(6, 0)
+    ia2::dataset::Task::of(Examples::new("words", ia2::prompt::AnswerForm::labels(["t3", "t4"])?, rows)?, Default::default()).few_shot(6, 0)
 }
 
 /// The golden values of the real trained model.
