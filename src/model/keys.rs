@@ -3,14 +3,11 @@
 //! A reader takes the keys it uses one by one, names those it ignores and the values it refuses. What is left nobody here knows:
 //! [`Keys::rest`] gives it back to be shown, and [`Keys::finish`] refuses it.
 
-use crate::display::{few, shortened};
+use crate::display::few;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use serde_json::{Map, Value};
 use std::path::Path;
-
-/// Letters of a value in a message.
-const MOST: usize = 60;
 
 /// No honest size in a configuration is above this, and products of four such sizes still fit where they must.
 const LARGEST: i64 = 1 << 24;
@@ -100,7 +97,7 @@ impl Keys {
     }
 
     fn wrong(&self, key: &str, value: &Value, expected: &str) -> Error {
-        self.error(format!("`{}` must be {expected}, but is {}", self.called(key), shortened(&value.to_string(), MOST)))
+        self.error(format!("`{}` must be {expected}, but is {}", self.called(key), shorten(value)))
     }
 
     /// A size: a whole number from 1 to 2^24.
@@ -202,8 +199,7 @@ impl Keys {
             None => Ok(()),
             // 1 and 1.0 are one number to a configuration, but not to serde_json.
             Some(value) if value == allowed || (value.is_number() && value.as_f64() == allowed.as_f64()) => Ok(()),
-            Some(value) => Err(self
-                .error(format!("`{key}` is {}, which is not supported ({why}); only {allowed} is", shortened(&value.to_string(), MOST)))),
+            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported ({why}); only {allowed} is", shorten(&value)))),
         }
     }
 
@@ -213,7 +209,7 @@ impl Keys {
             None => Ok(()),
             Some(Value::Object(map)) if map.is_empty() => Ok(()),
             Some(Value::Array(list)) if list.is_empty() => Ok(()),
-            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported: {why}", shortened(&value.to_string(), MOST)))),
+            Some(value) => Err(self.error(format!("`{key}` is {}, which is not supported: {why}", shorten(&value)))),
         }
     }
 
@@ -244,7 +240,7 @@ impl Keys {
     /// The keys that nobody took, with their values in JSON, cut to what one line holds; null, false and what is empty ask for nothing.
     pub(crate) fn rest(mut self) -> Vec<(String, String)> {
         self.ignore_unset();
-        self.left.iter().map(|(key, value)| (key.clone(), shortened(&value.to_string(), MOST))).collect()
+        self.left.iter().map(|(key, value)| (key.clone(), shorten(value))).collect()
     }
 
     /// Refuses the keys that nobody took.
@@ -252,7 +248,7 @@ impl Keys {
         if self.left.is_empty() {
             return Ok(());
         }
-        let rest: Vec<(String, String)> = self.left.iter().map(|(key, value)| (key.clone(), shortened(&value.to_string(), MOST))).collect();
+        let rest: Vec<(String, String)> = self.left.iter().map(|(key, value)| (key.clone(), shorten(value))).collect();
         Err(self.error(format!("{}: nothing here knows it, and it may change what is computed", listed(&rest))))
     }
 }
@@ -272,5 +268,15 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// The value as JSON, cut to what fits in a message. What no one knows of a configuration is kept so, and a model's identity is a digest of it: these
+/// words are not to change.
+fn shorten(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((cut, _)) => format!("{}...", &text[..cut]),
+        None => text,
     }
 }
