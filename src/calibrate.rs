@@ -17,8 +17,9 @@
 
 use polars::prelude::*;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::evaluate::evaluate;
+use crate::frame::numbers;
 use crate::libtorch::door;
 use crate::metric;
 use crate::model::Model;
@@ -65,9 +66,4 @@ pub(crate) fn calibrated(model: &Model, prompts: &Prompts, frame: &DataFrame, in
     };
     let priors: Vec<Vec<f64>> = (0..free.len() / inputs.len()).map(prior).collect();
     metric::divided(frame, |row| &priors[groups[row]])
-}
-
-fn numbers(frame: &DataFrame, column: &str) -> Result<Vec<f64>> {
-    let values = frame.column(column)?.f64()?.iter().collect::<Option<Vec<_>>>();
-    values.ok_or_else(|| Error::internal(format!("`{column}` has nulls")))
 }

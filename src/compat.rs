@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// |---|---|---|
 /// | [`Training::compat`](crate::train::Training::compat) | a step is the mean over its batch; the best weights on dev | sums over min(4, N) examples, the rest carried into the next epoch; the last weights |
 /// | [`Ia3::compat`](crate::adapter::Ia3::compat) | scales outputs | scales inputs |
-/// | [`Ia2::compatible`](crate::objective::Ia2::compatible), [`SoftSft::compatible`](crate::objective::SoftSft::compatible) | response positions whatever the number of virtual tokens | not moved behind those of prompt tuning |
+/// | [`Ia2::compat`](crate::objective::Ia2::compat), [`SoftSft::compat`](crate::objective::SoftSft::compat) | response positions whatever the number of virtual tokens | not moved behind those of prompt tuning |
 /// | [`Binning::standard`](crate::metric::Binning::standard), [`as_reported`](crate::metric::as_reported) | equal-width bins, probabilities | equal-count bins, a softmax of probabilities |
 /// | [`Collect::compat`](crate::objective::Collect::compat) | orders of demonstrations that share their beginnings | an order of its own for each query |
 /// | [`AnswerForm::compat`](crate::prompt::AnswerForm::compat) | signs kept, braces matched | the first number of the first pattern, minus lost; up to the line's last brace |

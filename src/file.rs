@@ -20,10 +20,10 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 use crate::interrupt;
 pub(crate) use mistaken::mistaken;
-pub(crate) use read::{Holds, PIECE, bytes, open, text};
+pub(crate) use read::{Holds, PIECE, Source, bytes, open, text};
 pub(crate) use seal::{From, broken, holds, json, read_json};
 pub(crate) use shards::{gguf_files, is_gguf, numbered_shards};
-pub(crate) use tensors::{Head, LENGTH, is_ours, kind, read_tensors};
+pub(crate) use tensors::{Head, LENGTH, is_ours, read_tensors, read_values};
 
 /// Makes a folder and those above it.
 pub(crate) fn folder(path: &Path) -> Result<()> {

@@ -3,9 +3,6 @@
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::RngCore;
 
-/// The most draws of a resampling: all are kept, and more tell nothing more.
-pub(crate) const MOST_DRAWS: usize = 1_000_000;
-
 /// A seeded source of draws (PCG XSL RR 128/64, O'Neill 2014).
 ///
 /// Shuffling is written out here because `rand` does not promise the same order over its own versions, and a run's seed
@@ -68,13 +65,6 @@ impl Random {
     }
 }
 
-/// The number below which a `share` of the sorted draws lie, between the two that enclose it (as numpy's default).
-pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * sorted.len().saturating_sub(1) as f64;
-    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
-    at(place.floor()) + (at(place.ceil()) - at(place.floor())) * place.fract()
-}
-
 /// One step of SplitMix64 (Steele, Lea and Flood 2014).
 fn split_mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -120,13 +110,6 @@ mod tests {
             counts[Random::new(seed, "split", 0).choose(1, 10)[0]] += 1;
         }
         assert!(counts.iter().all(|&count| count.abs_diff(1_000) < 150), "{counts:?}");
-    }
-
-    #[test]
-    fn quantiles_by_hand() {
-        let sorted = [1.0, 2.0, 4.0, 8.0, 16.0];
-        assert_eq!([0.0, 0.25, 0.5, 0.625, 1.0].map(|share| quantile(&sorted, share)), [1.0, 2.0, 4.0, 6.0, 16.0]);
-        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]

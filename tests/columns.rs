@@ -2,6 +2,8 @@
 
 mod common;
 
+use common::texts;
+
 use ia2::Result;
 use ia2::metric::{Confidence, answer_brier, answer_nll, with_confidence};
 use ia2::model::{Ending, Response, Sample};
@@ -19,10 +21,6 @@ fn floats(value: &Value) -> Vec<f64> {
 
 fn numbers(frame: &DataFrame, column: &str) -> Vec<Option<f64>> {
     frame.column(column).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().collect()
-}
-
-fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
-    frame.column(column).unwrap().str().unwrap().iter().map(|text| text.unwrap_or("null").to_string()).collect()
 }
 
 fn close(ours: Option<f64>, theirs: f64, what: &str) {

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{copied, golden_folder, refused, shared, speaking, with_words};
+use common::{copied, golden_folder, numbers as column, refused, shared, speaking, with_words};
 use ia2::Result;
 use ia2::dataset::{Card, Task};
 use ia2::model::{Ending, Sample};
@@ -30,10 +30,6 @@ fn ids(value: &Value) -> Vec<u32> {
 fn close(ours: &[f64], theirs: &[f64]) {
     assert_eq!(ours.len(), theirs.len());
     assert!(ours.iter().zip(theirs).all(|(ours, theirs)| (ours - theirs).abs() < 2e-5), "{ours:?} and {theirs:?}");
-}
-
-fn column(frame: &DataFrame, name: &str) -> Vec<f64> {
-    frame.column(name).unwrap().f64().unwrap().into_no_null_iter().collect()
 }
 
 fn prompt(before: &str, query: &str, gold: &str, index: usize) -> Prompt {

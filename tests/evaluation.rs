@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::speaking;
+use common::{numbers, speaking};
 use ia2::Result;
 use ia2::activations::Activations;
 use ia2::dataset::{Card, Split, Task};
@@ -19,10 +19,6 @@ fn split(labels: [&str; 3]) -> Result<Split> {
     let query = |row: usize| (0..=row % 4).map(|word| format!("t{} ", 5 + (row * 11 + word * 17) % 58)).collect::<String>();
     let rows = (0..40).map(|row| Example::new(format!("t{} {}", row + 10, query(row)), labels[row * 7 % 3])).collect();
     Task::of(Examples::new("words", AnswerForm::labels(labels)?, rows)?, Card::default()).few_shot(8, 1)
-}
-
-fn numbers(frame: &DataFrame, column: &str) -> Vec<f64> {
-    frame.column(column).unwrap().f64().unwrap().into_no_null_iter().collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::refused;
+use common::{numbers, refused};
 use ia2::Result;
 use ia2::metric::{Binning, augrc, aurc, brier_parts, debiased_ce, debiased_ce_interval, risk_coverage, smooth_calibration, smooth_ece};
 use ia2::prelude::*;
@@ -22,10 +22,6 @@ fn list<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<T> {
 fn close(ours: f64, theirs: &Value, within: f64, what: &str) {
     let theirs = theirs.as_f64().unwrap();
     assert!((ours - theirs).abs() <= within * theirs.abs().max(1e-3), "{what}: {ours} here, {theirs} there");
-}
-
-fn numbers(frame: &DataFrame, name: &str) -> Vec<f64> {
-    frame.column(name).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().map(Option::unwrap).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
-use common::{golden_folder, refused, speaking};
+use common::{apart, golden_folder, refused, speaking};
 use ia2::dataset::{Card, Split, Task};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples};
@@ -33,11 +33,6 @@ fn tokens(generated: Vec<ia2::model::Generated>) -> Vec<Vec<u32>> {
 /// A real error of the library, for a hook to return.
 fn some_error() -> Error {
     common::failed("a hook's own error")
-}
-
-fn apart(ours: &Tensor, other: &Tensor) -> f64 {
-    assert_eq!(ours.size(), other.size());
-    (ours - other).abs().max().double_value(&[]) / other.abs().max().double_value(&[])
 }
 
 /// Doubles the value of one example at one position, wherever it stands in the batch.

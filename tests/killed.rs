@@ -8,11 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::speaking;
+use common::{speaking, words_split};
 use ia2::Result;
-use ia2::dataset::{Card, Split, Task};
 use ia2::prelude::*;
-use ia2::prompt::{AnswerForm, Example, Examples};
 use ia2::train::{Optimizer, Schedule};
 
 const CHECKPOINTS: [&str; 2] = ["run.safetensors", "next.safetensors"];
@@ -24,11 +22,6 @@ const RUN: &str = "IA2_TEST_KILLED_RUN";
 const RUNS: [(&str, usize, u64); 3] = [("plain", 2, 3 * EPOCHS), ("paper", 2, EPOCHS), ("phases", 3, 5 * EPOCHS)];
 const EPOCHS: u64 = 60;
 const PATIENCE: Duration = Duration::from_secs(240);
-
-fn split() -> Result<Split> {
-    let rows = (0..20).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 30), ["t3", "t4"][row * 5 % 7 % 2])).collect();
-    Task::of(Examples::new("words", AnswerForm::labels(["t3", "t4"])?, rows)?, Card::default()).few_shot(6, 0)
-}
 
 /// Long enough to be killed in the middle; every second step is stored, so kills fall between checkpoints and within them.
 fn settings(training: Training) -> Training {
@@ -44,14 +37,14 @@ fn child() -> Result<()> {
     let [first, second] = CHECKPOINTS.map(|name| folder.join(name));
     let new = |dropout: f64| settings(Training::new(Lora::rank(4).dropout(dropout), Sft::gold())).checkpoint(&first);
     let trained = match std::env::var(RUN).unwrap().as_str() {
-        "plain" => new(0.0).run(&model, &split()?)?,
+        "plain" => new(0.0).run(&model, &words_split()?)?,
         // Six examples in fours: what is left of each epoch counts in the next.
-        "paper" => new(0.2).batch(4).compat(Compat::Paper).run(&model, &split()?)?,
+        "paper" => new(0.2).batch(4).compat(Compat::Paper).run(&model, &words_split()?)?,
         _ => {
-            let tuned = new(0.2).accumulate(2).by_length(true).tokens_per_forward(1).clip(0.5).run(&model, &split()?)?;
+            let tuned = new(0.2).accumulate(2).by_length(true).tokens_per_forward(1).clip(0.5).run(&model, &words_split()?)?;
             let next = settings(Training::resume(&tuned, Sft::gold())?).accumulate(1).keep_optimizer().checkpoint(&second);
             let next = next.optimizer(Optimizer::adamw(0.1)).schedule(Schedule::Cosine).warm_up(20);
-            next.run(&model, &split()?)?
+            next.run(&model, &words_split()?)?
         }
     };
     trained.adapter().save(folder.join("adapter"))

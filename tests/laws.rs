@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, lowest first; a room may import those of earlier lines, itself, and its neighbours on the same line that stand before it.
 const ORDER: &[&[&str]] = &[
-    &["error", "compat", "axes", "interrupt", "memory", "display", "progress", "libtorch", "file", "hub", "random", "doctor"],
+    &["error", "compat", "axes", "interrupt", "memory", "kind", "display", "progress", "libtorch", "file", "hub", "random"],
+    &["frame", "sample", "doctor"],
     &["plot"],
     &["nn"],
     &["similarity"],

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{golden_folder, refused, with_words};
+use common::{apart, golden_folder, refused, with_words};
 use ia2::Result;
 use ia2::activations::{CollectionPlan, Place};
 use ia2::objective::{Known, OBJECTIVES, Objective};
@@ -27,12 +27,6 @@ fn examples(name: &str, from: usize, count: usize) -> Examples {
 /// 6 to learn from, 3 for development, 3 to test on.
 fn split() -> Split {
     ia2::dataset::Task::of(examples("words", 0, 12), Default::default()).few_shot(6, 0).unwrap()
-}
-
-/// `max |a - b| / max |b|`.
-fn apart(a: &Tensor, b: &Tensor) -> f64 {
-    assert_eq!(a.size(), b.size());
-    (a - b).abs().max().double_value(&[]) / b.abs().max().double_value(&[])
 }
 
 fn same(a: &Targets, b: &Targets) -> Result<()> {

@@ -11,12 +11,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{copied, disturbed, words_tokenizer};
+use common::{copied, disturbed, words_split, words_tokenizer};
 use ia2::Result;
-use ia2::dataset::{Card, Split, Task};
 use ia2::objective::Targets;
 use ia2::prelude::*;
-use ia2::prompt::{AnswerForm, Example, Examples};
 use ia2::train::Manifest;
 
 const NAME: &str = "llama_grouped_tied";
@@ -32,11 +30,6 @@ trait Thing {
 
 fn numbers(tensor: &Tensor) -> String {
     format!("{:?} {:.9}", tensor.size(), tensor.to_kind(Kind::Double).square().sum(None).double_value(&[]))
-}
-
-fn split() -> Result<Split> {
-    let rows = (0..20).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 30), ["t3", "t4"][row * 5 % 7 % 2])).collect();
-    Task::of(Examples::new("words", AnswerForm::labels(["t3", "t4"])?, rows)?, Card::default()).few_shot(6, 0)
 }
 
 struct Adapters {
@@ -77,7 +70,7 @@ impl Trainings {
     fn new() -> Result<Self> {
         let model = common::speaking(NAME);
         let train =
-            |rank: i64, rate: f64| Training::new(Lora::rank(rank), Sft::gold()).learning_rate(rate).epochs(1).run(&model, &split()?);
+            |rank: i64, rate: f64| Training::new(Lora::rank(rank), Sft::gold()).learning_rate(rate).epochs(1).run(&model, &words_split()?);
         let both = [train(2, 1e-2)?, train(3, 2e-2)?];
         Ok(Self { model, both })
     }
@@ -130,7 +123,7 @@ struct Captures([ia2::activations::Activations; 2]);
 impl Captures {
     fn new() -> Result<Self> {
         let model = common::speaking(NAME);
-        let responses = model.respond(&split()?.test.zero_shot()?)?;
+        let responses = model.respond(&words_split()?.test.zero_shot()?)?;
         Ok(Self([capture(&model, &responses, "model.layers.*.mlp")?, capture(&model, &responses, "model.layers.*.self_attn")?]))
     }
 }
@@ -181,7 +174,7 @@ struct Collections(Model);
 
 impl Collections {
     fn collect(&self, folder: &Path, which: usize) -> Result<Targets> {
-        let split = split()?;
+        let split = words_split()?;
         let targets = Targets::of(&self.0, &split).shards(folder.join(which.to_string())).shard_bytes(6000).free_bytes(1);
         if which == 0 { targets.collect() } else { targets.stopping().distributions(Keep::Top(5)).collect() }
     }

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::{difference, golden, golden_folder, rows};
+use common::{apart, difference, golden, golden_folder, rows};
 use ia2::Result;
 use ia2::activations::Activations;
 use ia2::dataset::Split;
@@ -81,10 +81,6 @@ fn ia2(golden: &HashMap<String, Tensor>, layers: i64) -> Result<Given<Ia2>> {
 
 fn sft(golden: &HashMap<String, Tensor>) -> Given<Sft> {
     Given { objective: Sft::gold(), samples: golden_samples(golden) }
-}
-
-fn apart(ours: &Tensor, golden: &Tensor) -> f64 {
-    (ours - golden).abs().max().double_value(&[]) / golden.abs().max().double_value(&[])
 }
 
 #[test]

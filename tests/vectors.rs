@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{difference, golden_folder, refused, with_words};
+use common::{difference, golden_folder, numbers, refused, texts, with_words};
 use ia2::Result;
 use ia2::calibrate::contextual;
 use ia2::dataset::Card;
@@ -92,10 +92,6 @@ fn near(ours: &[f64], golden: &Value, what: &str) {
     for (place, (ours, golden)) in ours.iter().zip(&golden).enumerate() {
         assert!((ours - golden).abs() < 1e-5 * largest, "{what}, {place}: {ours} and {golden}");
     }
-}
-
-fn numbers(frame: &DataFrame, column: &str) -> Vec<f64> {
-    frame.column(column).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().map(Option::unwrap).collect()
 }
 
 #[test]
@@ -324,10 +320,6 @@ fn a_vector_comes_back_with_every_bit_and_only_for_its_model() -> Result<()> {
     let two = ia2::dataset::Task::of(split.train.clone(), Card::default()).few_shot(1, 0)?;
     refused(Way::Task.find(&model, &two), &["at least two examples"]);
     Ok(())
-}
-
-fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
-    frame.column(column).unwrap().str().unwrap().iter().map(|text| text.unwrap_or("null").to_string()).collect()
 }
 
 const NEW: [Method; 6] =

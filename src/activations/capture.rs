@@ -7,6 +7,7 @@ use super::collect::one_pass;
 use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
+use crate::kind::is_float;
 use crate::libtorch::door;
 use crate::model::reading::Watch;
 use crate::model::{Asked, Generation, Model, Responses, Sample};
@@ -122,7 +123,7 @@ impl Capture {
         if examples == 0 {
             return Err(Error::input("there are no responses to capture activations of"));
         }
-        if let Some(kind) = self.kind.filter(|kind| !matches!(kind, Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half)) {
+        if let Some(kind) = self.kind.filter(|kind| !is_float(*kind)) {
             return Err(Error::input(format!("activations cannot be stored as {kind:?}: choose Float, Double, BFloat16 or Half")));
         }
         let hook_points = model.points().select(&Selection::new(&self.pattern)?)?;

@@ -13,6 +13,7 @@ use crate::axes;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind::wide;
 use crate::libtorch::door;
 use crate::model::{Model, Responses};
 use crate::nn::HookPoint;
@@ -49,13 +50,8 @@ impl Keep {
     /// Bytes of the distributions of this number of examples and tokens.
     pub(super) fn bytes(self, model: &Model, examples: usize, tokens: usize) -> u64 {
         let shape = [examples as i64, tokens as i64, self.width(model.config().vocab_size)];
-        bytes(&shape, kind(model)) + if self == Self::All { 0 } else { bytes(&shape, Kind::Int64) }
+        bytes(&shape, wide(model.kind())) + if self == Self::All { 0 } else { bytes(&shape, Kind::Int64) }
     }
-}
-
-/// Probabilities are held in f32, of an f64 model in f64: half precision would lose the tail.
-fn kind(model: &Model) -> Kind {
-    if model.kind() == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
 /// What a model expects at each response position: probabilities `[example, token, id]` over all ids, or of the likeliest ones.
@@ -246,7 +242,8 @@ impl Filling {
         keep.check(vocab)?;
         let shape = [examples as i64, tokens as i64, keep.width(vocab)];
         let ids = if keep == Keep::All { None } else { Some(Tensor::f_zeros(shape, (Kind::Int64, device))?) };
-        let probabilities = Tensor::f_zeros(shape, (kind(model), device))?;
+        // In half precision the tail would be lost.
+        let probabilities = Tensor::f_zeros(shape, (wide(model.kind()), device))?;
         Ok(Self { probabilities, ids, vocab, seen: RefCell::new(vec![0; examples]) })
     }
 

@@ -6,6 +6,7 @@ use tch::{Kind, Tensor};
 use super::{Activations, Capture};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind::wide;
 use crate::libtorch::door;
 use crate::model::{Model, NEVER, Responses};
 
@@ -74,8 +75,7 @@ pub(crate) fn divergences(p: (&Model, &Activations), q: (&Model, &Activations)) 
         let count = ROWS.min(left.size()[0] - start);
         let logs = |model: &Model, states: &Tensor| {
             let logits = model.logits(&states.narrow(0, start, count).to_device(model.device()), None)?;
-            let kind = if logits.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-            Ok::<_, Error>(logits.log_softmax(-1, kind))
+            Ok::<_, Error>(logits.log_softmax(-1, wide(logits.kind())))
         };
         let (one, other) = (logs(p.0, &left)?, logs(q.0, &right)?.to_device(p.0.device()));
         // What one side cannot say at all adds nothing; what the other alone cannot is as good as infinitely far.

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::rows::Rows;
 use super::{Activations, Positions, TOKEN, shards};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
+use crate::kind::is_float;
 use crate::libtorch::door;
 use crate::model::Responses;
 
@@ -48,7 +49,7 @@ impl Manifest {
             return Err("hook points that are named twice or not at all".into());
         }
         match values.kind() {
-            Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half => Ok(()),
+            kind if is_float(kind) => Ok(()),
             other => Err(format!("values of kind {other:?}, which are no activations")),
         }
     }
@@ -87,12 +88,7 @@ impl Activations {
                 let none = || Error::file(format!("the shards in {} hold no activations", path.display()));
                 return shards::open_folder(path)?.activations.ok_or_else(none);
             }
-            let mut stored = file::read_tensors(path, REMEDY)?;
-            let foreign = || Error::file(format!("{} holds no activations of this library", path.display()));
-            let text = stored.texts.get(MANIFEST).ok_or_else(foreign)?;
-            stored.demand_checksum(path, REMEDY)?;
-            let manifest: Manifest = serde_json::from_str(text).map_err(|error| foreign().because(error))?;
-            let values = stored.tensors.remove(VALUES).ok_or_else(foreign)?;
+            let (manifest, values, _) = file::read_values::<Manifest>(path, MANIFEST, "activations", REMEDY)?;
             manifest.check(&values).map_err(|what| Error::file(format!("{}: {what}: {REMEDY}", path.display())))?;
             let Manifest { hook_points, lengths, positions, responses, .. } = manifest;
             Ok(Self { rows: Rows::whole(values, TOKEN), hook_points, lengths, positions, responses })

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::{Activations, Tokens};
 use crate::error::{Error, Result};
+use crate::frame::below;
 use crate::interrupt;
 use crate::libtorch::door;
 use crate::similarity::{self, principal_components};
@@ -72,12 +73,7 @@ impl Activations {
                     columns.push(Column::new(format!("pc{}_share", component + 1).into(), vec![*share; rows]));
                 }
                 let frame = DataFrame::new(rows, columns)?;
-                match &mut whole {
-                    None => whole = Some(frame),
-                    Some(whole) => {
-                        whole.vstack_mut(&frame)?;
-                    }
-                }
+                whole = below(whole, frame)?;
             }
             whole.ok_or_else(|| Error::input("there are no hook points to look at"))
         };

@@ -9,11 +9,12 @@ use tch::Kind;
 
 use super::collect::Collected;
 use super::rows::Rows;
-use super::stored::{Source, Stored, digests};
+use super::stored::{Stored, digests};
 use super::{Activations, Distributions, Positions, TOKEN};
 use crate::error::{Error, Result};
-use crate::file::{self, Head};
+use crate::file::{self, Head, Source};
 use crate::interrupt;
+use crate::kind::{self, is_float};
 use crate::model::Responses;
 
 const MANIFEST: &str = "ia2_shard";
@@ -87,8 +88,9 @@ pub(super) fn write(folder: &Path, (shard, shards): (usize, usize), identity: &s
 pub(super) fn open(path: &Path) -> Result<Shard> {
     let shown = path.display();
     let damaged = |what: String| Error::file(format!("{shown} {what}: delete it, and its part of the collection will be computed again"));
-    let source = Arc::new(Source::open(path)?);
-    let head = Head::read(source.file(), source.size()).map_err(|error| Error::file(format!("cannot read {shown}")).because(error))?;
+    let unreadable = |error| Error::file(format!("cannot read {shown}")).because(error);
+    let source = Arc::new(Source::open(path).map_err(unreadable)?);
+    let head = Head::read(source.file(), source.size()).map_err(unreadable)?;
     let head = head.map_err(|(_, error)| damaged("is no whole safetensors file (truncated?)".into()).because(error))?;
     let foreign = || Error::file(format!("{shown} is no part of a collection of this library: choose another folder"));
     let text = head.text(MANIFEST).ok_or_else(foreign)?;
@@ -100,7 +102,7 @@ pub(super) fn open(path: &Path) -> Result<Shard> {
         (None, None) => Ok(None),
         (Some(info), Some(digests)) => {
             let size = info.shape.iter().map(|&axis| axis as i64).collect();
-            let kind = file::kind(info.dtype);
+            let kind = kind::of_dtype(info.dtype);
             let stored = kind.and_then(|kind| Stored::new(&source, (head.bytes.len() + info.data_offsets.0) as u64, size, kind, digests));
             stored.map(Some).ok_or_else(|| damaged(format!("holds `{name}` of another type or size than its manifest says")))
         }
@@ -142,7 +144,7 @@ impl Shard {
                 return Err(format!("holds probabilities {size:?} where its manifest says {rows} examples, {tokens} tokens"));
             }
         }
-        let floats = |stored: &Stored| matches!(stored.kind(), Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half);
+        let floats = |stored: &Stored| is_float(stored.kind());
         let kinds = [&self.values, &self.probabilities].into_iter().flatten().all(floats);
         if !kinds || self.ids.as_ref().is_some_and(|ids| ids.kind() != Kind::Int64) {
             return Err("holds tensors of other kinds than a collection's".into());

@@ -1,8 +1,6 @@
 //! A tensor that stays in its file, of which memory holds the examples that are asked for.
 
-use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,50 +8,7 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::file;
-
-/// A file whose tensors are read one example at a time. It is not mapped: what others cut short is an error, and no signal that ends the process.
-#[derive(Debug)]
-pub(super) struct Source {
-    path: PathBuf,
-    file: File,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Source {
-    pub fn open(path: &Path) -> Result<Self> {
-        let unreadable = |error| Error::file(format!("cannot read {}", path.display())).because(error);
-        let file = file::open(path).map_err(unreadable)?;
-        let meta = file.metadata().map_err(unreadable)?;
-        Ok(Self { path: path.to_path_buf(), file, size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()) })
-    }
-
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read(&self, start: u64, bytes: u64) -> Result<Vec<u8>> {
-        let mut read = vec![0; bytes as usize];
-        self.file.read_exact_at(&mut read, start).map_err(|error| self.spoilt().because(error))?;
-        Ok(read)
-    }
-
-    /// Whether nobody has written into the file since it was opened.
-    fn is_as_opened(&self) -> bool {
-        let now = self.file.metadata().map(|meta| (meta.size(), (meta.mtime(), meta.mtime_nsec())));
-        now.is_ok_and(|now| now == (self.size, self.changed))
-    }
-
-    fn spoilt(&self) -> Error {
-        let place = self.path.display();
-        Error::file(format!("{place} was changed, cut short or damaged after it was written: delete it, and collect again"))
-    }
-}
+use crate::file::{self, Source};
 
 /// A tensor `[example, ...]` in a file.
 #[derive(Clone, Debug)]
@@ -122,16 +77,27 @@ impl Stored {
         let inner = self.size();
         let (from, length) = self.place.map_or((0, bytes), |place| (place as u64 * (bytes / size[0] as u64), bytes / size[0] as u64));
         if compared.load(Ordering::Relaxed) {
-            let read = self.source.read(start + from, length)?;
+            let read = self.read(start + from, length)?;
             if self.source.is_as_opened() {
                 return Ok(Tensor::f_from_data_size(&read, &inner[1..], self.kind)?);
             }
         }
-        let read = self.source.read(start, bytes)?;
+        let read = self.read(start, bytes)?;
         if digest(self.kind, size, &read) != self.digests[row as usize] {
-            return Err(self.source.spoilt());
+            return Err(self.spoilt());
         }
         compared.store(true, Ordering::Relaxed);
         Ok(Tensor::f_from_data_size(&read[from as usize..(from + length) as usize], &inner[1..], self.kind)?)
+    }
+
+    fn read(&self, start: u64, bytes: u64) -> Result<Vec<u8>> {
+        let mut read = vec![0; bytes as usize];
+        self.source.file().read_exact_at(&mut read, start).map_err(|error| self.spoilt().because(error))?;
+        Ok(read)
+    }
+
+    fn spoilt(&self) -> Error {
+        let place = self.source.path().display();
+        Error::file(format!("{place} was changed, cut short or damaged after it was written: delete it, and collect again"))
     }
 }

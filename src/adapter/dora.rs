@@ -1,7 +1,7 @@
 //! DoRA: low-rank updates of weights that are split into magnitude and direction.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,11 @@ use tch::Tensor;
 
 use super::fused::{self, Named};
 use super::lora::{Lora, LowRank};
-use super::method::{Merged, Method, wide};
+use super::method::{Merged, Method};
 use super::peft::{LORA_A, MAGNITUDE, Settings};
 use super::{AdapterConfig, Base, Parameters};
 use crate::error::{Error, Result};
+use crate::kind::{wide, widened};
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Draws, Frozen};
 
@@ -41,7 +42,7 @@ impl Dora {
 
 /// The norm of each row of `W + s B A`, `[out]`, in f32 at least; without an update, of `W`.
 fn norms(weight: &Tensor, update: Option<&LowRank>) -> Result<Tensor> {
-    let weight = weight.to_kind(wide(weight.kind()));
+    let weight = widened(weight);
     let turned = match update {
         Some(update) => weight + update.delta(),
         None => weight,
@@ -87,7 +88,7 @@ impl Method for Dora {
     }
 
     fn attach(&self, parameters: &Parameters, _config: &Config) -> Result<Rc<dyn Adapt>> {
-        let mut sites = HashMap::new();
+        let mut sites = BTreeMap::new();
         for path in parameters.sites() {
             if let Some(update) = self.lora.update(parameters, path)? {
                 let magnitude = parameters.get(&format!("{path}.{MAGNITUDE}"))?;
@@ -164,7 +165,7 @@ impl Turned {
 
 #[derive(Debug)]
 struct Turns {
-    sites: HashMap<String, Turned>,
+    sites: BTreeMap<String, Turned>,
     dropout: f64,
 }
 
@@ -195,14 +196,12 @@ impl Adapt for Turns {
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {
-        let mut sites: Vec<(&String, &Turned)> = self.sites.iter().collect();
-        sites.sort_unstable_by_key(|(path, _)| *path);
         let of = |(path, site): (&String, &Turned)| {
             let mut numbers = site.update.numbers(path);
             numbers.push((format!("{path}.{MAGNITUDE}"), site.magnitude.detach()));
             numbers
         };
-        sites.into_iter().flat_map(of).collect()
+        self.sites.iter().flat_map(of).collect()
     }
 }
 
@@ -232,7 +231,7 @@ mod tests {
         let weights = || Ok((weight.shallow_clone(), Some(bias.shallow_clone())));
         let module = Frozen::new(PATH, &base, &weights);
         for (dropout, draws) in [(0.0, None), (0.0, Some(Draws::new(3))), (0.5, None), (0.5, Some(Draws::new(3)))] {
-            let turns = Turns { sites: HashMap::from([(PATH.to_string(), site())]), dropout };
+            let turns = Turns { sites: BTreeMap::from([(PATH.to_string(), site())]), dropout };
             let Turned { update: LowRank { a, b, scale }, magnitude, .. } = &turns.sites[PATH];
             for step in 0..2 {
                 let ours = turns.linear(&module, &input, draws)?;

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::fused;
 use super::peft::{self, Settings};
 use super::provenance::{self, HISTORY, MANIFEST};
 use super::{Adapter, AdapterConfig, Base, KINDS, Parameters};
+use crate::display::few;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::hub::{self, Holding, Name};
+use crate::kind::{is_float, wide};
 use crate::model::{Config, Keys, Model};
 
 const CONFIG: &str = "adapter_config.json";
@@ -90,7 +92,7 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
         match found {
             None => missing.push(key),
             Some(tensor) if tensor.size() != shape => misshaped.push(format!("`{name}` is {:?} and should be {shape:?}", tensor.size())),
-            Some(tensor) if !matches!(tensor.kind(), Kind::Float | Kind::Half | Kind::BFloat16 | Kind::Double) => {
+            Some(tensor) if !is_float(tensor.kind()) => {
                 return Err(Error::file(format!("{WEIGHTS}: `{name}` holds {:?}, not floats", tensor.kind())));
             }
             Some(tensor) => tensors.push((name, tensor)),
@@ -134,7 +136,7 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
     if !as_it_is {
         provenance::check(folder, &tensors.iter().map(|(_, tensor)| tensor.shallow_clone()).collect::<Vec<_>>(), model)?;
     }
-    let kind = super::method::wide(model.kind());
+    let kind = wide(model.kind());
     let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_kind(kind))).collect();
     Ok(Adapter { config, parameters: Parameters::new(tensors, model.device())?, base })
 }
@@ -225,10 +227,4 @@ fn nothing_to_open(folder: &Path) -> Error {
         false => format!("but it holds the named adapters {}: open one of these folders", named.join(", ")),
     };
     Error::file(format!("`{}` holds no {CONFIG}: {hint}", folder.display()))
-}
-
-/// The first names, and how many more there are.
-fn few(names: &[String]) -> String {
-    let more = if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
-    format!("{}{more}", names[..names.len().min(6)].join(", "))
 }

@@ -1,6 +1,6 @@
 //! (IA)³: factors on activations.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
 use super::fused::{self, Group, Named};
-use super::method::{Merged, Method, wide};
+use super::method::{Merged, Method};
 use super::peft::{self, IA3, Settings};
-use super::sites::{Site, Sites, selection};
+use super::sites::{self, Site, Sites, selection};
 use super::{AdapterConfig, Base, Parameters};
 use crate::compat::Compat;
 use crate::error::{Error, Result};
+use crate::kind::{wide, widened};
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Draws, Frozen};
 
@@ -43,17 +44,7 @@ impl Ia3 {
         Self::default()
     }
 
-    /// Where the factors sit: patterns of module paths separated by commas, or a module's bare name for every layer.
-    pub fn sites(mut self, patterns: &str) -> Self {
-        self.sites.patterns = patterns.to_string();
-        self
-    }
-
-    /// Only in these layers.
-    pub fn layers(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
-        self.sites.layers = Some(layers.into_iter().collect());
-        self
-    }
+    sites::setters!();
 
     /// Which of the sites have their inputs scaled and not their outputs, as the feed-forward module of each layer should.
     pub fn scale_inputs(mut self, patterns: &str) -> Self {
@@ -166,10 +157,7 @@ impl Method for Ia3 {
     fn merged(&self, parameters: &Parameters, site: &str, weight: &Tensor, bias: Option<&Tensor>) -> Result<Option<Merged>> {
         let Some(factors) = parameters.find(&format!("{site}.{IA3}")) else { return Ok(None) };
         let factors = factors.detach();
-        let times = |values: &Tensor, factors: &Tensor| {
-            let kind = wide(values.kind());
-            (values.to_kind(kind) * factors.to_kind(kind)).to_kind(values.kind())
-        };
+        let times = |values: &Tensor, factors: &Tensor| (widened(values) * factors.to_kind(wide(values.kind()))).to_kind(values.kind());
         // `[1, in]` scales columns, `[out, 1]` rows, and with them the bias.
         let bias = bias.map(|bias| if scales_input(&factors) { bias.shallow_clone() } else { times(bias, &factors.view([-1])) });
         Ok(Some((times(weight, &factors), bias)))
@@ -177,7 +165,7 @@ impl Method for Ia3 {
 }
 
 #[derive(Debug)]
-struct Factors(HashMap<String, Tensor>);
+struct Factors(BTreeMap<String, Tensor>);
 
 impl Adapt for Factors {
     fn sits_at(&self, site: &str) -> bool {
@@ -193,9 +181,7 @@ impl Adapt for Factors {
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {
-        let mut sites: Vec<(String, Tensor)> = self.0.iter().map(|(site, factors)| (site.clone(), factors.detach())).collect();
-        sites.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        sites
+        self.0.iter().map(|(site, factors)| (site.clone(), factors.detach())).collect()
     }
 }
 

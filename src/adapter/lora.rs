@@ -1,6 +1,6 @@
 //! LoRA: low-rank updates.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Tensor};
 
 use super::fused::{self, Named};
-use super::method::{Merged, Method, wide};
+use super::method::{Merged, Method};
 use super::peft::{self, LORA_A, LORA_B, Settings};
-use super::sites::{Site, Sites, selection};
+use super::sites::{self, Site, Sites, selection};
 use super::{Adapter, AdapterConfig, Base, Parameters};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::kind::wide;
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Update};
 use crate::random::Random;
@@ -74,18 +75,7 @@ impl Lora {
         self
     }
 
-    /// Where the updates sit: patterns of module paths separated by commas, or a module's bare name for every layer
-    /// (`q_proj, v_proj`, `model.layers.0.self_attn.*`).
-    pub fn sites(mut self, patterns: &str) -> Self {
-        self.sites.patterns = patterns.to_string();
-        self
-    }
-
-    /// Only in these layers.
-    pub fn layers(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
-        self.sites.layers = Some(layers.into_iter().collect());
-        self
-    }
+    sites::setters!();
 
     /// Another rank at some of the sites; of several patterns that match one, the first given holds.
     pub fn rank_at(mut self, patterns: &str, rank: i64) -> Self {
@@ -264,7 +254,7 @@ impl Method for Lora {
     }
 
     fn attach(&self, parameters: &Parameters, _config: &Config) -> Result<Rc<dyn Adapt>> {
-        let mut updates = HashMap::new();
+        let mut updates = BTreeMap::new();
         for site in parameters.sites() {
             if let Some(update) = self.update(parameters, site)? {
                 updates.insert(site.to_string(), update);
@@ -366,7 +356,7 @@ impl Adapter {
 
 #[derive(Debug)]
 struct Updates {
-    updates: HashMap<String, LowRank>,
+    updates: BTreeMap<String, LowRank>,
     dropout: f64,
 }
 
@@ -381,8 +371,6 @@ impl Adapt for Updates {
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {
-        let mut sites: Vec<&String> = self.updates.keys().collect();
-        sites.sort_unstable();
-        sites.into_iter().flat_map(|site| self.updates[site].numbers(site)).collect()
+        self.updates.iter().flat_map(|(site, update)| update.numbers(site)).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::fused::Named;
 use super::peft::Settings;
@@ -71,9 +71,4 @@ pub(super) trait Method: std::fmt::Debug {
             self.name()
         )))
     }
-}
-
-/// The kind that parameters are held and products with weights are merged in: f32, or f64 for a model held in it.
-pub(super) fn wide(kind: Kind) -> Kind {
-    if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::method::{Method, wide};
+use super::method::Method;
 use super::peft::{PROMPT, Settings};
 use super::prompt::Embeddings;
 use super::start::Start;
 use super::{Base, Parameters};
 use crate::error::Result;
+use crate::kind::wide;
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Prefix, Virtual};
 

@@ -6,6 +6,25 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::{Paths, Selection, layer_of};
 
+/// The setters of an adapter with `sites`.
+macro_rules! setters {
+    () => {
+        /// Where it sits: patterns of module paths separated by commas, or a module's bare name for every layer
+        /// (`q_proj, v_proj`, `model.layers.0.self_attn.*`).
+        pub fn sites(mut self, patterns: &str) -> Self {
+            self.sites.patterns = patterns.to_string();
+            self
+        }
+
+        /// Only in these layers.
+        pub fn layers(mut self, layers: impl IntoIterator<Item = usize>) -> Self {
+            self.sites.layers = Some(layers.into_iter().collect());
+            self
+        }
+    };
+}
+pub(super) use setters;
+
 /// Patterns of module paths separated by commas, and perhaps only some layers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sites {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use super::method::wide;
 use crate::error::{Error, Result};
+use crate::kind::wide;
 use crate::model::Model;
 use crate::random::Random;
 

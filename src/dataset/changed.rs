@@ -50,7 +50,7 @@ impl Task {
             )));
         }
         let old = self.form();
-        let form = AnswerForm::labels(words)?.stopping_at(old.stop())?.at_most(old.max_new_tokens())?.compat(old.compatible());
+        let form = old.relabelled(words)?;
         let of = |rows: &Examples| {
             let mut rows = rows.rows().to_vec();
             for row in &mut rows {

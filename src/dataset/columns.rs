@@ -4,7 +4,7 @@ use polars::prelude::*;
 use serde_json::Value;
 
 use super::read::{Reason, Record};
-use crate::display::{Bundle, Show};
+use crate::display::{Bundle, Show, quoted};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::prompt::Example;
@@ -90,7 +90,7 @@ impl Columns {
         let mut columns: Vec<&Column> = Vec::new();
         for wanted in self.query.columns().and_then(|query| Ok([query, self.gold.columns()?].concat())).map_err(Error::input)? {
             let alike = || frame.columns().iter().find(|column| column.name().to_lowercase() == wanted.to_lowercase());
-            let names = || frame.get_column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let names = || quoted(frame.get_column_names());
             let column = frame.column(&wanted).ok().or_else(alike);
             let column = column.ok_or_else(|| Error::input(format!("there is no column `{wanted}`; there are {}", names())))?;
             let kind = column.dtype();

@@ -181,6 +181,27 @@ pub(crate) fn facts(what: &str, facts: &[(&str, f64)]) -> Bundle {
     Bundle::text(format!("{what}: {}", facts.join(", ")))
 }
 
+/// Names that a message shows of a list without a natural end.
+const NAMED: usize = 8;
+
+/// The first of many names, and how many more there are.
+pub(crate) fn few(names: &[String]) -> String {
+    match names.get(..NAMED).filter(|_| names.len() > NAMED) {
+        Some(first) => format!("{} and {} more", first.join(", "), names.len() - NAMED),
+        None => names.join(", "),
+    }
+}
+
+/// With commas between.
+pub(crate) fn listed<T: fmt::Display>(things: impl IntoIterator<Item = T>) -> String {
+    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Names in backticks.
+pub(crate) fn quoted<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    listed(names.into_iter().map(|name| format!("`{name}`")))
+}
+
 /// `… 12 more rows`, where there are more than `shown`.
 pub(crate) fn more(all: usize, shown: usize, unit: &str) -> Option<String> {
     match all.saturating_sub(shown) {
@@ -241,6 +262,13 @@ mod tests {
              EVCXR_BEGIN_CONTENT text/html\n<b>a</b>\nEVCXR_END_CONTENT\n\
              EVCXR_BEGIN_CONTENT image/png\neHl6\nEVCXR_END_CONTENT\n"
         );
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let names: Vec<String> = (0..20).map(|number| format!("w{number}")).collect();
+        assert!(few(&names).ends_with("w6, w7 and 12 more"));
+        assert_eq!((few(&names[..2]), quoted(&names[..2])), ("w0, w1".into(), "`w0`, `w1`".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use polars::prelude::*;
 
 use super::{Experiment, cluster, protocol};
 use crate::dataset::Task;
+use crate::display::listed;
 use crate::error::Result;
 use crate::libtorch;
 
@@ -54,10 +55,6 @@ impl Experiment {
         let (what, value): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         Ok(df!("what" => what, "value" => value)?)
     }
-}
-
-fn listed<T: ToString>(values: &[T]) -> String {
-    values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Name, rows, labels and files. A file is told without the folders above its own: these differ from machine to machine.

@@ -5,14 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tch::{Device, Kind};
+use tch::Device;
 
 use super::record::ModelId;
 use crate::error::{Error, Result};
+use crate::kind;
 use crate::model::{Model, OpenOptions};
-
-/// The kinds that weights are held in.
-const KINDS: [Kind; 4] = [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double];
 
 /// A model that a grid is of.
 #[derive(Clone)]
@@ -49,8 +47,8 @@ impl Held {
 
     fn opened(&self) -> Result<Model> {
         let (place, id) = (&self.0.place, self.id()?);
-        let kind = KINDS.into_iter().find(|kind| format!("{kind:?}") == id.kind);
-        let kind = kind.ok_or_else(|| Error::file(format!("the plan wants the model in `{}`, which is no kind of weights", id.kind)))?;
+        let kind = kind::written(&id.kind)
+            .ok_or_else(|| Error::file(format!("the plan wants the model in `{}`, which is no kind of weights", id.kind)))?;
         let options = self.0.device.map_or(OpenOptions::new(), |device| OpenOptions::new().device(device)).kind(kind);
         let here = super::cluster::host();
         // Its words would speak of names and the hub, where one path is meant.

@@ -7,6 +7,7 @@ use super::{Experiment, Method, Study};
 use crate::dataset::Benchmark;
 use crate::error::Result;
 use crate::model::Model;
+use crate::sample::spread;
 
 /// The benchmarks that the paper trains on; the others are tested on only.
 const TRAINED: [&str; 8] = ["SST2", "FinS", "STF", "AGN", "SciQr", "GSM8K", "HMathA", "SciQ"];
@@ -106,8 +107,9 @@ impl Study {
                     .extend(ours.into_iter().map(|(model, rows)| (task, on, method, (accuracy * 10.0).round() / 1000.0, ece, model, rows)));
             }
         }
-        let mean = |name: &str| lines.iter().map(|line| spread(&line.6, name).0).collect::<Vec<_>>();
-        let std = |name: &str| lines.iter().map(|line| spread(&line.6, name).1).collect::<Vec<_>>();
+        let of = |name: &str, rows: &[Row<'_>]| spread(&rows.iter().filter_map(|row| row.number(name)).collect::<Vec<_>>());
+        let mean = |name: &str| lines.iter().map(|line| of(name, &line.6).0).collect::<Vec<_>>();
+        let std = |name: &str| lines.iter().map(|line| of(name, &line.6).1).collect::<Vec<_>>();
         let alike = mean("top_1_accuracy").into_iter().zip(mean("accuracy")).zip(&lines);
         // Where the paper has no ECE, answers are free.
         let alike = alike.map(|((top_1, read), line)| if line.4.is_some() { top_1 } else { read });
@@ -134,8 +136,4 @@ impl Study {
             "source" => vec![SOURCE; lines.len()],
         )?)
     }
-}
-
-fn spread(rows: &[Row<'_>], name: &str) -> (Option<f64>, Option<f64>) {
-    super::summary::spread(&rows.iter().filter_map(|row| row.number(name)).collect::<Vec<_>>())
 }

@@ -8,7 +8,9 @@ use super::record::ModelId;
 use super::study::{Row, metrics};
 use super::{Method, Study, effects};
 use crate::error::{Error, Result};
+use crate::frame::{below, maybe_numbers};
 use crate::interrupt;
+use crate::sample::spread;
 use crate::statistics;
 
 /// What is compared unless said otherwise: SFT with all that starts from the model under ICL, and IA2 with what follows it.
@@ -116,18 +118,13 @@ impl Study {
                     .map_err(|error| error.context(format_args!("`{value}` of {} against {}", first.name(), second.name())))?;
                 let counts = [("averaged", pairs.len()), ("unpaired", unpaired)];
                 let tested = tested.hstack(&counts.map(|(name, count)| Column::new(name.into(), vec![count as u32])))?;
-                whole = Some(match whole {
-                    None => tested,
-                    Some(above) => above.vstack(&tested)?,
-                });
+                whole = below(whole, tested)?;
             }
         }
         let mut whole = whole
             .ok_or_else(|| Error::input("there is nothing to compare: name at least one pair of methods that were run, and one value"))?;
         for name in ["p_t", "p_wilcoxon"] {
-            let p: Vec<Option<f64>> = whole.column(name)?.f64()?.iter().collect();
-            let mut corrected = statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>())?.into_iter();
-            let corrected: Vec<Option<f64>> = p.iter().map(|p| p.and_then(|_| corrected.next())).collect();
+            let corrected = statistics::holm_of_defined(&maybe_numbers(&whole, name)?)?;
             whole.with_column(Column::new(format!("{name}_holm").into(), corrected))?;
         }
         Ok(whole)
@@ -145,24 +142,4 @@ fn same_run(a: &Row<'_>, b: &Row<'_>) -> bool {
     let of = |row: &Row<'_>| (row.run().run, row.run().n, row.evaluated_on().to_string(), row.run().task.clone());
     let (adapter, other) = (a.grid_adapter(), b.grid_adapter());
     of(a) == of(b) && (adapter == other || adapter.is_none() || other.is_none()) && a.run().model == b.run().model
-}
-
-/// Mean and standard deviation.
-pub(super) fn spread(values: &[f64]) -> (Option<f64>, Option<f64>) {
-    if values.is_empty() {
-        return (None, None);
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0);
-    (Some(mean), (values.len() > 1).then(|| variance.sqrt()))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn spreads_by_hand() {
-        assert_eq!(super::spread(&[1.0, 3.0]), (Some(2.0), Some(2f64.sqrt())));
-        assert_eq!(super::spread(&[4.0]), (Some(4.0), None));
-        assert_eq!(super::spread(&[]), (None, None));
-    }
 }

@@ -1,7 +1,8 @@
 //! What whiskers and bands are: how far the mean of several rows may be off, or how far they lie apart.
 
 use crate::error::{Error, Result};
-use crate::random::{Random, quantile};
+use crate::random::Random;
+use crate::sample::quantile;
 use crate::statistics::mean_interval;
 
 /// Draws of a bootstrap interval.

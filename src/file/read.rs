@@ -5,8 +5,8 @@
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use crate::interrupt;
 
@@ -55,6 +55,47 @@ fn demand_regular(found: FileType) -> Result<()> {
         _ => "a device",
     };
     Err(Error::new(ErrorKind::InvalidInput, format!("{what} stands there: put a regular file in its place")))
+}
+
+/// A file kept open: what is replaced or removed later stays readable here. It is not mapped: what others cut short is an error, and no signal that
+/// ends the process.
+#[derive(Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Source {
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = open(path)?;
+        let meta = file.metadata()?;
+        Ok(Self { path: path.to_owned(), file, size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()) })
+    }
+
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self { path: self.path.clone(), file: self.file.try_clone()?, size: self.size, changed: self.changed })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// When it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether nobody has written into the file since it was opened.
+    pub fn is_as_opened(&self) -> bool {
+        let now = self.file.metadata().map(|meta| (meta.size(), (meta.mtime(), meta.mtime_nsec())));
+        now.is_ok_and(|now| now == (self.size, self.changed))
+    }
 }
 
 /// Bytes between two questions whether to stop.

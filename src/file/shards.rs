@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Most names that a message shows.
-const NAMED: usize = 8;
+use crate::display::few;
 
 /// True if a path ends as GGUF files do.
 pub(crate) fn is_gguf(path: &Path) -> bool {
@@ -32,18 +31,14 @@ pub(crate) fn numbered_shards(names: impl Iterator<Item = String>) -> Result<Vec
     there.sort_unstable();
     let numbers: Vec<(usize, usize)> = there.iter().filter_map(|name| number(name)).collect();
     let Some(&(_, count)) = numbers.first() else { return Ok(there) };
-    let shown = |names: &[String]| match names.len() > NAMED {
-        true => format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED),
-        false => names.join(", "),
-    };
     if numbers.iter().any(|(_, other)| *other != count) || count > 99_999 {
-        return Err(format!("its shards are of different sets: {}", shown(&there)));
+        return Err(format!("its shards are of different sets: {}", few(&there)));
     }
     let lacking: Vec<String> =
         (1..=count).filter(|wanted| !numbers.iter().any(|(number, _)| number == wanted)).map(|number| number.to_string()).collect();
     match lacking.is_empty() {
         true if numbers.len() == count => Ok(there),
-        true => Err(format!("there is more than one file for some of its {count} shards: {}", shown(&there))),
-        false => Err(format!("{} of its {count} shards are missing, number {}", lacking.len(), shown(&lacking))),
+        true => Err(format!("there is more than one file for some of its {count} shards: {}", few(&there))),
+        false => Err(format!("{} of its {count} shards are missing, number {}", lacking.len(), few(&lacking))),
     }
 }

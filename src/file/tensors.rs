@@ -6,12 +6,14 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::seal;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind;
 
 /// The header's length in bytes stands in the first eight.
 pub(crate) const LENGTH: usize = 8;
@@ -63,27 +65,8 @@ impl Head {
     }
 }
 
-/// libtorch's kind of a stored type; `None` for those that this library stores nothing in.
-pub(crate) fn kind(dtype: Dtype) -> Option<Kind> {
-    match dtype {
-        Dtype::F32 => Some(Kind::Float),
-        Dtype::F64 => Some(Kind::Double),
-        Dtype::F16 => Some(Kind::Half),
-        Dtype::BF16 => Some(Kind::BFloat16),
-        Dtype::I64 => Some(Kind::Int64),
-        _ => None,
-    }
-}
-
-fn dtype(name: &str, kind: Kind) -> Result<Dtype> {
-    match kind {
-        Kind::Float => Ok(Dtype::F32),
-        Kind::Double => Ok(Dtype::F64),
-        Kind::Half => Ok(Dtype::F16),
-        Kind::BFloat16 => Ok(Dtype::BF16),
-        Kind::Int64 => Ok(Dtype::I64),
-        other => Err(Error::internal(format!("`{name}` of kind {other:?} cannot be stored"))),
-    }
+fn dtype(name: &str, tensor: &Tensor) -> Result<Dtype> {
+    kind::dtype(tensor.kind()).ok_or_else(|| Error::internal(format!("`{name}` of kind {:?} cannot be stored", tensor.kind())))
 }
 
 /// A file to be written: the same tensors and texts give the same bytes, which the format's own library leaves to chance.
@@ -94,7 +77,7 @@ pub(super) struct Layout<'t> {
 
 impl<'t> Layout<'t> {
     pub fn new(tensors: &'t [(String, Tensor)], texts: &HashMap<String, String>) -> Result<Self> {
-        let typed = tensors.iter().map(|(name, tensor)| Ok((dtype(name, tensor.kind())?, name, tensor)));
+        let typed = tensors.iter().map(|(name, tensor)| Ok((dtype(name, tensor)?, name, tensor)));
         let mut typed = typed.collect::<Result<Vec<_>>>()?;
         // Larger elements first, so that each tensor begins at a multiple of its element, as the format's own library has it.
         typed.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
@@ -166,7 +149,7 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     let file = safetensors::SafeTensors::deserialize(&bytes).map_err(malformed)?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
-        let Some(kind) = kind(view.dtype()) else {
+        let Some(kind) = kind::of_dtype(view.dtype()) else {
             return Err(Error::file(format!("{}: `{name}` has the unsupported type {:?}: {remedy}", path.display(), view.dtype())));
         };
         let shape: Vec<i64> = view.shape().iter().map(|&axis| axis as i64).collect();
@@ -175,8 +158,27 @@ pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     Ok(Tensors { tensors, texts })
 }
 
+/// The manifest under `key` of a file of ours, its tensor `values`, and its other tensors. `what` it should hold, as in "vector", and `remedy` are for
+/// messages.
+pub(crate) fn read_values<T: DeserializeOwned>(
+    path: &Path,
+    key: &str,
+    what: &str,
+    remedy: &str,
+) -> Result<(T, Tensor, HashMap<String, Tensor>)> {
+    let mut stored = read_tensors(path, remedy)?;
+    let foreign = || Error::file(format!("{} holds no {what} of this library", path.display()));
+    let text = stored.texts.get(key).ok_or_else(foreign)?;
+    stored.demand_checksum(path, remedy)?;
+    let manifest = serde_json::from_str(text).map_err(|error| foreign().because(error))?;
+    let values = stored.tensors.remove("values").ok_or_else(foreign)?;
+    Ok((manifest, values, stored.tensors))
+}
+
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use polars::prelude::*;
 use tch::{Kind, Tensor};
 
-use super::{BATCH, below, encoded, in_front};
+use super::{BATCH, encoded};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
+use crate::frame::{below, in_front};
 use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;

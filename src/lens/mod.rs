@@ -25,8 +25,6 @@ pub use logits::logit_lens;
 pub use patch::patch;
 pub use patch_map::patch_map;
 
-use polars::prelude::*;
-
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::prompt::Prompts;
@@ -50,21 +48,4 @@ fn encoded(model: &Model, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
         return Err(Error::input("there are no prompts to look at"));
     }
     model.encode(prompts)
-}
-
-/// Columns in front of a frame, each of one value.
-fn in_front(frame: &mut DataFrame, columns: Vec<Column>) -> Result<()> {
-    for (place, column) in columns.into_iter().enumerate() {
-        frame.insert_column(place, column)?;
-    }
-    Ok(())
-}
-
-/// Frames of the same columns below each other.
-fn below(mut whole: Option<DataFrame>, next: DataFrame) -> Result<Option<DataFrame>> {
-    match &mut whole {
-        Some(whole) => whole.vstack_mut_owned(next).map(|_| ())?,
-        None => whole = Some(next),
-    }
-    Ok(whole)
 }

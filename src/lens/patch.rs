@@ -3,10 +3,11 @@
 use polars::prelude::*;
 use tch::Tensor;
 
-use super::{below, encoded, in_front, last_of};
+use super::{encoded, last_of};
 use crate::activations::Activations;
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate_from;
+use crate::frame::{below, in_front};
 use crate::interrupt;
 use crate::libtorch::door;
 use crate::model::Model;

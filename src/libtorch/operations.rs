@@ -222,6 +222,7 @@ fn has_onednn() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::widened;
     use crate::libtorch::door;
 
     fn draw(size: &[i64]) -> Tensor {
@@ -293,12 +294,8 @@ mod tests {
         Ok(())
     }
 
-    fn wide(values: &Tensor) -> Tensor {
-        if values.kind() == Kind::Double { values.shallow_clone() } else { values.to_kind(Kind::Float) }
-    }
-
     fn usual_norm(input: &Tensor, weight: &Tensor) -> Tensor {
-        let values = wide(input);
+        let values = widened(input);
         let scale = (values.square().mean_dim([-1i64].as_slice(), true, None) + 1e-6).rsqrt();
         match weight.kind() == input.kind() {
             true => (values * scale).to_kind(input.kind()) * weight,
@@ -312,7 +309,7 @@ mod tests {
         for size in [vec![3, 5, 24], vec![2, 64], vec![700, 40], vec![1, 1, 3]] {
             let weight = draw(&size[size.len() - 1..]);
             // A weight of the wider kind meets what is not rounded yet.
-            for kind_of in [(|kind| kind) as fn(Kind) -> Kind, |kind| if kind == Kind::Double { kind } else { Kind::Float }] {
+            for kind_of in [(|kind| kind) as fn(Kind) -> Kind, crate::kind::wide] {
                 let weight = |input: &[Tensor]| weight.to_kind(kind_of(input[0].kind()));
                 let ours = |input: &[Tensor]| rms_norm(&input[0], &weight(input), 1e-6).unwrap();
                 same("rms_norm", &[draw(&size)], ours, |input| usual_norm(&input[0], &weight(input)));
@@ -369,7 +366,7 @@ mod tests {
         for (rows, classes) in [(1, 1), (7, 50), (40, 1000), (3, 16)] {
             let labels = Tensor::randint(classes, [rows], (Kind::Int64, Device::Cpu));
             let usual = |input: &[Tensor]| {
-                let logs = wide(&(&input[0] * 5.0)).log_softmax(-1, None);
+                let logs = widened(&(&input[0] * 5.0)).log_softmax(-1, None);
                 logs.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1).neg().to_kind(input[0].kind())
             };
             let ours = |input: &[Tensor]| cross_entropy(&(&input[0] * 5.0), &labels).unwrap().to_kind(input[0].kind());
@@ -409,15 +406,15 @@ mod tests {
             let ours = |input: &[Tensor]| {
                 let kind = input[0].kind();
                 let dropped = dropping.then_some(&input[1]);
-                let (a, b) = (wide(&input[2]), wide(&input[3]));
+                let (a, b) = (widened(&input[2]), widened(&input[3]));
                 let output = low_rank((&input[0], dropped), (&of(&weight, kind), Some(&of(&bias, kind))), (&a, &b), scale, false).unwrap();
                 if dropping { output } else { output + input[1].sum(None) }
             };
             let usual = |input: &[Tensor]| {
                 let kind = input[0].kind();
                 let seen = if dropping { &input[1] } else { &input[0] };
-                let update = wide(seen).matmul(&wide(&input[2]).tr()).matmul(&wide(&input[3]).tr()) * scale;
-                let output = (wide(&input[0].linear(&of(&weight, kind), Some(&of(&bias, kind)))) + update).to_kind(kind);
+                let update = widened(seen).matmul(&widened(&input[2]).tr()).matmul(&widened(&input[3]).tr()) * scale;
+                let output = (widened(&input[0].linear(&of(&weight, kind), Some(&of(&bias, kind)))) + update).to_kind(kind);
                 if dropping { output } else { output + input[1].sum(None) }
             };
             same(&format!("low_rank {rank}"), &parts, ours, usual);

@@ -4,6 +4,7 @@ use polars::prelude::DataFrame;
 
 use super::read::{confidence, correct, numbers};
 use crate::error::Result;
+use crate::sample;
 
 /// Share of rows whose `correct` is true, in [0, 1]; higher is better.
 ///
@@ -20,8 +21,7 @@ pub fn accuracy(frame: &DataFrame) -> Result<f64> {
 /// An input error when the column is missing, not floating point, has nulls or values outside [0, 1], or there are no rows;
 /// a numeric error on NaN.
 pub fn mean_confidence(frame: &DataFrame) -> Result<f64> {
-    let confidence = confidence(frame)?;
-    Ok(confidence.iter().sum::<f64>() / confidence.len() as f64)
+    Ok(sample::mean(&confidence(frame)?))
 }
 
 /// Mean negative log-likelihood of the gold answer: the mean of `nll`, in [0, ∞) nats; lower is better.
@@ -43,8 +43,7 @@ pub fn mean_entropy(frame: &DataFrame) -> Result<f64> {
 
 fn mean(frame: &DataFrame, name: &str) -> Result<f64> {
     // The entropy of a sure answer may be rounded to just below 0.
-    let values = numbers(frame, name, (-1e-12, f64::INFINITY))?;
-    Ok((values.iter().sum::<f64>() / values.len() as f64).max(0.0))
+    Ok(sample::mean(&numbers(frame, name, (-1e-12, f64::INFINITY))?).max(0.0))
 }
 
 #[cfg(test)]

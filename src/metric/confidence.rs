@@ -2,8 +2,9 @@
 
 use polars::prelude::*;
 
-use super::read::{self, column, confidence, correct, numbers};
-use crate::error::{Error, Result};
+use super::read::{self, confidence, correct, numbers};
+use crate::error::Result;
+use crate::frame::maybe_numbers;
 
 /// What stands for the confidence of a free answer: a column of [`evaluate`](crate::evaluate::evaluate)'s frame that [`with_confidence`] makes.
 ///
@@ -48,17 +49,16 @@ pub fn with_confidence(frame: &DataFrame, confidence: Confidence) -> Result<Data
     if read::has(frame, &[read::PROBABILITIES]) {
         return Ok(frame.clone());
     }
-    let wide = |name: &str| Ok::<_, Error>(column(frame, name)?.cast(&DataType::Float64)?);
-    let (answers, tokens) = (wide("answer_log_likelihood")?, [wide("answer_tokens")?, wide("tokens")?]);
+    let answers = maybe_numbers(frame, "answer_log_likelihood")?;
+    let tokens = [maybe_numbers(frame, "answer_tokens")?, maybe_numbers(frame, "tokens")?];
     let responses = numbers(frame, "response_log_likelihood", (f64::NEG_INFINITY, f64::INFINITY))?;
-    let (answers, tokens) = (answers.f64()?, [tokens[0].f64()?, tokens[1].f64()?]);
     let value = |row: usize| {
-        let answer = answers.get(row)?;
+        let answer = answers[row]?;
         let (sum, count) = match confidence {
             Confidence::Answer => (answer, 1.0),
-            Confidence::AnswerPerToken => (answer, tokens[0].get(row)?),
+            Confidence::AnswerPerToken => (answer, tokens[0][row]?),
             Confidence::Response => (responses[row], 1.0),
-            Confidence::ResponsePerToken => (responses[row], tokens[1].get(row)?),
+            Confidence::ResponsePerToken => (responses[row], tokens[1][row]?),
         };
         Some((sum / count).exp().min(1.0))
     };

@@ -6,6 +6,7 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 use super::calibration::{Binning, bin, scored};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::sample;
 
 /// An l2 calibration error with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,9 +91,7 @@ pub fn debiased_ce(frame: &DataFrame, binning: Binning) -> Result<f64> {
 /// # Errors
 /// As [`ece`](super::ece); a level outside (0, 1).
 pub fn debiased_ce_interval(frame: &DataFrame, binning: Binning, level: f64) -> Result<DebiasedError> {
-    if !(level > 0.0 && level < 1.0) {
-        return Err(Error::input(format!("a level must lie in (0, 1), such as 0.95, it is {level}")));
-    }
+    sample::check_level(level)?;
     let bins = gaps(scored(frame)?, binning)?;
     let squared: f64 = bins.iter().map(|bin| bin.share * (bin.gap * bin.gap - bin.chance())).sum();
     let found: f64 = bins.iter().map(|bin| bin.share * bin.gap * bin.gap).sum();

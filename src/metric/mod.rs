@@ -41,8 +41,8 @@ use std::fmt;
 
 use polars::prelude::*;
 
+pub use crate::sample::Interval;
 pub use accuracy::{accuracy, mean_confidence, mean_entropy, mean_nll};
-pub use bootstrap::Interval;
 pub use calibration::{Binning, calibration, classwise_ece, ece, mce, rmsce};
 pub use confidence::{Confidence, answer_brier, answer_nll, with_confidence};
 pub use debiased::{BrierParts, DebiasedError, brier_parts, debiased_ce, debiased_ce_interval};
@@ -61,8 +61,9 @@ pub(crate) use smooth::{smooth_error, smooth_error_at};
 use read::PROBABILITIES;
 
 use crate::compat::Compat;
-use crate::display::{Bundle, Show, number};
+use crate::display::{Bundle, Show, listed, number};
 use crate::error::{Error, Result};
+use crate::frame;
 
 crate::display::show_as_text!("{}": Binning, Direction);
 crate::display::show_as_text!(Confidence);
@@ -113,7 +114,7 @@ impl Metric {
     /// An input error that lists the known names.
     pub fn named(name: &str) -> Result<Self> {
         METRICS.iter().find(|metric| metric.name == name).copied().ok_or_else(|| {
-            let known = METRICS.iter().map(|metric| metric.name).collect::<Vec<_>>().join(", ");
+            let known = listed(METRICS.iter().map(|metric| metric.name));
             Error::input(format!("there is no metric `{name}`; there are {known}"))
         })
     }
@@ -146,6 +147,16 @@ impl Show for Metric {
         ))
     }
 }
+/// One of the metrics, from which other errors differ in little.
+const ECE: Metric = Metric {
+    name: "ece_equal_width_15",
+    unit: "fraction",
+    direction: Direction::Lower,
+    range: (0.0, 1.0),
+    columns: &["correct", "confidence"],
+    what: "expected calibration error over 15 bins of equal width (Guo et al. 2017)",
+    compute: |frame| ece(frame, Binning::EqualWidth(15)),
+};
 
 /// Every metric.
 pub const METRICS: &[Metric] = &[
@@ -205,12 +216,9 @@ pub const METRICS: &[Metric] = &[
     },
     Metric {
         name: "answer_brier",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "mean squared distance of the answer's confidence from 1 where it is right and from 0 where it is wrong (Brier 1950)",
         compute: answer_brier,
+        ..ECE
     },
     Metric {
         name: "answer_nll",
@@ -239,122 +247,78 @@ pub const METRICS: &[Metric] = &[
         what: "mean entropy of the labels' probabilities; of free answers, of the next token over the steps of a response",
         compute: mean_entropy,
     },
-    Metric {
-        name: "ece_equal_width_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
-        what: "expected calibration error over 15 bins of equal width (Guo et al. 2017)",
-        compute: |frame| ece(frame, Binning::EqualWidth(15)),
-    },
+    ECE,
     Metric {
         name: "ece_equal_mass_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "expected calibration error over 15 bins of equal count (Nguyen and O'Connor 2015)",
         compute: |frame| ece(frame, Binning::EqualMass(15)),
+        ..ECE
     },
     Metric {
         name: "ece_paper_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "expected calibration error over 15 bins as the authors' code cuts them",
         compute: |frame| ece(frame, Binning::Paper(15)),
+        ..ECE
     },
     Metric {
         name: "top_1_ece_equal_width_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
         columns: &["top_1_correct", "top_1_confidence"],
         what: "expected calibration error of the likeliest token of the whole vocabulary, 15 bins of equal width",
         compute: |frame| top_1_ece(frame, Binning::EqualWidth(15), Compat::Corrected),
+        ..ECE
     },
     Metric {
         name: "top_1_ece_paper_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
         columns: &["top_1_correct", "top_1_confidence", "top_10_mass"],
         what: "the same as the paper reports it: confidence divided by that of the ten likeliest tokens, 15 bins as the authors' code cuts them",
         compute: |frame| top_1_ece(frame, Binning::Paper(15), Compat::Paper),
+        ..ECE
     },
     Metric {
         name: "mce_equal_width_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "greatest gap between accuracy and confidence of 15 bins of equal width (Naeini et al. 2015)",
         compute: |frame| mce(frame, Binning::EqualWidth(15)),
+        ..ECE
     },
     Metric {
         name: "rmsce_equal_width_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "root mean square gap of 15 bins of equal width (Hendrycks et al. 2019)",
         compute: |frame| rmsce(frame, Binning::EqualWidth(15)),
+        ..ECE
     },
     Metric {
         name: "classwise_ece_equal_width_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
         columns: &["gold", PROBABILITIES],
         what: "mean over the labels of the expected calibration error of each one's probability, 15 bins of equal width (static calibration error, Nixon et al. 2019)",
         compute: |frame| classwise_ece(frame, Binning::EqualWidth(15)),
+        ..ECE
     },
     Metric {
         name: "adaptive_ece_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
         columns: &["gold", PROBABILITIES],
         what: "mean over the labels of the expected calibration error of each one's probability, 15 bins of equal count (adaptive calibration error, Nixon et al. 2019)",
         compute: |frame| classwise_ece(frame, Binning::EqualMass(15)),
+        ..ECE
     },
     Metric {
         name: "smooth_ece",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "smooth expected calibration error: no bins, the bandwidth by its own rule (Błasiok and Nakkiran 2023)",
         compute: smooth_ece,
+        ..ECE
     },
     Metric {
         name: "debiased_ce_15",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
         what: "l2 calibration error of 15 bins of equal count, less what chance adds (Kumar et al. 2019)",
         compute: |frame| debiased_ce(frame, Binning::EqualMass(15)),
+        ..ECE
     },
-    Metric {
-        name: "aurc",
-        unit: "fraction",
-        direction: Direction::Lower,
-        range: (0.0, 1.0),
-        columns: &["correct", "confidence"],
-        what: "area under the risk-coverage curve (Geifman et al. 2019)",
-        compute: aurc,
-    },
+    Metric { name: "aurc", what: "area under the risk-coverage curve (Geifman et al. 2019)", compute: aurc, ..ECE },
     Metric {
         name: "augrc",
-        unit: "fraction",
-        direction: Direction::Lower,
         range: (0.0, 0.5),
-        columns: &["correct", "confidence"],
         what: "area under the generalized risk-coverage curve: the mean chance of an undetected error (Traub et al. 2024)",
         compute: augrc,
+        ..ECE
     },
 ];
 
@@ -367,7 +331,7 @@ pub const METRICS: &[Metric] = &[
 pub fn summary(frame: &DataFrame) -> Result<DataFrame> {
     let metrics: Vec<&Metric> = METRICS.iter().filter(|metric| read::has(frame, metric.columns)).collect();
     if metrics.is_empty() {
-        read::column(frame, "correct")?;
+        frame::column(frame, "correct")?;
     }
     let values: Vec<Result<f64>> = metrics.iter().map(|metric| metric.compute(frame)).collect();
     let text = |text: fn(&Metric) -> String| metrics.iter().map(|metric| text(metric)).collect::<Vec<_>>();

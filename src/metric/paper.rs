@@ -2,9 +2,10 @@
 
 use polars::prelude::*;
 
-use super::read::{Labels, column, numbers};
+use super::read::{Labels, numbers};
 use crate::compat::Compat;
 use crate::error::Result;
+use crate::frame::column;
 
 /// The frame with `correct`, `confidence` and `entropy` of its labels as `compat` wants them.
 ///

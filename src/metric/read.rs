@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::frame::{self, column, complete, missing};
 
 /// Where [`super::Metric::columns`] stands for the probabilities of all labels, one column `p_<label>` each.
 pub(super) const PROBABILITIES: &str = "p_<label>";
@@ -22,23 +23,12 @@ pub(super) fn has(frame: &DataFrame, columns: &[&str]) -> bool {
     })
 }
 
-/// The column `name`, or an error that lists the columns there are.
-pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
-    frame.column(name).map_err(|_| missing(frame, name))
-}
-
-fn missing(frame: &DataFrame, name: &str) -> Error {
-    let there = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let there = if there.is_empty() { "no columns".into() } else { there };
-    Error::input(format!("the frame has no column `{name}`; it has {there}"))
-}
-
 /// The column `correct` without nulls, at least one row.
 pub(super) fn correct(frame: &DataFrame) -> Result<Vec<bool>> {
     let column = column(frame, "correct")?;
     let values =
         column.bool().map_err(|_| Error::input(format!("`correct` must hold true and false, it is of type {}", column.dtype())))?;
-    complete("correct", values.iter().collect())
+    any_rows(complete("correct", values.iter().collect())?)
 }
 
 /// A floating point column without nulls, at least one row, each in `least..=greatest`.
@@ -47,8 +37,7 @@ pub(super) fn numbers(frame: &DataFrame, name: &str, (least, greatest): (f64, f6
     if !column.dtype().is_float() {
         return Err(Error::input(format!("`{name}` must hold floating point numbers, it is of type {}", column.dtype())));
     }
-    let column = column.cast(&DataType::Float64)?;
-    let values: Vec<f64> = complete(name, column.f64()?.iter().collect())?;
+    let values = any_rows(frame::numbers(frame, name)?)?;
     for (row, value) in values.iter().enumerate() {
         if value.is_nan() {
             return Err(Error::numeric(format!("`{name}` is NaN in row {row}: look for NaN in the weights, or drop the row")));
@@ -65,12 +54,11 @@ pub(super) fn confidence(frame: &DataFrame) -> Result<Vec<f64>> {
     numbers(frame, "confidence", (0.0, 1.0))
 }
 
-fn complete<T>(name: &str, values: Vec<Option<T>>) -> Result<Vec<T>> {
-    if values.is_empty() {
-        return Err(Error::input("the frame has no rows to measure: was everything filtered away?"));
+fn any_rows<T>(values: Vec<T>) -> Result<Vec<T>> {
+    match values.is_empty() {
+        true => Err(Error::input("the frame has no rows to measure: was everything filtered away?")),
+        false => Ok(values),
     }
-    let missing = |row| Error::input(format!("`{name}` has no value in row {row}: drop the row, or fill it"));
-    values.into_iter().enumerate().map(|(row, value)| value.ok_or_else(|| missing(row))).collect()
 }
 
 /// The labels' probabilities of every row, and which of them is right.
@@ -92,7 +80,7 @@ impl Labels {
         }
         let gold = column(frame, "gold")?;
         let gold = gold.str().map_err(|_| Error::input(format!("`gold` must hold text, it is of type {}", gold.dtype())))?;
-        let golds = complete("gold", gold.iter().collect())?;
+        let golds = any_rows(complete("gold", gold.iter().collect())?)?;
         let names: Vec<String> = columns.iter().map(|name| name[PREFIX.len()..].to_string()).collect();
         let golds = golds.into_iter().enumerate().map(|(row, gold)| {
             let place = names.iter().position(|name| name == gold);

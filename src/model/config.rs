@@ -11,6 +11,7 @@ use super::family::Family;
 use super::gguf::Gguf;
 use super::keys::{Keys, listed};
 use crate::error::{Error, Result};
+use crate::kind;
 use crate::nn::rope::{Rope, Scaling};
 use polars::prelude::*;
 use std::fmt;
@@ -367,11 +368,8 @@ fn read_kind(keys: &mut Keys) -> Result<Kind> {
         return Err(keys.error(format!("`dtype` is {newer} but `torch_dtype` is {older}: keep the true one")));
     }
     match newer.or(older).as_deref() {
-        None | Some("float32") => Ok(Kind::Float),
-        Some("bfloat16") => Ok(Kind::BFloat16),
-        Some("float16") => Ok(Kind::Half),
-        Some(other) => {
-            Err(keys.error(format!("`{other}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are")))
-        }
+        None => Ok(Kind::Float),
+        Some(name) => kind::of_config(name)
+            .ok_or_else(|| keys.error(format!("`{name}` in `dtype` or `torch_dtype` is not supported; float32, bfloat16 and float16 are"))),
     }
 }

@@ -7,9 +7,9 @@ use tch::{Kind, Tensor};
 use super::Model;
 use super::batch::{self, Batch};
 use super::decoder::Depth;
-use super::generate::wide;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::libtorch::{door, guest};
 use crate::nn::{self, Beginning, Draws, Hooks, KvCache, Pass};
 
@@ -112,7 +112,7 @@ impl Model {
     pub(crate) fn unembed(&self, stream: &Tensor) -> Result<Tensor> {
         let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
         let hidden = self.decoder().normalised(stream, &mut pass)?;
-        Ok(wide(&self.decoder().logits(&hidden, &mut pass)?))
+        Ok(widened(&self.decoder().logits(&hidden, &mut pass)?))
     }
 
     /// The gradient of `scalar(logits)` with respect to the values at the hook points that `pattern` selects.

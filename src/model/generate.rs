@@ -5,7 +5,7 @@ mod running;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use running::Running;
 pub(super) use running::continuation;
@@ -17,6 +17,7 @@ use super::reading::Watch;
 use super::score::Step;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::libtorch::door;
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompts};
@@ -249,18 +250,13 @@ impl Model {
         let mut parts = Vec::new();
         self.read(prompts, watch.shared(), batch, (watch, Depth::Full), hooks, &mut |batched, hooks| {
             let (logits, _) = self.prefill(prompts, batched, 0, watch, hooks)?;
-            parts.push(wide(&logits));
+            parts.push(widened(&logits));
             order.extend(batched.examples.iter().map(|&example| example as i64));
             Ok(())
         })?;
         let places = Tensor::from_slice(&order).argsort(0, false).to_device(self.device());
         Ok(Tensor::cat(&parts, 0).index_select(0, &places))
     }
-}
-
-/// Logits are compared and summed in f32 at least.
-pub(super) fn wide(logits: &Tensor) -> Tensor {
-    if logits.kind() == Kind::Double { logits.shallow_clone() } else { logits.to_kind(Kind::Float) }
 }
 
 impl Show for Generated {

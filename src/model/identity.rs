@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::Model;
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, Source};
 use crate::interrupt;
 
 /// What one model has and no other: manifests, checkpoints, targets on disk and the records of experiments know a model by it.
@@ -31,39 +31,21 @@ pub(crate) struct Identity {
     pub tokenizer: Option<String>,
 }
 
-/// A file that a model was opened from, kept open: what is replaced or removed later stays readable here.
-pub(crate) struct Source {
-    path: PathBuf,
-    file: File,
-    size: u64,
-    changed: (i64, i64),
-}
-
-impl Source {
-    pub(super) fn new(path: &Path, file: &File) -> std::io::Result<Self> {
-        let (file, meta) = (file.try_clone()?, file.metadata()?);
-        Ok(Self { path: path.to_path_buf(), file, size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()) })
-    }
-
-    /// SHA-256 of its bytes; `None` if they are not those that the model was opened from any more.
-    fn digest(&self) -> std::io::Result<Option<String>> {
-        remembered("sha256", &self.path, &self.file, || {
-            let mut digest = Sha256::new();
-            let mut rest = file::From(&self.file, 0);
-            let mut piece = vec![0; 1 << 20];
-            loop {
-                match rest.read(&mut piece)? {
-                    0 => return Ok(format!("{:x}", digest.finalize())),
-                    read => digest.update(&piece[..read]),
-                }
-                interrupt::io()?;
+/// SHA-256 of the bytes of a file that a model was opened from; `None` if they are not those any more.
+fn digest(source: &Source) -> std::io::Result<Option<String>> {
+    let digest = remembered("sha256", source.path(), source.file(), || {
+        let mut digest = Sha256::new();
+        let mut rest = file::From(source.file(), 0);
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            match rest.read(&mut piece)? {
+                0 => return Ok(format!("{:x}", digest.finalize())),
+                read => digest.update(&piece[..read]),
             }
-        })
-        .and_then(|digest| {
-            let meta = self.file.metadata()?;
-            Ok(Some(digest).filter(|_| (meta.size(), (meta.mtime(), meta.mtime_nsec())) == (self.size, self.changed)))
-        })
-    }
+            interrupt::io()?;
+        }
+    })?;
+    Ok(Some(digest).filter(|_| source.is_as_opened()))
 }
 
 /// Refuses a file whose checksum, in its first bytes `head`, is not that of its content. Read once, as [`Identity`] says.
@@ -143,7 +125,7 @@ impl Model {
 
     /// Of the files' bytes; `None` where there are none, or not the same any more.
     fn of_files(&self) -> Option<String> {
-        let digests = self.base.sources.iter().map(|source| source.digest().ok()?).collect::<Option<Vec<_>>>()?;
+        let digests = self.base.sources.iter().map(|source| digest(source).ok()?).collect::<Option<Vec<_>>>()?;
         match digests.as_slice() {
             [] => None,
             [one] => Some(one.clone()),

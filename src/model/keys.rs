@@ -3,6 +3,7 @@
 //! A reader takes the keys it uses one by one, names those it ignores and the values it refuses. What is left nobody here knows:
 //! [`Keys::rest`] gives it back to be shown, and [`Keys::finish`] refuses it.
 
+use crate::display::few;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use serde_json::{Map, Value};
@@ -254,10 +255,9 @@ impl Keys {
 
 /// `unknown key ..` or `unknown keys .., ..`: the first ones with their values, and how many more there are.
 pub(crate) fn listed(rest: &[(String, String)]) -> String {
-    let names: Vec<String> = rest.iter().take(8).map(|(key, value)| format!("`{key}` ({value})")).collect();
-    let more = if rest.len() > 8 { format!(" and {} more", rest.len() - 8) } else { String::new() };
+    let names: Vec<String> = rest.iter().map(|(key, value)| format!("`{key}` ({value})")).collect();
     let plural = if rest.len() == 1 { "unknown key" } else { "unknown keys" };
-    format!("{plural} {}{more}", names.join(", "))
+    format!("{plural} {}", few(&names))
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -271,7 +271,8 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The value as JSON, cut to what fits in a message.
+/// The value as JSON, cut to what fits in a message. What no one knows of a configuration is kept so, and a model's identity is a digest of it: these
+/// words are not to change.
 fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {

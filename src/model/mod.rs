@@ -76,7 +76,7 @@ struct Base {
     /// The folder, or the GGUF file.
     folder: PathBuf,
     /// The files that the weights are those of; none for a model made in memory.
-    sources: Vec<identity::Source>,
+    sources: Vec<file::Source>,
     /// Once it was asked for.
     identity: OnceCell<Identity>,
     config: Config,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::gguf::Gguf;
 use super::storage::Files;
@@ -14,6 +14,7 @@ use super::{Base, Decoder, Model};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::interrupt;
+use crate::kind;
 use crate::libtorch::door;
 use crate::nn::Weights;
 
@@ -91,12 +92,8 @@ impl Model {
                 "this model has an adapter or a vector on it: save what `adapter.merge(&model)` gives, or the adapter or vector by itself (`.save`)",
             ));
         }
-        let dtype = match self.kind() {
-            Kind::Float => "float32",
-            Kind::BFloat16 => "bfloat16",
-            Kind::Half => "float16",
-            other => return Err(Error::input(format!("weights of kind {other:?} cannot be saved: open the model in Float"))),
-        };
+        let unsaved = || Error::input(format!("weights of kind {:?} cannot be saved: open the model in Float", self.kind()));
+        let dtype = kind::in_config(self.kind()).ok_or_else(unsaved)?;
         let own = self.folder();
         let (mut config, beside) = self.files()?;
         if folder.join(INDEX).exists() {

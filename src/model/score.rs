@@ -5,12 +5,12 @@ use tch::{Kind, Tensor};
 
 use super::batch::Batch;
 use super::decoder::Depth;
-use super::generate::wide;
 use super::reading::Watch;
 use super::{Model, Sample, Teaching};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind::widened;
 use crate::libtorch::door;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
@@ -270,7 +270,7 @@ impl Model {
     /// The log-probability of one id in each row of `logits [row, vocab]`.
     fn chosen(&self, logits: &Tensor, ids: &[u32]) -> Result<Vec<f64>> {
         let ids = self.indices(ids.iter().map(|&id| i64::from(id))).unsqueeze(1);
-        let logs = wide(logits).log_softmax(-1, None).gather(1, &ids, false).squeeze_dim(1);
+        let logs = widened(logits).log_softmax(-1, None).gather(1, &ids, false).squeeze_dim(1);
         let values = Vec::<f64>::try_from(logs.to_kind(Kind::Double))?;
         // What a model can never say has -inf.
         if values.iter().any(|value| value.is_nan()) {

@@ -13,9 +13,11 @@ mod tests;
 
 use super::gguf::Gguf;
 use super::storage::Ending;
+use crate::display::few;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use names::{all, first};
+use crate::kind::is_float;
+use names::all;
 use shard::Shard;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,7 +89,7 @@ impl Weights {
     }
 
     /// The files, for the model's identity.
-    pub(crate) fn sources(&self) -> Result<Vec<super::identity::Source>> {
+    pub(crate) fn sources(&self) -> Result<Vec<crate::file::Source>> {
         match &self.sources {
             Sources::Shards(shards) => shards.iter().map(Shard::source).collect(),
             Sources::Gguf(file) => Ok(vec![file.source()?]),
@@ -243,7 +245,7 @@ impl Weights {
                 "`{}`: the model has no place for {} of the stored weights: {}; {} and the weights do not belong together",
                 self.place.display(),
                 unused.len(),
-                first(&unused),
+                few(&unused),
                 self.description()
             ))),
         }
@@ -282,8 +284,10 @@ impl Weights {
 
 fn check_kind(kind: Option<Kind>) -> Result<()> {
     match kind {
-        None | Some(Kind::Float | Kind::Double | Kind::BFloat16 | Kind::Half) => Ok(()),
-        Some(kind) => Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)"))),
+        Some(kind) if !is_float(kind) => {
+            Err(Error::input(format!("weights cannot be loaded as {kind:?}: choose Float (f32), BFloat16 or Half (f16)")))
+        }
+        _ => Ok(()),
     }
 }
 

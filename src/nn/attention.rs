@@ -9,6 +9,7 @@ use super::mask::mask;
 use super::norm::{Norm, NormKind};
 use super::pass::Pass;
 use crate::error::Result;
+use crate::kind::wide;
 use crate::libtorch::operations;
 
 /// Sizes and kind of one attention block.
@@ -202,8 +203,7 @@ impl Attention {
             }
         };
         scores = scores.masked_fill(&mask.logical_not(), f64::NEG_INFINITY);
-        let wide = if scores.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        let pattern = scores.softmax(-1, wide).to_kind(query.kind());
+        let pattern = scores.softmax(-1, wide(scores.kind())).to_kind(query.kind());
         Ok(pass.hook(&path, pattern)?.matmul(&repeat(value)))
     }
 

@@ -1,11 +1,12 @@
 //! A feed-forward block of many, of which each token takes a few.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Source;
 use super::activation::Activation;
 use super::pass::Pass;
 use crate::error::Result;
+use crate::kind::wide;
 use crate::libtorch::operations;
 
 /// Sizes and kind of a block of experts.
@@ -51,7 +52,7 @@ impl Experts {
         let size = input.size();
         let rows = input.reshape([-1, size[size.len() - 1]]);
         let scores = operations::linear(&rows, &self.router, None, false)?;
-        let wide = if scores.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let wide = wide(scores.kind());
         let (mut weights, places) = scores.softmax(-1, wide).topk(self.shape.chosen, -1, true, true);
         if self.shape.normalised {
             weights = &weights / weights.sum_dim_intlist([-1i64].as_slice(), true, wide);

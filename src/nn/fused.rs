@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_low_rank_update_of_the_whole_is_the_one_by_hand_with_its_gradients() -> Result<()> {
         for (kind, most) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 0.03)] {
-            let wide = if kind == Kind::Double { kind } else { Kind::Float };
+            let wide = crate::kind::wide(kind);
             tch::manual_seed(4);
             let draw = |size: &[i64]| Tensor::randn(size, (wide, Device::Cpu));
             let linear = |name: &str, rows: i64| Linear::new(name.into(), 8, rows, true, &mut |_, size| Ok(draw(size).to_kind(kind)));

@@ -1,10 +1,11 @@
 //! Norms.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::Source;
 use super::pass::Pass;
 use crate::error::Result;
+use crate::kind::wide;
 use crate::libtorch::operations;
 
 /// A kind of norm over the last axis, with weight `w`, the kind's `eps`, and means over the axis; computed in f32 at least.
@@ -80,9 +81,4 @@ impl Norm {
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
-}
-
-/// f64 stays; all else is computed in f32.
-fn wide(kind: Kind) -> Kind {
-    if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }

@@ -8,6 +8,7 @@ use super::kv_cache::KvCache;
 use super::rope::Rope;
 use super::steer::Steered;
 use crate::error::Result;
+use crate::kind::wide;
 use crate::libtorch::operations;
 use crate::random::Random;
 
@@ -217,7 +218,7 @@ impl<'a, 'h> Pass<'a, 'h> {
 /// Frequencies, angles and cosines are computed in f32 like the reference's and then brought to the model's kind; all in f64 for an f64 model,
 /// where the reference stays at f32.
 pub(crate) fn rotary(positions: &Tensor, rope: &Rope, width: i64, kind: Kind, lengths: &[i64]) -> (Tensor, Tensor) {
-    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+    let wide = wide(kind);
     let frequencies = |regime: i64| Tensor::from_slice(&rope.frequencies(width, wide, regime)).to_kind(wide).to_device(positions.device());
     let regimes: Vec<i64> = lengths.iter().map(|&length| rope.regime(length)).collect();
     let frequencies = match regimes.split_first() {

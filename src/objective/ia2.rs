@@ -4,18 +4,19 @@ use sha2::{Digest, Sha256};
 use tch::Tensor;
 
 use super::registry::{Known, PLAIN};
-use super::{Objective, Outputs, Part, Samples, Targets, responses, wide};
+use super::{Objective, Outputs, Part, Samples, Targets, responses};
 use crate::activations::{Activations, Positions};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::model::Model;
 use crate::nn::layer_of;
 
 pub(crate) const ENTRY: Known = Known {
     name: "ia2",
     formula: "sum over layers of the mean over tokens and hidden of (activation - ICL activation)^2",
-    make: |given| Ok(Box::new(given.targets()?.ia2()?.compatible(given.compat))),
+    make: |given| Ok(Box::new(given.targets()?.ia2()?.compat(given.compat))),
     ..PLAIN
 };
 
@@ -120,7 +121,7 @@ impl Ia2 {
 
     /// Under [`Compat::Paper`] activations on prompt tuning are read as the authors' code does: response positions are counted from the first
     /// *virtual* token, of which there are V, so everything is compared V tokens too early. The default reads the response positions.
-    pub fn compatible(mut self, compat: Compat) -> Self {
+    pub fn compat(mut self, compat: Compat) -> Self {
         self.compat = compat;
         self
     }
@@ -192,7 +193,7 @@ impl Objective for Ia2 {
                     self.points[place]
                 )));
             }
-            let (distance, scale) = self.tokens(&wide(ours), &wide(&target).to_kind(wide(ours).kind()));
+            let (distance, scale) = self.tokens(&widened(ours), &widened(&target).to_kind(widened(ours).kind()));
             distances.push(distance);
             scales.extend(scale);
         }

@@ -13,7 +13,7 @@ pub(crate) const ENTRY: Known = Known {
     name: "ia2_sft",
     formula: "0.5 ia2 + 0.5 sft",
     beta: true,
-    make: |given| Ok(Box::new(Ia2Sft::new(&given.targets()?.ia2()?.compatible(given.compat), given.beta)?)),
+    make: |given| Ok(Box::new(Ia2Sft::new(&given.targets()?.ia2()?.compat(given.compat), given.beta)?)),
     ..PLAIN
 };
 

@@ -23,7 +23,7 @@ pub(crate) mod sft;
 pub(crate) mod soft_sft;
 mod targets;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
@@ -206,9 +206,4 @@ pub struct Samples {
     pub rows: Vec<Sample>,
     /// How many of the rows, from the first, are trained on; the rest is the dev set.
     pub train: usize,
-}
-
-/// Losses are computed in f32 at least.
-fn wide(values: &Tensor) -> Tensor {
-    values.to_kind(if values.kind() == Kind::Double { Kind::Double } else { Kind::Float })
 }

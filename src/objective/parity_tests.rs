@@ -83,7 +83,7 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
     let ia2 = |module: &str| -> Result<Ia2> {
         let values = golden[module].to_kind(kind);
         let points = (0..values.size()[1]).map(|layer| format!("model.layers.{layer}.{module}")).collect();
-        Ok(Ia2::toward(&Activations::new(values, points, responses.clone())?).compatible(compat))
+        Ok(Ia2::toward(&Activations::new(values, points, responses.clone())?).compat(compat))
     };
     let soft = || Distributions::new(golden["probabilities"].to_kind(kind), responses.clone());
     Ok(match case {
@@ -95,8 +95,8 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
         "ia2_mlp" => Box::new(ia2("mlp")?),
         "ia2_sft_0.3" => Box::new(Ia2Sft::new(&ia2("self_attn")?, 0.3)?),
         "ia2_sft_0.8" => Box::new(Ia2Sft::new(&ia2("self_attn")?, 0.8)?),
-        "soft" => Box::new(SoftSft::toward(&soft()?).compatible(compat)),
-        "soft_top" => Box::new(SoftSft::toward(&soft()?.top(golden["kept"].int64_value(&[0]) as usize)?).compatible(compat)),
+        "soft" => Box::new(SoftSft::toward(&soft()?).compat(compat)),
+        "soft_top" => Box::new(SoftSft::toward(&soft()?.top(golden["kept"].int64_value(&[0]) as usize)?).compat(compat)),
         other => panic!("no objective for the golden case {other}"),
     })
 }

@@ -5,8 +5,14 @@ use std::collections::HashSet;
 use super::Samples;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
-use crate::model::{Model, Responses};
-use crate::prompt::LabelTokens;
+use crate::model::{Generation, Model, Responses};
+use crate::prompt::{LabelTokens, Prompts};
+
+/// How responses to learn from are generated: of so many tokens at most where that is said, and ending at a text, too.
+pub(super) fn settings(prompts: &Prompts, at_most: Option<usize>, stop: Option<String>) -> Generation {
+    let settings = at_most.map_or_else(|| Generation::for_targets(prompts.form()), Generation::greedy);
+    stop.into_iter().fold(settings, Generation::stop)
+}
 
 /// Given responses after the queries alone, checked to be of the split: the last are those to its dev queries in their order; those before are to
 /// its train queries in their order, once or several times over (several demonstration orders), or to other queries, each after

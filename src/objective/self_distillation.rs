@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 use tch::Tensor;
 
 use super::registry::{Known, PLAIN};
-use super::{Objective, Outputs, Samples, Targets, responses, wide};
+use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::activations::Capture;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind::widened;
 use crate::model::{Config, Generation, Model, Responses, Sample};
 use crate::nn::Beginning;
 use crate::prompt::{Prompt, Prompts};
@@ -184,13 +185,7 @@ impl SelfDistillation {
     }
 
     fn generation(&self, model: &Model, prompts: &Prompts, seed: u64) -> Result<Generation> {
-        let mut settings = match self.max_new_tokens {
-            Some(tokens) => Generation::greedy(tokens),
-            None => Generation::for_targets(prompts.form()),
-        };
-        if let Some(stop) = self.responses.prompts().stop().filter(|_| self.stop) {
-            settings = settings.stop(stop);
-        }
+        let settings = responses::settings(prompts, self.max_new_tokens, self.responses.prompts().stop().filter(|_| self.stop));
         model.reaching(prompts, &settings.sample(self.temperature, 1.0, seed))
     }
 
@@ -323,7 +318,7 @@ impl Objective for SelfDistillation {
 
     fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let given = |logits: &Option<Tensor>, whose: &str| {
-            logits.as_ref().map(wide).ok_or_else(|| Error::internal(format!("self-distillation was given no logits of {whose}")))
+            logits.as_ref().map(widened).ok_or_else(|| Error::internal(format!("self-distillation was given no logits of {whose}")))
         };
         let (student, teacher) = (given(&outputs.logits, "the student")?, given(&outputs.teacher, "the teacher")?);
         if student.size() != teacher.size() {

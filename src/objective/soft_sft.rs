@@ -4,18 +4,19 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use super::registry::{Known, PLAIN};
-use super::{Objective, Outputs, Samples, Targets, responses, wide};
+use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::activations::{Distributions, Keep};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::model::Model;
 
 pub(crate) const ENTRY: Known = Known {
     name: "soft_sft",
     formula: "mean over tokens of KL(ICL distribution || p)",
     distributions: true,
-    make: |given| Ok(Box::new(given.targets()?.soft_sft()?.compatible(given.compat))),
+    make: |given| Ok(Box::new(given.targets()?.soft_sft()?.compat(given.compat))),
     ..PLAIN
 };
 
@@ -48,7 +49,7 @@ impl SoftSft {
 
     /// Under [`Compat::Paper`] distributions on prompt tuning are read as the authors' code does: response positions are counted from the first
     /// *virtual* token, of which there are V, so everything is compared V tokens too early. The default reads the response positions.
-    pub fn compatible(mut self, compat: Compat) -> Self {
+    pub fn compat(mut self, compat: Compat) -> Self {
         self.compat = compat;
         self
     }
@@ -80,7 +81,7 @@ impl Objective for SoftSft {
 
     fn losses(&self, examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let logits = outputs.misplaced_logits.as_ref().or(outputs.logits.as_ref());
-        let logits = wide(logits.ok_or_else(|| Error::internal("soft labels were given no logits"))?);
+        let logits = widened(logits.ok_or_else(|| Error::internal("soft labels were given no logits"))?);
         let (mut probabilities, mut ids) = (Vec::new(), Vec::new());
         for &example in examples {
             let (these, places) = self.target.example(example)?;

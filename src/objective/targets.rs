@@ -4,13 +4,14 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 
+use super::responses;
 use crate::activations::{Activations, Capture, Collected, Collection, CollectionPlan, Distributions, Keep};
 use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::libtorch::door;
-use crate::model::{Generation, Model, Responses};
+use crate::model::{Model, Responses};
 use crate::prompt::{Examples, LabelTokens, Orders, Prompts};
 
 /// What IA2, soft labels and SFT on ICL responses learn from: for the train set, then the dev set of a split, the base model's responses after
@@ -237,16 +238,10 @@ impl Collect<'_> {
 
     fn collection(&self) -> Result<Collection> {
         let prompts = self.prompts()?;
-        let mut settings = match self.max_new_tokens {
-            Some(tokens) => {
-                reaches_labels(&self.model, &prompts, tokens)?;
-                Generation::greedy(tokens)
-            }
-            None => Generation::for_targets(prompts.form()),
-        };
-        if let Some(stop) = prompts.stop().filter(|_| self.stop) {
-            settings = settings.stop(stop);
+        if let Some(tokens) = self.max_new_tokens {
+            reaches_labels(&self.model, &prompts, tokens)?;
         }
+        let mut settings = responses::settings(&prompts, self.max_new_tokens, prompts.stop().filter(|_| self.stop));
         if let Some(batch) = self.batch {
             settings = settings.batch(batch);
         }

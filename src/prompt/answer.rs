@@ -149,8 +149,9 @@ impl AnswerForm {
         self
     }
 
-    pub(crate) fn compatible(&self) -> Compat {
-        self.compat
+    /// The same with these labels.
+    pub(crate) fn relabelled(&self, labels: Vec<String>) -> Result<Self> {
+        Ok(Self::labels(labels)?.stopping_at(self.stop())?.at_most(self.max_new_tokens())?.compat(self.compat))
     }
 
     /// The labels, in the task's order; empty for free text.

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::axes;
 use crate::error::{Error, Result};
+use crate::kind::wide;
 
 /// Activation similarity: `asim = <a, b> / (|a| |b|)` over the last axis.
 ///
@@ -28,7 +29,7 @@ pub fn asim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
     let (a, b) = tch::no_grad(|| -> Result<_> { Ok((directions(a, "a", leading, width)?, directions(b, "b", leading, width)?)) })?;
     // Kinds may differ (bf16 activations against f32 ones): compare in the wider.
-    let kind = if a.kind() == Kind::Double || b.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let kind = if a.kind() == Kind::Double { Kind::Double } else { wide(b.kind()) };
     let (a, b) = (a.f_to_kind(kind)?, b.f_to_kind(kind)?);
     // A batch of row x column products: no [.., hidden] temporary as `(a * b).sum(-1)` would make.
     let cosine = a.f_unsqueeze(1)?.f_bmm(&b.f_unsqueeze(2)?)?;
@@ -39,8 +40,7 @@ pub fn asim(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// The rows of `[vectors, width]`, each of norm one.
 fn directions(tensor: &Tensor, name: &str, leading: &[i64], width: i64) -> Result<Tensor> {
     axes::finite(tensor, name)?;
-    let kind = if tensor.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    let rows = tensor.f_detach()?.f_to_kind(kind)?.f_reshape([-1, width])?;
+    let rows = tensor.f_detach()?.f_to_kind(wide(tensor.kind()))?.f_reshape([-1, width])?;
     // Scaling by the largest element first keeps the squares of tiny and huge activations inside the kind's range.
     let largest = rows.f_abs()?.f_amax(-1, true)?;
     let zero = largest.f_eq(0.0)?;

@@ -32,6 +32,7 @@ mod subspace;
 #[cfg(test)]
 mod tests;
 
+pub use crate::sample::Interval;
 pub use asim::asim;
 pub use cca::{Pca, cca, pwcca, svcca};
 pub use cka::{debiased_cka, debiased_rbf_cka, linear_cka, rbf_cka};
@@ -40,11 +41,11 @@ pub use distance::{debiased_distance_correlation, distance_correlation, mutual_n
 pub use probe::{Probe, ProbeTransfer, Targets, probe_transfer};
 pub use procrustes::procrustes;
 pub use representation::Representation;
-pub use resample::{Interval, Null, interval, permutation};
+pub use resample::{Null, interval, permutation};
 pub use subspace::{Factors, Side, principal_angles, subspace_overlap, update_cosine};
 
 use crate::axes;
-use crate::display::{Bundle, Show, number};
+use crate::display::{Bundle, Show, listed, number};
 use crate::error::{Error, Result};
 
 crate::display::show_as_text!(Invariance, Pca, PrincipalComponents, Probe, Representation, Side);
@@ -95,7 +96,7 @@ impl Measure {
     /// An input error that lists the known names.
     pub fn named(name: &str) -> Result<&'static Self> {
         MEASURES.iter().find(|measure| measure.name == name).ok_or_else(|| {
-            let known = MEASURES.iter().map(|measure| measure.name).collect::<Vec<_>>().join(", ");
+            let known = listed(MEASURES.iter().map(|measure| measure.name));
             Error::input(format!("there is no measure `{name}`; there are {known}"))
         })
     }
@@ -130,6 +131,17 @@ const CONSTANT_DEBIASED: &str = "fewer than 4 examples, or all the same or equal
 /// Neighbours of the table's entry.
 const NEIGHBOURS: usize = 10;
 
+/// One of the measures, from which others differ in little.
+const LINEAR_CKA: Measure = Measure {
+    name: "linear_cka",
+    about: "linear centred kernel alignment (Kornblith et al. 2019)",
+    range: (0.0, 1.0),
+    debiased: false,
+    invariances: GEOMETRY,
+    undefined: CONSTANT,
+    compute: linear_cka,
+};
+
 /// All measures.
 pub static MEASURES: &[Measure] = &[
     Measure {
@@ -145,15 +157,7 @@ pub static MEASURES: &[Measure] = &[
             Ok(asim(a.values(), b.values())?.mean(tch::Kind::Double).double_value(&[]))
         },
     },
-    Measure {
-        name: "linear_cka",
-        about: "linear centred kernel alignment (Kornblith et al. 2019)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
-        undefined: CONSTANT,
-        compute: linear_cka,
-    },
+    LINEAR_CKA,
     Measure {
         name: "debiased_cka",
         about: "linear centred kernel alignment from unbiased HSIC (Song et al. 2012; Nguyen et al. 2021)",
@@ -166,11 +170,9 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "rbf_cka",
         about: "centred kernel alignment, Gaussian kernel of width 0.8 x median distance (Kornblith et al. 2019)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
         undefined: "fewer than 3 examples, or half of them the same",
         compute: rbf_cka,
+        ..LINEAR_CKA
     },
     Measure {
         name: "debiased_rbf_cka",
@@ -184,8 +186,6 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "cca",
         about: "mean canonical correlation of all directions (Hotelling 1936)",
-        range: (0.0, 1.0),
-        debiased: false,
         invariances: &[
             Invariance::Scaling,
             Invariance::Translation,
@@ -197,33 +197,28 @@ pub static MEASURES: &[Measure] = &[
         ],
         undefined: "ranks that together reach the number of examples less one, or all examples the same",
         compute: cca,
+        ..LINEAR_CKA
     },
     Measure {
         name: "svcca",
         about: "mean canonical correlation of the principal directions with 99 % of the variance, at most one for 10 examples (Raghu et al. 2017)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
         undefined: "fewer than 10 examples, or all the same",
         compute: |a, b| svcca(a, b, Pca::default()),
+        ..LINEAR_CKA
     },
     Measure {
         name: "pwcca",
         about: "canonical correlation weighted by what it carries of the first, directions as in svcca (Morcos et al. 2018)",
-        range: (0.0, 1.0),
-        debiased: false,
         invariances: &[Invariance::Scaling, Invariance::Translation, Invariance::SharedRotation, Invariance::Rotation, Invariance::Order],
         undefined: "fewer than 10 examples, or all the same",
         compute: |a, b| pwcca(a, b, Pca::default()),
+        ..LINEAR_CKA
     },
     Measure {
         name: "procrustes",
         about: "cosine after the best rotation of one onto the other (Schönemann 1966; Williams et al. 2021)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
-        undefined: CONSTANT,
         compute: procrustes,
+        ..LINEAR_CKA
     },
     Measure {
         name: "rsa_pearson",
@@ -246,20 +241,15 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "mutual_neighbours_10",
         about: "share of the 10 nearest examples that are the same in both (Huh et al. 2024)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
         undefined: "fewer than 12 examples, or all the same",
         compute: |a, b| mutual_neighbours(a, b, NEIGHBOURS),
+        ..LINEAR_CKA
     },
     Measure {
         name: "distance_correlation",
         about: "distance correlation (Székely et al. 2007)",
-        range: (0.0, 1.0),
-        debiased: false,
-        invariances: GEOMETRY,
-        undefined: CONSTANT,
         compute: distance_correlation,
+        ..LINEAR_CKA
     },
     Measure {
         name: "debiased_distance_correlation",

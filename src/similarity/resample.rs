@@ -7,7 +7,8 @@ use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::door;
-use crate::random::{MOST_DRAWS, Random, quantile};
+use crate::random::Random;
+use crate::sample::{Interval, MOST_DRAWS, mean};
 
 /// What a measure reads when examples are matched at random.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,30 +28,6 @@ impl Show for Null {
         display::facts(
             "permutation null",
             &[("value", self.value), ("mean of the draws", self.mean), ("p", self.p), ("draws", self.draws.len() as f64)],
-        )
-    }
-}
-
-/// An interval for a measure's value over draws of examples.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Interval {
-    /// The value of all examples.
-    pub value: f64,
-    /// Lower end.
-    pub lower: f64,
-    /// Upper end.
-    pub upper: f64,
-    /// Standard deviation of the draws, which estimates the value's standard error.
-    pub std: f64,
-    /// Share of such intervals that should hold the true value.
-    pub level: f64,
-}
-
-impl Show for Interval {
-    fn bundle(&self) -> Bundle {
-        display::facts(
-            "interval",
-            &[("value", self.value), ("lower", self.lower), ("upper", self.upper), ("std", self.std), ("level", self.level)],
         )
     }
 }
@@ -75,8 +52,7 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
     })?;
     // Rounding differs between orders of one sum; it must not decide whether a draw reaches the value.
     let reached = draws.iter().filter(|draw| **draw >= value - 1e-12).count();
-    let mean = draws.iter().sum::<f64>() / count as f64;
-    Ok(Null { value, p: (1 + reached) as f64 / (1 + count) as f64, mean, draws })
+    Ok(Null { value, p: (1 + reached) as f64 / (1 + count) as f64, mean: mean(&draws), draws })
 }
 
 /// Half-sample bootstrap interval of `measure` at `level`: `count` draws of half of the examples, without repetition.
@@ -89,11 +65,7 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
 /// # Errors
 /// As the measure on half of the examples; fewer than 2 draws or more than a million, or a level outside (0, 1).
 pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count: usize, level: f64, seed: u64) -> Result<Interval> {
-    if !((2..=MOST_DRAWS).contains(&count) && level > 0.0 && level < 1.0) {
-        return Err(Error::input(format!(
-            "an interval needs 2 to {MOST_DRAWS} draws and a level in (0, 1), such as 999 and 0.95; got {count} and {level}"
-        )));
-    }
+    Interval::check(count, level)?;
     let mut random = Random::new(seed, "half samples", 0);
     let (value, mut draws) = door("an interval of half samples", || {
         let value = measure.compute(a, b)?;
@@ -106,10 +78,10 @@ pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count
         Ok((value, (0..count).map(draw).collect::<Result<Vec<_>>>()?))
     })?;
     draws.sort_by(f64::total_cmp);
-    let mean = draws.iter().sum::<f64>() / count as f64;
-    let std = (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / (count - 1) as f64).sqrt();
-    let end = |share: f64| (value + quantile(&draws, share) - mean).clamp(measure.range.0, measure.range.1);
-    Ok(Interval { value, lower: end((1.0 - level) / 2.0), upper: end((1.0 + level) / 2.0), std, level })
+    let mean = mean(&draws);
+    let whole = Interval::of(value, draws, level);
+    let end = |drawn: f64| (value + drawn - mean).clamp(measure.range.0, measure.range.1);
+    Ok(Interval { lower: end(whole.lower), upper: end(whole.upper), ..whole })
 }
 
 fn rows(order: &[usize], of: &Representation) -> Tensor {

@@ -3,13 +3,14 @@
 use polars::prelude::*;
 
 use super::crossing::{Crossing, Influences, critical, two_sided};
-use super::frame::{numbers, texts};
 use super::numbered::Numbered;
 use super::power;
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::frame::{cells, finite_numbers};
 use crate::interrupt;
-use crate::random::{MOST_DRAWS, Random};
+use crate::random::Random;
+use crate::sample::{MOST_DRAWS, check_level};
 
 /// A mean over runs and rows, with its errors.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,13 +185,6 @@ fn least(from: usize, effect: f64, power: f64, of: impl Fn(usize) -> Result<f64>
     Ok(Some(high))
 }
 
-pub(super) fn check_level(level: f64) -> Result<()> {
-    match level > 0.0 && level < 1.0 {
-        true => Ok(()),
-        false => Err(Error::input(format!("a level must lie in (0, 1), such as 0.95, it is {level}"))),
-    }
-}
-
 impl Show for CrossedMean {
     fn bundle(&self) -> Bundle {
         display::facts(
@@ -220,9 +214,9 @@ fn crossing(frame: &DataFrame, value: &str, strata: &[&str], run: &[&str], row: 
             "a mean over runs and rows needs at least one column that names the run, one that names the row, and one value",
         ));
     }
-    let values = numbers(frame, value)?;
-    let strata = if strata.is_empty() { vec![Vec::new(); frame.height()] } else { texts(frame, strata)? };
-    let (runs, rows) = (texts(frame, run)?, texts(frame, row)?);
+    let values = finite_numbers(frame, value)?;
+    let strata = if strata.is_empty() { vec![Vec::new(); frame.height()] } else { cells(frame, strata)? };
+    let (runs, rows) = (cells(frame, run)?, cells(frame, row)?);
     let mut names = [Numbered::default(), Numbered::default(), Numbered::default()];
     let mut crossing = Crossing::default();
     for (at, value) in values.into_iter().enumerate() {

@@ -6,7 +6,8 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::random::{Random, quantile};
+use crate::random::Random;
+use crate::sample::ends;
 
 /// Values, each with the numbers of its stratum, its run and its row.
 #[derive(Clone, Debug, Default)]
@@ -204,8 +205,8 @@ impl Influences {
     pub fn drawn_interval(&self, mut deviations: Vec<f64>, level: f64) -> Result<(f64, f64)> {
         deviations.sort_by(f64::total_cmp);
         let wider = critical(level, self.degrees)? / normal(level)?;
-        let at = |share: f64| wider * quantile(&deviations, share);
-        Ok((self.mean + at((1.0 - level) / 2.0), self.mean + at((1.0 + level) / 2.0)))
+        let [lower, upper] = ends(&deviations, level).map(|end| self.mean + wider * end);
+        Ok((lower, upper))
     }
 }
 
@@ -214,8 +215,7 @@ pub(crate) fn critical(level: f64, degrees: f64) -> Result<f64> {
     if degrees > 1e6 {
         return normal(level);
     }
-    let student = StudentsT::new(0.0, 1.0, degrees).map_err(|error| Error::internal("Student's t distribution").because(error))?;
-    Ok(student.inverse_cdf((1.0 + level) / 2.0))
+    Ok(student(degrees)?.inverse_cdf((1.0 + level) / 2.0))
 }
 
 fn normal(level: f64) -> Result<f64> {
@@ -225,6 +225,9 @@ fn normal(level: f64) -> Result<f64> {
 
 /// Two-sided p of a t.
 pub(crate) fn two_sided(t: f64, degrees: f64) -> Result<f64> {
-    let student = StudentsT::new(0.0, 1.0, degrees.min(1e6)).map_err(|error| Error::internal("Student's t distribution").because(error))?;
-    Ok((2.0 * student.sf(t.abs())).min(1.0))
+    Ok((2.0 * student(degrees.min(1e6))?.sf(t.abs())).min(1.0))
+}
+
+fn student(degrees: f64) -> Result<StudentsT> {
+    StudentsT::new(0.0, 1.0, degrees).map_err(|error| Error::internal("Student's t distribution").because(error))
 }

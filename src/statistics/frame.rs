@@ -4,9 +4,11 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::{cohen_dz, holm, mean, mean_interval, paired_t, rank_biserial, wilcoxon};
+use super::{cohen_dz, holm_of_defined, mean_interval, paired_t, rank_biserial, wilcoxon};
 use crate::error::{Error, Result};
+use crate::frame::{cells, finite_numbers};
 use crate::interrupt;
+use crate::sample::mean;
 
 /// One row per method and run: the mean of each value over the rows that share `by` (the method) and `keys` (what names an independent run),
 /// in the order they first occur. Columns: those of `by` and `keys` as text, `rows` (how many were averaged), and `values`.
@@ -21,8 +23,8 @@ pub fn averaged(frame: &DataFrame, by: &str, keys: &[&str], values: &[&str]) -> 
         return Err(Error::input("averages need at least one column that names the run, one of values, and one row"));
     }
     let names: Vec<&str> = std::iter::once(by).chain(keys.iter().copied()).collect();
-    let numbers = values.iter().map(|value| numbers(frame, value)).collect::<Result<Vec<_>>>()?;
-    let rows = texts(frame, &names)?;
+    let numbers = values.iter().map(|value| finite_numbers(frame, value)).collect::<Result<Vec<_>>>()?;
+    let rows = cells(frame, &names)?;
     let mut places: HashMap<&[String], usize> = HashMap::new();
     let mut groups: Vec<(&[String], Vec<usize>)> = Vec::new();
     for (row, name) in rows.iter().enumerate() {
@@ -68,24 +70,20 @@ fn compared(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], 
     if pairs.is_empty() || keys.is_empty() || values.is_empty() {
         return Err(Error::input("a comparison needs at least one pair of methods, one column that names the run and one of values"));
     }
-    let (methods, runs) = (texts(frame, &[by])?, texts(frame, keys)?);
+    let (methods, runs) = (cells(frame, &[by])?, cells(frame, keys)?);
     let asked = |method: &str| pairs.iter().any(|(first, second)| method == *first || method == *second);
     refuse_pooled(keys, methods.iter().zip(&runs).filter(|(method, _)| asked(&method[0])).map(|(_, run)| run.as_slice()))?;
     let mut rows = Vec::new();
     for (place, &(first, second)) in pairs.iter().enumerate() {
         for &value in values {
             interrupt::at(place as u64, pairs.len() as u64, "pairs")?;
-            let numbers = numbers(frame, value)?;
+            let numbers = finite_numbers(frame, value)?;
             let of = |method| by_run(method, by, &methods, &runs, &numbers);
             let (a, b) = matched((first, of(first)?), (second, of(second)?))?;
             rows.push(Row::new((first, second, value), &a, &b, level)?);
         }
     }
     let column = |of: fn(&Row) -> Option<f64>| rows.iter().map(of).collect::<Vec<_>>();
-    let corrected = |p: Vec<Option<f64>>| -> Result<Vec<Option<f64>>> {
-        let mut corrected = holm(&p.iter().flatten().copied().collect::<Vec<_>>())?.into_iter();
-        Ok(p.iter().map(|p| p.and_then(|_| corrected.next())).collect())
-    };
     Ok(df!(
         "first" => rows.iter().map(|row| row.names.0).collect::<Vec<_>>(),
         "second" => rows.iter().map(|row| row.names.1).collect::<Vec<_>>(),
@@ -103,8 +101,8 @@ fn compared(frame: &DataFrame, by: &str, pairs: &[(&str, &str)], keys: &[&str], 
         "p_wilcoxon" => column(|row| row.p_wilcoxon),
         "exact" => rows.iter().map(|row| row.exact).collect::<Vec<_>>(),
         "rank_biserial" => column(|row| row.rank_biserial),
-        "p_t_holm" => corrected(column(|row| row.p_t))?,
-        "p_wilcoxon_holm" => corrected(column(|row| row.p_wilcoxon))?,
+        "p_t_holm" => holm_of_defined(&column(|row| row.p_t))?,
+        "p_wilcoxon_holm" => holm_of_defined(&column(|row| row.p_wilcoxon))?,
         "note" => rows.iter().map(|row| row.note.clone()).collect::<Vec<_>>(),
     )?)
 }
@@ -123,7 +121,7 @@ fn found(frame: &DataFrame, by: &[&str], values: &[&str], level: f64) -> Result<
     if by.is_empty() || values.is_empty() || frame.height() == 0 {
         return Err(Error::input("intervals need at least one column to group by, one of values, and one run"));
     }
-    let groups = texts(frame, by)?;
+    let groups = cells(frame, by)?;
     let mut order: Vec<&Vec<String>> = Vec::new();
     for group in &groups {
         interrupt::check()?;
@@ -134,7 +132,7 @@ fn found(frame: &DataFrame, by: &[&str], values: &[&str], level: f64) -> Result<
     let (mut names, mut column, mut found) = (Vec::new(), Vec::new(), Vec::new());
     for group in order {
         for &value in values {
-            let numbers = numbers(frame, value)?;
+            let numbers = finite_numbers(frame, value)?;
             let own: Vec<f64> = groups.iter().zip(numbers).filter(|(other, _)| *other == group).map(|(_, number)| number).collect();
             found.push(mean_interval(&own, level).map_err(|error| error.context(format_args!("`{value}` of {}", group.join(", "))))?);
             names.push(group);
@@ -259,39 +257,4 @@ fn matched((first, a): (&str, Runs<'_>), (second, b): (&str, Runs<'_>)) -> Resul
     let mut runs: Vec<(&&[String], &f64)> = a.iter().collect();
     runs.sort_by_key(|(run, _)| **run);
     Ok((runs.iter().map(|(_, value)| **value).collect(), runs.iter().filter_map(|(run, _)| b.get(**run).copied()).collect()))
-}
-
-fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
-    frame.column(name).map_err(|_| {
-        let there = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        Error::input(format!("the frame has no column `{name}`; it has {there}"))
-    })
-}
-
-/// The cells of some columns as text, row by row.
-pub(super) fn texts(frame: &DataFrame, names: &[&str]) -> Result<Vec<Vec<String>>> {
-    let columns = names.iter().map(|name| column(frame, name)).collect::<Result<Vec<_>>>()?;
-    (0..frame.height())
-        .map(|row| {
-            let cells = columns.iter().map(|column| match column.get(row)? {
-                AnyValue::Null => Err(Error::input(format!("`{}` has no value in row {row}: drop the row, or fill it", column.name()))),
-                value => Ok(value.get_str().map_or_else(|| value.to_string(), str::to_string)),
-            });
-            cells.collect()
-        })
-        .collect()
-}
-
-pub(super) fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
-    let column = column(frame, name)?;
-    if !column.dtype().is_primitive_numeric() {
-        return Err(Error::input(format!("`{name}` must hold numbers, it is of type {}", column.dtype())));
-    }
-    let column = column.cast(&DataType::Float64)?;
-    let cells = column.f64()?.iter().enumerate().map(|(row, value)| match value {
-        None => Err(Error::input(format!("`{name}` has no value in row {row}: drop the row, or fill it"))),
-        Some(value) if !value.is_finite() => Err(Error::numeric(format!("`{name}` is {value} in row {row}"))),
-        Some(value) => Ok(value),
-    });
-    cells.collect()
 }

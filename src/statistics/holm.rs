@@ -22,3 +22,9 @@ pub fn holm(p: &[f64]) -> Result<Vec<f64>> {
     }
     Ok(corrected)
 }
+
+/// The same over the tests that are defined.
+pub(crate) fn holm_of_defined(p: &[Option<f64>]) -> Result<Vec<Option<f64>>> {
+    let mut corrected = holm(&p.iter().flatten().copied().collect::<Vec<_>>())?.into_iter();
+    Ok(p.iter().map(|p| p.and_then(|_| corrected.next())).collect())
+}

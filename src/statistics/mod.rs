@@ -44,6 +44,7 @@ pub use crossed::{CrossedMean, crossed_bootstrap, crossed_mean};
 pub use frame::{averaged, compare, intervals};
 pub use friedman::{Friedman, friedman, nemenyi};
 pub use holm::holm;
+pub(crate) use holm::holm_of_defined;
 pub use mixed::{MixedModel, mixed_model};
 pub use t::{MeanInterval, TTest, cohen_dz, mean_interval, paired_t};
 pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};
@@ -75,14 +76,4 @@ fn finite(values: &[f64], what: &str) -> Result<()> {
         Some(place) => Err(Error::numeric(format!("{what}: the one at {place} is {}, give finite numbers", values[place]))),
         None => Ok(()),
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Sample standard deviation, with n - 1 below.
-fn std(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
 }

@@ -1,10 +1,10 @@
 //! Student's t: the paired test, its effect size, and intervals.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
-use super::{differences, finite, mean, std};
+use super::crossing::{critical, two_sided};
+use super::{differences, finite};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
+use crate::sample::{check_level, deviation, mean};
 
 /// What a paired t-test found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,7 +75,7 @@ pub fn paired_t(first: &[f64], second: &[f64], level: f64) -> Result<TTest> {
     let spread = spread(&differences)?;
     let MeanInterval { mean, lower, upper, count, .. } = mean_interval(&differences, level)?;
     let t = mean / (spread / (count as f64).sqrt());
-    let p = 2.0 * student(count)?.sf(t.abs());
+    let p = two_sided(t, (count - 1) as f64)?;
     Ok(TTest { difference: mean, lower, upper, t, degrees: count - 1, p })
 }
 
@@ -97,17 +97,15 @@ pub fn mean_interval(values: &[f64], level: f64) -> Result<MeanInterval> {
     if values.len() < 2 {
         return Err(Error::input(format!("an interval needs at least 2 values, there are {}: add runs", values.len())));
     }
-    if !(level > 0.0 && level < 1.0) {
-        return Err(Error::input(format!("a level must lie in (0, 1), such as 0.95, it is {level}")));
-    }
-    let (mean, std, count) = (mean(values), std(values), values.len());
-    let half = student(count)?.inverse_cdf((1.0 + level) / 2.0) * std / (count as f64).sqrt();
+    check_level(level)?;
+    let (mean, std, count) = (mean(values), deviation(values), values.len());
+    let half = critical(level, (count - 1) as f64)? * std / (count as f64).sqrt();
     Ok(MeanInterval { mean, std, lower: mean - half, upper: mean + half, count })
 }
 
 /// The standard deviation of differences, which must not all be the same.
 fn spread(differences: &[f64]) -> Result<f64> {
-    let (spread, largest) = (std(differences), differences.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())));
+    let (spread, largest) = (deviation(differences), differences.iter().fold(0.0_f64, |largest, value| largest.max(value.abs())));
     // The same difference computed from different numbers differs by rounding.
     match spread <= 1e-12 * largest || largest == 0.0 {
         true => Err(Error::numeric(format!(
@@ -116,8 +114,4 @@ fn spread(differences: &[f64]) -> Result<f64> {
         ))),
         false => Ok(spread),
     }
-}
-
-fn student(count: usize) -> Result<StudentsT> {
-    StudentsT::new(0.0, 1.0, (count - 1) as f64).map_err(|error| Error::internal("Student's t distribution").because(error))
 }

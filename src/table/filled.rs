@@ -8,6 +8,7 @@ use super::summary::{Best, Summary, Value};
 use super::tuples::Keys;
 use super::value::{Cell, Table};
 use crate::error::Result;
+use crate::sample;
 
 /// Row, column and value of a cell.
 type Place = (usize, usize, usize);
@@ -162,7 +163,7 @@ fn decimals(value: &Value, cells: &HashMap<Place, Vec<f64>>, index: usize) -> us
     value.decimals.unwrap_or_else(|| match value.percent {
         true => 1,
         false if own().flatten().all(|number| (0.0..=1.0).contains(number)) => 3,
-        false => super::decimals(own().map(|numbers| numbers.iter().sum::<f64>() / numbers.len() as f64)).unwrap_or(3).min(6),
+        false => super::decimals(own().map(|numbers| sample::mean(numbers))).unwrap_or(3).min(6),
     })
 }
 
@@ -179,10 +180,7 @@ struct Shown {
 
 impl Shown {
     fn of(numbers: &[f64], value: &Value, decimals: usize) -> Self {
-        let count = numbers.len() as f64;
-        let mean = numbers.iter().sum::<f64>() / count;
-        let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
-        let std = (numbers.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
+        let (mean, std) = (sample::mean(numbers), sample::spread(numbers).1);
         let times = if value.percent { 100.0 } else { 1.0 };
         let text = |number: f64| super::signed(format!("{:.decimals$}", number * times));
         Self { mean, std, count: numbers.len(), number: text(mean), spread: std.map(text) }

@@ -21,6 +21,7 @@ pub(crate) use value::latex;
 use polars::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::frame::below;
 use crate::metric::{Binning, accuracy, ece};
 
 crate::display::show_as_text!(Best, Summary);
@@ -46,12 +47,9 @@ pub fn stack(frames: &[(&str, &DataFrame)]) -> Result<DataFrame> {
     for (method, frame) in frames {
         let mut frame = (*frame).clone();
         frame.insert_column(0, Column::new("method".into(), vec![*method; frame.height()]))?;
-        whole = Some(match whole {
-            None => frame,
-            Some(above) => above.vstack(&frame).map_err(|error| {
-                Error::input(format!("`{method}` has other columns than the frames above it: stack frames of one kind")).because(error)
-            })?,
-        });
+        whole = below(whole, frame).map_err(|error| {
+            Error::input(format!("`{method}` has other columns than the frames above it: stack frames of one kind")).because(error)
+        })?;
     }
     whole.ok_or_else(|| Error::input("there are no frames to stack: give at least one"))
 }

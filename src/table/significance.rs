@@ -7,6 +7,7 @@ use super::summary::column;
 use super::value::{Cell, Table};
 use super::words::words;
 use crate::error::{Error, Result};
+use crate::frame::{below, maybe_numbers};
 
 /// What `statistics::compare` calls a test's columns: its name here, then statistic, p, corrected p and effect, and what the last is called.
 const COMPARED: [(&str, [&str; 4], &str); 2] =
@@ -34,11 +35,8 @@ pub fn significance(frame: &DataFrame, level: f64) -> Result<Table> {
     let side_by_side = frame.column("p_t").is_ok() || frame.column("p_wilcoxon").is_ok();
     let long = if side_by_side { long(frame)? } else { frame.clone() };
     let number = |name: &str| -> Result<Vec<Option<f64>>> {
-        let column = column(&long, name)?;
-        if !column.dtype().is_primitive_numeric() {
-            return Err(Error::input(format!("table: column `{name}` holds {}, but numbers are needed", column.dtype())));
-        }
-        (0..column.len()).map(|row| Ok(Some(keys::number(&column.get(row)?)).filter(|number| number.is_finite()))).collect()
+        let numbers = maybe_numbers(&long, name).map_err(|error| error.context("table"))?;
+        Ok(numbers.into_iter().map(|number| number.filter(|number| number.is_finite())).collect())
     };
     let tests = column(&long, "test")?;
     let (statistic, p, p_holm, effect) = (number("statistic")?, number("p")?, number("p_holm")?, number("effect")?);
@@ -151,10 +149,7 @@ fn long(frame: &DataFrame) -> Result<DataFrame> {
         }
         columns.push(Column::new("effect_name".into(), vec![effect_name; frame.height()]));
         let part = DataFrame::new(frame.height(), columns)?;
-        whole = Some(match whole {
-            None => part,
-            Some(above) => above.vstack(&part)?,
-        });
+        whole = below(whole, part)?;
     }
     let whole = whole.ok_or_else(|| Error::internal("no tests are known"))?;
     // The tests of one comparison stand together.

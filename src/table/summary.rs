@@ -10,6 +10,7 @@ use super::tuples::Keys;
 use super::value::Table;
 use super::words::words;
 use crate::error::{Error, Result};
+use crate::frame;
 
 /// Which value is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +201,5 @@ impl Summary {
 
 /// The named column.
 pub(super) fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
-    frame.column(name).map_err(|_| {
-        let names: Vec<String> = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect();
-        Error::input(format!("table: the frame has no column `{name}`; it has {}", names.join(", ")))
-    })
+    frame::column(frame, name).map_err(|error| error.context("table"))
 }

@@ -59,13 +59,8 @@ impl Vector {
     pub fn open(path: impl AsRef<Path>, model: &Model) -> Result<Self> {
         let path = path.as_ref();
         door("opening a vector", || {
-            let mut stored = file::read_tensors(path, REMEDY)?;
-            let foreign = || Error::file(format!("{} holds no vector of this library", path.display()));
-            let text = stored.texts.get(MANIFEST).ok_or_else(foreign)?;
-            stored.demand_checksum(path, REMEDY)?;
-            let manifest: Manifest = serde_json::from_str(text).map_err(|error| foreign().because(error))?;
-            let values = stored.tensors.remove(VALUES).ok_or_else(foreign)?;
-            let (tried, effects) = (stored.tensors.remove(TRIED), stored.tensors.remove(EFFECTS));
+            let (manifest, values, mut others) = file::read_values::<Manifest>(path, MANIFEST, "vector", REMEDY)?;
+            let (tried, effects) = (others.remove(TRIED), others.remove(EFFECTS));
             let vector = manifest.vector(values, tried, effects);
             let vector = vector.map_err(|what| Error::file(format!("{}: {what}: {REMEDY}", path.display())))?;
             vector.check_fit(model).map_err(|error| error.context(path.display()))?;

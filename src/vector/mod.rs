@@ -51,6 +51,7 @@ pub use task::TaskVector;
 use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
+use crate::kind::wide;
 use crate::libtorch::door;
 use crate::model::{Change, Identity, Model};
 pub use crate::nn::Edit;
@@ -167,7 +168,7 @@ impl Vector {
                     values.size()
                 )));
             }
-            let values = values.detach().to_device(tch::Device::Cpu).to_kind(search::wide(model)).copy();
+            let values = values.detach().to_device(tch::Device::Cpu).to_kind(wide(model.kind())).copy();
             if values.isfinite().all().int64_value(&[]) == 0 {
                 return Err(Error::numeric("the values of a vector are not finite"));
             }

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::kind::wide;
 use crate::model::reading::Watch;
 use crate::model::{Asked, Model, Sample};
 use crate::nn::{HookPoint, Hooks};
@@ -64,7 +65,7 @@ pub(super) fn at_the_end(model: &Model, prompts: &Prompts, pattern: &str) -> Res
             let token = rows[example].len() as i64 - 1 - firsts[row.min(firsts.len() - 1)];
             if (0..value.size()[1]).contains(&token) {
                 // A copy: a part would keep the whole.
-                found[example * layers + layer] = Some(value.get(row as i64).get(token).to_kind(wide(model)).copy());
+                found[example * layers + layer] = Some(value.get(row as i64).get(token).to_kind(wide(model.kind())).copy());
             }
         }
         Ok(())
@@ -116,7 +117,7 @@ pub(super) fn under(
         // [edit, token, vocab]
         let logits = model.logits(&Tensor::cat(&hidden, 0), None)?.view([hidden.len() as i64, answer, -1]);
         let ids = ids.view([1, -1, 1]).expand([hidden.len() as i64, -1, 1], false);
-        let logs = logits.to_kind(wide(model)).log_softmax(-1, None).gather(2, &ids, false).squeeze_dim(-1);
+        let logs = logits.to_kind(wide(model.kind())).log_softmax(-1, None).gather(2, &ids, false).squeeze_dim(-1);
         let own: Vec<f64> = Vec::try_from(logs.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double))?;
         for (&number, sum) in point.examples.iter().zip(own) {
             sums[number] = sum;
@@ -129,11 +130,6 @@ pub(super) fn under(
         true => Err(Error::numeric("logits are not finite under an edit: the weights, or what is put into the stream, are broken")),
         false => Ok(sums),
     }
-}
-
-/// At least f32.
-pub(super) fn wide(model: &Model) -> Kind {
-    if model.kind() == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
 fn layer(point: &HookPoint<'_>) -> Result<usize> {

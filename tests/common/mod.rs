@@ -55,6 +55,31 @@ pub fn difference(ours: &Tensor, golden: &Tensor, lengths: &[usize]) -> f64 {
     if apart.is_nan() { f64::INFINITY } else { apart / largest }
 }
 
+/// `max |a - b| / max |b|`; infinity where that is no number.
+pub fn apart(a: &Tensor, b: &Tensor) -> f64 {
+    assert_eq!(a.size(), b.size());
+    let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
+    let distance = (a - &b).abs().max().double_value(&[]) / b.abs().max().double_value(&[]);
+    // NaN compares false with every tolerance only this way round.
+    if distance.is_nan() { f64::INFINITY } else { distance }
+}
+
+/// A column of numbers without nulls.
+pub fn numbers(frame: &DataFrame, column: &str) -> Vec<f64> {
+    frame.column(column).unwrap().cast(&DataType::Float64).unwrap().f64().unwrap().iter().map(Option::unwrap).collect()
+}
+
+/// A column of text.
+pub fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
+    frame.column(column).unwrap().str().unwrap().iter().map(|text| text.unwrap_or("null").to_string()).collect()
+}
+
+/// A split of 6 examples of [`words_tokenizer`]'s words with the labels `t3` and `t4`.
+pub fn words_split() -> Result<Split> {
+    let rows = (0..20).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 30), ["t3", "t4"][row * 5 % 7 % 2])).collect();
+    ia2::dataset::Task::of(Examples::new("words", ia2::prompt::AnswerForm::labels(["t3", "t4"])?, rows)?, Default::default()).few_shot(6, 0)
+}
+
 /// The golden values of the real trained model.
 pub fn check_stories(model: &Model, golden: &serde_json::Value) -> Result<()> {
     for case in golden["prompts"].as_array().unwrap() {

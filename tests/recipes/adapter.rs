@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
-use super::method::{Merged, Method, wide};
+use super::method::{Merged, Method};
 use super::peft::Settings;
 use super::sites::Sites;
 use super::{Base, Parameters};
 use crate::error::Result;
+use crate::kind::wide;
 use crate::model::{Config, Model};
 use crate::nn::{Adapt, Draws, Frozen};
 

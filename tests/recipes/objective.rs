@@ -3,9 +3,10 @@
 use tch::{Kind, Tensor};
 
 use super::registry::{Known, PLAIN};
-use super::{Objective, Outputs, Samples, Sft, wide};
+use super::{Objective, Outputs, Samples, Sft};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::model::Model;
 
 pub(crate) const ENTRY: Known = Known {
@@ -35,7 +36,7 @@ impl Objective for Missed {
     }
 
     fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
-        let logits = wide(outputs.logits.as_ref().ok_or_else(|| Error::internal("`missed` was given no logits"))?);
+        let logits = widened(outputs.logits.as_ref().ok_or_else(|| Error::internal("`missed` was given no logits"))?);
         let likely = logits.softmax(-1, None::<Kind>).gather(1, &outputs.labels.unsqueeze(1), false).squeeze_dim(1);
         Ok(vec![outputs.per_example(&(1.0f64 - likely))])
     }

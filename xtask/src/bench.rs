@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: the same work in this library and in Hugging Face transformers + PEFT, in one run and as ratios.
 //!
-//! Each case runs in a process of its own, the two sides in turn and again in turn: what else the machine does falls on both. No
-//! dependencies here, so the few numbers of each side's JSON line are found by their names.
+//! Each case runs in a process of its own, the two sides in turn and again in turn: what else the machine does falls on both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+
+use serde_json::Value;
 
 use crate::command;
 use crate::failure::{At, Failure, Result};
@@ -142,7 +143,7 @@ impl Options {
 
 /// One side's rounds of one case.
 struct Side {
-    lines: Vec<String>,
+    lines: Vec<Value>,
 }
 
 impl Side {
@@ -166,14 +167,8 @@ impl Side {
     }
 
     fn numbers(&self, field: &str) -> impl Iterator<Item = f64> {
-        self.lines.iter().filter_map(move |line| after(line, field)?.split([',', '}']).next()?.trim().parse().ok())
+        self.lines.iter().filter_map(move |line| line[field].as_f64())
     }
-}
-
-/// What stands after `"field":` in a line of JSON.
-fn after<'l>(line: &'l str, field: &str) -> Option<&'l str> {
-    let name = format!("\"{field}\":");
-    line.find(&name).map(|place| line[place + name.len()..].trim_start())
 }
 
 /// Runs what is asked for, prints the table, and writes `target/bench.json` and `target/bench.md`.
@@ -244,7 +239,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
         );
         print!("{row}");
         table += &row;
-        all.extend(rust.lines.into_iter().chain(hf.lines));
+        all.extend(rust.lines.into_iter().chain(hf.lines).map(|line| line.to_string()));
         // After each case, so that an interrupted run leaves what it has measured.
         project::write(&project.join("target/bench.json"), &format!("[\n{}\n]\n", all.join(",\n")))?;
         project::write(&project.join("target/bench.md"), &table)?;
@@ -296,21 +291,19 @@ fn build(project: &Project, profile: &str) -> Result<PathBuf> {
 }
 
 /// The last line that a side prints: other lines are its progress.
-fn measure(run: &mut std::process::Command, options: &Options, repeats: usize) -> Result<String> {
+fn measure(run: &mut std::process::Command, options: &Options, repeats: usize) -> Result<Value> {
     run.args(["--threads", &options.threads.to_string(), "--repeats", &repeats.to_string()]);
     let program = run.get_program().to_string_lossy().into_owned();
     let output = run.stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| Failure::new(format!("`{program}` could not be run: {error}"), "check the path"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    match text.lines().next_back().filter(|line| output.status.success() && line.starts_with('{')) {
-        Some(line) => Ok(line.to_owned()),
-        None => Err(Failure::new(format!("`{program}` did not finish its case"), "see the messages above")),
-    }
+    let line = text.lines().next_back().filter(|_| output.status.success()).and_then(|line| serde_json::from_str(line).ok());
+    line.ok_or_else(|| Failure::new(format!("`{program}` did not finish its case"), "see the messages above"))
 }
 
 /// Both sides must have done the same work: the same norm or loss to 1e-4, in bf16 to 1e-2 (Python's losses are rounded to 8 bits there), and the
 /// same tokens, where they are not cut short by a limit; in bf16 near ties fall either way, so that only their number is compared.
-fn compare(ours: &str, theirs: &str, case: &str, kind: &str) -> Result {
+fn compare(ours: &Value, theirs: &Value, case: &str, kind: &str) -> Result {
     let tolerance = if kind == "f32" { 1e-4 } else { 1e-2 };
     let differs = |what: &str| {
         Err(Failure::new(
@@ -318,34 +311,27 @@ fn compare(ours: &str, theirs: &str, case: &str, kind: &str) -> Result {
             "one of them does other work: compare the lines in target/bench.json",
         ))
     };
-    let number = |line: &str, field: &str| after(line, field)?.split([',', '}']).next()?.trim().parse::<f64>().ok();
+    let fewer = ours["samples"] != theirs["samples"];
     for field in ["norm", "loss", "value"] {
         // A value is of the first sample, a norm or loss of all.
-        if (field == "value" || number(ours, "samples") == number(theirs, "samples"))
-            && let (Some(a), Some(b)) = (number(ours, field), number(theirs, field))
+        if (field == "value" || !fewer)
+            && let (Some(a), Some(b)) = (ours["check"][field].as_f64(), theirs["check"][field].as_f64())
             && (a - b).abs() > tolerance * b.abs()
         {
             return differs(field);
         }
     }
     for field in ["tokens", "best"] {
-        let ids = |line: &str| -> Vec<String> {
-            let inside = after(line, field).unwrap_or_default().split(']');
-            // Lists end at `]]`, that is at an empty piece.
-            let inside =
-                inside.take_while(|piece| piece.trim_start_matches([',', ' ']).starts_with('[') || piece.contains(char::is_numeric));
-            inside
-                .map(|piece| piece.chars().filter(|c| c.is_ascii_digit() || *c == ',').collect::<String>().trim_matches(',').to_owned())
-                .collect()
+        // A list for each sample, or one of a number for each.
+        let lists = |side: &Value| -> Vec<Vec<Value>> {
+            let all = side["check"][field].as_array().cloned().unwrap_or_default();
+            if all.iter().all(Value::is_array) { all.iter().filter_map(Value::as_array).cloned().collect() } else { vec![all] }
         };
-        let (a, b) = (ids(ours), ids(theirs));
         // Fewer samples on one side: what there is of one list begins the other.
-        let fewer = number(ours, "samples") != number(theirs, "samples");
-        let count = |ids: &String| ids.matches(',').count();
-        let same = |a: &String, b: &String| {
-            a == b || kind != "f32" && count(a) == count(b) || fewer && (a.starts_with(&format!("{b},")) || b.starts_with(&format!("{a},")))
+        let same = |(a, b): (&Vec<Value>, &Vec<Value>)| {
+            a == b || kind != "f32" && a.len() == b.len() || fewer && (a.starts_with(b) || b.starts_with(a))
         };
-        if a.len().min(b.len()) > 0 && !a.iter().zip(&b).all(|(a, b)| same(a, b)) {
+        if !lists(ours).iter().zip(&lists(theirs)).all(same) {
             return differs(field);
         }
     }
@@ -382,31 +368,29 @@ fn runs(project: &Project, python: &Path) -> bool {
 mod tests {
     use super::*;
 
-    const OURS: &str = r#"{"case":"collect-1","samples":2,"check":{"norm":21.5,"tokens":[[5,6],[7,8]]}}"#;
+    use serde_json::json;
 
     #[test]
     fn numbers_are_found_by_name() {
-        let side = Side { lines: vec![OURS.into(), r#"{"samples": 8, "cpu_seconds": 2.0}"#.into()] };
+        let side = Side { lines: vec![json!({"samples": 2, "check": {"samples": 5}}), json!({"samples": 8, "cpu_seconds": 2.0})] };
         assert_eq!(side.numbers("samples").collect::<Vec<_>>(), [2.0, 8.0]);
-        assert_eq!(side.numbers("norm").collect::<Vec<_>>(), [21.5]);
         assert_eq!(side.samples_per_cpu_s(), 4.0);
     }
 
     #[test]
     fn other_work_is_told() {
-        let same = r#"{"check": {"tokens": [[5, 6], [7, 8]], "norm": 21.5001}, "samples": 2}"#;
-        assert!(compare(OURS, same, "collect-1", "f32").is_ok());
-        assert!(compare(OURS, r#"{"samples": 1, "check": {"tokens": [[5, 6]], "norm": 3.0}}"#, "collect-1", "f32").is_ok());
-        assert!(compare(OURS, &same.replace("[7, 8]", "[7, 9]"), "collect-1", "f32").is_err());
-        assert!(compare(OURS, &same.replace("21.5001", "21.6"), "collect-1", "f32").is_err());
-        assert!(compare(r#"{"check":{"best":[1,2]}}"#, r#"{"check": {"best": [1, 3]}}"#, "evaluate", "f32").is_err());
-        assert!(
-            compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 2]}}"#, "evaluate", "f32").is_ok()
-        );
-        assert!(
-            compare(r#"{"samples":3,"check":{"best":[1,2,3]}}"#, r#"{"samples": 2, "check": {"best": [1, 4]}}"#, "evaluate", "f32")
-                .is_err()
-        );
+        let side = |samples: usize, check: Value| json!({"samples": samples, "check": check});
+        let same = |ours: &Value, theirs: &Value| compare(ours, theirs, "a case", "f32").is_ok();
+        let ours = side(2, json!({"norm": 21.5, "tokens": [[5, 6], [7, 8]]}));
+        assert!(same(&ours, &side(2, json!({"norm": 21.5001, "tokens": [[5, 6], [7, 8]]}))));
+        assert!(same(&ours, &side(1, json!({"norm": 3.0, "tokens": [[5, 6]]}))));
+        assert!(!same(&ours, &side(2, json!({"norm": 21.5, "tokens": [[5, 6], [7, 9]]}))));
+        assert!(!same(&ours, &side(2, json!({"norm": 21.6, "tokens": [[5, 6], [7, 8]]}))));
+        assert!(!same(&side(2, json!({"best": [1, 2]})), &side(2, json!({"best": [1, 3]}))));
+        assert!(same(&side(3, json!({"best": [1, 2, 3]})), &side(2, json!({"best": [1, 2]}))));
+        assert!(!same(&side(3, json!({"best": [1, 2, 3]})), &side(2, json!({"best": [1, 4]}))));
+        let near = side(2, json!({"norm": 21.6, "tokens": [[5, 6], [7, 9]]}));
+        assert!(compare(&ours, &near, "a case", "bf16").is_ok());
     }
 
     #[test]

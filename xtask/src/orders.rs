@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Stdio;
 
+use serde_json::Value;
+
 use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
@@ -56,10 +58,10 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
                 run.arg(model).args(["--n", n, "--tokens", tokens, "--kind", kind]);
                 run.args(["--threads", threads, "--repeats", repeats]).env("OMP_WAIT_POLICY", "passive");
                 let output = run.stdout(Stdio::piped()).output();
-                let line =
-                    output.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                let line = output.ok().filter(|output| output.status.success());
+                let line: Option<Value> = line.and_then(|output| serde_json::from_slice(&output.stdout).ok());
                 let line = line.ok_or_else(|| Failure::new(format!("collecting {n} targets of {name} failed"), "see the message above"))?;
-                let number = |field: &str| number(&line, field);
+                let number = |field: &str| line[field].as_f64().unwrap_or(f64::NAN);
                 let target = target.map_or(String::new(), |target| format!(" ({target})"));
                 let row = format!(
                     "| {name} | {kind} | {n} | {tokens} | {} / {} / {} | {:.2} / {:.2} | {:.2}{target} | {:.2} |\n",
@@ -78,23 +80,4 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
     }
     let place = project.join("target/bench-orders.md");
     fs::write(&place, table).at(&place)
-}
-
-/// The number that stands after `"field":`.
-fn number(line: &str, field: &str) -> f64 {
-    let name = format!("\"{field}\":");
-    let value = line.find(&name).map(|place| &line[place + name.len()..]);
-    value.and_then(|value| value.split([',', '}']).next()?.trim().parse().ok()).unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_by_their_whole_name() {
-        let line = r#"{"plain_read":9,"ratio":2.5,"ratio_cpu":2.25,"read":3}"#;
-        assert_eq!(["read", "plain_read", "ratio", "ratio_cpu"].map(|field| number(line, field)), [3.0, 9.0, 2.5, 2.25]);
-        assert!(number(line, "seconds").is_nan());
-    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::failure::{At, Result};
+use crate::failure::{At, Failure, Result};
 
 pub struct Project {
     pub root: PathBuf,
@@ -57,6 +57,13 @@ pub fn write(path: &Path, text: &str) -> Result<bool> {
     fs::write(&partial, text).at(&partial)?;
     fs::rename(&partial, path).at(path)?;
     Ok(true)
+}
+
+/// A text in TOML; `what` it is, for the message.
+pub fn table(text: &str, what: &str) -> Result<toml::Table> {
+    let broken =
+        |error| Failure::new(format!("{what} is not TOML: {error}"), "take the file as it was published, and run the command again");
+    text.parse().map_err(broken)
 }
 
 /// Removes a file, a link or a folder if it is there.

@@ -30,14 +30,9 @@ pub(super) const ENTRY: Entry = Entry {
                 classified(text, record, "class", &classes)
             },
         },
-        Layout {
-            what: "Hugging Face's parquet files",
-            format: Format::Parquet,
-            files: parquet!("default"),
-            row: |record, _| {
-                let classes = [("0", Class::Label("0")), ("1", Class::Label("1")), ("2", Class::Label("2")), ("3", Class::Label("3"))];
-                classified(record.text("text")?, record, "label", &classes)
-            },
-        },
+        parquet!("default", |record, _| {
+            let classes = [("0", Class::Label("0")), ("1", Class::Label("1")), ("2", Class::Label("2")), ("3", Class::Label("3"))];
+            classified(record.text("text")?, record, "label", &classes)
+        }),
     ],
 };

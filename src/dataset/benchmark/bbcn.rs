@@ -38,12 +38,7 @@ pub(super) const ENTRY: Entry = Entry {
             files: &[(Part::Train, &["train.jsonl"]), (Part::Test, &["test.jsonl"])],
             row: |record, _| row(record, "label_text"),
         },
-        Layout {
-            what: "Hugging Face's parquet files",
-            format: Format::Parquet,
-            files: parquet!("default"),
-            row: |record, _| row(record, "label_text"),
-        },
+        parquet!("default", |record, _| row(record, "label_text")),
     ],
 };
 

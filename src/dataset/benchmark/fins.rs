@@ -29,14 +29,9 @@ pub(super) const ENTRY: Entry = Entry {
                 classified(record.text("sentence")?, record, "class", &classes)
             },
         },
-        Layout {
-            what: "Hugging Face's parquet files",
-            format: Format::Parquet,
-            files: parquet!("sentences_50agree"),
-            row: |record, _| {
-                let classes = [("0", Class::Label("0")), ("2", Class::Label("1")), ("1", Class::Left("neutral"))];
-                classified(record.text("sentence")?, record, "label", &classes)
-            },
-        },
+        parquet!("sentences_50agree", |record, _| {
+            let classes = [("0", Class::Label("0")), ("2", Class::Label("1")), ("1", Class::Left("neutral"))];
+            classified(record.text("sentence")?, record, "label", &classes)
+        }),
     ],
 };

@@ -30,7 +30,7 @@ pub(super) const ENTRY: Entry = Entry {
             ],
             row,
         },
-        Layout { what: "Hugging Face's parquet files", format: Format::Parquet, files: parquet!("main"), row },
+        parquet!("main", row),
     ],
 };
 

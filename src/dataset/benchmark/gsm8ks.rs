@@ -27,6 +27,6 @@ pub(super) const ENTRY: Entry = Entry {
             files: &[(Part::Test, &["GSM_symbolic.jsonl", "generated_data/GSM_symbolic.jsonl", "main/test.jsonl"])],
             row,
         },
-        Layout { what: "Hugging Face's parquet files", format: Format::Parquet, files: parquet!("main"), row },
+        parquet!("main", row),
     ],
 };

@@ -86,16 +86,21 @@ pub(super) const INSTALLED: Source = Source {
 /// The words for choices, in order: one token each in the paper's tokenizers.
 const WORDS: [&str; 8] = ["apple", "Friday", "banana", "Saturday", "Thursday", "Sunday", "Wednesday", "Monday"];
 
-/// Files of a data set on Hugging Face: in its own repository, as converted there, or put side by side.
+/// The parquet files of a data set on Hugging Face: in its own repository, as converted there, or put side by side.
 macro_rules! parquet {
-    ($config:literal) => {
-        &[
-            (crate::dataset::Part::Train, parquet!($config, "train")),
-            (crate::dataset::Part::Dev, parquet!($config, "validation")),
-            (crate::dataset::Part::Test, parquet!($config, "test")),
-        ]
+    ($config:literal, $row:expr) => {
+        crate::dataset::benchmark::entry::Layout {
+            what: "Hugging Face's parquet files",
+            format: crate::dataset::read::Format::Parquet,
+            files: &[
+                (crate::dataset::Part::Train, parquet!(@ $config, "train")),
+                (crate::dataset::Part::Dev, parquet!(@ $config, "validation")),
+                (crate::dataset::Part::Test, parquet!(@ $config, "test")),
+            ],
+            row: $row,
+        }
     };
-    ($config:literal, $part:literal) => {
+    (@ $config:literal, $part:literal) => {
         &[
             concat!("data/", $part, "-*.parquet"),
             concat!($config, "/", $part, "-*.parquet"),

@@ -35,15 +35,10 @@ pub(super) const ENTRY: Entry = Entry {
                 classified(record.text("verse")?, record, "label", &classes)
             },
         },
-        Layout {
-            what: "Hugging Face's parquet files",
-            format: Format::Parquet,
-            files: parquet!("default"),
-            row: |record, _| {
-                let classes =
-                    [("0", Class::Label("0")), ("1", Class::Label("1")), ("2", Class::Left("no impact")), ("3", Class::Left("mixed"))];
-                classified(record.text("verse_text")?, record, "label", &classes)
-            },
-        },
+        parquet!("default", |record, _| {
+            let classes =
+                [("0", Class::Label("0")), ("1", Class::Label("1")), ("2", Class::Left("no impact")), ("3", Class::Left("mixed"))];
+            classified(record.text("verse_text")?, record, "label", &classes)
+        }),
     ],
 };

@@ -31,7 +31,7 @@ pub(super) const ENTRY: Entry = Entry {
             ],
             row: original,
         },
-        Layout { what: "Hugging Face's parquet files", format: Format::Parquet, files: parquet!("default"), row: converted },
+        parquet!("default", converted),
     ],
 };
 

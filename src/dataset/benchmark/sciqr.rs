@@ -22,10 +22,7 @@ pub(super) const ENTRY: Entry = Entry {
     learn: &[Part::Train],
     test: &[Part::Dev],
     authors: None,
-    layouts: &[
-        Layout { what: "the original files", format: Format::Array, files: super::sciq::ORIGINAL, row },
-        Layout { what: "Hugging Face's parquet files", format: Format::Parquet, files: parquet!("default"), row },
-    ],
+    layouts: &[Layout { what: "the original files", format: Format::Array, files: super::sciq::ORIGINAL, row }, parquet!("default", row)],
 };
 
 fn row(record: &Record, random: &mut Random) -> Result<Made, Reason> {

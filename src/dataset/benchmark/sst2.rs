@@ -28,11 +28,6 @@ pub(super) const ENTRY: Entry = Entry {
             files: &[(Part::Train, &["train.tsv", "SST-2/train.tsv"]), (Part::Dev, &["dev.tsv", "SST-2/dev.tsv"])],
             row: |record, _| classified(record.text("sentence")?, record, "label", &CLASSES),
         },
-        Layout {
-            what: "Hugging Face's parquet files",
-            format: Format::Parquet,
-            files: parquet!("sst2"),
-            row: |record, _| classified(record.text("sentence")?, record, "label", &CLASSES),
-        },
+        parquet!("sst2", |record, _| classified(record.text("sentence")?, record, "label", &CLASSES)),
     ],
 };

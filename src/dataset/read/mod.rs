@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::display::{quoted, shortened};
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 
@@ -112,10 +113,7 @@ impl Record {
     /// A field, whatever it holds. Where no field has this very name, case does not count.
     pub(super) fn get(&self, name: &str) -> std::result::Result<&Value, Reason> {
         let alike = || self.0.iter().find(|(own, _)| own.to_lowercase() == name.to_lowercase()).map(|(_, value)| value);
-        self.0.get(name).or_else(alike).ok_or_else(|| {
-            let names = self.0.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            format!("there is no `{name}`; there are {names}")
-        })
+        self.0.get(name).or_else(alike).ok_or_else(|| format!("there is no `{name}`; there are {}", quoted(self.0.keys())))
     }
 
     /// A field that a writer of comma-separated values has quoted: quotes around it, and every one inside doubled.
@@ -167,11 +165,7 @@ impl Record {
 
 /// The beginning of a value, for messages.
 fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(40) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+    shortened(&value.to_string(), 40)
 }
 
 /// A file of Unicode, without the mark that some programs put before it.

@@ -17,6 +17,7 @@ use crate::metric::accuracy;
 use crate::model::{Model, Responses};
 use crate::objective::Targets;
 use crate::prompt::Prompts;
+use crate::sample;
 
 /// A test under ICL.
 pub(super) struct Shown {
@@ -263,7 +264,7 @@ fn pattern(attention: bool, head: bool) -> String {
 }
 
 fn mean(values: &[f64]) -> Result<f64> {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let mean = sample::mean(values);
     if mean.is_finite() { Ok(mean) } else { Err(Error::numeric("the divergence is not finite")) }
 }
 

@@ -131,8 +131,7 @@ pub(super) fn frame(effects: &[Effect], baseline: Method) -> Result<DataFrame> {
     let count = |of: &dyn Fn(&Effect) -> usize| effects.iter().map(|effect| of(effect) as u32).collect::<Vec<u32>>();
     let p = number(&|effect| effect.mean.p);
     let mixed_p = maybe(&|effect| effect.mixed.as_ref().map(|mixed| mixed.p));
-    let mut corrected = statistics::holm(&mixed_p.iter().flatten().copied().collect::<Vec<_>>())?.into_iter();
-    let mixed_holm: Vec<Option<f64>> = mixed_p.iter().map(|p| p.and_then(|_| corrected.next())).collect();
+    let mixed_holm = statistics::holm_of_defined(&mixed_p)?;
     let mixed = |of: fn(&Mixed) -> f64| maybe(&|effect| effect.mixed.as_ref().map(of));
     let mut columns = vec![
         Column::new("method".into(), effects.iter().map(|effect| effect.method.name()).collect::<Vec<_>>()),

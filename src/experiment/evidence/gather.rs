@@ -8,6 +8,7 @@ use crate::experiment::outcomes::Outcomes;
 use crate::experiment::record::ModelId;
 use crate::experiment::study::Row;
 use crate::metric::{Binning, augrc_of, debiased_square, smooth_error, smooth_error_at};
+use crate::sample;
 use crate::statistics::crossing::{Crossing, Influences};
 use crate::statistics::numbered::Numbered;
 
@@ -166,7 +167,7 @@ fn numbers(sum: &[(f64, &Outcomes)], value: Value) -> Option<(f64, Vec<f64>)> {
         let (whole, each) = match value.is_mean() {
             true => {
                 let each = of_rows(outcomes, value)?;
-                (each.iter().sum::<f64>() / each.len() as f64, each)
+                (sample::mean(&each), each)
             }
             false => of_parts(outcomes, value)?,
         };

@@ -7,19 +7,11 @@ use super::Evidence;
 use crate::display;
 use crate::error::{Error, Result};
 use crate::experiment::Method;
+use crate::frame::{maybe_numbers, text};
 use crate::table::{Table, share, signed};
 
 /// Corrected p below this are bold.
 const BOLD: f64 = 0.05;
-
-/// A column's numbers, null where it has none.
-fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
-    Ok(frame.column(name)?.cast(&DataType::Float64)?.f64()?.iter().collect())
-}
-
-fn texts<'a>(frame: &'a DataFrame, name: &str) -> Result<Vec<&'a str>> {
-    Ok(frame.column(name)?.str()?.iter().map(Option::unwrap_or_default).collect())
-}
 
 fn shown(number: Option<f64>) -> String {
     number.map_or_else(|| "–".into(), |number| signed(display::number(number)))
@@ -38,11 +30,11 @@ fn interval(lower: Option<f64>, upper: Option<f64>) -> String {
 }
 
 pub(super) fn effects(frame: &DataFrame, baseline: Method) -> Result<Table> {
-    let of = |name: &str| numbers(frame, name);
+    let of = |name: &str| maybe_numbers(frame, name);
     let (difference, lower, upper) = (of("difference")?, of("lower")?, of("upper")?);
     let (p, p_holm, drawn_lower, drawn_upper) = (of("p")?, of("p_holm")?, of("drawn_lower")?, of("drawn_upper")?);
     let (mixed, mixed_lower, mixed_upper, mixed_p) = (of("mixed_difference")?, of("mixed_lower")?, of("mixed_upper")?, of("mixed_p_holm")?);
-    let (methods, values) = (texts(frame, "method")?, texts(frame, "value")?);
+    let (methods, values) = (text(frame, "method")?, text(frame, "value")?);
     let rows = (0..frame.height()).map(|at| {
         let small = |p: Option<f64>| p.is_some_and(|p| p < BOLD);
         vec![
@@ -81,13 +73,13 @@ pub(super) fn effects(frame: &DataFrame, baseline: Method) -> Result<Table> {
 }
 
 pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
-    let texts = texts(frame, "method")?;
+    let methods = text(frame, "method")?;
     let with: [&str; 5] = ["accuracy", "brier", "smooth_ece", "debiased_ce_15", "augrc"];
     let alone: [&str; 5] = ["brier_of_answer", "reliability", "resolution", "uncertainty", "aurc"];
-    let mut cells: Vec<Vec<(String, bool)>> = texts.iter().map(|method| vec![(method.to_string(), false)]).collect();
+    let mut cells: Vec<Vec<(String, bool)>> = methods.iter().map(|method| vec![(method.to_string(), false)]).collect();
     for name in with {
         let (value, lower, upper) =
-            (numbers(frame, name)?, numbers(frame, &format!("{name}_lower"))?, numbers(frame, &format!("{name}_upper"))?);
+            (maybe_numbers(frame, name)?, maybe_numbers(frame, &format!("{name}_lower"))?, maybe_numbers(frame, &format!("{name}_upper"))?);
         for (at, row) in cells.iter_mut().enumerate() {
             row.push((
                 if value[at].is_some() { format!("{} ({})", short(value[at]), interval(lower[at], upper[at])) } else { "–".into() },
@@ -96,7 +88,7 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
         }
     }
     for name in alone {
-        let value = numbers(frame, name)?;
+        let value = maybe_numbers(frame, name)?;
         cells.iter_mut().zip(value).for_each(|(row, value)| row.push((short(value), false)));
     }
     let headings: Vec<String> = ["method"].iter().chain(&with).chain(&alone).map(|name| name.replace('_', " ")).collect();
@@ -109,10 +101,11 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
 }
 
 pub(super) fn power(frame: &DataFrame, baseline: Method) -> Result<Table> {
-    let methods = texts(frame, "method")?;
+    let methods = text(frame, "method")?;
     let found: Vec<bool> = frame.column("found")?.bool()?.iter().map(|found| found == Some(true)).collect();
-    let (effect, power, detectable) = (numbers(frame, "effect")?, numbers(frame, "power")?, numbers(frame, "detectable")?);
-    let (runs, rows) = (numbers(frame, "runs_needed")?, numbers(frame, "rows_needed")?);
+    let (effect, power, detectable) =
+        (maybe_numbers(frame, "effect")?, maybe_numbers(frame, "power")?, maybe_numbers(frame, "detectable")?);
+    let (runs, rows) = (maybe_numbers(frame, "runs_needed")?, maybe_numbers(frame, "rows_needed")?);
     let cells = (0..frame.height()).map(|at| {
         let effect = short(effect[at]) + if found[at] { " (found)" } else { "" };
         let count = |number: Option<f64>| number.map_or_else(|| "none".into(), |number| format!("{number:.0}"));
@@ -131,7 +124,7 @@ pub(super) fn power(frame: &DataFrame, baseline: Method) -> Result<Table> {
 }
 
 pub(super) fn pooled(frame: &DataFrame) -> Result<Table> {
-    let columns = ["statistic", "unit", "pools", "assumes"].map(|name| texts(frame, name));
+    let columns = ["statistic", "unit", "pools", "assumes"].map(|name| text(frame, name));
     let [statistic, unit, pools, assumes] = columns;
     let (statistic, unit, pools, assumes) = (statistic?, unit?, pools?, assumes?);
     let cells =

@@ -7,7 +7,7 @@ use polars::prelude::*;
 use super::effects::{DRAWS, Effect};
 use super::gather::{Outcome, Value};
 use super::{LEVEL, Method, Study};
-use crate::display::number;
+use crate::display::{listed, number};
 use crate::error::Result;
 use crate::experiment::record::TrainingId;
 use crate::statistics;
@@ -28,10 +28,6 @@ pub(super) struct Told<'a> {
 /// `1 run`, `2 runs`.
 fn counted(count: usize, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
-}
-
-fn list<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
-    things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn p(value: f64) -> String {
@@ -69,7 +65,7 @@ impl Told<'_> {
             counted(strata, "evaluation", "evaluations"),
             counted(self.runs(), "run", "runs"),
             if self.tasks().len() == 1 { "one task".into() } else { format!("each of {} tasks", self.tasks().len()) },
-            list(self.sizes()),
+            listed(self.sizes()),
         )];
         for (effect, corrected) in self.effects.iter().zip(&corrected) {
             let (what, less, more) = match effect.value {
@@ -201,21 +197,21 @@ impl Told<'_> {
             true => "nothing is trained".to_string(),
             false => format!(
                 "adapters {}; learning rates {}{}; at most {}; chosen by {}, separately for each method",
-                list(&adapters),
-                list(&rates),
-                if betas.is_empty() { String::new() } else { format!("; betas {}", list(&betas)) },
-                list(&limits),
-                list(&chosen)
+                listed(&adapters),
+                listed(&rates),
+                if betas.is_empty() { String::new() } else { format!("; betas {}", listed(&betas)) },
+                listed(&limits),
+                listed(&chosen)
             ),
         };
         let setting = format!(
             "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and N/2 for development, {} test rows per evaluation, all drawn \
              anew for each of {} by its seed. Training: {settings}.",
-            list(&models),
-            list(methods.iter().map(|method| method.name())),
-            list(self.tasks()),
-            list(self.tests()),
-            list(self.sizes()),
+            listed(&models),
+            listed(methods.iter().map(|method| method.name())),
+            listed(self.tasks()),
+            listed(self.tests()),
+            listed(self.sizes()),
             rows,
             counted(self.runs(), "run", "runs"),
         );

@@ -223,6 +223,9 @@ fn unknown_keys_are_listed_and_what_asks_for_nothing_is_not() {
     assert_eq!((frame.shape(), frame.column("key").unwrap().str().unwrap().get(1)), ((2, 2), Some("tomorrow")));
     assert_eq!(frame.column("value").unwrap().str().unwrap().get(1), Some("0.1"));
     assert_eq!(open(&llama()).unwrap().unknown().unwrap().shape(), (0, 2));
+    // Words that go into a model's identity, and with it into the keys of runs.
+    let config = open(&with(qwen3(), json!({"later": "x".repeat(100)}))).unwrap();
+    assert_eq!(config.unknown_keys, [("later".to_owned(), format!("\"{}...", "x".repeat(59)))]);
     // Of an inner object too; the rotation is what is known of it.
     let scaling = json!({"rope_scaling": {"type": "linear", "factor": 2, "note": "x", "finetuned": false}});
     let config = open(&with(llama(), scaling)).unwrap();

@@ -8,8 +8,9 @@ use super::super::decoder::Depth;
 use super::super::reading::{Batched, Watch};
 use super::super::score::{Step, steps};
 use super::super::{Model, Sample};
-use super::{Ending, Generated, Generation, Sampling, wide};
+use super::{Ending, Generated, Generation, Sampling};
 use crate::error::{Error, Result};
+use crate::kind::widened;
 use crate::nn::{Hooks, KvCache};
 use crate::random::Random;
 use crate::tokenizer::Tokenizer;
@@ -66,7 +67,7 @@ impl Running {
 
     /// Chooses a token for each example; those that end move to `done` and leave the batch.
     pub fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<(Generated, Vec<Step>)>]) -> Result<()> {
-        let logits = wide(&self.logits);
+        let logits = widened(&self.logits);
         let chosen = match settings.sampling {
             None => {
                 let (values, ids) = logits.topk(2.min(logits.size()[1]), -1, true, true);

@@ -1,11 +1,11 @@
 //! The metadata as the `config.json` of Hugging Face transformers that says the same.
 
 use serde_json::{Map, Value as Json, json};
-use tch::Kind;
 
 use super::container::Value;
 use super::{Gguf, as_json};
 use crate::error::{Error, Result};
+use crate::kind;
 use crate::nn::rope::{Rope, Scaling};
 
 /// Keys under the architecture's name that a model must have, and `config.json`'s for them.
@@ -121,12 +121,7 @@ impl Gguf {
         (layout.implied)(&mut config);
         config.insert("model_type".into(), self.family.model_type().into());
         config.insert("architectures".into(), json!([self.family.architecture()]));
-        let dtype = match self.kind() {
-            Kind::Float => "float32",
-            Kind::Half => "float16",
-            _ => "bfloat16",
-        };
-        config.insert("dtype".into(), dtype.into());
+        config.insert("dtype".into(), kind::in_config(self.kind()).into());
         if let Some(bos) = self.unsigned("tokenizer.ggml.bos_token_id")? {
             config.insert("bos_token_id".into(), json!(bos));
         }

@@ -19,7 +19,6 @@ use serde_json::{Map, Value as Json, json};
 use tch::Kind;
 
 use super::family::Family;
-use super::identity::Source;
 use super::storage::Storage;
 use super::weights::opened::Opened;
 use crate::error::{Error, Result};
@@ -91,7 +90,7 @@ impl Gguf {
         self.file.path()
     }
 
-    pub(super) fn source(&self) -> Result<Source> {
+    pub(super) fn source(&self) -> Result<file::Source> {
         self.file.source()
     }
 

@@ -1,7 +1,7 @@
 //! Which files of a folder hold a checkpoint.
 
-use super::names::first;
 use super::shard::Shard;
+use crate::display::few;
 use crate::error::{Error, Result};
 use crate::file;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +60,7 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
             folder.display(),
             absent.len(),
             files.len(),
-            first(&absent)
+            few(&absent)
         )));
     }
 
@@ -71,7 +71,7 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
         let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
         let differing = |message: &str, names: Vec<&&str>| {
             let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-            Error::file(format!("{place} {message} `{file}`: {}; download both again", first(&names)))
+            Error::file(format!("{place} {message} `{file}`: {}; download both again", few(&names)))
         };
         let absent: Vec<&&str> = tensors.difference(&held).collect();
         if !absent.is_empty() {
@@ -136,7 +136,7 @@ fn nothing_to_open(folder: &Path) -> Error {
             let others = if others.is_empty() {
                 String::new()
             } else {
-                format!(" (but {}, which is not what transformers calls a model's weights)", first(&others))
+                format!(" (but {}, which is not what transformers calls a model's weights)", few(&others))
             };
             Error::file(format!("`{place}` holds neither `{SINGLE}` nor `{INDEX}`{others}: download the weights too"))
         }

@@ -1,16 +1,5 @@
 //! Lists of names in messages.
 
-/// Names shown where a list has no natural end; the rest is counted.
-const NAMED: usize = 8;
-
-/// The first names, and how many more there are.
-pub(super) fn first(names: &[String]) -> String {
-    match names.len() > NAMED {
-        true => format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED),
-        false => names.join(", "),
-    }
-}
-
 /// All names; those that differ in their first number alone, as those of several layers do, as one: `model.layers.{0-3, 7}.mlp.up_proj`.
 pub(super) fn all(names: &[String]) -> String {
     let mut groups: Vec<((&str, &str), Vec<u64>)> = Vec::new();
@@ -74,6 +63,5 @@ mod tests {
         assert_eq!(of(&["`m.00.q`", "`m.01.q`"]), "`m.00.q`, `m.01.q`");
         let many: Vec<String> = (0..20).map(|number| format!("`w{number}`")).collect();
         assert_eq!(all(&many).matches('`').count(), 40);
-        assert!(first(&many).ends_with("`w7` and 12 more"));
     }
 }

@@ -4,7 +4,8 @@ use super::copy;
 use super::opened::Opened;
 use crate::error::{Error, Result};
 use crate::file::{self, Head, Holds, LENGTH};
-use crate::model::identity::{self, Source};
+use crate::kind;
+use crate::model::identity;
 use safetensors::tensor::{Dtype, SafeTensorError, TensorInfo};
 use std::ops::Range;
 use std::path::Path;
@@ -44,7 +45,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn source(&self) -> Result<Source> {
+    pub(super) fn source(&self) -> Result<file::Source> {
         self.file.source()
     }
 
@@ -119,15 +120,13 @@ impl Shard {
     }
 
     fn kind(&self, name: &str, info: &TensorInfo) -> Result<Kind> {
-        match info.dtype {
-            Dtype::F32 => Ok(Kind::Float),
-            Dtype::BF16 => Ok(Kind::BFloat16),
-            Dtype::F16 => Ok(Kind::Half),
-            other => Err(Error::file(format!(
-                "the weight `{name}` in `{}` is stored as {other}, but only F32, BF16 and F16 are supported: save the model in one of them",
-                self.path().display()
-            ))),
-        }
+        kind::of_dtype(info.dtype).filter(|kind| kind::in_config(*kind).is_some()).ok_or_else(|| {
+            Error::file(format!(
+                "the weight `{name}` in `{}` is stored as {}, but only F32, BF16 and F16 are supported: save the model in one of them",
+                self.path().display(),
+                info.dtype
+            ))
+        })
     }
 }
 

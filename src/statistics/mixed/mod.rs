@@ -10,13 +10,13 @@ use polars::prelude::*;
 
 pub(crate) use fitted::Fitted;
 
-use super::crossed::check_level;
 use super::crossing::{critical, two_sided};
-use super::frame::{numbers, texts};
 use super::numbered::Numbered;
 use crate::display::{Bundle, Show, headed, number};
 use crate::error::{Error, Result};
+use crate::frame::{cells, finite_numbers};
 use crate::interrupt;
+use crate::sample::check_level;
 
 /// A fitted linear mixed model.
 #[derive(Clone, PartialEq)]
@@ -83,8 +83,8 @@ fn fit(frame: &DataFrame, value: &str, fixed: &[&str], run: &[&str], row: &[&str
     if run.is_empty() || row.is_empty() || frame.height() == 0 {
         return Err(Error::input("a mixed model needs at least one column that names the run, one that names the row, and one value"));
     }
-    let values = numbers(frame, value)?;
-    let levels = if fixed.is_empty() { vec![Vec::new(); frame.height()] } else { texts(frame, fixed)? };
+    let values = finite_numbers(frame, value)?;
+    let levels = if fixed.is_empty() { vec![Vec::new(); frame.height()] } else { cells(frame, fixed)? };
     let mut terms = vec!["(intercept)".to_string()];
     let mut known: Vec<Vec<(&str, Option<usize>)>> = vec![Vec::new(); fixed.len()];
     let mut columns: Vec<Vec<(usize, f64)>> = vec![vec![(0, 1.0)]; values.len()];
@@ -109,7 +109,7 @@ fn fit(frame: &DataFrame, value: &str, fixed: &[&str], run: &[&str], row: &[&str
     }
     let number = |names: &[&str]| -> Result<(Vec<usize>, usize)> {
         let mut numbered = Numbered::default();
-        let numbers = texts(frame, names)?.iter().map(|name| numbered.of(name)).collect();
+        let numbers = cells(frame, names)?.iter().map(|name| numbered.of(name)).collect();
         Ok((numbers, numbered.len()))
     };
     let ((runs, count), (rows, _)) = (number(run)?, number(row)?);

@@ -122,31 +122,28 @@ fn metadata(project: &Project, folder: &Path) -> Result<String> {
     })
 }
 
-/// The folder of a crate in what `cargo metadata` says: `"manifest_path":"FOLDER/Cargo.toml"`.
+/// The folder of a crate in what `cargo metadata` says.
 fn folder_in(metadata: &str, name: &str) -> Option<PathBuf> {
-    let end = format!("/{name}-{VERSION}/Cargo.toml");
-    let mut paths = metadata.split("\"manifest_path\":\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let path = paths.find(|path| path.ends_with(&end))?;
-    Some(Path::new(&path.replace("\\\\", "\\")).parent()?.to_owned())
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    let package = metadata["packages"].as_array()?.iter().find(|package| package["name"] == name && package["version"] == VERSION)?;
+    Some(Path::new(package["manifest_path"].as_str()?).parent()?.to_owned())
 }
 
 /// A lock file in which evcxr is a folder beside it, not the registry's.
 fn unlocked(lock: &str) -> Result<String> {
-    let packages: Vec<&str> = lock.split("\n[[package]]\n").collect();
-    let is_evcxr = |package: &str| package.starts_with(&format!("name = \"evcxr\"\nversion = \"{VERSION}\"\n"));
-    if packages.iter().filter(|package| is_evcxr(package)).count() != 1 {
+    let mut lock = project::table(lock, "the lock file of evcxr_jupyter")?;
+    let packages = lock.get_mut("package").and_then(toml::Value::as_array_mut).into_iter().flatten();
+    let is_evcxr = |package: &toml::Table| package["name"].as_str() == Some("evcxr") && package["version"].as_str() == Some(VERSION);
+    let mut own: Vec<_> = packages.filter_map(toml::Value::as_table_mut).filter(|package| is_evcxr(package)).collect();
+    let [package] = own.as_mut_slice() else {
         return Err(Failure::new(
             format!("the lock file of evcxr_jupyter {VERSION} does not name evcxr {VERSION} once"),
             "delete the folder registry/src in cargo's home, and run the command again: the sources there are not those that were published",
         ));
-    }
-    let without = |package: &str| {
-        let lines = package.lines().filter(|line| !line.starts_with("source = ") && !line.starts_with("checksum = "));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
     };
-    let packages: Vec<String> =
-        packages.into_iter().map(|package| if is_evcxr(package) { without(package) } else { package.to_owned() }).collect();
-    Ok(packages.join("\n[[package]]\n"))
+    package.remove("source");
+    package.remove("checksum");
+    Ok(lock.to_string())
 }
 
 fn copy(from: &Path, to: &Path) -> Result {
@@ -164,25 +161,28 @@ fn copy(from: &Path, to: &Path) -> Result {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_crate_is_found_in_what_cargo_says() {
-        let said = r#"{"packages":[{"name":"evcxr_jupyter","manifest_path":"/a b/evcxr_jupyter-0.22.0/Cargo.toml","x":1},
-            {"name":"evcxr","manifest_path":"/c/evcxr-0.22.0/Cargo.toml"}]}"#;
-        assert_eq!(folder_in(said, "evcxr"), Some("/c/evcxr-0.22.0".into()));
-        assert_eq!(folder_in(said, "evcxr_jupyter"), Some("/a b/evcxr_jupyter-0.22.0".into()));
-        assert_eq!(folder_in(said, "evcxr_input"), None);
+        let package = |name: &str, version: &str| json!({"name": name, "version": version, "manifest_path": format!("/a b/{name}-{version}/Cargo.toml")});
+        let said =
+            json!({"packages": [package("evcxr_jupyter", VERSION), package("evcxr", "0.1.0"), package("evcxr", VERSION)]}).to_string();
+        assert_eq!(folder_in(&said, "evcxr"), Some("/a b/evcxr-0.22.0".into()));
+        assert_eq!(folder_in(&said, "evcxr_jupyter"), Some("/a b/evcxr_jupyter-0.22.0".into()));
+        assert_eq!(folder_in(&said, "evcxr_input"), None);
     }
 
     #[test]
     fn the_lock_names_the_folder_beside_it() {
-        let package =
-            |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}dependencies = [\n]\n");
+        let package = |name: &str, more: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"{VERSION}\"\n{more}");
         let registry = "source = \"registry+https\"\nchecksum = \"ee\"\n";
         let (other, last) = (package("other", registry), package("z", registry));
-        let lock = format!("version = 4\n{other}{}{last}", package("evcxr", registry));
-        assert_eq!(unlocked(&lock).unwrap(), format!("version = 4\n{other}{}{last}", package("evcxr", "")));
+        let parsed = |text: &str| text.parse::<toml::Table>().unwrap();
+        let lock = unlocked(&format!("version = 4\n{other}{}{last}", package("evcxr", registry))).unwrap();
+        assert_eq!(parsed(&lock), parsed(&format!("version = 4\n{other}{}{last}", package("evcxr", ""))));
         assert!(unlocked(&format!("version = 4\n{other}")).unwrap_err().to_string().contains("does not name evcxr"));
     }
 }

@@ -12,6 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::Parts;
 use crate::command;
 use crate::failure::{At, Result};
@@ -73,11 +75,10 @@ fn library(folder: &Path) -> PathBuf {
 /// Tells Jupyter how to start the kernel: for our own runs beside everything else, for editors in the user's folder.
 fn kernelspec(project: &Project) -> Result {
     let start = project.join("xtask/kernel/start");
-    let text = format!(
-        "{{\n  \"argv\": [{}, \"{{connection_file}}\"],\n  \"display_name\": \"Rust (ia2)\",\n  \"language\": \"rust\",\n  \
-         \"interrupt_mode\": \"message\"\n}}\n",
-        json_string(&start.to_string_lossy())
-    );
+    let spec = json!({
+        "argv": [start.to_string_lossy(), "{connection_file}"], "display_name": "Rust (ia2)", "language": "rust", "interrupt_mode": "message",
+    });
+    let text = format!("{spec:#}\n");
     project::write(&project.made("jupyter/kernels/ia2/kernel.json"), &text)?;
     let Some(data) = user_data() else { return Ok(()) };
     let users = data.join("kernels/ia2/kernel.json");
@@ -103,7 +104,7 @@ fn user_data() -> Option<PathBuf> {
 fn evcxr_configuration(project: &Project) -> Result {
     let text = format!(
         "# Written by `cargo xtask setup`.\n[evcxr]\nprelude = \"use ia2::prelude::*;\"\n\n[dependencies]\nia2 = {{ path = {} }}\n",
-        json_string(&project.root.to_string_lossy())
+        toml::Value::from(project.root.to_string_lossy().as_ref())
     );
     project::write(&project.made("evcxr-config/evcxr.toml"), &text)?;
     Ok(())
@@ -112,9 +113,9 @@ fn evcxr_configuration(project: &Project) -> Result {
 /// Writes the workspace that cells are built in; says whether anything changed that means compiling.
 fn workspace(project: &Project, folder: &Path) -> Result<bool> {
     let manifest = project.join("Cargo.toml");
-    let profiles = profiles(&fs::read_to_string(&manifest).at(&manifest)?);
+    let profiles = profiles(&fs::read_to_string(&manifest).at(&manifest)?)?;
     let members = "[workspace]\nmembers = [\"anchor\", \"ctx\"]\nresolver = \"3\"\n";
-    let root = json_string(&project.root.to_string_lossy());
+    let root = toml::Value::from(project.root.to_string_lossy().as_ref()).to_string();
     let package = |name: &str, version: &str, lib: &str| {
         format!(
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\n{lib}[dependencies]\nia2 = {{ path = {root} }}\n"
@@ -143,20 +144,11 @@ fn workspace(project: &Project, folder: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// The `[profile...]` sections of a manifest.
-fn profiles(manifest: &str) -> String {
-    let mut inside = false;
-    let mut text = String::new();
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            inside = line.starts_with("[profile");
-        }
-        if inside && !line.trim_start().starts_with('#') {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
+/// The profiles of a manifest.
+fn profiles(manifest: &str) -> Result<String> {
+    let mut manifest = project::table(manifest, "Cargo.toml")?;
+    manifest.retain(|section, _| section == "profile");
+    Ok(manifest.to_string())
 }
 
 /// Builds the library, and leaves `ctx` to evcxr.
@@ -246,20 +238,6 @@ fn link_tree(source: &Path, destination: &Path, wanted: &dyn Fn(&str) -> bool, r
     Ok(())
 }
 
-/// A JSON (and TOML) string.
-fn json_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            control if control.is_control() => quoted.push_str(&format!("\\u{:04x}", control as u32)),
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,11 +246,7 @@ mod tests {
     fn profiles_are_cut_out() {
         let manifest =
             "[package]\nname = \"a\"\n\n# why\n[profile.dev]\ndebug = false\n# more\n[profile.dev.package.\"*\"]\nopt-level = 1\n\n[lib]\n";
-        assert_eq!(profiles(manifest), "[profile.dev]\ndebug = false\n[profile.dev.package.\"*\"]\nopt-level = 1\n\n");
-    }
-
-    #[test]
-    fn strings_are_quoted() {
-        assert_eq!(json_string("/home/a \"b\"\\c"), r#""/home/a \"b\"\\c""#);
+        assert_eq!(profiles(manifest).unwrap(), "[profile.dev]\ndebug = false\n\n[profile.dev.package.\"*\"]\nopt-level = 1\n");
+        assert!(profiles("[package").is_err());
     }
 }
