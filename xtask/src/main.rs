@@ -26,7 +26,7 @@ usage: cargo xtask <command>
 
   quickstart [--lab] [--cuda]   set up what is missing and run notebooks/quickstart.ipynb;
                                 --lab opens JupyterLab there instead
-  setup [--cuda]                set up what is missing, nothing more
+  setup [--cuda] [--lab]        set up what is missing, nothing more; --lab: with JupyterLab
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
   model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
@@ -58,8 +58,8 @@ fn run(arguments: &[String]) -> Result {
     let project = Project::here();
     match command.as_str() {
         "setup" => {
-            let flags = Flags::parse(rest, &["--cuda"], false)?;
-            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), ..setup::Options::default() })
+            let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: flags.has("--lab"), ..setup::Options::default() })
         }
         "quickstart" => {
             let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
