@@ -6,7 +6,7 @@
 # and open the address that it prints. The build takes about as long as `cargo xtask quickstart` in a clone; the image has about 8 GB.
 # `python3 xtask/python/container.py` runs these very steps without Docker, as root on a Debian.
 
-# The release of Rust that everything is checked with: `rust-checked` in Cargo.toml.
+# The release of Rust that everything is checked with: `CHECKED` in xtask/src/setup/machine.rs.
 FROM rust:1.95.0-slim-bookworm AS tools
 # What the image lacks: a C++ compiler, Python, fonts for figures, and git for whoever works in here.
 RUN apt-get update \

@@ -219,5 +219,8 @@ pub mod prelude {
 #[cfg(test)]
 fn skipped(why: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {why}");
+    // The test runner calls a test's thread by its name.
+    let thread = std::thread::current();
+    let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("a test");
+    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {test}: {why}");
 }
