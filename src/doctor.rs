@@ -67,10 +67,11 @@ pub fn doctor() -> Doctor {
     };
     let version = libtorch::version().map_or("unknown".to_owned(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
     let folder = libtorch::folder().map_or("an unknown folder".to_owned(), |folder| format!("`{}`", folder.display()));
+    let (products, problem) = libtorch::products();
     let torch = Finding {
         what: "libtorch",
-        found: format!("{version} in {folder}"),
-        problem: libtorch::check_version().err().and_then(text).or_else(other_libtorch),
+        found: format!("{version} in {folder}; f32 products by {products}"),
+        problem: libtorch::check_version().err().and_then(text).or_else(other_libtorch).or(problem),
     };
     Doctor { findings: vec![library, torch, cuda(), threads(), kernel(), working_folder(), cache()] }
 }
@@ -228,6 +229,7 @@ mod tests {
             child.args(["--exact", "doctor::tests::child", "--ignored", "--nocapture"]).current_dir(folder);
             for name in [
                 "LIBTORCH",
+                "IA2_PRODUCTS",
                 "OMP_NUM_THREADS",
                 "EVCXR_IS_RUNTIME",
                 "EVCXR_TMPDIR",
@@ -248,6 +250,7 @@ mod tests {
         for (name, value, line, words) in [
             ("LIBTORCH", "/no/such/folder", "libtorch", ["/no/such/folder", "unset it"]),
             ("LIBTORCH", &torch, "libtorch", ["not what is loaded", "unset it"]),
+            ("IA2_PRODUCTS", "mlk", "libtorch", ["`mlk`", "unset it"]),
             ("TOO_MANY_THREADS", "1000", "threads", ["1000 on ", "set_threads("]),
             ("HF_HUB_CACHE", &file.display().to_string(), "models", ["cannot be read", "HF_HUB_CACHE"]),
         ] {

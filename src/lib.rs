@@ -48,7 +48,8 @@
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
-//! The [cookbook] has short ways to common ends.
+//! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, a grid on a cluster, what the numbers
+//! mean, a comparison with Python, and limits.
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.
@@ -90,12 +91,6 @@
 //!   polars has in its tree (tokio with `full`, chrono with its defaults) makes cargo compile everything down to polars again, for minutes, once.
 //! - [`doctor()`] says what this process has and what is wrong with it.
 //!
-//! # Models from the Hugging Face hub
-//! [`Model::open("org/name")`](model::Model::open) finds a model in the cache of Python's `huggingface_hub`. With the cargo feature `hub`,
-//! off by default because it adds a TLS library to the build, it downloads into that cache what is missing. In a notebook, the first cell
-//! switches it on: `:dep ia2 = { path = "<this folder>", features = ["hub"] }`. [`Adapter::open`](adapter::Adapter::open) takes such names, too,
-//! and [`Model::verify`](model::Model::verify) compares what the cache holds with the checksums that the hub published.
-//!
 //! # What is kept on disk
 //! What opens is what was saved, or an error says so. Every file is written beside its place, brought to the disk, and renamed: whoever looks, and
 //! whenever a process is killed, finds the old one or the new one. The files of one thing are replaced while no other process of this library
@@ -120,27 +115,28 @@
 //! remembered by path, inode, size and times of change (files from 64 MiB on in `ia2/digests` of the user's cache folder). Nothing that others may
 //! write is mapped into memory: a file that is cut short while it is read is an error.
 //!
-//! # Models in GGUF
-//! [`Model::open("file.gguf")`](model::Model::open) opens what llama.cpp, ollama and LM Studio keep models in: architecture, tokenizer and
-//! weights in one file. Quantised weights become bf16 as they are read (or f32 with [`OpenOptions::kind`](model::OpenOptions::kind)), so
-//! everything works on them as on any other model. [`Model::open`](model::Model::open) says which architectures are read: those of
-//! all families. [`save`](model::Model::save) writes them as safetensors. `cargo xtask model smollm2` fetches a real one of 98 MB, which
-//! `Model::open("smollm2")` finds.
-//!
 //! # Adding to it
 //! A family, an adapter, an objective, a method, a measure, a metric, a benchmark or a figure is one file and one line of a table: `CONTRIBUTING.md` has a recipe
 //! with code for each, and `DESIGN.md` says how the parts fit together. [`Training`](train::Training) takes any [`Objective`](objective::Objective), also a
 //! notebook's own. A task is a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)). A value shows itself by [`display::Show`].
-//!
-//! # Not supported
-//! Platforms other than Linux on x86-64, devices other than CPU and CUDA, encoder-decoder models, mixtures of experts other than Qwen3's (whose experts are no adapter sites), weights that stay
-//! quantised in memory, several devices for one model, training the base weights; of PEFT's adapters updates of the embedding and the output layer, whole
-//! modules saved beside the adapter, repeated layers. A key of `config.json` that is known to ask for something of this kind is refused by name;
-//! one that nobody here knows is listed ([`Config::unknown`](model::Config::unknown)).
 #![warn(missing_docs)]
 
 #[doc = include_str!("cookbook.md")]
 pub mod cookbook {}
+
+/// What is longer than the README should be.
+pub mod guide {
+    #[doc = include_str!("guide/models.md")]
+    pub mod models {}
+    #[doc = include_str!("guide/cluster.md")]
+    pub mod cluster {}
+    #[doc = include_str!("guide/numbers.md")]
+    pub mod numbers {}
+    #[doc = include_str!("guide/compared.md")]
+    pub mod compared {}
+    #[doc = include_str!("guide/limits.md")]
+    pub mod limits {}
+}
 
 pub mod activations;
 pub mod adapter;
@@ -217,5 +213,8 @@ pub mod prelude {
 #[cfg(test)]
 fn skipped(why: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {why}");
+    // The test runner calls a test's thread by its name.
+    let thread = std::thread::current();
+    let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("a test");
+    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {test}: {why}");
 }

@@ -3,6 +3,8 @@
 mod copies;
 mod door;
 pub(crate) mod operations;
+#[cfg(test)]
+mod products_tests;
 
 use crate::error::{Error, Result};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -40,6 +42,13 @@ pub fn version() -> Option<(u64, u64, u64)> {
     // SAFETY: the type is that of libtorch's header `shim.h`, and the library stays loaded.
     let number = unsafe { library.get::<unsafe extern "C" fn() -> u64>(VERSION_FUNCTION).ok()?() };
     Some((number >> 56, number >> 48 & 0xff, number >> 40 & 0xff))
+}
+
+/// The library inside libtorch that computes f32 products, oneDNN or MKL, and a message where [`operations::PRODUCTS`] names neither.
+pub(crate) fn products() -> (&'static str, Option<String>) {
+    let other = std::env::var_os(operations::PRODUCTS).filter(|name| !["onednn", "mkl"].iter().any(|known| name == known));
+    let problem = other.map(|name| format!("{} is `{}`: let it be `onednn` or `mkl`, or unset it", operations::PRODUCTS, name.display()));
+    (if operations::has_onednn() { "oneDNN" } else { "MKL" }, problem)
 }
 
 /// A torch error that says what to do if the loaded libtorch is not the version that tch was made for.

@@ -613,8 +613,7 @@ fn what_peft_can_do_and_this_cannot_says_so() -> Result<()> {
 #[test]
 fn peft_s_own_files_say_so_too() -> Result<()> {
     let Some(python) = std::env::var_os("IA2_TEST_PYTHON") else {
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
+        common::skipped("IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
         return Ok(());
     };
     let (folder, checkpoint) = (tempfile::tempdir().unwrap(), "llama_grouped_tied");
@@ -641,8 +640,7 @@ fn tensors_name(key: &str) -> &str {
 #[test]
 fn peft_reads_our_adapters_and_transformers_our_merged_models() -> Result<()> {
     let Some(python) = std::env::var_os("IA2_TEST_PYTHON") else {
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
+        common::skipped("IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
         return Ok(());
     };
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -70,11 +69,6 @@ fn log(folder: &Path, name: &str) -> String {
 
 fn texts(frame: &DataFrame, column: &str) -> Vec<String> {
     frame.column(column).unwrap().str().unwrap().iter().map(|text| text.unwrap_or("null").to_string()).collect()
-}
-
-fn skipped(why: &str) {
-    // Past the test runner's capture, so that it is seen and counted.
-    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {why}");
 }
 
 #[test]
@@ -174,7 +168,7 @@ fn a_worker_that_is_stopped_gives_its_cell_back_and_a_notebook_does_the_rest() -
 fn workers_of_two_hosts_share_one_folder_and_take_over_from_each_other() -> Result<()> {
     // SAFETY: a question to the system.
     if unsafe { libc::geteuid() } != 0 || !Command::new("unshare").args(["-u", "true"]).status().is_ok_and(|status| status.success()) {
-        skipped("a host name of its own for each worker (`unshare -u`) needs root");
+        common::skipped("a host name of its own for each worker (`unshare -u`) needs root");
         return Ok(());
     }
     ia2::libtorch::set_threads(1)?;
@@ -293,7 +287,7 @@ fn a_full_disk_ends_a_worker_with_a_clear_word_and_nothing_is_lost() -> Result<(
     };
     // SAFETY: a question to the system.
     if unsafe { libc::geteuid() } != 0 || !mount("size=4g") {
-        skipped("a small disk of its own (`mount -t tmpfs`) needs root");
+        common::skipped("a small disk of its own (`mount -t tmpfs`) needs root");
         return Ok(());
     }
     struct Unmount<'p>(&'p Path);

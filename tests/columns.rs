@@ -373,7 +373,7 @@ fn how_much_longer_an_evaluation_takes() -> Result<()> {
     };
     for (name, tasks, most) in [("tiny-icl", vec!["sentiment", "answer"], 500), ("smollm2", vec!["sentiment", "answer"], 40)] {
         let Ok(model) = Model::open(name) else {
-            println!("SKIPPED: {name} is absent");
+            common::skipped(&format!("{name} is absent"));
             continue;
         };
         for task in tasks {

@@ -6,7 +6,6 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
@@ -409,7 +408,7 @@ fn the_quickstart_runs_on_every_family() {
 #[test]
 fn peft_reads_our_adapters_and_transformers_our_models() -> Result<()> {
     let Some(python) = std::env::var_os("IA2_TEST_PYTHON") else {
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
+        common::skipped("IA2_TEST_PYTHON names no Python with peft (tests/python/requirements.txt)");
         return Ok(());
     };
     let root = tempfile::tempdir().unwrap();

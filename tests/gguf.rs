@@ -290,8 +290,7 @@ fn damage_says_what_it_is() {
 fn smollm2() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ia2/models/smollm2");
     if !path.is_dir() {
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: {} is absent: `cargo xtask model smollm2` fetches it", path.display());
+        common::skipped(&format!("{} is absent: `cargo xtask model smollm2` fetches it", path.display()));
         return None;
     }
     Some(path)

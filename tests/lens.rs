@@ -428,8 +428,7 @@ fn figures_of_thirty_layers_and_of_every_script() -> Result<()> {
     use ia2::figure::{attention_head, attention_heads, patching, token_text};
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".ia2/models/smollm2");
     if !folder.is_dir() {
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: {} is absent: `cargo xtask model smollm2` fetches it", folder.display());
+        common::skipped(&format!("{} is absent: `cargo xtask model smollm2` fetches it", folder.display()));
         return Ok(());
     }
     let model = OpenOptions::new().kind(Kind::Float).open("smollm2")?;

@@ -9,7 +9,6 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -62,8 +61,7 @@ impl Cluster {
             let why = lacks.map_or("starting SLURM's daemons needs root".into(), |program| {
                 format!("there is no `{program}`: apt-get install slurm-wlm munge")
             });
-            // Past the test runner's capture, so that it is seen and counted.
-            let _ = writeln!(std::io::stdout(), "\nSKIPPED: {why}");
+            common::skipped(&why);
             return None;
         }
         let scratch = tempfile::Builder::new().prefix("ia2-slurm-").tempdir().unwrap();

@@ -407,3 +407,6 @@ impl Show for Plan {
         headed(&heading, self.frame())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! f32 products go by oneDNN, the other matrix library inside libtorch, where MKL, its usual one, does not use the widest vectors, which is on
 //! processors that Intel did not make: on an AMD EPYC with AVX-512 it was measured at 97 Gflop/s per core where oneDNN reaches 215, and at 64
-//! against 105 for eight rows.
+//! against 105 for eight rows. [`PRODUCTS`] chooses one of the two on any processor.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+
+/// The environment variable that names the library of f32 products, `onednn` or `mkl`; read once. The two differ in the last bits.
+pub(crate) const PRODUCTS: &str = "IA2_PRODUCTS";
 
 type Handle = *const c_void;
 
@@ -210,12 +213,19 @@ fn call(function: impl FnOnce(*mut c_char) -> *mut c_void) -> Result<Tensor> {
     Ok(unsafe { Tensor::from_ptr(output.cast()) })
 }
 
-/// Whether this processor calls for oneDNN's products.
-fn has_onednn() -> bool {
+/// Whether f32 products go by oneDNN: where this processor calls for it, or as [`PRODUCTS`] says.
+pub(crate) fn has_onednn() -> bool {
     static CALLED_FOR: OnceLock<bool> = OnceLock::new();
     *CALLED_FOR.get_or_init(|| {
-        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        processor.contains("AuthenticAMD") && processor.contains("avx512f") && tch::utils::has_mkldnn()
+        let wanted = match std::env::var(PRODUCTS).as_deref() {
+            Ok("onednn") => true,
+            Ok("mkl") => false,
+            _ => {
+                let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+                processor.contains("AuthenticAMD") && processor.contains("avx512f")
+            }
+        };
+        wanted && tch::utils::has_mkldnn()
     })
 }
 

@@ -19,13 +19,20 @@ pub fn golden(file: &str) -> Result<HashMap<String, Tensor>> {
     Ok(Tensor::read_safetensors(golden_folder(file))?.into_iter().collect())
 }
 
+/// Says that a test lacks what it needs; past the test runner's capture, so that it is seen and counted.
+pub fn skipped(why: &str) {
+    // The test runner calls a test's thread by its name.
+    let thread = std::thread::current();
+    let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("a test");
+    let _ = writeln!(std::io::stdout(), "\nSKIPPED: {test}: {why}");
+}
+
 /// A file or folder of `../shared` (or of `IA2_SHARED`); where it is absent the test says so and is skipped.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("IA2_SHARED").map(PathBuf::from).unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
     let path = root.join(name);
     if !path.exists() {
-        // Past the test runner's capture, so that it is seen and counted.
-        let _ = writeln!(std::io::stdout(), "\nSKIPPED: {} is absent", path.display());
+        skipped(&format!("{} is absent", path.display()));
         return None;
     }
     Some(path)
@@ -207,9 +214,6 @@ pub fn example(name: &str) -> Option<std::path::PathBuf> {
         built if built < age(&test.with_file_name("libia2.so")) => "is older than the library",
         _ => return Some(path),
     };
-    let _ = std::io::Write::write_all(
-        &mut std::io::stdout(),
-        format!("\nSKIPPED: {} {why}: cargo build --examples\n", path.display()).as_bytes(),
-    );
+    skipped(&format!("{} {why}: cargo build --examples", path.display()));
     None
 }

@@ -159,6 +159,10 @@ def a_kernel_without_its_library_is_refused(_kernel):
         assert start()[0] == 1 and not (Path(folder) / ".ia2/notebook/1/lock").exists()
         (target / "libia2.so").write_text("")
         assert start()[0] == 7, start()
+        # Rust was updated since.
+        (Path(folder) / ".ia2/notebook/rustc").write_text("rustc 1.0.0 (old)")
+        status, said = start()
+        assert status == 1 and "built for notebooks with rustc 1.0.0 (old)" in said and "cargo xtask setup" in said, (status, said)
 
 
 def the_kernel_builds_with_the_projects_lock(kernel):

@@ -14,8 +14,12 @@ mod notebooks;
 mod orders;
 mod project;
 mod setup;
+mod skips;
 mod slurm;
+#[cfg(test)]
+mod texts;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use failure::{Failure, Result};
@@ -26,12 +30,13 @@ usage: cargo xtask <command>
 
   quickstart [--lab] [--cuda]   set up what is missing and run notebooks/quickstart.ipynb;
                                 --lab opens JupyterLab there instead
-  setup [--cuda]                set up what is missing, nothing more
+  setup [--cuda] [--lab]        set up what is missing, nothing more; --lab: with JupyterLab
   notebooks [--write] [NAME..]  run the notebooks and compare their outputs with the committed ones;
                                 --write commits what comes out
   model [NAME..]                fetch a real model for Model::open(\"NAME\"), such as smollm2 (98 MB); without a name, list them
   fonts                         fetch fonts for figures with letters that neither the library's font nor the system's have (23 MB)
-  test                          everything CI runs
+  test [--skips FILE]           everything CI runs; FILE lists what is expected to be left out, and anything more is a failure
+  test --toolchain NAME         the same with another toolchain of rustup's, such as beta: does a newer Rust break the kernel?
   lab                           try the kernel in JupyterLab with a headless Chromium (apt-get install chromium)
   fuzz [--minutes N] [--seed S] [READER]
                                 try changed inputs on every reader, or on those whose name holds READER, for N minutes (10)
@@ -58,8 +63,8 @@ fn run(arguments: &[String]) -> Result {
     let project = Project::here();
     match command.as_str() {
         "setup" => {
-            let flags = Flags::parse(rest, &["--cuda"], false)?;
-            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), ..setup::Options::default() })
+            let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
+            setup::run(&project, setup::Options { cuda: flags.has("--cuda"), lab: flags.has("--lab"), ..setup::Options::default() })
         }
         "quickstart" => {
             let flags = Flags::parse(rest, &["--cuda", "--lab"], false)?;
@@ -79,10 +84,12 @@ fn run(arguments: &[String]) -> Result {
             let flags = Flags::parse(rest, &[], true)?;
             model::run(&project, &flags.names)
         }
-        "test" => {
-            Flags::parse(rest, &[], false)?;
-            check::run(&project)
-        }
+        "test" => match rest {
+            [] => check::run(&project, None),
+            [flag, file] if flag == "--skips" => check::run(&project, Some(Path::new(file))),
+            [flag, name] if flag == "--toolchain" => check::with_toolchain(&project, name),
+            _ => Err(Failure::new(format!("`{}` is not understood here", rest.join(" ")), USAGE)),
+        },
         "lab" => {
             Flags::parse(rest, &[], false)?;
             setup::run(&project, setup::Options { lab: true, browser: true, ..setup::Options::default() })?;

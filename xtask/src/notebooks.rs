@@ -56,11 +56,11 @@ pub fn test_lab(project: &Project) -> Result {
 }
 
 /// How a notebook did.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Outcome {
     Passed,
-    /// It ran, but something its committed outputs depend on is not here: they were not compared.
-    Skipped,
+    /// It ran, but something its committed outputs depend on is not here: they were not compared. Why.
+    Skipped(String),
     Failed,
 }
 
@@ -77,7 +77,7 @@ pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
     for notebook in all.iter().filter(|notebook| names.is_empty() || names.iter().any(|wanted| is(notebook, wanted))) {
         match run_one(project, notebook, write)? {
             Outcome::Passed => {}
-            Outcome::Skipped => skipped.push(name(notebook)),
+            Outcome::Skipped(_) => skipped.push(name(notebook)),
             Outcome::Failed => failed.push(name(notebook)),
         }
     }
@@ -96,14 +96,15 @@ pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
 /// Runs one notebook.
 pub fn run_one(project: &Project, notebook: &Path, write: bool) -> Result<Outcome> {
     let how = if write { "--write" } else { "--compare" };
-    let mut skipped = false;
+    let mut skipped = None;
     let mut python = runner(project, notebook);
-    let status =
-        command::shown_and_read(python.arg(how).arg("--out").arg(project.output()), |line| skipped |= line.contains(command::SKIPPED))?;
+    let status = command::shown_and_read(python.arg(how).arg("--out").arg(project.output()), |line| {
+        skipped = line.split_once(command::SKIPPED).map(|(_, why)| why.to_owned()).or(skipped.take());
+    })?;
     Ok(match (status.success(), skipped) {
         (false, _) => Outcome::Failed,
-        (true, true) => Outcome::Skipped,
-        (true, false) => Outcome::Passed,
+        (true, Some(why)) => Outcome::Skipped(why),
+        (true, None) => Outcome::Passed,
     })
 }
 

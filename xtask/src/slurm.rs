@@ -7,8 +7,13 @@ use crate::project::Project;
 
 const PACKAGES: [&str; 2] = ["slurm-wlm", "munge"];
 
-/// Installs what is missing; false only where the test was run and failed.
-pub fn run(project: &Project) -> bool {
+/// Installs what is missing; false only where the test was run and failed. Where it is left out, says `why`.
+pub fn run(project: &Project, why: &mut Option<String>) -> bool {
+    let mut skipped = |reason: &str| {
+        println!("{}{reason}: the test of a grid on SLURM is left out", command::SKIPPED);
+        *why = Some(reason.to_owned());
+        true
+    };
     let root = command::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0");
     let sudo = !root && quiet("sudo", &["-n", "true"]);
     if !root && !sudo {
@@ -35,11 +40,6 @@ pub fn run(project: &Project) -> bool {
     let mut test = command::cargo(project);
     test.args(["test", "--locked", "--test", "slurm"]).env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo -n -E");
     command::shown(&mut test).map_err(|failure| println!("{failure}")).is_ok_and(|status| status.success())
-}
-
-fn skipped(why: &str) -> bool {
-    println!("{}{why}: the test of a grid on SLURM is left out", command::SKIPPED);
-    true
 }
 
 fn quiet(program: &str, arguments: &[&str]) -> bool {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Parts, changes};
+use super::{Parts, changes, rust};
 use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::{self, Project};
@@ -43,7 +43,7 @@ codegen-units = 16
 
 pub fn make(project: &Project, parts: &mut Parts) -> Result {
     let stamp = project.made("evcxr/made-from");
-    let wanted = format!("evcxr_jupyter {VERSION}\n\n{WORKSPACE}\n{CHANGES}");
+    let wanted = format!("evcxr_jupyter {VERSION}, {}\n\n{WORKSPACE}\n{CHANGES}", rust(project).0);
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) && project.evcxr().exists() {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::Parts;
+use super::{Parts, rust};
 use crate::command;
 use crate::failure::{At, Result};
 use crate::project::{self, Project};
@@ -36,7 +36,10 @@ const REMEDIES: &[(&str, &str)] = &[
 pub fn make(project: &Project, parts: &mut Parts) -> Result {
     evcxr_configuration(project)?;
     let first = folder(project, 1);
-    let changed = workspace(project, &first)? || !is_built(project);
+    // Another Rust compiles everything again, which nobody should have to wait for in a cell: the kernel compares as well.
+    let (rust, stamp) = (rust(project).0, project.made("notebook/rustc"));
+    let updated = fs::read_to_string(&stamp).is_ok_and(|built| built != rust);
+    let changed = workspace(project, &first)? || updated || !is_built(project);
     let started = Instant::now();
     if changed {
         parts.announce("the library, built ahead for notebooks", PROCESSOR_MINUTES);
@@ -45,6 +48,7 @@ pub fn make(project: &Project, parts: &mut Parts) -> Result {
         command::logged(project, "notebook-fetch", fetch.arg("fetch"), REMEDIES)?;
     }
     build(project, &first)?;
+    project::write(&stamp, &rust)?;
     if changed {
         parts.done(started, ".ia2/notebook");
     }

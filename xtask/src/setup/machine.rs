@@ -1,5 +1,6 @@
 //! What must be there before anything can be made: the platform, Rust, a C++ compiler, disk space.
 
+use std::fmt;
 use std::time::Instant;
 
 use super::Parts;
@@ -9,6 +10,9 @@ use crate::project::Project;
 
 /// libtorch's wheel is built for this C library and later ones.
 const GLIBC: (u32, u32) = (2, 28);
+/// The release of Rust that everything is checked with. rust-toolchain.toml says `stable`, because where no other can be fetched a number there
+/// would leave a machine without Rust; the Dockerfile has the number.
+pub const CHECKED: &str = "1.95.0";
 /// What a full set-up takes at its peak, downloads included.
 const DISK_GB: f64 = 8.0;
 
@@ -31,17 +35,15 @@ pub fn check_platform() -> Result {
 }
 
 pub fn check_rust(project: &Project, parts: &mut Parts) -> Result {
-    const OLDEST: (u32, u32) = (1, 90);
-    let rustc = command::output(command::new(project, "rustc").arg("--version"));
-    match rustc.as_deref().and_then(version_in) {
-        None => return Err(Failure::new("rustc cannot be run", "install Rust with rustup (https://rustup.rs) and open a new shell")),
-        Some(found) if found < OLDEST => {
-            return Err(Failure::new(
-                format!("Rust is {}.{}, and {}.{} or later is needed", found.0, found.1, OLDEST.0, OLDEST.1),
-                "run `rustup update stable`",
-            ));
+    const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+    let rust = rust(project);
+    match (version_in(&rust.0), version_in(OLDEST)) {
+        (None, _) => return Err(Failure::new("rustc cannot be run", "install Rust with rustup (https://rustup.rs) and open a new shell")),
+        (Some(found), Some(oldest)) if found < oldest => {
+            return Err(Failure::new(format!("Rust is {rust}, and {OLDEST} or later is needed"), "run `rustup update stable`"));
         }
-        Some(_) => {}
+        _ if !rust.is_checked() => println!("set-up: this is Rust {rust}; {}", rust.advice()),
+        _ => {}
     }
     let sysroot = command::output(command::new(project, "rustc").args(["--print", "sysroot"])).unwrap_or_default();
     if std::path::Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/src/lib.rs").exists() {
@@ -57,6 +59,33 @@ pub fn check_rust(project: &Project, parts: &mut Parts) -> Result {
     command::logged(project, "rust-src", command::new(project, "rustup").args(["component", "add", "rust-src"]), &[("", by_hand)])?;
     parts.done(started, "installed into your Rust toolchain");
     Ok(())
+}
+
+/// What `rustc --version` says, in the project's folder; nothing where there is no rustc.
+pub struct Rust(pub String);
+
+pub fn rust(project: &Project) -> Rust {
+    Rust(command::output(command::new(project, "rustc").arg("--version")).unwrap_or_default())
+}
+
+impl Rust {
+    pub fn is_checked(&self) -> bool {
+        self.to_string() == CHECKED
+    }
+
+    pub fn advice(&self) -> String {
+        format!(
+            "everything is checked with {CHECKED}. Should something fail, take that one: `rustup toolchain install {CHECKED}`, and \
+             RUSTUP_TOOLCHAIN={CHECKED} in the environment of set-up and Jupyter"
+        )
+    }
+}
+
+/// The version alone.
+impl fmt::Display for Rust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.split_whitespace().nth(1).unwrap_or_default())
+    }
 }
 
 pub fn check_compiler(project: &Project) -> Result {
@@ -103,6 +132,15 @@ pub fn version_in(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_rust_is_told() {
+        let rust = |version: &str| Rust(format!("rustc {version} (59807616e 2026-04-14)"));
+        assert!(rust(CHECKED).is_checked());
+        for other in ["1.97.0-nightly", "1.95.1", "1.9.0"] {
+            assert!(!rust(other).is_checked() && rust(other).advice().contains(CHECKED) && rust(other).to_string() == other);
+        }
+    }
 
     #[test]
     fn versions_are_found() {

@@ -14,6 +14,9 @@ use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
 
+#[cfg(test)]
+pub use machine::CHECKED;
+pub use machine::rust;
 pub use python::{PIP_REMEDIES, with_pip};
 
 /// What Python's packages and libtorch take, mostly waiting for the network.

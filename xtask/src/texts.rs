@@ -1,0 +1,100 @@
+//! What readers see first holds together: links lead somewhere, tables have heads, and one version of Rust is named everywhere.
+
+use std::path::Path;
+
+use crate::setup::CHECKED;
+
+const LONGEST_README: usize = 120;
+const TEXTS: [&str; 12] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "DESIGN.md",
+    "CHANGELOG.md",
+    "data/studies/README.md",
+    "xtask/BENCHMARKS.md",
+    "src/cookbook.md",
+    "src/guide/models.md",
+    "src/guide/cluster.md",
+    "src/guide/numbers.md",
+    "src/guide/compared.md",
+    "src/guide/limits.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Targets of `[text](target)` that are files, relative to the text.
+fn files_linked(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let files = targets.filter(|target| !target.starts_with(['#', '<']) && !target.contains("::") && !target.contains("://"));
+    files.map(|target| target.split('#').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Lines that head a table and name nothing in one of their columns.
+fn blank_heads(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let heads = lines.windows(2).filter(|pair| pair[1].starts_with("|--")).map(|pair| pair[0]);
+    heads.filter(|head| head.trim_matches('|').split('|').any(|cell| cell.trim().is_empty())).collect()
+}
+
+#[test]
+fn links_lead_to_files() {
+    for name in TEXTS {
+        let folder = root().join(name);
+        for file in files_linked(&read(name)) {
+            assert!(folder.parent().unwrap().join(&file).exists(), "{name}: there is no `{file}`");
+        }
+    }
+    assert_eq!(files_linked("[a](b.md#c) [d](https://e) [f](crate::g) [h](#i) ![j](k.png)"), ["b.md", "k.png"]);
+}
+
+#[test]
+fn tables_have_heads() {
+    for name in TEXTS {
+        assert_eq!(blank_heads(&read(name)), [""; 0], "{name}");
+    }
+    assert_eq!(blank_heads("| | b |\n|---|---|\n| c | |\n"), ["| | b |"]);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= LONGEST_README, "README.md has {lines} lines; what is more belongs to src/guide or xtask/BENCHMARKS.md");
+}
+
+#[test]
+fn one_release_of_rust_is_named() {
+    let image = read("Dockerfile");
+    assert!(image.contains(&format!("FROM rust:{CHECKED}-slim-")) && image.contains(&format!("RUSTUP_TOOLCHAIN={CHECKED}\n")), "{image}");
+}
+
+/// A Rust that is promised to do, and that a dependency refuses, would fail in the middle of set-up.
+#[test]
+fn no_dependency_needs_a_newer_rust_than_is_promised() {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"]).arg(root().join("Cargo.toml"));
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let numbers = |text: &str| text.split('.').map(|number| number.parse::<u32>().unwrap()).chain([0, 0]).take(3).collect::<Vec<_>>();
+    let needed: Vec<_> = said.split("\"rust_version\":\"").skip(1).filter_map(|rest| Some(numbers(rest.split('"').next()?))).collect();
+    let promised = numbers(env!("CARGO_PKG_RUST_VERSION"));
+    assert!(
+        needed.len() > 100 && needed.iter().all(|needed| *needed <= promised),
+        "{:?} is needed, {promised:?} promised",
+        needed.iter().max()
+    );
+    assert!(promised <= numbers(CHECKED));
+}
+
+#[test]
+fn the_containers_are_made_of_steps_that_can_be_tried() {
+    let mut check = std::process::Command::new("python3");
+    let output = check.arg(root().join("xtask/python/container.py")).arg("--check").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
