@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::adapter::Lora;
+use crate::method::Method;
 
 /// Of an example a forward takes one second, and a query 100.
 const TIMED: Timed = Timed { example: 3.0, query: 100.0 };
