@@ -2,10 +2,11 @@
 
 use super::chart::{Chart, Marks};
 use super::data::{Cell, Data};
-use super::read::shown;
-use super::reference::Reference;
-use super::{note, points, scale, violins};
+use super::{note, points, violins};
 use crate::display;
+use crate::plot::reference::Reference;
+use crate::plot::scale;
+use crate::plot::scale::shown;
 
 /// Groups described one by one; a longer list helps nobody who listens.
 const DESCRIBED: usize = 12;

@@ -2,17 +2,21 @@
 
 use polars::prelude::DataFrame;
 
+use super::Figure;
 use super::cells::{Cell, Cells, Columns};
-use super::colour_bar::Bar;
-use super::layout::{self, MARGIN};
-use super::palette::{GRID, MUTED, TEXT};
-use super::ramp::{Colours, Ramp, colour_setters};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
+use super::read;
 use super::select::{Select, select_setters};
-use super::settings::{NOTEBOOK, Settings, setters};
-use super::{Figure, scale, text};
+use super::settings::setters;
 use crate::error::{Error, Result};
+use crate::plot::colour_bar::Bar;
+use crate::plot::layout::{self, MARGIN};
+use crate::plot::palette::{GRID, MUTED, TEXT};
+use crate::plot::ramp::Ramp;
+use crate::plot::scale::shown;
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{NOTEBOOK, Settings};
+use crate::plot::{scale, text};
 
 /// The last tokens that are shown unless more are asked for.
 pub(super) const LAST: usize = 24;

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use polars::prelude::*;
 
 use super::bytes::joined;
-use super::read::{self, Along, shown};
-use super::settings::Settings;
+use super::read;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::plot::along::Along;
+use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 
 /// The most places along one side: finer cells could not be seen, and neighbours become one.
 const MOST_PLACES: usize = 512;
@@ -229,7 +231,7 @@ pub(super) fn visible(token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ramp;
+    use super::super::colours;
     use super::*;
 
     fn columns() -> Columns {
@@ -274,12 +276,12 @@ mod tests {
         let of = cells.cells.iter().find(|cell| (cell.y, cell.x) == (0, 1)).unwrap().value;
         let mean = [3.0, 4.0, 5.0].map(|unit: f64| (unit * 7.0).sin()).iter().sum::<f64>() / 3.0;
         assert!((of - mean).abs() < 1e-12, "{of} {mean}");
-        let (low, high) = ramp::robust(&cells.values(|_| true)).unwrap();
+        let (low, high) = colours::robust(&cells.values(|_| true)).unwrap();
         assert!((-2.0..0.0).contains(&low) && (0.0..2.0).contains(&high), "{low} {high}");
         let even =
             df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
         let even = Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap();
-        assert_eq!(ramp::robust(&even.values(|_| true)), None);
+        assert_eq!(colours::robust(&even.values(|_| true)), None);
     }
 
     #[test]

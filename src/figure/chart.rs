@@ -2,18 +2,19 @@
 
 use polars::prelude::DataFrame;
 
-use super::axis::Places;
 use super::data::{Columns, Data};
-use super::layout::{self, Panel, Wishes};
-use super::legend::{self, Legend};
-use super::read::Along;
-use super::reference::{self, Reference};
-use super::scale::Steps;
-use super::scene::Scene;
-use super::settings::{Settings, setters};
+use super::settings::setters;
 use super::spread::Spread;
 use super::{Figure, alt, bars, check, lines, note, points, violins};
 use crate::error::Result;
+use crate::plot::along::Along;
+use crate::plot::axis::Places;
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{self, Legend};
+use crate::plot::reference::{self, Reference};
+use crate::plot::scale::Steps;
+use crate::plot::scene::Scene;
+use crate::plot::settings::Settings;
 
 /// The marks that stand for the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

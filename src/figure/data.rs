@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use polars::prelude::*;
 
 use super::bounds;
-use super::palette::{self, Look, MOST_GROUPS};
-use super::read::{self, Along};
-use super::settings::Settings;
+use super::looks::looks;
+use super::read;
 use super::spread::Spread;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::plot::along::Along;
+use crate::plot::palette::{self, Look, MOST_GROUPS};
+use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 
 /// More groups than this are no figure.
 const GROUPS: usize = 1000;
@@ -156,7 +159,7 @@ impl Data {
         let in_order = numeric && !together || groups.len() > MOST_GROUPS;
         let looks = match in_order {
             true => (0..groups.len()).map(|at| palette::ordered(at, groups.len())).collect(),
-            false => palette::looks(&groups, order),
+            false => looks(&groups, order),
         };
         let plain = together || groups.iter().all(|group| crate::table::methods::place(group).is_some());
         let abreast = facets.len();
@@ -259,16 +262,16 @@ impl Data {
     /// What stands at a place along x, in words.
     pub(crate) fn label(&self, at: usize) -> String {
         match &self.along {
-            Along::Numbers(values) => read::shown(values[at]),
+            Along::Numbers(values) => shown(values[at]),
             Along::Names(names) => names[at].clone(),
         }
     }
 
     /// A cell's mean in words, with what is around it and how many rows it is of.
     pub(crate) fn words(cell: &Cell) -> String {
-        let mut out = read::shown(cell.mean);
+        let mut out = shown(cell.mean);
         if let Some((low, high)) = cell.interval.filter(|(low, high)| low < high) {
-            out.push_str(&format!(" ({} to {})", read::shown(low), read::shown(high)));
+            out.push_str(&format!(" ({} to {})", shown(low), shown(high)));
         }
         if cell.values.len() > 1 {
             out.push_str(&format!(", {} rows", cell.values.len()));

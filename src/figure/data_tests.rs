@@ -3,9 +3,9 @@
 use polars::prelude::*;
 
 use super::data::{Columns, Data, End};
-use super::read::Along;
-use super::settings::Settings;
 use crate::error::Result;
+use crate::plot::along::Along;
+use crate::plot::settings::Settings;
 
 fn columns(x: &str, y: &str, colour: Option<&str>) -> Columns {
     Columns { x: x.into(), y: y.into(), colour: colour.map(Into::into), ..Columns::default() }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::cells::{Cell, Cells, Columns};
-use super::read::shown;
 use crate::error::{Error, Result};
+use crate::plot::scale::shown;
 use crate::table::methods;
 
 impl Cells {

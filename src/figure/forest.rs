@@ -2,19 +2,23 @@
 
 use polars::prelude::*;
 
+use super::Figure;
 use super::alt;
-use super::axis::{Places, YAxis};
 use super::bounds;
-use super::layout::{self, Panel, Wishes};
-use super::legend::{Legend, Sample};
-use super::palette::{self, AXIS, GRID, Look, MUTED, TEXT, WHITE};
-use super::read::{self, Along};
-use super::scale::{self, Steps};
-use super::scene::{Anchor, Label, Point, Scene};
-use super::settings::{Settings, setters};
-use super::{Figure, text};
+use super::looks::looks;
+use super::read;
+use super::settings::setters;
 use crate::error::{Error, Result};
 use crate::metric::Direction;
+use crate::plot::along::Along;
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{Legend, Sample};
+use crate::plot::palette::{self, AXIS, GRID, Look, MUTED, TEXT, WHITE};
+use crate::plot::scale::{self, Steps};
+use crate::plot::scene::{Anchor, Label, Point, Scene};
+use crate::plot::settings::Settings;
+use crate::plot::text;
 use crate::table;
 
 /// Height of a row.
@@ -173,7 +177,7 @@ impl Forest {
         let (groups, group_of) = names(&self.group, "the group")?;
         let (facets, facet_of) = names(&self.facet, "the panels")?;
         read::some_rows(frame)?;
-        let looks = palette::looks(&methods, &self.order);
+        let looks = looks(&methods, &self.order);
         let mut order: Vec<usize> = (0..frame.height()).filter(|&row| difference[row].is_finite()).collect();
         order.sort_by_key(|&row| (facet_of[row], group_of[row], baseline_of[row], method_of[row]));
         let skipped = frame.height() - order.len();

@@ -3,6 +3,7 @@
 use polars::prelude::*;
 
 use super::*;
+use crate::plot::render;
 use crate::display::Show;
 use crate::table::{Best, Summary, Table, significance};
 

@@ -2,17 +2,20 @@
 
 use polars::prelude::DataFrame;
 
-use super::axis::{Places, YAxis};
 use super::cells::{Cell, Cells, Columns, visible};
-use super::colour_bar::{self, Bar};
-use super::layout::{self, Grid, Panel, Wishes};
-use super::palette::GRID;
-use super::ramp::{self, Colours, Ramp, colour_setters};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
 use super::select::{Select, select_setters};
-use super::settings::{MOST_PANELS, Settings, setters};
-use super::{Figure, scale, scrolled, text};
+use super::settings::setters;
+use super::{Figure, scrolled};
 use crate::error::{Error, Result};
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::colour_bar::{self, Bar};
+use crate::plot::layout::{self, Grid, Panel, Wishes};
+use crate::plot::palette::GRID;
+use crate::plot::ramp::{self, Ramp};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{MOST_PANELS, Settings};
+use crate::plot::{scale, text};
 
 const VALUE: f64 = 10.5;
 /// The height of a row of text where there are many, of what stands around each piece of a long table, and of all pieces of one picture.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::alt;
 use super::cells::{Cell, Cells, visible};
 use super::heat::HeatMap;
-use super::layout::Panel;
-use super::ramp::Ramp;
-use super::read::shown;
-use super::scene::Scene;
+use crate::plot::layout::Panel;
+use crate::plot::ramp::Ramp;
+use crate::plot::scale::shown;
+use crate::plot::scene::Scene;
 
 /// The most cells, or blocks of cells, that say what they are.
 const MOST_SAID: usize = 600;

@@ -6,13 +6,14 @@ use polars::prelude::DataFrame;
 
 use super::chart::Chart;
 use super::data::{Columns, Data};
-use super::layout::Panel;
-use super::palette::{self, Look, TEXT, WHITE};
-use super::read::{self, shown};
-use super::scale;
-use super::scene::{Point, Scene};
-use super::settings::Settings;
+use super::read;
 use crate::error::Result;
+use crate::plot::layout::Panel;
+use crate::plot::palette::{self, Look, TEXT, WHITE};
+use crate::plot::scale;
+use crate::plot::scale::shown;
+use crate::plot::scene::{Point, Scene};
+use crate::plot::settings::Settings;
 
 /// Where a point is, how it looks and what it says.
 type Dot = (Point, Look, String);

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use polars::prelude::*;
 
-use super::layout;
-use super::palette::{self, AXIS, Look, MUTED, TEXT};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
-use super::settings::{Settings, TITLE, setters};
-use super::{Figure, alt, bounds, text};
+use super::looks::looks;
+use super::read;
+use super::settings::setters;
+use super::{Figure, alt, bounds};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
+use crate::plot::layout;
+use crate::plot::palette::{self, AXIS, Look, MUTED, TEXT};
+use crate::plot::scale::shown;
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{Settings, TITLE};
+use crate::plot::text;
 use crate::statistics::{Friedman, friedman, holm, nemenyi, wilcoxon};
 
 /// Size of the methods' names.
@@ -207,7 +211,7 @@ impl CriticalDifference {
         let of: Vec<Vec<f64>> =
             (0..names.len()).map(|method| by_block.values().map(|methods| sign * mean(&methods[method])).collect()).collect();
         let test = friedman(&of).map_err(|error| error.context(format_args!("figure: the ranks of `{}`", self.value)))?;
-        let looks = palette::looks(&names, &self.order);
+        let looks = looks(&names, &self.order);
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| test.ranks[a].total_cmp(&test.ranks[b]));
         let methods: Vec<Method> =
@@ -285,7 +289,7 @@ fn bars(methods: usize, alike: &dyn Fn(usize, usize) -> bool) -> Vec<(usize, usi
 fn axis(scene: &mut Scene, (left, right): (f64, f64), y: f64, methods: usize, name: &str) {
     scene.line(vec![(left, y), (right, y)], 1.2, AXIS);
     let step = (right - left) / (methods - 1) as f64;
-    let each = super::scale::every(step, 22.0);
+    let each = crate::plot::scale::every(step, 22.0);
     for at in (0..methods).step_by(each) {
         let x = left + step * at as f64;
         scene.line(vec![(x, y - 4.0), (x, y)], 1.0, AXIS);

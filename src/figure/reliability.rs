@@ -2,17 +2,20 @@
 
 use polars::prelude::*;
 
-use super::axis::{Places, YAxis};
+use super::Figure;
 use super::calibration_curve::{curve, wilson};
-use super::layout::{self, Panel, Wishes};
-use super::legend::{self, Legend, Sample};
-use super::palette::{self, AXIS, GRID, MUTED};
-use super::read::{self, Along};
-use super::scale::{self, Steps};
-use super::scene::{Anchor, Label, Scene};
-use super::settings::{MOST_PANELS, Settings, setters};
-use super::{Figure, text};
+use super::read;
+use super::settings::setters;
 use crate::error::{Error, Result};
+use crate::plot::along::Along;
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{self, Legend, Sample};
+use crate::plot::palette::{self, AXIS, GRID, MUTED};
+use crate::plot::scale::{self, Steps, shown};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{MOST_PANELS, Settings};
+use crate::plot::text;
 
 /// Height of the counts below each panel.
 const STRIP: f64 = 58.0;
@@ -126,7 +129,7 @@ impl Reliability {
             note.push_str("; curve: accuracy smoothed over confidence, without bins (Gaussian kernel, Silverman's bandwidth)");
         }
         if from > 0.0 {
-            note.push_str(&format!("; confidence begins at {}", read::shown(from)));
+            note.push_str(&format!("; confidence begins at {}", shown(from)));
         }
         note.extend(page.map(|page| format!("; {page}")));
         let mut names = vec![
@@ -303,7 +306,7 @@ impl Bins {
                     scene.line(vec![(middle, panel.y.at(low)), (middle, panel.y.at(high))], 1.3 + wider, ink);
                 }
             }
-            let to = |value: f64| read::shown((value * 1e4).round() / 1e4);
+            let to = |value: f64| shown((value * 1e4).round() / 1e4);
             let interval = if level > 0.0 { format!(" ({} to {})", to(low), to(high)) } else { String::new() };
             let (x_name, y_name) = (settings.x_name("confidence"), settings.y_name("accuracy"));
             let title = format!(

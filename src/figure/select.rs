@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use polars::prelude::*;
 
 use super::read;
-use super::settings::Settings;
 use crate::display;
 use crate::error::{Error, Result};
+use crate::plot::settings::Settings;
 
 /// What a figure is told to draw of a frame; [`select_setters`] gives builders the method.
 #[derive(Clone, Debug, Default)]

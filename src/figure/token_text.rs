@@ -4,18 +4,21 @@ use polars::prelude::DataFrame;
 
 use super::bytes::joined;
 use super::cells::visible;
-use super::colour_bar::{Bar, on};
-use super::layout::{self, MARGIN};
-use super::palette::{GRID, TEXT};
-use super::ramp::{self, Colours, Ramp, colour_setters};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
+use super::read;
 use super::select::{Select, select_setters};
-use super::settings::{NOTEBOOK, Settings, setters};
-use super::text::{self, printable};
+use super::settings::setters;
 use super::{Figure, alt};
 use crate::display::{escape, shortened};
 use crate::error::{Error, Result};
+use crate::plot::colour_bar::{Bar, on};
+use crate::plot::layout::{self, MARGIN};
+use crate::plot::palette::{GRID, TEXT};
+use crate::plot::ramp::{self, Ramp};
+use crate::plot::scale::shown;
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{NOTEBOOK, Settings};
+use crate::plot::text::{self, printable};
 
 /// Size of the text, height of its boxes and of its lines, and the room around a token.
 const SIZE: f64 = 12.5;

@@ -1,7 +1,8 @@
 //! The two axes of a panel: their ranges, grid lines and labels.
 
+use super::along::Along;
 use super::palette::{AXIS, GRID, MUTED};
-use super::read::{Along, shown};
+use super::scale::shown;
 use super::scale::{self, Scale, Steps};
 use super::scene::{Anchor, Label, Scene};
 use super::text;
@@ -16,7 +17,7 @@ const UPRIGHT_ROW: f64 = 13.0;
 
 /// A y axis: of numbers, or of rows with names.
 #[derive(Clone)]
-pub(super) struct YAxis {
+pub(crate) struct YAxis {
     from: f64,
     to: f64,
     steps: Steps,
@@ -31,20 +32,20 @@ pub(super) struct YAxis {
 const ADDED: f64 = 10.0;
 
 impl YAxis {
-    pub(super) fn of((from, to): (f64, f64), wanted: usize, steps: Steps) -> Self {
+    pub(crate) fn of((from, to): (f64, f64), wanted: usize, steps: Steps) -> Self {
         let (ticks, labels, base) = round((from, to), wanted, false, steps);
         Self { from, to, steps, ticks, labels, added: base.map_or_else(String::new, scale::added), grid: true }
     }
 
     /// Without the ticks where no value can be: what is left above them is room for markers and numbers.
-    pub(super) fn within(mut self, (least, greatest): (f64, f64)) -> Self {
+    pub(crate) fn within(mut self, (least, greatest): (f64, f64)) -> Self {
         let inside = |tick: f64| (least - 1e-9..=greatest + 1e-9).contains(&tick);
         (self.ticks, self.labels) = self.ticks.into_iter().zip(self.labels).filter(|(tick, _)| inside(*tick)).unzip();
         self
     }
 
     /// Rows one below the other, or one above the other where they go `upward`.
-    pub(super) fn rows(names: &[String], upward: bool) -> Self {
+    pub(crate) fn rows(names: &[String], upward: bool) -> Self {
         let (low, high) = (-0.5, names.len() as f64 - 0.5);
         Self {
             from: if upward { low } else { high },
@@ -58,25 +59,25 @@ impl YAxis {
     }
 
     /// `of` rows one below the other, those that have a name labelled in at most `room` pixels.
-    pub(super) fn list(names: &[(usize, String)], of: usize, room: f64) -> Self {
+    pub(crate) fn list(names: &[(usize, String)], of: usize, room: f64) -> Self {
         let ticks = names.iter().map(|(row, _)| *row as f64).collect();
         let labels = names.iter().map(|(_, name)| text::fitted(name, PLAIN, room)).collect();
         Self { from: of as f64 - 0.5, to: -0.5, steps: Steps::Linear, ticks, labels, added: String::new(), grid: false }
     }
 
     /// The width of the widest label.
-    pub(super) fn width(&self) -> f64 {
+    pub(crate) fn width(&self) -> f64 {
         let added = text::width(&self.added, ADDED, false) - 4.0;
         self.labels.iter().map(|label| text::width(label, PLAIN, false)).fold(added.max(0.0), f64::max)
     }
 
     /// From the pixel `base` up to the pixel `top`.
-    pub(super) fn scale(&self, base: f64, top: f64) -> Scale {
+    pub(crate) fn scale(&self, base: f64, top: f64) -> Scale {
         Scale { from: self.from, to: self.to, start: base, end: top, steps: self.steps }
     }
 
     /// Grid lines between two pixels, labelled or not.
-    pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, (from, to): (f64, f64), labelled: bool) {
+    pub(crate) fn draw(&self, scene: &mut Scene, scale: &Scale, (from, to): (f64, f64), labelled: bool) {
         // Rows may be too low for a label each.
         let room = (scale.start - scale.end) / self.ticks.len().max(1) as f64;
         let each = if self.grid { 1 } else { scale::every(room, UPRIGHT_ROW) };
@@ -98,7 +99,7 @@ impl YAxis {
 
 /// How places stand along x.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Places {
+pub(crate) enum Places {
     /// Side by side, each in a slot of its own.
     Slots,
     /// As [`Places::Slots`], but where there is no room for all labels, some go without.
@@ -110,7 +111,7 @@ pub(super) enum Places {
 }
 
 /// The x axis that all panels share.
-pub(super) struct XAxis {
+pub(crate) struct XAxis {
     from: f64,
     to: f64,
     steps: Steps,
@@ -134,7 +135,7 @@ impl XAxis {
     ///
     /// # Errors
     /// More names than have room.
-    pub(super) fn of(along: &Along, places: Places, asked: Option<(f64, f64)>, width: f64) -> Result<Self> {
+    pub(crate) fn of(along: &Along, places: Places, asked: Option<(f64, f64)>, width: f64) -> Result<Self> {
         let (slots, steps, own) = match places {
             Places::Slots | Places::Cells => (true, Steps::Linear, true),
             Places::Apart(steps) => (false, steps, true),
@@ -150,12 +151,12 @@ impl XAxis {
         Ok(Self { from, to, steps, own, inset: if slots { 0.0 } else { 8.0 }, labels })
     }
 
-    pub(super) fn scale(&self, from: f64, to: f64) -> Scale {
+    pub(crate) fn scale(&self, from: f64, to: f64) -> Scale {
         Scale { from: self.from, to: self.to, start: from + self.inset, end: to - self.inset, steps: self.steps }
     }
 
     /// The height that the labels need below the panel.
-    pub(super) fn height(&self) -> f64 {
+    pub(crate) fn height(&self) -> f64 {
         match &self.labels {
             Labels::Ticks(_) => 14.0,
             Labels::Level(names) => names.iter().map(Vec::len).max().unwrap_or(1) as f64 * 14.0,
@@ -164,7 +165,7 @@ impl XAxis {
     }
 
     /// Ticks and labels below the line at `base`; returns what is to be added to every label.
-    pub(super) fn draw(&self, scene: &mut Scene, scale: &Scale, base: f64, labelled: bool) -> Option<f64> {
+    pub(crate) fn draw(&self, scene: &mut Scene, scale: &Scale, base: f64, labelled: bool) -> Option<f64> {
         let mut write = |x: f64, y: f64, name: &str| scene.text(Label::new((x, base + y), name, PLAIN, MUTED, Anchor::Middle));
         match &self.labels {
             Labels::Ticks(values) => {

@@ -17,14 +17,14 @@ const PIECES: usize = 49;
 const NAME: f64 = 12.0;
 
 /// Colours with their values and their name.
-pub(super) struct Bar {
+pub(crate) struct Bar {
     ramp: Ramp,
     labels: Vec<(f64, String)>,
     name: String,
 }
 
 impl Bar {
-    pub(super) fn new(ramp: Ramp, name: String) -> Self {
+    pub(crate) fn new(ramp: Ramp, name: String) -> Self {
         let ticks = scale::ticks(ramp.from, ramp.to, 5, false);
         let decimals = scale::decimals(&ticks);
         Self { ramp, labels: ticks.into_iter().map(|tick| (tick, scale::label(tick, decimals))).collect(), name }
@@ -35,12 +35,12 @@ impl Bar {
     }
 
     /// The room that the bar takes, with its labels and its name.
-    pub(super) fn room(&self) -> f64 {
+    pub(crate) fn room(&self) -> f64 {
         self.widest() + BAR + VALUE + 30.0
     }
 
     /// The same as HTML: the name, and each value on its colour. The space in each shows only where styles are taken away (GitHub) and all would be one number.
-    pub(super) fn html(&self) -> String {
+    pub(crate) fn html(&self) -> String {
         let one = |(value, label): &(f64, String)| {
             let colour = self.ramp.colour(*value);
             format!("<span style=\"{};display:inline-block;padding:0 6px\">{} </span>", on(colour), escape(label))
@@ -49,7 +49,7 @@ impl Bar {
     }
 
     /// Level, above a figure without axes, from the height `y` on; returns where it ends.
-    pub(super) fn across(&self, scene: &mut Scene, y: f64) -> f64 {
+    pub(crate) fn across(&self, scene: &mut Scene, y: f64) -> f64 {
         let start = MARGIN + 2.0;
         let name = text::fitted(&self.name, NAME, scene.width / 3.0);
         scene.text(Label::new((start, y + 13.0), &name, NAME, MUTED, Anchor::Start));
@@ -97,12 +97,12 @@ impl Bar {
 }
 
 /// The styles of text on a colour: legible on light pages and dark ones.
-pub(super) fn on(ground: Colour) -> String {
+pub(crate) fn on(ground: Colour) -> String {
     format!("background-color:{};color:{}", ground.css(), ramp::ink(ground).css())
 }
 
 /// The bars side by side, to the right of the panels and what is written `aside` of them.
-pub(super) fn draw(scene: &mut Scene, panels: &[Panel], bars: &[Bar], aside: f64) {
+pub(crate) fn draw(scene: &mut Scene, panels: &[Panel], bars: &[Bar], aside: f64) {
     let Some((top, base, right)) =
         panels.iter().map(|panel| (panel.y.end, panel.base, panel.sides.1)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1), a.2.max(b.2)))
     else {

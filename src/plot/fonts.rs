@@ -9,8 +9,8 @@ use resvg::usvg::fontdb::{Database, FaceInfo, ID, Source, Style};
 use resvg::usvg::{FontResolver, Options};
 
 // Both files are subsets (Latin, Greek, Cyrillic, arrows, mathematics, signs for spaces and breaks) of DejaVu Sans 2.37; see font/LICENSE-DejaVu.txt.
-pub(super) const REGULAR_BYTES: &[u8] = include_bytes!("font/DejaVuSans.ttf");
-pub(super) const BOLD_BYTES: &[u8] = include_bytes!("font/DejaVuSans-Bold.ttf");
+pub(crate) const REGULAR_BYTES: &[u8] = include_bytes!("font/DejaVuSans.ttf");
+pub(crate) const BOLD_BYTES: &[u8] = include_bytes!("font/DejaVuSans-Bold.ttf");
 static REGULAR: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(REGULAR_BYTES).ok());
 static BOLD: LazyLock<Option<FontRef<'static>>> = LazyLock::new(|| FontRef::try_from_slice(BOLD_BYTES).ok());
 
@@ -20,12 +20,12 @@ const VARIABLE: &str = "IA2_FONTS";
 const FETCHED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ia2/fonts");
 
 /// The embedded font.
-pub(super) fn own(bold: bool) -> Option<&'static FontRef<'static>> {
+pub(crate) fn own(bold: bool) -> Option<&'static FontRef<'static>> {
     if bold { BOLD.as_ref() } else { REGULAR.as_ref() }
 }
 
 /// Does the embedded font have this letter?
-pub(super) fn is_own(letter: char) -> bool {
+pub(crate) fn is_own(letter: char) -> bool {
     own(false).is_some_and(|font| font.glyph_id(letter).0 != 0)
 }
 
@@ -110,12 +110,12 @@ fn letters(data: &[u8], index: u32) -> Option<Vec<(char, u16)>> {
 }
 
 /// The width of a letter that the embedded font lacks, in ems; `None` where no font has it.
-pub(super) fn width(letter: char) -> Option<f64> {
+pub(crate) fn width(letter: char) -> Option<f64> {
     ALL.find(letter).map(|(_, thousandths)| f64::from(thousandths) / 1000.0)
 }
 
 /// How resvg finds its fonts: the embedded one whatever is asked for, and another `foreign` letter by letter.
-pub(super) fn options(foreign: bool) -> Options<'static> {
+pub(crate) fn options(foreign: bool) -> Options<'static> {
     let fonts: &'static Fonts = if foreign { &ALL } else { &OWN };
     let font_resolver = FontResolver {
         select_font: Box::new(move |font, _| fonts.own[usize::from(font.weight() >= 600)]),

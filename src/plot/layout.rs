@@ -1,16 +1,16 @@
 //! Where things go: title, legend, the grid of panels, and the notes below.
 
+use super::along::Along;
 use super::axis::{Places, XAxis, YAxis};
 use super::legend::{self, Legend};
 use super::palette::{AXIS, MUTED, TEXT};
-use super::read::Along;
 use super::scale::{self, Scale};
 use super::scene::{Anchor, Label, Scene, Shape};
 use super::settings::{Settings, TITLE};
 use super::text;
 use crate::error::{Error, Result};
 
-pub(super) const MARGIN: f64 = 14.0;
+pub(crate) const MARGIN: f64 = 14.0;
 const AXIS_NAME: f64 = 12.5;
 const NOTE: f64 = 10.5;
 const HEADING: f64 = 12.0;
@@ -24,7 +24,7 @@ const GAP: f64 = 18.0;
 
 /// One panel's inner rectangle with its scales.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Panel {
+pub(crate) struct Panel {
     pub x: Scale,
     pub y: Scale,
     /// The left and right edge.
@@ -35,7 +35,7 @@ pub(super) struct Panel {
 
 /// How large cells may be that fill a panel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     pub across: usize,
     pub down: usize,
     /// As high as wide.
@@ -45,7 +45,7 @@ pub(super) struct Grid {
 }
 
 /// What a kind of figure asks of the layout.
-pub(super) struct Wishes {
+pub(crate) struct Wishes {
     pub legend: Option<Legend>,
     /// The panels' names; one empty name for a figure without.
     pub panels: Vec<String>,
@@ -82,7 +82,7 @@ const LEAST_PANEL: f64 = 40.0;
 ///
 /// # Errors
 /// The figure is too small for its legend, labels and panels, or has too many names along x.
-pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -> Result<Vec<Panel>> {
+pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -> Result<Vec<Panel>> {
     let count = wishes.panels.len();
     let columns = wishes.abreast.clamp(1, count.max(1));
     let rows = count.div_ceil(columns);
@@ -183,22 +183,22 @@ pub(super) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
 }
 
 /// The room that the names of rows of panels take to the right of them.
-pub(super) fn row_room(row_names: &[String]) -> f64 {
+pub(crate) fn row_room(row_names: &[String]) -> f64 {
     if row_names.is_empty() { 0.0 } else { HEADING + 8.0 }
 }
 
 /// The lines of a figure's note.
-pub(super) fn note_lines(settings: &Settings, note: &str, width: f64) -> Vec<String> {
+pub(crate) fn note_lines(settings: &Settings, note: &str, width: f64) -> Vec<String> {
     if settings.note { text::wrapped(note, NOTE, width - 2.0 * MARGIN, 4) } else { Vec::new() }
 }
 
 /// The height of a note.
-pub(super) fn note_height(note: &[String]) -> f64 {
+pub(crate) fn note_height(note: &[String]) -> f64 {
     if note.is_empty() { 0.0 } else { note.len() as f64 * (NOTE + 3.0) + 5.0 }
 }
 
 /// The note at the bottom.
-pub(super) fn footer(scene: &mut Scene, note: &[String]) {
+pub(crate) fn footer(scene: &mut Scene, note: &[String]) {
     let mut at = scene.height - MARGIN + 3.0;
     for line in note.iter().rev() {
         scene.text(Label::new((scene.width - MARGIN, at), line, NOTE, MUTED, Anchor::End));
@@ -207,7 +207,7 @@ pub(super) fn footer(scene: &mut Scene, note: &[String]) {
 }
 
 /// Ends a scene above what it does not need.
-pub(super) fn shorten(scene: &mut Scene, height: f64) {
+pub(crate) fn shorten(scene: &mut Scene, height: f64) {
     scene.height = height.ceil().min(scene.height);
     let whole = (scene.width, scene.height);
     if let Some(Shape::Rectangle { to, .. }) = scene.shapes.first_mut() {
@@ -263,7 +263,7 @@ impl Heading {
 }
 
 /// Panels in a row: up to three stand in one, more in a grid that leaves few places empty.
-pub(super) fn abreast(panels: usize) -> usize {
+pub(crate) fn abreast(panels: usize) -> usize {
     let choices: &[usize] = match panels {
         0..=3 => return panels.max(1),
         4 => return 2,
@@ -277,7 +277,7 @@ pub(super) fn abreast(panels: usize) -> usize {
 }
 
 /// Title and legend; returns where the panels may begin.
-pub(super) fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
+pub(crate) fn header(scene: &mut Scene, settings: &Settings, legend: Option<&Legend>) -> f64 {
     let mut y = MARGIN;
     let lines = settings.title_lines(scene.width);
     for line in &lines {

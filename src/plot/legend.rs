@@ -14,14 +14,14 @@ const SIZE: f64 = 12.0;
 
 /// How a kind of chart appears in the legend.
 #[derive(Clone, Copy)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pub width: f64,
     /// Draws the sample of a look, from a left end and centred at its height.
     pub draw: fn(&mut Scene, Point, Look),
 }
 
 /// What the legend says.
-pub(super) struct Legend {
+pub(crate) struct Legend {
     /// What the names are values of; empty where they speak for themselves.
     pub title: String,
     pub names: Vec<(String, Look, Sample)>,
@@ -30,7 +30,7 @@ pub(super) struct Legend {
 }
 
 /// Draws it from the height `y` on; returns where the panels may begin.
-pub(super) fn draw(scene: &mut Scene, legend: &Legend, mut y: f64) -> f64 {
+pub(crate) fn draw(scene: &mut Scene, legend: &Legend, mut y: f64) -> f64 {
     let start = MARGIN + 2.0;
     let mut x = start;
     if !legend.title.is_empty() {
@@ -104,14 +104,14 @@ fn row(scene: &mut Scene, row: &[(String, Look)], (x, y): Point) {
 }
 
 /// A legend sample for areas: a filled square.
-pub(super) const SQUARE: Sample =
+pub(crate) const SQUARE: Sample =
     Sample { width: 14.0, draw: |scene, (x, y), look| scene.rectangle((x, y - 7.0), (x + 14.0, y + 7.0), look.colour) };
 
 /// A legend sample for points: the marker.
-pub(super) const MARKER: Sample = Sample { width: 12.0, draw: |scene, (x, y), look| palette::marker(scene, (x + 6.0, y), look, 4.6) };
+pub(crate) const MARKER: Sample = Sample { width: 12.0, draw: |scene, (x, y), look| palette::marker(scene, (x + 6.0, y), look, 4.6) };
 
 /// A legend sample for lines: a stretch of the line with its marker, drawn from the marker outwards so that both sides match.
-pub(super) const LINE: Sample = Sample {
+pub(crate) const LINE: Sample = Sample {
     width: 34.0,
     draw: |scene, (x, y), look| {
         for end in [x, x + 34.0] {

@@ -2,7 +2,6 @@
 
 use super::ramp;
 use super::scene::{Colour, Point, Scene};
-use crate::table::methods;
 
 /// Okabe and Ito's colours (2008) without the yellow, which white swallows, and with two dark ones that stay apart from them.
 const COLOURS: [Colour; 8] = [
@@ -71,30 +70,6 @@ pub(crate) fn ordered(at: usize, of: usize) -> Look {
     }
 }
 
-/// The looks of the paper's methods, in the order of [`methods::METHODS`].
-const METHODS: [usize; 17] = [6, 0, 9, 10, 11, 12, 13, 1, 14, 7, 4, 15, 16, 2, 3, 8, 5];
-
-/// Looks of named groups: a method of the paper has its own in every figure, a name in `order` that of its place there, and others take what is
-/// left, as they come. An order of other things (panels) has no say.
-pub(crate) fn looks(groups: &[String], order: &[String]) -> Vec<Look> {
-    let method = |name: &str| methods::place(name).map(|place| METHODS[place]);
-    let listed = groups.iter().any(|group| order.contains(group));
-    let mut taken: Vec<usize> = groups.iter().filter_map(|group| method(group)).collect();
-    if listed {
-        taken.extend(order.iter().filter_map(|name| method(name)));
-    }
-    let mut fresh = {
-        let taken = taken.clone();
-        (0..).filter(move |index| !taken.contains(index))
-    };
-    let places: Vec<(&String, usize)> = match listed {
-        true => order.iter().filter(|name| method(name).is_none()).zip(fresh.by_ref()).collect(),
-        false => Vec::new(),
-    };
-    let own = |group: &String| method(group).or_else(|| places.iter().find(|(name, _)| *name == group).map(|(_, index)| *index));
-    groups.iter().map(|group| look(own(group).unwrap_or_else(|| fresh.next().unwrap_or_default()))).collect()
-}
-
 /// Draws a look's marker with a white rim, which keeps crossing lines apart.
 pub(crate) fn marker(scene: &mut Scene, at: Point, look: Look, radius: f64) {
     shape(scene, at, look.marker, radius + 1.2, WHITE);
@@ -135,10 +110,6 @@ pub(crate) fn shape(scene: &mut Scene, at: Point, marker: usize, radius: f64, co
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
     #[test]
     fn no_two_groups_look_alike() {
         for a in 0..MOST_GROUPS {
@@ -151,25 +122,6 @@ mod tests {
                 assert_ne!(ordered(a, of).colour, ordered(a - 1, of).colour, "{a} of {of}");
             }
         }
-    }
-
-    #[test]
-    fn a_method_looks_the_same_in_every_figure() {
-        let all = looks(&names(&["ICL", "SFT", "IA2", "IA2 → SFT"]), &[]);
-        assert_eq!(all, [look(0), look(1), look(2), look(3)]);
-        // Alone, in another order, beside others, and whatever order is asked for.
-        assert_eq!(looks(&names(&["IA2"]), &[]), [look(2)]);
-        assert_eq!(looks(&names(&["mine", "IA2", "his", "ICL"]), &[]), [look(1), look(2), look(3), look(0)]);
-        assert_eq!(looks(&names(&["IA2", "x"]), &names(&["x", "IA2"])), [look(2), look(0)]);
-        let own: Vec<Look> = (0..METHODS.len()).map(|place| look(METHODS[place])).collect();
-        assert!(own.iter().enumerate().all(|(at, look)| !own[..at].contains(look)));
-    }
-
-    #[test]
-    fn other_names_keep_the_look_of_their_place_in_the_order() {
-        let order = names(&["a", "b", "c"]);
-        assert_eq!(looks(&names(&["c", "new"]), &order), [look(2), look(3)]);
-        assert_eq!(looks(&names(&["a", "b"]), &names(&["panel"])), [look(0), look(1)]);
     }
 
     #[test]

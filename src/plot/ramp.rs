@@ -1,10 +1,9 @@
 //! From a number to a colour: scales that keep their order for colour-blind readers and in grey.
 
 use super::palette::WHITE;
-use super::read::shown;
+use super::scale;
+use super::scale::shown;
 use super::scene::Colour;
-use super::{bounds, scale};
-use crate::error::{Error, Result};
 
 /// Steps of a scale: finer ones look the same, and coarser ones show as bands; few of them keep bitmaps small.
 const STEPS: f64 = 48.0;
@@ -14,93 +13,9 @@ const SEQUENTIAL: [u32; 9] = [0xFFFFD9, 0xEDF8B1, 0xC7E9B4, 0x7FCDBB, 0x41B6C4, 
 /// Blue over white to red: `RdBu` of Brewer (2003), colorbrewer2.org, which red-green blindness does not confuse.
 const DIVERGING: [u32; 11] = [0x053061, 0x2166AC, 0x4393C3, 0x92C5DE, 0xD1E5F0, 0xF7F7F7, 0xFDDBC7, 0xF4A582, 0xD6604D, 0xB2182B, 0x67001F];
 
-/// The share of values on each side that a range of colours may leave out, and how far they must lie off to be left out.
-const TAIL: f64 = 0.02;
-const FAR: f64 = 4.0;
-
-/// How a figure is told to colour its values; [`colour_setters`] gives it the methods.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Colours {
-    pub range: Option<(f64, f64)>,
-    pub diverging: bool,
-    pub robust: bool,
-}
-
-impl Default for Colours {
-    fn default() -> Self {
-        Self { range: None, diverging: false, robust: true }
-    }
-}
-
-impl Colours {
-    /// The scale for the values of a column.
-    ///
-    /// # Errors
-    /// The range is not ascending, or does not lie around zero where colours diverge.
-    pub(super) fn ramp(&self, column: &str, values: &[f64]) -> Result<Ramp> {
-        let open = bounds::of(column, values) == bounds::NONE;
-        let (least, greatest) = robust(values).filter(|_| self.robust && open).unwrap_or_else(|| scale::extent(values.iter().copied()));
-        let (from, to) = self.range.unwrap_or_else(|| {
-            let far = least.abs().max(greatest.abs());
-            match self.diverging {
-                true => (-far, far),
-                false => (least, greatest),
-            }
-        });
-        if self.range.is_some() && (!from.is_finite() || !to.is_finite() || from >= to) {
-            return Err(Error::input(format!("figure: the range of colours must be two ascending numbers, not {from} and {to}")));
-        }
-        if self.diverging && self.range.is_some() && from != -to {
-            return Err(Error::input(format!("figure: diverging colours need a range around zero, not {from} to {to}")));
-        }
-        // Values that are all the same still have a colour.
-        let (from, to) = if from < to { (from, to) } else { scale::range(from, to, false) };
-        Ok(Ramp { from, to, diverging: self.diverging })
-    }
-}
-
-/// The methods of a builder that has `colours`.
-macro_rules! colour_setters {
-    () => {
-        /// Colours that part at zero: blue below, red above, and a range that reaches as far on both sides.
-        pub fn diverging(mut self) -> Self {
-            self.colours.diverging = true;
-            self
-        }
-
-        /// The values of the two ends of the colours; by default the least and the greatest there are, or those of the bulk (`robust`).
-        /// Values outside have the end's colour, and the note counts them.
-        pub fn range(mut self, from: f64, to: f64) -> Self {
-            self.colours.range = Some((from, to));
-            self
-        }
-
-        /// Whether colours end before a few values that lie far off (a unit of a real model that is a hundred times as large as the others leaves
-        /// no colours for them); by default they do. They end half a span beyond the middle 96 % of the values, where all values together take
-        /// more than four times that span; the note says so. Never where the values are those of a metric, a measure or a probability.
-        pub fn robust(mut self, robust: bool) -> Self {
-            self.colours.robust = robust;
-            self
-        }
-    };
-}
-pub(super) use colour_setters;
-
-/// A range that a few values far off do not decide, where there are some: colours spent on them would leave none for the others.
-pub(super) fn robust(values: &[f64]) -> Option<(f64, f64)> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let out = ((TAIL * values.len() as f64).ceil() as usize).max(1);
-    let inner = values.get(out..values.len().checked_sub(out)?)?;
-    let (low, high, least, greatest) = (*inner.first()?, *inner.last()?, *values.first()?, *values.last()?);
-    let span = high - low;
-    let far = values.len() >= 10 && span > 0.0 && greatest - least > FAR * span;
-    far.then(|| ((low - span / 2.0).max(least), (high + span / 2.0).min(greatest)))
-}
-
 /// A scale of colours over a range of values.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ramp {
+pub(crate) struct Ramp {
     pub from: f64,
     pub to: f64,
     pub diverging: bool,
@@ -108,14 +23,14 @@ pub(super) struct Ramp {
 
 impl Ramp {
     /// The colour of a value; values outside have the colour of the nearer end.
-    pub(super) fn colour(&self, value: f64) -> Colour {
+    pub(crate) fn colour(&self, value: f64) -> Colour {
         let share = ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
         let share = (share * STEPS).round() / STEPS;
         mixed(if self.diverging { &DIVERGING } else { &SEQUENTIAL }, share)
     }
 
     /// What the note says of values that the colours do not reach.
-    pub(super) fn outside(&self, values: impl Iterator<Item = f64>) -> Option<String> {
+    pub(crate) fn outside(&self, values: impl Iterator<Item = f64>) -> Option<String> {
         // A hair beyond is rounding: as a whole answer that is 1.0000002 of it.
         let hair = (self.to - self.from) * 1e-5;
         let outside: Vec<f64> = values.filter(|value| *value < self.from - hair || *value > self.to + hair).collect();
@@ -130,7 +45,7 @@ impl Ramp {
 }
 
 /// The colour at a share of the way along these.
-pub(super) fn mixed(anchors: &[u32], share: f64) -> Colour {
+pub(crate) fn mixed(anchors: &[u32], share: f64) -> Colour {
     let at = share * anchors.len().saturating_sub(1) as f64;
     let anchor = |at: f64| Colour::hex(anchors.get(at as usize).copied().unwrap_or_default());
     let (low, high) = (anchor(at.floor()), anchor(at.ceil()));
@@ -142,7 +57,7 @@ pub(super) fn mixed(anchors: &[u32], share: f64) -> Colour {
 const BLACK: Colour = Colour::hex(0);
 
 /// What can be read on a colour: black or white.
-pub(super) fn ink(ground: Colour) -> Colour {
+pub(crate) fn ink(ground: Colour) -> Colour {
     if contrast(ground, BLACK) >= contrast(ground, WHITE) { BLACK } else { WHITE }
 }
 

@@ -18,12 +18,12 @@ const SCALE: f64 = 4.0;
 const DENSE: f64 = 2.0;
 
 /// The scene as an SVG document of its logical size; `alt` becomes its accessible name, and what its parts say appears under the pointer.
-pub(super) fn svg(scene: &Scene, alt: &str) -> Result<String> {
+pub(crate) fn svg(scene: &Scene, alt: &str) -> Result<String> {
     document(scene, alt, scene.shapes.iter(), true)
 }
 
 /// The scene as a PNG file of twice its logical size. `svg` is what [`svg`] made of it.
-pub(super) fn png(scene: &Scene, svg: &str) -> Result<Vec<u8>> {
+pub(crate) fn png(scene: &Scene, svg: &str) -> Result<Vec<u8>> {
     let texts = || scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(&label.text) } else { None });
     let foreign = texts().any(|text| is_foreign(text));
     // A picture has no viewer that could find another font.
@@ -36,7 +36,7 @@ pub(super) fn png(scene: &Scene, svg: &str) -> Result<Vec<u8>> {
 }
 
 /// An SVG document of ours as a PNG file, `dense` times as large; `foreign` where it has letters that the embedded font lacks.
-pub(super) fn pixels(svg: &str, foreign: bool, dense: f64) -> Result<Vec<u8>> {
+pub(crate) fn pixels(svg: &str, foreign: bool, dense: f64) -> Result<Vec<u8>> {
     let failed = |what: &str| Error::internal(format!("cannot turn a figure into pixels: {what}"));
     let tree = Tree::from_str(svg, &fonts::options(foreign)).map_err(|error| failed(&error.to_string()))?;
     let [width, height] = [tree.size().width(), tree.size().height()].map(|length| (f64::from(length) * dense).round() as u32);
@@ -131,7 +131,7 @@ fn failed<E: std::error::Error + Send + Sync>(error: DrawingErrorKind<E>) -> Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::scene::{Anchor, Label};
+    use crate::plot::scene::{Anchor, Label};
 
     fn scene(text: &str) -> Scene {
         let mut scene = Scene::new(40.0, 30.0);

@@ -192,6 +192,11 @@ pub(crate) fn label(value: f64, decimals: usize) -> String {
     signed(&text)
 }
 
+/// A number as labels and descriptions write it.
+pub(crate) fn shown(value: f64) -> String {
+    signed(&display::number(value))
+}
+
 /// A number with a true minus sign; the one of an exponent stays as it is.
 pub(crate) fn signed(text: &str) -> String {
     text.strip_prefix('-').map_or_else(|| text.to_owned(), |rest| format!("−{rest}"))

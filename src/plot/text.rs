@@ -34,12 +34,12 @@ pub fn register_fonts() -> Result<()> {
 }
 
 /// Are there letters that the embedded font lacks?
-pub(super) fn is_foreign(text: &str) -> bool {
+pub(crate) fn is_foreign(text: &str) -> bool {
     text.chars().any(|letter| !fonts::is_own(letter))
 }
 
 /// Text with every letter that no font here has spelled as in Rust (`\u{4e2d}`): all empty boxes look the same.
-pub(super) fn spelled(text: &str) -> Cow<'_, str> {
+pub(crate) fn spelled(text: &str) -> Cow<'_, str> {
     let missing = |letter: char| !fonts::is_own(letter) && fonts::width(letter).is_none();
     if !text.contains(missing) {
         return Cow::Borrowed(text);
@@ -49,7 +49,7 @@ pub(super) fn spelled(text: &str) -> Cow<'_, str> {
 }
 
 /// Text without what no picture can show and XML forbids: control characters are spelled as in Rust (`\u{1b}`).
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     // Spaces of no width and turns of the writing direction are in no picture either; joiners are part of their words.
     let unseen = |letter: char| matches!(letter, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     let hidden = |letter: char| letter.is_control() || unseen(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}');
@@ -106,14 +106,14 @@ pub(crate) fn fitted(text: &str, size: f64, most: f64) -> String {
 }
 
 /// A label at `scale` device pixels per logical one, as plotters' SVG backend wants it.
-pub(super) struct Style<'a> {
+pub(crate) struct Style<'a> {
     pub label: &'a Label,
     pub scale: f64,
 }
 
 impl Style<'_> {
     /// The label's position on its baseline.
-    pub(super) fn position(&self) -> BackendCoord {
+    pub(crate) fn position(&self) -> BackendCoord {
         ((self.label.at.0 * self.scale).round() as i32, (self.label.at.1 * self.scale).round() as i32)
     }
 }

@@ -1,5 +1,6 @@
 //! Every kind of adapter: against PEFT (`tests/golden/adapters`, `tests/python/check_adapters.py`), and the laws that hold for each.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What cannot work is a clear error: what, where, remedy; no panic, and nothing half-written.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::path::{Path, PathBuf};

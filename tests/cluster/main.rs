@@ -1,6 +1,7 @@
 //! Grids that workers are at: what they come to, whatever happens to them.
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::HashMap;

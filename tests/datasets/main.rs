@@ -2,6 +2,7 @@
 //!
 //! The samples in tests/data/benchmarks are made by tests/python/make_samples.py, with Python's writers of each format.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::HashSet;

@@ -1,6 +1,7 @@
 //! Grids of runs: what is shared, chosen, resumed, failed and averaged.
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::os::unix::process::ExitStatusExt;

@@ -3,6 +3,7 @@
 //! A family is what its golden folders say; one without a folder fails `every_family_has_golden_values`. With `--nocapture` the table of the
 //! worst deviations, family by check, is printed when all checks are done. Deviations are `max |a - b| / max |b|` per tensor.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,9 +2,9 @@
 //! Every opening is a process of its own, because the environment is a process's; no other host is ever asked.
 
 #[cfg(feature = "hub")]
+#[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "hub")]
-#[path = "hub/server.rs"]
 mod server;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The room `lens` against the same things worked out by hand, prompt by prompt, with plain hooks and the checkpoint's own weights.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use common::{disturbed, golden, refused, speaking};

@@ -1,5 +1,6 @@
 //! The training loop: its steps, phases, ends, and what it tells of itself.
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::cell::RefCell;
