@@ -3,8 +3,8 @@
 use polars::prelude::*;
 
 use super::*;
-use crate::plot::scale;
 use crate::plot::palette;
+use crate::plot::scale;
 use crate::plot::scene::{Label, Point, Scene, Shape};
 
 fn labels(scene: &Scene) -> Vec<&Label> {

@@ -3,8 +3,8 @@
 use polars::prelude::*;
 
 use super::*;
-use crate::plot::render;
 use crate::display::Show;
+use crate::plot::render;
 use crate::table::{Best, Summary, Table, significance};
 
 /// Writes every kind's sample, harder ones and extreme ones to `target/gallery`, with a page that shows all, and the pictures of the documentation:

@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod data;
+mod writing;
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +62,15 @@ fn weights(name: &str, change: impl Fn(&[usize], &[u8]) -> (Vec<usize>, Vec<u8>)
     assert!(met, "there is no weight {name}");
     let views = rows.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     safetensors::serialize(views, None).unwrap()
+}
+
+fn labels() -> AnswerForm {
+    AnswerForm::labels(["t3", "t4"]).unwrap()
+}
+
+fn task(form: AnswerForm) -> Task {
+    let rows = (0..12).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 20), ["t3", "t4"][row % 2])).collect();
+    Task::of(Examples::new("words", form, rows).unwrap(), Card::default())
 }
 
 #[test]
@@ -287,7 +298,7 @@ fn panics_of_ones_own_hooks_and_objectives() -> Result<()> {
         Ok(())
     });
     let own = |error: ia2::Error| assert!(error.is_input() && !error.is_internal() && !error.to_string().contains("bug in ia2"), "{error}");
-    let words = ["the hook at `model.layers.1.mlp`", "code of your own", "tests/bad_input.rs:", "the len is 0 but the index is 3"];
+    let words = ["the hook at `model.layers.1.mlp`", "code of your own", "tests/bad_input/main.rs:", "the len is 0 but the index is 3"];
     own(refused(model.forward_with(&[vec![1, 2]], &mut hooks), &words));
     own(refused(model.generate_with(&[vec![1, 2]], &Generation::greedy(2), &mut hooks), &words));
     let mut hooks = Hooks::new();
@@ -337,57 +348,6 @@ impl Objective for Careless {
     }
 }
 
-fn labels() -> AnswerForm {
-    AnswerForm::labels(["t3", "t4"]).unwrap()
-}
-
-fn task(form: AnswerForm) -> Task {
-    let rows = (0..12).map(|row| Example::new(format!("t{} t{} ", row + 10, row + 20), ["t3", "t4"][row % 2])).collect();
-    Task::of(Examples::new("words", form, rows).unwrap(), Card::default())
-}
-
-#[test]
-fn prompts_without_text_labels_alike_and_strange_golds() -> Result<()> {
-    let model = speaking(NAME);
-    let prompts = |query: &str, gold: &str, form: AnswerForm| {
-        Prompts::new(vec![Prompt { demonstrations: Vec::new(), example: Example::new(query, gold), index: 0 }]).with_form(form)
-    };
-    refused(model.respond(&prompts("", "t3", labels())), &["no text to tokenise", "empty"]);
-    refused(model.respond(&prompts("  ", "t3", labels())), &["gives no token"]);
-    refused(model.respond(&Prompts::new(Vec::new())), &["the batch is empty"]);
-    refused(evaluate(&model, &Prompts::new(Vec::new())), &["no prompts"]);
-    refused(evaluate(&model, &prompts("t5", "t9", labels())), &["example 0", "t9", "none of the labels"]);
-    refused(evaluate(&model, &prompts(&"t5 ".repeat(129), "t3", labels())), &["129 tokens", "context is 128"]);
-    // Both are unknown words to this tokenizer, so they are the same token.
-    let alike = AnswerForm::labels(["yes", "no"])?;
-    refused(evaluate(&model, &prompts("t5", "yes", alike)), &["yes", "no", "t0"]);
-    let prefix = AnswerForm::labels(["t3", "t3 t4"])?;
-    refused(evaluate(&model, &prompts("t5", "t3", prefix)), &["t3"]);
-    let bare = Model::open(golden_folder(NAME))?;
-    refused(evaluate(&bare, &prompts("t5", "t3", labels())), &["tokenizer.json"]);
-    refused(bare.respond(&prompts("t5", "t3", labels())), &["tokenizer.json"]);
-    Ok(())
-}
-
-#[test]
-fn malformed_rows() -> Result<()> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("words.jsonl");
-    let name = file.to_str().unwrap();
-    for (line, reason) in
-        [("{\"query\": ", "not JSON"), ("{\"query\": \"t5\"}", "no `gold`"), ("{\"query\": 3, \"gold\": \"t3\"}", "must be a string")]
-    {
-        std::fs::write(&file, format!("{{\"query\": \"t1\", \"gold\": \"t3\"}}\n{line}\n")).unwrap();
-        refused(Task::open(name), &["words.jsonl", "line 2", reason]);
-    }
-    std::fs::write(&file, "").unwrap();
-    refused(Task::open(name), &["words.jsonl", "no rows"]);
-    refused(Examples::new("words", labels(), vec![Example::new("t1", "t3"), Example::new("t2", "t9")]), &["row 1 of `words`", "t9"]);
-    refused(task(labels()).few_shot(0, 0), &["0"]);
-    refused(task(labels()).few_shot(12, 0), &["12"]);
-    Ok(())
-}
-
 #[test]
 fn logits_that_are_not_numbers() -> Result<()> {
     let model = speaking(NAME);
@@ -398,200 +358,5 @@ fn logits_that_are_not_numbers() -> Result<()> {
         assert!(error.is_numeric(), "{error}");
     }
     assert!(model.generate(&[vec![1, 5]], &Generation::greedy(2)).is_ok());
-    Ok(())
-}
-
-/// Places where nothing can be written: below a regular file (for everybody), and in a folder without write permission (not for root).
-fn unwritable(root: &Path) -> Vec<PathBuf> {
-    std::fs::write(root.join("file"), "not a folder").unwrap();
-    let locked = root.join("locked");
-    std::fs::create_dir(&locked).unwrap();
-    std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
-    let root_ignores_it = std::fs::write(locked.join("probe"), "").is_ok();
-    let mut places = vec![root.join("file")];
-    if root_ignores_it {
-        std::fs::remove_file(locked.join("probe")).unwrap();
-    } else {
-        places.push(locked);
-    }
-    places
-}
-
-/// A file error that names the place, and a folder as it was.
-fn cannot_write<T>(root: &Path, place: &Path, write: impl FnOnce(&Path) -> Result<T>) {
-    let before = listing(root);
-    let error = refused(write(place), &["cannot", place.to_str().unwrap()]);
-    assert!(error.is_file(), "{error}");
-    assert!(listing(root) == before, "something was left behind by: {error}");
-}
-
-#[test]
-fn folders_that_cannot_be_written() -> Result<()> {
-    let model = speaking(NAME);
-    let adapter = Adapter::new(&model, Lora::rank(2), 0)?;
-    let responses = model.respond(&task(labels()).examples().take(2).zero_shot()?)?;
-    let activations = capture(&model, &responses, "model.layers.*.mlp")?;
-    let figure = lines(&activations.frame()?, "layer", "norm", "kind")?;
-    let split = task(labels()).few_shot(4, 0)?;
-    let root = tempfile::tempdir().unwrap();
-    let mut places = unwritable(root.path());
-    places.push(root.path().join("file/deeper"));
-    for place in &places {
-        cannot_write(root.path(), place, |place| adapter.save(place));
-        cannot_write(root.path(), &place.join("values.safetensors"), |file| activations.save(file));
-        cannot_write(root.path(), &place.join("picture.svg"), |file| figure.save(file));
-        cannot_write(root.path(), &place.join("picture.png"), |file| figure.save(file));
-        cannot_write(root.path(), &place.join("run.safetensors"), |file| {
-            Training::new(Lora::rank(2), Sft::gold()).epochs(1).checkpoint(file).run(&model, &split)
-        });
-    }
-    // A folder where a file should go.
-    for name in ["taken.safetensors", "taken.svg"] {
-        std::fs::create_dir(root.path().join(name)).unwrap();
-    }
-    cannot_write(root.path(), &root.path().join("taken.safetensors"), |file| activations.save(file));
-    cannot_write(root.path(), &root.path().join("taken.svg"), |file| figure.save(file));
-    refused(figure.save(root.path().join("picture.bmp")), &["picture.bmp", ".svg", ".png"]);
-    Ok(())
-}
-
-/// Run by the next test in a process that may write no file of more than a kilobyte.
-#[test]
-#[ignore = "the child of `a_full_disk_is_called_a_full_disk`"]
-fn writes_on_a_full_disk() -> Result<()> {
-    let model = Model::open(golden_folder(NAME))?;
-    let root = tempfile::tempdir().unwrap();
-    let adapter = Adapter::new(&model, Lora::rank(2), 0)?;
-    refused(adapter.save(root.path().join("adapter")), &["cannot write", "larger than this disk, or `ulimit -f`, allows"]);
-    let frame = df!("layer" => [0, 1, 2], "norm" => [1.0, 2.0, 3.0], "kind" => ["a", "a", "a"])?;
-    refused(lines(&frame, "layer", "norm", "kind")?.save(root.path().join("a.svg")), &["cannot write", "larger than this disk"]);
-    Ok(())
-}
-
-#[test]
-fn a_full_disk_is_called_a_full_disk() {
-    // The signal is ignored, so that the write fails with an error, as on a full disk.
-    let command = "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact writes_on_a_full_disk --ignored";
-    let output = std::process::Command::new("bash").args(["-c", command]).arg(std::env::current_exe().unwrap()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
-#[test]
-fn an_adapter_is_written_whole_or_not_at_all() -> Result<()> {
-    let model = Model::open(golden_folder(NAME))?;
-    let root = tempfile::tempdir().unwrap();
-    let folder = root.path().join("adapter");
-    Adapter::new(&model, Lora::rank(2), 0)?.save(&folder)?;
-    // The second file cannot be written: the first must not be replaced, or the folder holds two halves of different adapters.
-    std::fs::remove_file(folder.join("adapter_config.json")).unwrap();
-    std::fs::create_dir(folder.join("adapter_config.json")).unwrap();
-    cannot_write(root.path(), &folder.join("adapter_config.json"), |_| Adapter::new(&model, Lora::rank(4), 1)?.save(&folder));
-    Ok(())
-}
-
-#[test]
-fn saved_files_can_be_read_by_others() -> Result<()> {
-    let model = Model::open(golden_folder(NAME))?;
-    let folder = tempfile::tempdir().unwrap();
-    Adapter::new(&model, Lora::rank(2), 0)?.save(folder.path())?;
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(folder.path().join(name)).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o644, "{name}");
-    }
-    Ok(())
-}
-
-#[test]
-fn activations_from_files_and_hands() -> Result<()> {
-    let model = speaking(NAME);
-    let responses = model.respond(&task(labels()).examples().take(2).zero_shot()?)?;
-    let activations = capture(&model, &responses, "model.layers.*.mlp")?;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("values.safetensors");
-    refused(Activations::open(&file), &["cannot read", "values.safetensors"]);
-    activations.save(&file)?;
-    let whole = std::fs::read(&file).unwrap();
-    for part in [0, 5, whole.len() / 3, whole.len() - 1] {
-        std::fs::write(&file, &whole[..part]).unwrap();
-        refused(Activations::open(&file), &["values.safetensors", "truncated"]);
-    }
-    refused(Activations::open(golden_folder(NAME).join("model.safetensors")), &["model.safetensors", "no activations"]);
-    // A manifest at odds with its values, a value that is another: found at the door, not as a panic in the first `example`.
-    let (from, to) = (b"\\\"lengths\\\":[1,1]", b"\\\"lengths\\\":[1,7]");
-    let place = whole.windows(from.len()).position(|window| window == from).unwrap();
-    let mut bytes = whole.clone();
-    bytes[place..place + to.len()].copy_from_slice(to);
-    std::fs::write(&file, bytes).unwrap();
-    refused(Activations::open(&file), &["values.safetensors", "changed or damaged", "capture"]);
-    let mut bytes = whole.clone();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&file, bytes).unwrap();
-    refused(Activations::open(&file), &["values.safetensors", "changed or damaged", "capture"]);
-
-    let size = activations.values()?.size();
-    let points = activations.hook_points().to_vec();
-    let short = activations.values()?.narrow(0, 0, 1);
-    refused(Activations::new(short, points.clone(), responses.clone()), &["activations", "example"]);
-    let broken = activations.values()? * f64::NAN;
-    assert!(refused(Activations::new(broken, points, responses.clone()), &["activations"]).is_numeric());
-    refused(activations.example(2), &["example 2 does not exist", "there are 2"]);
-    refused(Capture::at("model.layers.*.mlp").kind(Kind::Int64).of(&model, &responses), &["Int64", "choose"]);
-    for (prompt, response) in [(vec![], vec![1]), (vec![1], vec![])] {
-        let prompt_text = Prompt { demonstrations: Vec::new(), example: Example::new("t5", "t3"), index: 0 };
-        let row = Response {
-            prompt: prompt_text,
-            tokens: Sample { prompt, response },
-            text: String::new(),
-            ending: Ending::Length,
-            close_calls: 0,
-        };
-        let rows = Responses::from_rows(labels(), vec![row]);
-        refused(Capture::at("model.layers.*.mlp").plan(&model, &rows), &["response 0", "tokens"]);
-        refused(capture(&model, &rows, "model.layers.*.mlp"), &["response 0", "tokens"]);
-    }
-    refused(capture(&model, &Responses::from_rows(labels(), Vec::new()), "model.norm"), &["no responses"]);
-    assert_eq!(size, [2, 3, 1, 24]);
-    Ok(())
-}
-
-#[test]
-fn trainings_that_cannot_begin() -> Result<()> {
-    let model = speaking(NAME);
-    let split = task(labels()).few_shot(4, 0)?;
-    let new = || Training::new(Lora::rank(2), Sft::gold());
-    refused(new().learning_rate(0.0).run(&model, &split), &["learning rate 0", "1e-3"]);
-    refused(new().learning_rate(f64::NAN).run(&model, &split), &["learning rate NaN"]);
-    refused(new().epochs(0).run(&model, &split), &["epochs is 0"]);
-    refused(new().batch(0).run(&model, &split), &["batch is 0"]);
-    refused(new().check_every(0).run(&model, &split), &["check_every is 0"]);
-    refused(new().run(&Model::open(golden_folder(NAME))?, &split), &["tokenizer.json"]);
-    let strangers = model.respond(&split.test.zero_shot()?)?;
-    refused(Training::new(Lora::rank(2), Sft::on(&strangers)).run(&model, &split), &["not those to this split", "target_prompts"]);
-    let target = capture(&model, &strangers, "model.layers.*.mlp")?;
-    refused(Training::new(Lora::rank(2), Ia2::toward(&target)).run(&model, &split), &["not those to this split"]);
-    let last = Capture::at("model.layers.*.mlp").positions(Positions::Last);
-    let responses = model.respond(&split.target_prompts(256)?)?;
-    refused(Training::new(Lora::rank(2), Ia2::toward(&last.of(&model, &responses)?)).run(&model, &split), &["response positions", "Last"]);
-    // A loss that no parameter of the adapter moves: libtorch would end the process.
-    let all = Capture::at("model.layers.*.self_attn").of(&model, &responses)?;
-    let first = Ia2::toward(&all).layers([0])?;
-    refused(Training::new(Lora::rank(2).layers([1]), first).run(&model, &split), &["none of the adapter's parameters", "nothing to train"]);
-    let embedded = Ia2::toward(&capture(&model, &responses, "model.embed_tokens")?);
-    refused(Training::new(Ia3::new(), embedded).run(&model, &split), &["nothing to train"]);
-    for none in [AdapterConfig::from(PromptTuning::tokens(0)), PrefixTuning::tokens(0).into()] {
-        refused(Training::new(none, Sft::gold()).run(&model, &split), &["no virtual tokens", "nothing to train"]);
-    }
-    // What no forward takes is found before the first step, whichever step would have met it.
-    let long = PrefixTuning::tokens(model.config().max_positions as usize).start(Start::Random);
-    refused(Training::new(long, Sft::gold()).run(&model, &split), &["train sample 0", "virtual ones", "context"]);
-    // A file that is no checkpoint is refused and left alone.
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("run.safetensors");
-    for content in [std::fs::read(golden_folder(NAME).join("model.safetensors")).unwrap(), b"text".to_vec()] {
-        std::fs::write(&file, &content).unwrap();
-        refused(new().checkpoint(&file).run(&model, &split), &["run.safetensors"]);
-        assert_eq!(listing(folder.path()), [(file.clone(), Some(content))]);
-    }
     Ok(())
 }
