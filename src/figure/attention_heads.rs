@@ -61,7 +61,9 @@ struct Habit {
 
 impl Default for AttentionHeads {
     fn default() -> Self {
-        Self { settings: Settings::default(), colours: Colours::default(), select: Select { only: Vec::new(), last: Some(LAST) } }
+        let [facet, rows] = ["head", "layer"].map(|column| Some(column.to_owned()));
+        let settings = Settings { facet, rows, ..Settings::default() };
+        Self { settings, colours: Colours::default(), select: Select { only: Vec::new(), last: Some(LAST) } }
     }
 }
 
@@ -196,7 +198,7 @@ impl AttentionHeads {
     }
 
     fn alt(&self, (layers, heads): (&[String], &[String]), habits: &[Habit], note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let most = |of: fn(&Habit) -> f64, name: &str| {
             let mut order: Vec<usize> = (0..layers.len() * heads.len()).filter(|at| habits[*at].all > 0.0).collect();
             order.sort_by(|&a, &b| of(&habits[b]).total_cmp(&of(&habits[a])));
@@ -222,15 +224,15 @@ impl Habit {
 }
 
 fn columns() -> Columns {
-    let [x, y, value, facet, rows] = ["key", "query", "weight", "head", "layer"].map(str::to_owned);
-    Columns { x, y, value, facet: Some(facet), rows: Some(rows), ..Columns::default() }
+    let [x, y, value] = ["key", "query", "weight"].map(str::to_owned);
+    Columns { x, y, value, ..Columns::default() }
 }
 
 /// Where the weight of each head lies, over all its queries.
 fn habits(frame: &DataFrame, settings: &Settings) -> Result<Vec<Habit>> {
     let [query, key, weight] = [("query", "y"), ("key", "x"), ("weight", "the value")].map(|(name, role)| read::numbers(frame, name, role));
     let (query, key, weight) = (query?, key?, weight?);
-    let (panels, panel_of, _) = read::grid(frame, (Some("head"), Some("layer")), settings, &[])?;
+    let (panels, panel_of, _) = read::grid(frame, settings)?;
     let first = key.iter().copied().fold(f64::INFINITY, f64::min);
     let mut habits = vec![Habit::default(); panels.len()];
     for (row, &panel) in panel_of.iter().enumerate().filter(|(row, _)| weight[*row].is_finite()) {

@@ -23,15 +23,11 @@ pub(super) struct Columns {
     pub x: String,
     pub y: String,
     pub value: String,
-    pub facet: Option<String>,
-    /// Panels below each other, each row of panels with one value.
-    pub rows: Option<String>,
     pub text: Option<String>,
     /// Columns of texts and of their values that are said of a cell besides.
     pub besides: Vec<(String, String)>,
     pub x_names: Option<String>,
     pub y_names: Option<String>,
-    pub order: Vec<String>,
 }
 
 /// One cell: the mean of its rows, and their text.
@@ -79,14 +75,13 @@ impl Cells {
         let values = read::numbers(frame, &columns.value, "the value")?;
         let texts = columns.text.as_deref().map(|name| read::texts(frame, name, "the cells' text")).transpose()?;
         let besides = Self::besides(frame, columns)?;
-        let (panels, panel_of, row_names) =
-            read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, &columns.order)?;
+        let (panels, panel_of, row_names) = read::grid(frame, settings)?;
         let (x_names, y_names) = (&columns.x_names, &columns.y_names);
         let [x_texts, y_texts] = [(x_names, "the names along x"), (y_names, "the names along y")]
             .map(|(name, role)| name.as_deref().map(|name| read::texts(frame, name, role)).transpose());
         let (x_texts, y_texts) = (x_texts?, y_texts?);
         read::some_rows(frame)?;
-        let ((x, x_of), (y, y_of)) = (read::places(x, &columns.order)?, read::places(y, &columns.order)?);
+        let ((x, x_of), (y, y_of)) = (read::places(x, &settings.order)?, read::places(y, &settings.order)?);
         let binned = (x.len().div_ceil(MOST_PLACES), y.len().div_ceil(MOST_PLACES));
 
         let mut places: HashMap<(usize, usize, usize), (f64, usize, usize)> = HashMap::new();
@@ -123,7 +118,7 @@ impl Cells {
         let y = renamed(y, &y_of, y_texts, &columns.y)?;
         let (x, y) = (thinned(x, binned.0), thinned(y, binned.1));
         let mut read = Self { panels, row_names, pieces: Vec::new(), x, y, binned, page: None, x_named, upward, cells, skipped, rows };
-        if columns.text.is_some() && columns.facet.is_none() && columns.rows.is_none() && read.x.len() > MOST_TEXTS {
+        if columns.text.is_some() && settings.facet.is_none() && settings.rows.is_none() && read.x.len() > MOST_TEXTS {
             let name = |from: usize, to: usize| format!("{called} {} to {}", at(&values, from), at(&values, to));
             read.cut(&name);
         }
@@ -235,18 +230,7 @@ mod tests {
     use super::*;
 
     fn columns() -> Columns {
-        Columns {
-            x: "p".into(),
-            y: "l".into(),
-            value: "v".into(),
-            facet: None,
-            rows: None,
-            text: None,
-            besides: vec![],
-            x_names: Some("t".into()),
-            y_names: None,
-            order: vec![],
-        }
+        Columns { x: "p".into(), y: "l".into(), value: "v".into(), text: None, besides: vec![], x_names: Some("t".into()), y_names: None }
     }
 
     #[test]

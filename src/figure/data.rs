@@ -28,15 +28,10 @@ pub(crate) struct Columns {
     /// More y columns: panels of their own.
     pub beside: Vec<String>,
     pub colour: Option<String>,
-    pub facet: Option<String>,
-    /// Panels below each other, each row of panels with one value.
-    pub rows: Option<String>,
     /// A faint line of its own for each value.
     pub each: Option<String>,
     pub error: Option<String>,
     pub marked: Option<String>,
-    /// Names that stand before others, wherever they occur.
-    pub order: Vec<String>,
     /// What is shown around means.
     pub spread: Spread,
 }
@@ -131,7 +126,7 @@ impl Data {
         if !columns.also.is_empty() && !columns.beside.is_empty() {
             return Err(Error::input("figure: further y columns go into the same panel (`also`) or into their own (`beside`), not both"));
         }
-        let order = &columns.order;
+        let order = &settings.order;
         let x = read::column(frame, &columns.x, "x")?;
         let ys: Vec<&String> = [&columns.y].into_iter().chain(&columns.also).chain(&columns.beside).collect();
         let values: Vec<Vec<f64>> = ys.iter().map(|name| read::numbers(frame, name, "y")).collect::<Result<_>>()?;
@@ -145,12 +140,12 @@ impl Data {
             }
             None => (vec![String::new()], vec![0; frame.height()], false),
         };
-        if columns.rows.is_some() && !columns.beside.is_empty() {
+        if settings.rows.is_some() && !columns.beside.is_empty() {
             return Err(Error::input(
                 "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
             ));
         }
-        let (facets, facet_of, row_names) = read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, order)?;
+        let (facets, facet_of, row_names) = read::grid(frame, settings)?;
         read::some_rows(frame)?;
         let together = !columns.also.is_empty();
         let titles: Vec<String> = ys.iter().map(|name| settings.name(name)).collect();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::cells::{Cell, Cells, Columns};
 use crate::error::{Error, Result};
 use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 use crate::table::methods;
 
 impl Cells {
@@ -12,9 +13,9 @@ impl Cells {
     ///
     /// # Errors
     /// One of them is not there, or they are the same, or they have no place in common.
-    pub(super) fn differ(&mut self, columns: &Columns, first: &str, second: &str) -> Result<()> {
-        let facet = columns.facet.as_deref().unwrap_or_default();
-        if columns.rows.is_some() {
+    pub(super) fn differ(&mut self, columns: &Columns, settings: &Settings, first: &str, second: &str) -> Result<()> {
+        let facet = settings.facet.as_deref().unwrap_or_default();
+        if settings.rows.is_some() {
             return Err(Error::input(
                 "figure: a difference has its three panels and no rows of panels: filter the frame with `only` first",
             ));

@@ -50,7 +50,6 @@ pub struct CriticalDifference {
     level: f64,
     holm: bool,
     better: Option<Direction>,
-    order: Vec<String>,
     settings: Settings,
 }
 
@@ -58,8 +57,7 @@ impl CriticalDifference {
     /// Methods by the column `method`, ranked in each `block` (the run) by `value`.
     pub fn new(method: &str, block: &str, value: &str) -> Self {
         let [method, block, value] = [method, block, value].map(str::to_owned);
-        let (matched, order) = (Vec::new(), Vec::new());
-        Self { method, block, value, matched, level: 0.05, holm: false, better: None, order, settings: Settings::default() }
+        Self { method, block, value, matched: Vec::new(), level: 0.05, holm: false, better: None, settings: Settings::default() }
     }
 
     /// Columns that say which rows of a block belong together (the task, the number of demonstrations): means are of those that every method has.
@@ -86,10 +84,9 @@ impl CriticalDifference {
         self
     }
 
-    /// Methods that have the colours of this order.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Methods that have the colours of this order.
+        order
     }
 
     setters!();
@@ -163,7 +160,7 @@ impl CriticalDifference {
             layout::shorten(&mut scene, end + below);
         }
         layout::footer(&mut scene, &note_lines);
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let ranks = found.methods.iter().map(|method| format!("{} {:.2}", method.name, method.rank)).collect();
         let value = self.settings.name(&self.value);
         Ok((scene, format!("{title}Critical-difference diagram of {value}, mean ranks from the best on: {} ({note})", alt::listed(ranks))))
@@ -171,7 +168,7 @@ impl CriticalDifference {
 
     fn read(&self, frame: &DataFrame) -> Result<Found> {
         let values = read::numbers(frame, &self.value, "the value")?;
-        let (names, method_of) = read::names(read::column(frame, &self.method, "the method")?, &self.order)?;
+        let (names, method_of) = read::names(read::column(frame, &self.method, "the method")?, &self.settings.order)?;
         let blocks = read::texts(frame, &self.block, "the block")?;
         let matched: Vec<Vec<String>> =
             self.matched.iter().map(|name| read::texts(frame, name, "what is matched")).collect::<Result<_>>()?;
@@ -211,7 +208,7 @@ impl CriticalDifference {
         let of: Vec<Vec<f64>> =
             (0..names.len()).map(|method| by_block.values().map(|methods| sign * mean(&methods[method])).collect()).collect();
         let test = friedman(&of).map_err(|error| error.context(format_args!("figure: the ranks of `{}`", self.value)))?;
-        let looks = looks(&names, &self.order);
+        let looks = looks(&names, &self.settings.order);
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| test.ranks[a].total_cmp(&test.ranks[b]));
         let methods: Vec<Method> =

@@ -34,9 +34,7 @@ const GAP_LOOK: usize = 1;
 /// least), the axis begins at the first bin with answers. Above stands ECE = Σ_b (n_b / n) |accuracy_b − confidence_b| of these bins, below the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Reliability {
-    facet: Option<String>,
     binning: Option<String>,
-    order: Vec<String>,
     settings: Settings,
     intervals: Option<f64>,
     from: Option<f64>,
@@ -49,10 +47,9 @@ impl Reliability {
         Self::default()
     }
 
-    /// One panel per value of this column (the method); more than 64 are on pages ([`Reliability::page`]).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// One panel per value of this column (the method); more than 64 are on pages ([`Reliability::page`]).
+        facet
     }
 
     /// How the bins were cut, in words (`Binning` displays them): ECE is always named with its bins. By default their count, with
@@ -62,10 +59,9 @@ impl Reliability {
         self
     }
 
-    /// Panels that come first, in this order.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Panels that come first, in this order.
+        order
     }
 
     /// The level in (0, 1) of the binomial intervals (Wilson 1927) around the accuracies, by default 0.95; 0 for none.
@@ -139,23 +135,18 @@ impl Reliability {
         if self.predictions.is_some() {
             names.push(("smoothed accuracy".to_owned(), palette::look(0), CURVE_SAMPLE));
         }
+        let names_of = panels.iter().map(|panel| panel.name.clone()).collect();
+        // Not the ends alone: between whole numbers, labels would be whole too.
+        let along = vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])];
         let wishes = Wishes {
             legend: Some(Legend { title: String::new(), names, row: Vec::new() }),
-            panels: panels.iter().map(|panel| panel.name.clone()).collect(),
-            abreast,
             remarks: panels.iter().map(Bins::remark).collect(),
-            // Not the ends alone: between whole numbers, labels would be whole too.
-            along: vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])],
             x_range: Some((from, 1.0)),
-            row_names: Vec::new(),
-            grid: None,
-            places: Places::Round(Steps::Linear),
             x_name: self.settings.x_name("confidence"),
             y_name: self.settings.y_name("accuracy"),
-            y: vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)],
-            right: 0.0,
             strip: STRIP,
             note,
+            ..Wishes::new(names_of, abreast, (along, Places::Round(Steps::Linear)), vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)])
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
         let curves = self.curves(panels)?;
@@ -175,8 +166,7 @@ impl Reliability {
     fn curves(&self, panels: &[Bins]) -> Result<Vec<Vec<(f64, f64)>>> {
         let Some(frame) = &self.predictions else { return Ok(vec![Vec::new(); panels.len()]) };
         let (confidence, correct) = (read::numbers(frame, "confidence", "the curve")?, read::numbers(frame, "correct", "the curve")?);
-        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
-        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        let (names, panel_of) = read::panels(frame, self.settings.facet.as_deref(), &self.settings)?;
         let of = |panel: &Bins| {
             let rows = (0..frame.height()).filter(|&row| names[panel_of[row]] == panel.name);
             let points: Vec<(f64, f64)> =
@@ -190,8 +180,7 @@ impl Reliability {
         let [lower, upper, count, confidence, accuracy] =
             ["lower", "upper", "count", "confidence", "accuracy"].map(|name| read::numbers(frame, name, "a reliability diagram"));
         let (lower, upper, count, confidence, accuracy) = (lower?, upper?, count?, confidence?, accuracy?);
-        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
-        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        let (names, panel_of) = read::panels(frame, self.settings.facet.as_deref(), &self.settings)?;
         read::some_rows(frame)?;
         let mut panels: Vec<Bins> = names.into_iter().map(|name| Bins { name, bins: Vec::new(), empty: Vec::new() }).collect();
         for row in 0..frame.height() {
@@ -233,8 +222,8 @@ impl Reliability {
     }
 
     fn alt(&self, panels: &[Bins], binning: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
-        let facet = self.facet.as_ref().map_or_else(String::new, |facet| format!(", one panel per {}", self.settings.name(facet)));
+        let title = self.settings.sentence();
+        let facet = self.settings.panels();
         let phrases = panels.iter().map(|panel| {
             let name = if panel.name.is_empty() { String::new() } else { format!("{}: ", panel.name) };
             let total = panel.count();

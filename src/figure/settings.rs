@@ -16,9 +16,22 @@ impl Settings {
     pub(crate) fn y_name(&self, column: &str) -> String {
         self.y_label.clone().unwrap_or_else(|| self.name(column))
     }
+
+    /// The title as the first sentence of a description.
+    pub(super) fn sentence(&self) -> String {
+        self.title.as_ref().map_or_else(String::new, |title| format!("{title}. "))
+    }
+
+    /// What the panels are, after the other parts of a description.
+    pub(super) fn panels(&self) -> String {
+        let of = |what: &str, column: &Option<String>| {
+            column.as_ref().map_or_else(String::new, |name| format!(", {what} per {}", self.name(name)))
+        };
+        of("one row of panels", &self.rows) + &of("one panel", &self.facet)
+    }
 }
 
-/// The methods of a builder that has `settings`; `plain`: without those of axes and panels.
+/// The methods of a builder that has `settings`; `plain`: without those of axes and pages. Those of panels and order say what they mean for it.
 macro_rules! setters {
     () => {
         crate::figure::settings::setters! { plain }
@@ -46,6 +59,27 @@ macro_rules! setters {
         /// the axes and colours of the whole.
         pub fn page(mut self, page: usize) -> Self {
             self.settings.page = page;
+            self
+        }
+    };
+    ($(#[$doc:meta])+ facet) => {
+        $(#[$doc])+
+        pub fn facet(mut self, column: &str) -> Self {
+            self.settings.facet = Some(column.to_owned());
+            self
+        }
+    };
+    (rows) => {
+        /// One row of panels per value of this column, below each other; with [`Self::facet`] for the panels beside each other.
+        pub fn rows(mut self, column: &str) -> Self {
+            self.settings.rows = Some(column.to_owned());
+            self
+        }
+    };
+    ($(#[$doc:meta])+ order) => {
+        $(#[$doc])+
+        pub fn order(mut self, names: &[&str]) -> Self {
+            self.settings.order = names.iter().map(|name| (*name).to_owned()).collect();
             self
         }
     };

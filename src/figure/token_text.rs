@@ -56,7 +56,6 @@ const DESCRIBED: usize = 300;
 pub struct TokenText {
     token: String,
     value: String,
-    facet: Option<String>,
     settings: Settings,
     colours: Colours,
     select: Select,
@@ -77,17 +76,15 @@ impl TokenText {
         Self {
             token: token.to_owned(),
             value: value.to_owned(),
-            facet: None,
             settings: Settings::default(),
             colours: Colours::default(),
             select: Select::default(),
         }
     }
 
-    /// A text of its own, below the others, for each value of this column (the prompt, the continuation).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// A text of its own, below the others, for each value of this column (the prompt, the continuation).
+        facet
     }
 
     colour_setters!();
@@ -144,7 +141,7 @@ impl TokenText {
     fn read(&self, frame: &DataFrame) -> Result<(Vec<String>, Vec<Token>)> {
         let texts = read::texts(frame, &self.token, "the tokens")?;
         let values = read::numbers(frame, &self.value, "the value")?;
-        let (names, of, _) = read::grid(frame, (self.facet.as_deref(), None), &self.settings, &[])?;
+        let (names, of, _) = read::grid(frame, &self.settings)?;
         read::some_rows(frame)?;
         let readable = |text: &str| printable(&shortened(&visible(text), LETTERS)).into_owned();
         let rows = texts.iter().zip(values).zip(of);
@@ -236,7 +233,7 @@ impl TokenText {
     }
 
     fn alt(&self, names: &[String], tokens: &[Token], values: &[f64], note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let of = |of: usize| tokens.iter().filter(move |token| token.of == of).filter_map(|token| token.value).collect::<Vec<_>>();
         let phrases = names.iter().enumerate().map(|(at, name)| (name, of(at))).filter(|(_, values)| !values.is_empty());
         let listed = if names.len() > 1 {

@@ -73,6 +73,29 @@ pub(crate) struct Wishes {
     pub note: String,
 }
 
+impl Wishes {
+    /// Of panels and what stands along their axes, with nothing around them.
+    pub(crate) fn new(panels: Vec<String>, abreast: usize, (along, places): (Vec<Along>, Places), y: Vec<YAxis>) -> Self {
+        Self {
+            legend: None,
+            panels,
+            abreast,
+            row_names: Vec::new(),
+            remarks: Vec::new(),
+            along,
+            places,
+            x_range: None,
+            x_name: String::new(),
+            y_name: String::new(),
+            y,
+            right: 0.0,
+            strip: 0.0,
+            grid: None,
+            note: String::new(),
+        }
+    }
+}
+
 /// The least height of a row of cells in a panel of few.
 const LEAST_ROW: f64 = 16.0;
 /// The least height and width of a panel that can be read.
@@ -272,8 +295,12 @@ pub(crate) fn abreast(panels: usize) -> usize {
         21..=36 => &[6, 5],
         _ => &[8, 7, 6],
     };
-    let empty = |columns: usize| (columns - panels % columns) % columns;
-    choices.iter().copied().min_by_key(|&columns| empty(columns)).unwrap_or(1)
+    least_empty(panels, choices)
+}
+
+/// Of these numbers of columns, the first that leaves the fewest places empty.
+pub(crate) fn least_empty(panels: usize, choices: &[usize]) -> usize {
+    choices.iter().copied().min_by_key(|&columns| (columns - panels % columns) % columns).unwrap_or(1)
 }
 
 /// Title and legend; returns where the panels may begin.

@@ -161,7 +161,7 @@ pub(crate) fn value(value: f64, decimals: usize) -> String {
 
 /// The decimals that place a value between these ticks: one digit beyond their distance's first.
 pub(crate) fn finer_decimals(ticks: &[f64]) -> usize {
-    let gap = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+    let gap = gap(ticks);
     if gap.is_finite() && gap > 0.0 { (1.0 - gap.log10().floor()).clamp(0.0, 8.0) as usize } else { 2 }
 }
 

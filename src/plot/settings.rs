@@ -24,8 +24,13 @@ pub(crate) struct Settings {
     pub x_label: Option<String>,
     pub y_label: Option<String>,
     pub names: HashMap<String, String>,
-    width: Option<u32>,
-    height: Option<u32>,
+    /// What each panel has one value of, and each row of panels, one below the other.
+    pub facet: Option<String>,
+    pub rows: Option<String>,
+    /// Names that stand before others, wherever they occur.
+    pub order: Vec<String>,
+    pub width: Option<u32>,
+    pub height: Option<u32>,
     pub note: bool,
     /// From 1.
     pub page: usize,
@@ -33,7 +38,19 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { title: None, x_label: None, y_label: None, names: HashMap::new(), width: None, height: None, note: true, page: 1 }
+        Self {
+            title: None,
+            x_label: None,
+            y_label: None,
+            names: HashMap::new(),
+            facet: None,
+            rows: None,
+            order: Vec::new(),
+            width: None,
+            height: None,
+            note: true,
+            page: 1,
+        }
     }
 }
 
