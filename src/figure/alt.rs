@@ -5,8 +5,7 @@ use super::data::{Cell, Data};
 use super::{note, points, violins};
 use crate::display;
 use crate::plot::reference::Reference;
-use crate::plot::scale;
-use crate::plot::scale::shown;
+use crate::plot::scale::{self, shown};
 
 /// Groups described one by one; a longer list helps nobody who listens.
 const DESCRIBED: usize = 12;

@@ -2,21 +2,20 @@
 
 use polars::prelude::DataFrame;
 
-use super::Figure;
 use super::cells::{Cell, Cells, Columns};
 use super::colours::{Colours, colour_setters};
-use super::read;
 use super::select::{Select, select_setters};
 use super::settings::setters;
+use super::{Figure, read};
 use crate::error::{Error, Result};
 use crate::plot::colour_bar::Bar;
 use crate::plot::layout::{self, MARGIN};
 use crate::plot::palette::{GRID, MUTED, TEXT};
 use crate::plot::ramp::Ramp;
-use crate::plot::scale::shown;
+use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Anchor, Label, Scene};
 use crate::plot::settings::{NOTEBOOK, Settings};
-use crate::plot::{scale, text};
+use crate::plot::text;
 
 /// The last tokens that are shown unless more are asked for.
 pub(super) const LAST: usize = 24;

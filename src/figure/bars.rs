@@ -5,10 +5,8 @@ use super::data::{Cell, Data, End};
 use super::points;
 use crate::plot::layout::Panel;
 use crate::plot::palette::{MUTED, TEXT, WHITE};
-use crate::plot::ramp;
-use crate::plot::scale;
 use crate::plot::scene::{Anchor, Label, Scene};
-use crate::plot::text;
+use crate::plot::{ramp, scale, text};
 
 const VALUE: f64 = 10.5;
 /// A bar lower than this has no room for its value.

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use polars::prelude::*;
 
-use super::bounds;
 use super::looks::looks;
-use super::read;
 use super::spread::Spread;
+use super::{bounds, read};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plot::along::Along;

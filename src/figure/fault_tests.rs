@@ -3,9 +3,8 @@
 use polars::prelude::*;
 
 use super::*;
-use crate::plot::palette;
-use crate::plot::scale;
 use crate::plot::scene::{Label, Point, Scene, Shape};
+use crate::plot::{palette, scale};
 
 fn labels(scene: &Scene) -> Vec<&Label> {
     scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect()

@@ -2,12 +2,9 @@
 
 use polars::prelude::*;
 
-use super::Figure;
-use super::alt;
-use super::bounds;
 use super::looks::looks;
-use super::read;
 use super::settings::setters;
+use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
 use crate::plot::along::Along;

@@ -7,8 +7,7 @@ use super::chart::Chart;
 use super::data::{Cell, Data};
 use crate::plot::layout::Panel;
 use crate::plot::palette::{self, AXIS};
-use crate::plot::scale;
-use crate::plot::scale::shown;
+use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Point, Scene};
 
 /// Markers closer than this many pixels would hide the line; further points go without.

@@ -10,8 +10,7 @@ use super::read;
 use crate::error::Result;
 use crate::plot::layout::Panel;
 use crate::plot::palette::{self, Look, TEXT, WHITE};
-use crate::plot::scale;
-use crate::plot::scale::shown;
+use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Point, Scene};
 use crate::plot::settings::Settings;
 

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use polars::prelude::*;
 
 use super::looks::looks;
-use super::read;
 use super::settings::setters;
-use super::{Figure, alt, bounds};
+use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
-use crate::plot::layout;
 use crate::plot::palette::{self, AXIS, Look, MUTED, TEXT};
 use crate::plot::scale::shown;
 use crate::plot::scene::{Anchor, Label, Scene};
 use crate::plot::settings::{Settings, TITLE};
-use crate::plot::text;
+use crate::plot::{layout, text};
 use crate::statistics::{Friedman, friedman, holm, nemenyi, wilcoxon};
 
 /// Size of the methods' names.

@@ -2,10 +2,9 @@
 
 use polars::prelude::*;
 
-use super::Figure;
 use super::calibration_curve::{curve, wilson};
-use super::read;
 use super::settings::setters;
+use super::{Figure, read};
 use crate::error::{Error, Result};
 use crate::plot::along::Along;
 use crate::plot::axis::{Places, YAxis};

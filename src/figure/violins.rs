@@ -6,8 +6,7 @@ use super::data::Data;
 use super::points;
 use crate::plot::layout::Panel;
 use crate::plot::palette::{self, TEXT, WHITE};
-use crate::plot::scale;
-use crate::plot::scale::shown;
+use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Point, Scene};
 
 /// Fewer rows than this say nothing about a density.

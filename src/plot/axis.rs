@@ -2,8 +2,7 @@
 
 use super::along::Along;
 use super::palette::{AXIS, GRID, MUTED};
-use super::scale::shown;
-use super::scale::{self, Scale, Steps};
+use super::scale::{self, Scale, Steps, shown};
 use super::scene::{Anchor, Label, Scene};
 use super::text;
 use crate::error::{Error, Result};

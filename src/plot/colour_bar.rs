@@ -3,9 +3,8 @@
 use super::layout::{MARGIN, Panel};
 use super::palette::{AXIS, MUTED, TEXT};
 use super::ramp::{self, Ramp};
-use super::scale;
 use super::scene::{Anchor, Colour, Label, Scene};
-use super::text;
+use super::{scale, text};
 use crate::display::escape;
 
 const VALUE: f64 = 10.5;

@@ -2,9 +2,8 @@
 
 use super::layout::MARGIN;
 use super::palette::{self, AXIS, Look, MUTED, TEXT};
-use super::scale;
 use super::scene::{Anchor, Label, Point, Scene};
-use super::text;
+use super::{scale, text};
 
 /// Height of one row.
 const ROW: f64 = 20.0;

@@ -1,8 +1,7 @@
 //! From a number to a colour: scales that keep their order for colour-blind readers and in grey.
 
 use super::palette::WHITE;
-use super::scale;
-use super::scale::shown;
+use super::scale::{self, shown};
 use super::scene::Colour;
 
 /// Steps of a scale: finer ones look the same, and coarser ones show as bands; few of them keep bitmaps small.
