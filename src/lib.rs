@@ -163,6 +163,7 @@ pub mod metric;
 pub mod model;
 pub mod nn;
 pub mod objective;
+mod plot;
 pub mod progress;
 pub mod prompt;
 mod random;

@@ -17,12 +17,15 @@ use sha2::{Digest, Sha256};
 
 pub use chat::Chat;
 
+use crate::display::shortened;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::libtorch::caught;
 use special::Special;
 
 crate::display::show_as_text!(Tokenizer);
+/// Letters of a text in a message.
+const SAID: usize = 40;
 
 /// A model's tokenizer, read from its `tokenizer.json`. Cloning it is free.
 ///
@@ -122,9 +125,9 @@ impl Tokenizer {
             return Err(Error::input("there is no text to tokenise: it is empty"));
         }
         let encoding = self.ask(|parts| parts.encode_fast(text, special))?;
-        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", brief(text))).because(error))?;
+        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", shortened(text, SAID))).because(error))?;
         if encoding.is_empty() {
-            return Err(Error::input(format!("the text {:?} gives no token", brief(text))));
+            return Err(Error::input(format!("the text {:?} gives no token", shortened(text, SAID))));
         }
         Ok(encoding.get_ids().to_vec())
     }
@@ -270,11 +273,6 @@ fn visible(text: &str) -> String {
         letter => letter.to_string(),
     };
     text.chars().map(letter).collect()
-}
-
-/// The start of a text, short enough for a message.
-fn brief(text: &str) -> String {
-    if text.chars().count() <= 40 { text.into() } else { text.chars().take(40).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -71,9 +71,10 @@ impl Stored {
     pub fn get(&self, row: i64) -> Result<Tensor> {
         let size = &self.size[1..];
         let bytes = size.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64;
-        let start = self.start + row as u64 * bytes;
         let missing = || Error::internal(format!("no example {row} in {:?}", self.size));
-        let compared = self.compared.get(row as usize).ok_or_else(missing)?;
+        // Before anything is counted with it: a place before the first would overflow.
+        let compared = usize::try_from(row).ok().and_then(|row| self.compared.get(row)).ok_or_else(missing)?;
+        let start = self.start + row as u64 * bytes;
         let inner = self.size();
         let (from, length) = self.place.map_or((0, bytes), |place| (place as u64 * (bytes / size[0] as u64), bytes / size[0] as u64));
         if compared.load(Ordering::Relaxed) {

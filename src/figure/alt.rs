@@ -2,10 +2,10 @@
 
 use super::chart::{Chart, Marks};
 use super::data::{Cell, Data};
-use super::read::shown;
-use super::reference::Reference;
-use super::{note, points, scale, violins};
+use super::{note, points, violins};
 use crate::display;
+use crate::plot::reference::Reference;
+use crate::plot::scale::{self, shown};
 
 /// Groups described one by one; a longer list helps nobody who listens.
 const DESCRIBED: usize = 12;
@@ -23,18 +23,12 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         ([], []) => vec![settings.y_name(&columns.y)],
         (also, beside) => [&columns.y].into_iter().chain(also).chain(beside).map(|name| settings.name(name)).collect(),
     };
-    let mut out = settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+    let mut out = settings.sentence();
     out.push_str(&format!("{kind} of {} over {} ({})", ys.join(" and "), settings.x_name(&columns.x), data.along.described()));
     if let Some(colour) = columns.colour.as_deref().filter(|_| data.groups.len() > 1 && !chart.colour_is_x()) {
         out.push_str(&format!(", {one} per {}", settings.name(colour)));
     }
-    if let Some(rows) = &columns.rows {
-        out.push_str(&format!(", one row of panels per {}", settings.name(rows)));
-    }
-    if let Some(facet) = &columns.facet {
-        out.push_str(&format!(", one panel per {}", settings.name(facet)));
-    }
-    out.push_str(". ");
+    out.push_str(&format!("{}. ", settings.panels()));
     let there = described(chart, data);
     out.push_str(&listed(there));
     if chart.fit {

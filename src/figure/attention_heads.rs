@@ -3,16 +3,19 @@
 use polars::prelude::DataFrame;
 
 use super::cells::{Cell, Cells, Columns};
-use super::colour_bar::Bar;
-use super::layout::{self, MARGIN};
-use super::palette::{GRID, MUTED, TEXT};
-use super::ramp::{Colours, Ramp, colour_setters};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
 use super::select::{Select, select_setters};
-use super::settings::{NOTEBOOK, Settings, setters};
-use super::{Figure, scale, text};
+use super::settings::setters;
+use super::{Figure, read};
 use crate::error::{Error, Result};
+use crate::plot::colour_bar::Bar;
+use crate::plot::layout::{self, MARGIN};
+use crate::plot::palette::{GRID, MUTED, TEXT};
+use crate::plot::ramp::Ramp;
+use crate::plot::scale::{self, shown};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{NOTEBOOK, Settings};
+use crate::plot::text;
 
 /// The last tokens that are shown unless more are asked for.
 pub(super) const LAST: usize = 24;
@@ -57,7 +60,9 @@ struct Habit {
 
 impl Default for AttentionHeads {
     fn default() -> Self {
-        Self { settings: Settings::default(), colours: Colours::default(), select: Select { only: Vec::new(), last: Some(LAST) } }
+        let [facet, rows] = ["head", "layer"].map(|column| Some(column.to_owned()));
+        let settings = Settings { facet, rows, ..Settings::default() };
+        Self { settings, colours: Colours::default(), select: Select { only: Vec::new(), last: Some(LAST) } }
     }
 }
 
@@ -192,7 +197,7 @@ impl AttentionHeads {
     }
 
     fn alt(&self, (layers, heads): (&[String], &[String]), habits: &[Habit], note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let most = |of: fn(&Habit) -> f64, name: &str| {
             let mut order: Vec<usize> = (0..layers.len() * heads.len()).filter(|at| habits[*at].all > 0.0).collect();
             order.sort_by(|&a, &b| of(&habits[b]).total_cmp(&of(&habits[a])));
@@ -218,15 +223,15 @@ impl Habit {
 }
 
 fn columns() -> Columns {
-    let [x, y, value, facet, rows] = ["key", "query", "weight", "head", "layer"].map(str::to_owned);
-    Columns { x, y, value, facet: Some(facet), rows: Some(rows), ..Columns::default() }
+    let [x, y, value] = ["key", "query", "weight"].map(str::to_owned);
+    Columns { x, y, value, ..Columns::default() }
 }
 
 /// Where the weight of each head lies, over all its queries.
 fn habits(frame: &DataFrame, settings: &Settings) -> Result<Vec<Habit>> {
     let [query, key, weight] = [("query", "y"), ("key", "x"), ("weight", "the value")].map(|(name, role)| read::numbers(frame, name, role));
     let (query, key, weight) = (query?, key?, weight?);
-    let (panels, panel_of, _) = read::grid(frame, (Some("head"), Some("layer")), settings, &[])?;
+    let (panels, panel_of, _) = read::grid(frame, settings)?;
     let first = key.iter().copied().fold(f64::INFINITY, f64::min);
     let mut habits = vec![Habit::default(); panels.len()];
     for (row, &panel) in panel_of.iter().enumerate().filter(|(row, _)| weight[*row].is_finite()) {

@@ -2,13 +2,11 @@
 
 use super::chart::Chart;
 use super::data::{Cell, Data, End};
-use super::layout::Panel;
-use super::palette::{MUTED, TEXT, WHITE};
 use super::points;
-use super::ramp;
-use super::scale;
-use super::scene::{Anchor, Label, Scene};
-use super::text;
+use crate::plot::layout::Panel;
+use crate::plot::palette::{MUTED, TEXT, WHITE};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::{ramp, scale, text};
 
 const VALUE: f64 = 10.5;
 /// A bar lower than this has no room for its value.

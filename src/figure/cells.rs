@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use polars::prelude::*;
 
 use super::bytes::joined;
-use super::read::{self, Along, shown};
-use super::settings::Settings;
+use super::read;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::plot::along::Along;
+use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 
 /// The most places along one side: finer cells could not be seen, and neighbours become one.
 const MOST_PLACES: usize = 512;
@@ -21,15 +23,11 @@ pub(super) struct Columns {
     pub x: String,
     pub y: String,
     pub value: String,
-    pub facet: Option<String>,
-    /// Panels below each other, each row of panels with one value.
-    pub rows: Option<String>,
     pub text: Option<String>,
     /// Columns of texts and of their values that are said of a cell besides.
     pub besides: Vec<(String, String)>,
     pub x_names: Option<String>,
     pub y_names: Option<String>,
-    pub order: Vec<String>,
 }
 
 /// One cell: the mean of its rows, and their text.
@@ -77,14 +75,13 @@ impl Cells {
         let values = read::numbers(frame, &columns.value, "the value")?;
         let texts = columns.text.as_deref().map(|name| read::texts(frame, name, "the cells' text")).transpose()?;
         let besides = Self::besides(frame, columns)?;
-        let (panels, panel_of, row_names) =
-            read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, &columns.order)?;
+        let (panels, panel_of, row_names) = read::grid(frame, settings)?;
         let (x_names, y_names) = (&columns.x_names, &columns.y_names);
         let [x_texts, y_texts] = [(x_names, "the names along x"), (y_names, "the names along y")]
             .map(|(name, role)| name.as_deref().map(|name| read::texts(frame, name, role)).transpose());
         let (x_texts, y_texts) = (x_texts?, y_texts?);
         read::some_rows(frame)?;
-        let ((x, x_of), (y, y_of)) = (read::places(x, &columns.order)?, read::places(y, &columns.order)?);
+        let ((x, x_of), (y, y_of)) = (read::places(x, &settings.order)?, read::places(y, &settings.order)?);
         let binned = (x.len().div_ceil(MOST_PLACES), y.len().div_ceil(MOST_PLACES));
 
         let mut places: HashMap<(usize, usize, usize), (f64, usize, usize)> = HashMap::new();
@@ -121,7 +118,7 @@ impl Cells {
         let y = renamed(y, &y_of, y_texts, &columns.y)?;
         let (x, y) = (thinned(x, binned.0), thinned(y, binned.1));
         let mut read = Self { panels, row_names, pieces: Vec::new(), x, y, binned, page: None, x_named, upward, cells, skipped, rows };
-        if columns.text.is_some() && columns.facet.is_none() && columns.rows.is_none() && read.x.len() > MOST_TEXTS {
+        if columns.text.is_some() && settings.facet.is_none() && settings.rows.is_none() && read.x.len() > MOST_TEXTS {
             let name = |from: usize, to: usize| format!("{called} {} to {}", at(&values, from), at(&values, to));
             read.cut(&name);
         }
@@ -229,22 +226,11 @@ pub(super) fn visible(token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ramp;
+    use super::super::colours;
     use super::*;
 
     fn columns() -> Columns {
-        Columns {
-            x: "p".into(),
-            y: "l".into(),
-            value: "v".into(),
-            facet: None,
-            rows: None,
-            text: None,
-            besides: vec![],
-            x_names: Some("t".into()),
-            y_names: None,
-            order: vec![],
-        }
+        Columns { x: "p".into(), y: "l".into(), value: "v".into(), text: None, besides: vec![], x_names: Some("t".into()), y_names: None }
     }
 
     #[test]
@@ -274,12 +260,12 @@ mod tests {
         let of = cells.cells.iter().find(|cell| (cell.y, cell.x) == (0, 1)).unwrap().value;
         let mean = [3.0, 4.0, 5.0].map(|unit: f64| (unit * 7.0).sin()).iter().sum::<f64>() / 3.0;
         assert!((of - mean).abs() < 1e-12, "{of} {mean}");
-        let (low, high) = ramp::robust(&cells.values(|_| true)).unwrap();
+        let (low, high) = colours::robust(&cells.values(|_| true)).unwrap();
         assert!((-2.0..0.0).contains(&low) && (0.0..2.0).contains(&high), "{low} {high}");
         let even =
             df!("l" => vec![0i64; 40], "p" => (0..40i64).collect::<Vec<_>>(), "v" => (0..40).map(f64::from).collect::<Vec<_>>()).unwrap();
         let even = Cells::read(&even, &Columns { x_names: None, ..columns() }, &Settings::default()).unwrap();
-        assert_eq!(ramp::robust(&even.values(|_| true)), None);
+        assert_eq!(colours::robust(&even.values(|_| true)), None);
     }
 
     #[test]

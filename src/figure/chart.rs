@@ -2,18 +2,19 @@
 
 use polars::prelude::DataFrame;
 
-use super::axis::Places;
 use super::data::{Columns, Data};
-use super::layout::{self, Panel, Wishes};
-use super::legend::{self, Legend};
-use super::read::Along;
-use super::reference::{self, Reference};
-use super::scale::Steps;
-use super::scene::Scene;
-use super::settings::{Settings, setters};
+use super::settings::setters;
 use super::spread::Spread;
 use super::{Figure, alt, bars, check, lines, note, points, violins};
 use crate::error::Result;
+use crate::plot::along::Along;
+use crate::plot::axis::Places;
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{self, Legend};
+use crate::plot::reference::{self, Reference};
+use crate::plot::scale::Steps;
+use crate::plot::scene::Scene;
+use crate::plot::settings::Settings;
 
 /// The marks that stand for the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,17 +112,12 @@ impl Chart {
         self
     }
 
-    /// One panel per value of this column, all with the same axes; more than 64 are on pages ([`Chart::page`]).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.columns.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// One panel per value of this column, all with the same axes; more than 64 are on pages ([`Chart::page`]).
+        facet
     }
 
-    /// One row of panels per value of this column, below each other; with [`Chart::facet`] for the panels beside each other.
-    pub fn rows(mut self, column: &str) -> Self {
-        self.columns.rows = Some(column.to_owned());
-        self
-    }
+    setters!(rows);
 
     /// Lines: a faint one for each value of this column (the run) behind the mean of all.
     pub fn each(mut self, column: &str) -> Self {
@@ -153,11 +149,10 @@ impl Chart {
         self
     }
 
-    /// Names, of x, colours or panels, that come first and in this order, and have the same colours in every figure that gives the same
-    /// order; names that are not in the list follow as they appear.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.columns.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Names, of x, colours or panels, that come first and in this order, and have the same colours in every figure that gives the same
+        /// order; names that are not in the list follow as they appear.
+        order
     }
 
     /// The column that holds the spread to show around each value, instead of the standard deviation of repeated rows.
@@ -299,26 +294,21 @@ impl Chart {
             _ => (if abreast > 4 { 1100 } else { 900 }, 130 + if abreast > 4 { 120 } else { 190 } * rows.min(17) as u32),
         })?;
         let mut scene = Scene::new(width, height);
+        let along = if self.free.0 { (0..count).map(|panel| data.along_of(panel)).collect() } else { vec![data.along.clone()] };
+        let places = match self.marks {
+            Marks::Bars | Marks::Violins => Places::Slots,
+            Marks::Lines => Places::Apart(self.x_steps),
+            Marks::Points => Places::Round(self.x_steps),
+        };
         let wishes = Wishes {
             legend: self.legend(&data),
-            panels: data.panels.clone(),
-            abreast,
             row_names: data.row_names.clone(),
             remarks: self.remarks(frame, &data)?,
-            along: if self.free.0 { (0..count).map(|panel| data.along_of(panel)).collect() } else { vec![data.along.clone()] },
             x_range: self.x_range,
-            places: match self.marks {
-                Marks::Bars | Marks::Violins => Places::Slots,
-                Marks::Lines => Places::Apart(self.x_steps),
-                Marks::Points => Places::Round(self.x_steps),
-            },
             x_name: self.settings.x_name(&self.columns.x),
             y_name: if shared { self.y_name() } else { String::new() },
-            y: data.kept(axes),
-            right: 0.0,
-            strip: 0.0,
-            grid: None,
             note: note::text(self, &data),
+            ..Wishes::new(data.panels.clone(), abreast, (along, places), data.kept(axes))
         };
         let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &wishes)?;
         let bands = |band: bool| self.references.iter().enumerate().filter(move |(_, line)| (line.from < line.to) == band);

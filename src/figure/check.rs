@@ -2,10 +2,10 @@
 
 use super::chart::{Chart, Marks};
 use super::data::Data;
-use super::read::Along;
-use super::scale::Steps;
 use super::spread::Spread;
 use crate::error::{Error, Result};
+use crate::plot::along::Along;
+use crate::plot::scale::Steps;
 
 /// # Errors
 /// A setting that these marks do not have, or is out of bounds.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use polars::prelude::*;
 
-use super::bounds;
-use super::palette::{self, Look, MOST_GROUPS};
-use super::read::{self, Along};
-use super::settings::Settings;
+use super::looks::looks;
 use super::spread::Spread;
+use super::{bounds, read};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::plot::along::Along;
+use crate::plot::palette::{self, Look, MOST_GROUPS};
+use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 
 /// More groups than this are no figure.
 const GROUPS: usize = 1000;
@@ -25,15 +27,10 @@ pub(crate) struct Columns {
     /// More y columns: panels of their own.
     pub beside: Vec<String>,
     pub colour: Option<String>,
-    pub facet: Option<String>,
-    /// Panels below each other, each row of panels with one value.
-    pub rows: Option<String>,
     /// A faint line of its own for each value.
     pub each: Option<String>,
     pub error: Option<String>,
     pub marked: Option<String>,
-    /// Names that stand before others, wherever they occur.
-    pub order: Vec<String>,
     /// What is shown around means.
     pub spread: Spread,
 }
@@ -128,7 +125,7 @@ impl Data {
         if !columns.also.is_empty() && !columns.beside.is_empty() {
             return Err(Error::input("figure: further y columns go into the same panel (`also`) or into their own (`beside`), not both"));
         }
-        let order = &columns.order;
+        let order = &settings.order;
         let x = read::column(frame, &columns.x, "x")?;
         let ys: Vec<&String> = [&columns.y].into_iter().chain(&columns.also).chain(&columns.beside).collect();
         let values: Vec<Vec<f64>> = ys.iter().map(|name| read::numbers(frame, name, "y")).collect::<Result<_>>()?;
@@ -142,12 +139,12 @@ impl Data {
             }
             None => (vec![String::new()], vec![0; frame.height()], false),
         };
-        if columns.rows.is_some() && !columns.beside.is_empty() {
+        if settings.rows.is_some() && !columns.beside.is_empty() {
             return Err(Error::input(
                 "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
             ));
         }
-        let (facets, facet_of, row_names) = read::grid(frame, (columns.facet.as_deref(), columns.rows.as_deref()), settings, order)?;
+        let (facets, facet_of, row_names) = read::grid(frame, settings)?;
         read::some_rows(frame)?;
         let together = !columns.also.is_empty();
         let titles: Vec<String> = ys.iter().map(|name| settings.name(name)).collect();
@@ -156,7 +153,7 @@ impl Data {
         let in_order = numeric && !together || groups.len() > MOST_GROUPS;
         let looks = match in_order {
             true => (0..groups.len()).map(|at| palette::ordered(at, groups.len())).collect(),
-            false => palette::looks(&groups, order),
+            false => looks(&groups, order),
         };
         let plain = together || groups.iter().all(|group| crate::method::Method::place(group).is_some());
         let abreast = facets.len();
@@ -259,16 +256,16 @@ impl Data {
     /// What stands at a place along x, in words.
     pub(crate) fn label(&self, at: usize) -> String {
         match &self.along {
-            Along::Numbers(values) => read::shown(values[at]),
+            Along::Numbers(values) => shown(values[at]),
             Along::Names(names) => names[at].clone(),
         }
     }
 
     /// A cell's mean in words, with what is around it and how many rows it is of.
     pub(crate) fn words(cell: &Cell) -> String {
-        let mut out = read::shown(cell.mean);
+        let mut out = shown(cell.mean);
         if let Some((low, high)) = cell.interval.filter(|(low, high)| low < high) {
-            out.push_str(&format!(" ({} to {})", read::shown(low), read::shown(high)));
+            out.push_str(&format!(" ({} to {})", shown(low), shown(high)));
         }
         if cell.values.len() > 1 {
             out.push_str(&format!(", {} rows", cell.values.len()));

@@ -3,9 +3,9 @@
 use polars::prelude::*;
 
 use super::data::{Columns, Data, End};
-use super::read::Along;
-use super::settings::Settings;
 use crate::error::Result;
+use crate::plot::along::Along;
+use crate::plot::settings::Settings;
 
 fn columns(x: &str, y: &str, colour: Option<&str>) -> Columns {
     Columns { x: x.into(), y: y.into(), colour: colour.map(Into::into), ..Columns::default() }
@@ -13,6 +13,10 @@ fn columns(x: &str, y: &str, colour: Option<&str>) -> Columns {
 
 fn read(frame: &DataFrame, columns: &Columns) -> Result<Data> {
     Data::read(frame, columns, &Settings::default())
+}
+
+fn panels(facet: &str, rows: Option<&str>) -> Settings {
+    Settings { facet: Some(facet.into()), rows: rows.map(Into::into), ..Settings::default() }
 }
 
 #[test]
@@ -59,8 +63,8 @@ fn further_columns_are_groups_or_panels() {
     let data = read(&frame, &also).unwrap();
     assert_eq!((&data.groups[..], data.panels.len(), data.skipped), (&["train".to_owned(), "dev".to_owned()][..], 1, 1));
     assert_eq!(data.series(0, 0).iter().map(|cell| (cell.mean, cell.marked)).collect::<Vec<_>>(), [(3.0, false), (2.0, true)]);
-    let beside = Columns { beside: vec!["dev".into()], facet: Some("run".into()), ..columns("step", "train", None) };
-    let data = read(&frame, &beside).unwrap();
+    let beside = Columns { beside: vec!["dev".into()], ..columns("step", "train", None) };
+    let data = Data::read(&frame, &beside, &panels("run", None)).unwrap();
     assert_eq!(data.panels, ["train: run 0", "dev: run 0"]);
     assert_eq!((data.abreast, data.sharing(1).count()), (1, 1));
     assert!(read(&frame, &Columns { also: vec!["dev".into()], ..beside }).unwrap_err().to_string().contains("not both"));
@@ -71,7 +75,7 @@ fn methods_stand_in_the_papers_order_and_an_order_asked_for_comes_first() {
     let frame = df!("m" => ["new", "SFT only", "ICL"], "y" => [1.0, 2.0, 3.0]).unwrap();
     let groups = |order: &[&str]| {
         let order = order.iter().map(|name| (*name).to_owned()).collect();
-        let data = read(&frame, &Columns { order, ..columns("m", "y", Some("m")) }).unwrap();
+        let data = Data::read(&frame, &columns("m", "y", Some("m")), &Settings { order, ..Settings::default() }).unwrap();
         assert_eq!(data.along, Along::Names(data.groups.clone()));
         data.groups
     };
@@ -95,8 +99,7 @@ fn numbers_and_many_names_take_colours_in_order() {
 fn panels_of_rows_and_columns_and_pages_of_them() {
     let rows: Vec<(i64, i64)> = (0..20 * 5).map(|at| (at / 5, at % 5)).collect();
     let frame = df!("a" => rows.iter().map(|row| row.0).collect::<Vec<_>>(), "b" => rows.iter().map(|row| row.1).collect::<Vec<_>>(), "x" => vec![0i64; 100], "y" => (0..100).map(f64::from).collect::<Vec<_>>()).unwrap();
-    let both = Columns { facet: Some("b".into()), rows: Some("a".into()), ..columns("x", "y", None) };
-    let mut data = read(&frame, &both).unwrap();
+    let mut data = Data::read(&frame, &columns("x", "y", None), &panels("b", Some("a"))).unwrap();
     assert_eq!(
         (data.panels.len(), &data.panels[..6], data.row_names[19].as_str()),
         (100, &["b 0", "b 1", "b 2", "b 3", "b 4", ""].map(String::from)[..], "a 19")
@@ -110,7 +113,7 @@ fn panels_of_rows_and_columns_and_pages_of_them() {
     // 12 rows of 5 on the first page.
     assert_eq!((data.panels.len(), data.panels[1].as_str(), data.row_names[0].as_str(), data.cells[0].mean), (40, "b 1", "a 12", 60.0));
     assert_eq!(data.page.as_deref(), Some("page 2 of 2: panels 61 to 100 of 100, others by .page(n)"));
-    let mut data = read(&frame, &Columns { facet: Some("y".into()), ..columns("x", "y", None) }).unwrap();
+    let mut data = Data::read(&frame, &columns("x", "y", None), &panels("y", None)).unwrap();
     assert!(data.turn(&page(3)).unwrap_err().to_string().contains("no page 3: 100 panels are on 2 pages"));
     data.turn(&Settings::default()).unwrap();
     assert_eq!((data.panels.len(), data.cells.len()), (64, 64));

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 
 use super::cells::{Cell, Cells, Columns};
-use super::read::shown;
 use crate::error::{Error, Result};
 use crate::method::Method;
+use crate::plot::scale::shown;
+use crate::plot::settings::Settings;
 
 impl Cells {
     /// Leaves the panels `first` and `second`, and adds the second less the first, where both have a value.
     ///
     /// # Errors
     /// One of them is not there, or they are the same, or they have no place in common.
-    pub(super) fn differ(&mut self, columns: &Columns, first: &str, second: &str) -> Result<()> {
-        let facet = columns.facet.as_deref().unwrap_or_default();
-        if columns.rows.is_some() {
+    pub(super) fn differ(&mut self, columns: &Columns, settings: &Settings, first: &str, second: &str) -> Result<()> {
+        let facet = settings.facet.as_deref().unwrap_or_default();
+        if settings.rows.is_some() {
             return Err(Error::input(
                 "figure: a difference has its three panels and no rows of panels: filter the frame with `only` first",
             ));

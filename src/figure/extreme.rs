@@ -3,8 +3,8 @@
 
 use polars::prelude::*;
 
-use super::scene::Scene;
 use super::*;
+use crate::plot::scene::Scene;
 
 /// How one is drawn.
 pub(super) enum Picture {

@@ -2,9 +2,9 @@
 
 use polars::prelude::*;
 
-use super::palette;
-use super::scene::{Label, Point, Scene, Shape};
 use super::*;
+use crate::plot::scene::{Label, Point, Scene, Shape};
+use crate::plot::{palette, scale};
 
 fn labels(scene: &Scene) -> Vec<&Label> {
     scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect()
@@ -137,7 +137,7 @@ fn tokens_of_a_real_prompt_are_legible() {
     assert_eq!(
         labels(&scene)
             .iter()
-            .filter(|label| label.size == 10.5 && label.anchor == super::scene::Anchor::Middle && label.text == "Label")
+            .filter(|label| label.size == 10.5 && label.anchor == crate::plot::scene::Anchor::Middle && label.text == "Label")
             .count()
             % 2,
         0

@@ -2,19 +2,20 @@
 
 use polars::prelude::*;
 
-use super::alt;
-use super::axis::{Places, YAxis};
-use super::bounds;
-use super::layout::{self, Panel, Wishes};
-use super::legend::{Legend, Sample};
-use super::palette::{self, AXIS, GRID, Look, MUTED, TEXT, WHITE};
-use super::read::{self, Along};
-use super::scale::{self, Steps};
-use super::scene::{Anchor, Label, Point, Scene};
-use super::settings::{Settings, setters};
-use super::{Figure, text};
+use super::looks::looks;
+use super::settings::setters;
+use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
+use crate::plot::along::Along;
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{Legend, Sample};
+use crate::plot::palette::{self, AXIS, GRID, Look, MUTED, TEXT, WHITE};
+use crate::plot::scale::{self, Steps};
+use crate::plot::scene::{Anchor, Label, Point, Scene};
+use crate::plot::settings::Settings;
+use crate::plot::text;
 use crate::table;
 
 /// Height of a row.
@@ -53,9 +54,7 @@ pub struct Forest {
     values: [String; 3],
     baseline: Option<String>,
     group: Option<String>,
-    facet: Option<String>,
     interval: String,
-    order: Vec<String>,
     settings: Settings,
 }
 
@@ -67,9 +66,7 @@ impl Forest {
             values: [difference, low, high].map(str::to_owned),
             baseline: None,
             group: None,
-            facet: None,
             interval: "interval".to_owned(),
-            order: Vec::new(),
             settings: Settings::default(),
         }
     }
@@ -86,10 +83,9 @@ impl Forest {
         self
     }
 
-    /// One panel per value of this column (the metric), each with its own scale.
-    pub fn facet(mut self, column: &str) -> Self {
-        self.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// One panel per value of this column (the metric), each with its own scale.
+        facet
     }
 
     /// What the intervals are, in words: `95 % t interval`. By default `interval`.
@@ -98,10 +94,9 @@ impl Forest {
         self
     }
 
-    /// Names, of methods, groups or panels, that come first and in this order.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Names, of methods, groups or panels, that come first and in this order.
+        order
     }
 
     setters!();
@@ -133,22 +128,16 @@ impl Forest {
         let head = self.settings.name(&self.values[0]);
         let head = if short { head } else { format!("{head} ({})", self.interval) };
         let side = widest(short).max(text::width(&head, SIDE, false).min(widest(short) * 1.4));
+        let names = panels.iter().map(|panel| panel.name.clone()).collect();
+        let along = panels.iter().map(|panel| panel.along()).collect();
+        let rows = panels.iter().map(|panel| YAxis::list(&panel.labels(), lines, width * 0.3)).collect();
         let wishes = Wishes {
             legend: Some(self.legend()),
-            panels: panels.iter().map(|panel| panel.name.clone()).collect(),
-            abreast: 1,
-            row_names: Vec::new(),
             remarks: panels.iter().map(|panel| panel.better().to_owned()).collect(),
-            along: panels.iter().map(|panel| panel.along()).collect(),
-            places: Places::Round(Steps::Linear),
-            x_range: None,
             x_name: self.x_name(),
-            y_name: String::new(),
-            y: panels.iter().map(|panel| YAxis::list(&panel.labels(), lines, width * 0.3)).collect(),
             right: side + 12.0,
-            strip: 0.0,
-            grid: None,
             note: self.remarks(skipped, page),
+            ..Wishes::new(names, 1, (along, Places::Round(Steps::Linear)), rows)
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
         let head = text::fitted(&head, SIDE, side);
@@ -165,15 +154,15 @@ impl Forest {
             [(0, "the difference"), (1, "the interval"), (2, "the interval")].map(|(at, role)| number(&self.values[at], role));
         let (difference, low, high) = (difference?, low?, high?);
         let names = |column: &Option<String>, role: &str| match column {
-            Some(name) => read::names(read::column(frame, name, role)?, &self.order),
+            Some(name) => read::names(read::column(frame, name, role)?, &self.settings.order),
             None => Ok((vec![String::new()], vec![0; frame.height()])),
         };
         let (methods, method_of) = names(&Some(self.method.clone()), "the method")?;
         let (baselines, baseline_of) = names(&self.baseline, "the baseline")?;
         let (groups, group_of) = names(&self.group, "the group")?;
-        let (facets, facet_of) = names(&self.facet, "the panels")?;
+        let (facets, facet_of) = names(&self.settings.facet, "the panels")?;
         read::some_rows(frame)?;
-        let looks = palette::looks(&methods, &self.order);
+        let looks = looks(&methods, &self.settings.order);
         let mut order: Vec<usize> = (0..frame.height()).filter(|&row| difference[row].is_finite()).collect();
         order.sort_by_key(|&row| (facet_of[row], group_of[row], baseline_of[row], method_of[row]));
         let skipped = frame.height() - order.len();
@@ -238,7 +227,7 @@ impl Forest {
     }
 
     fn alt(&self, panels: &[Rows], skipped: usize) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let phrases = panels.iter().flat_map(|panel| {
             panel.rows.iter().zip(panel.side(false)).map(move |(row, side)| {
                 let names = [&panel.name, &row.group, &row.name].map(String::as_str);

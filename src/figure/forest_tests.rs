@@ -3,8 +3,8 @@
 use polars::prelude::*;
 
 use super::Forest;
-use super::palette::WHITE;
-use super::scene::{Point, Shape};
+use crate::plot::palette::WHITE;
+use crate::plot::scene::{Point, Shape};
 
 fn frame() -> DataFrame {
     df!(

@@ -4,6 +4,7 @@ use polars::prelude::*;
 
 use super::*;
 use crate::display::Show;
+use crate::plot::render;
 use crate::table::{Best, Summary, Table, significance};
 
 /// Writes every kind's sample, harder ones and extreme ones to `target/gallery`, with a page that shows all, and the pictures of the documentation:

@@ -2,9 +2,9 @@
 
 use polars::prelude::*;
 
-use super::palette;
-use super::scene::{Anchor, Colour, Label, Point, Scene, Shape};
 use super::*;
+use crate::plot::palette;
+use crate::plot::scene::{Anchor, Colour, Label, Point, Scene, Shape};
 
 fn labels(scene: &Scene) -> Vec<&Label> {
     scene.shapes.iter().filter_map(|shape| if let Shape::Text(label) = shape { Some(label) } else { None }).collect()

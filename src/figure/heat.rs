@@ -2,17 +2,20 @@
 
 use polars::prelude::DataFrame;
 
-use super::axis::{Places, YAxis};
 use super::cells::{Cell, Cells, Columns, visible};
-use super::colour_bar::{self, Bar};
-use super::layout::{self, Grid, Panel, Wishes};
-use super::palette::GRID;
-use super::ramp::{self, Colours, Ramp, colour_setters};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
 use super::select::{Select, select_setters};
-use super::settings::{MOST_PANELS, Settings, setters};
-use super::{Figure, scale, scrolled, text};
+use super::settings::setters;
+use super::{Figure, scrolled};
 use crate::error::{Error, Result};
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::colour_bar::{self, Bar};
+use crate::plot::layout::{self, Grid, Panel, Wishes};
+use crate::plot::palette::GRID;
+use crate::plot::ramp::{self, Ramp};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{MOST_PANELS, Settings};
+use crate::plot::{scale, text};
 
 const VALUE: f64 = 10.5;
 /// The height of a row of text where there are many, of what stands around each piece of a long table, and of all pieces of one picture.
@@ -68,17 +71,12 @@ impl HeatMap {
         }
     }
 
-    /// One panel per value of this column, all with the same axes and colours; more than 64 are on pages ([`HeatMap::page`]).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.columns.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// One panel per value of this column, all with the same axes and colours; more than 64 are on pages ([`HeatMap::page`]).
+        facet
     }
 
-    /// One row of panels per value of this column, below each other; with [`HeatMap::facet`] for the panels beside each other.
-    pub fn rows(mut self, column: &str) -> Self {
-        self.columns.rows = Some(column.to_owned());
-        self
-    }
+    setters!(rows);
 
     /// A column of text and one of numbers that are said of a cell besides, where the pointer rests on it (the second likeliest token and its
     /// probability). Frames without them are drawn all the same.
@@ -111,10 +109,9 @@ impl HeatMap {
         self
     }
 
-    /// Names that come first, in this order, along x and y and among panels.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.columns.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Names that come first, in this order, along x and y and among panels.
+        order
     }
 
     /// Only the last `places` along x and along y, which must hold numbers; `usize::MAX` for all. The note says of how many.
@@ -126,7 +123,7 @@ impl HeatMap {
     /// Three panels: the rows in which `column` is `first`, those in which it is `second`, both in the same colours, and the second less the first
     /// in colours that part at zero, with a bar of their own. For frames of two methods below each other ([`stack`](crate::table::stack)).
     pub fn difference(mut self, column: &str, first: &str, second: &str) -> Self {
-        self.columns.facet = Some(column.to_owned());
+        self.settings.facet = Some(column.to_owned());
         self.difference = Some((first.to_owned(), second.to_owned()));
         self
     }
@@ -182,7 +179,7 @@ impl HeatMap {
         let selected = self.select.last(self.select.rows(frame, &self.settings)?, axes, share, &self.settings)?;
         let mut data = Cells::read(&selected.0, &self.columns, &self.settings)?;
         if let Some((first, second)) = &self.difference {
-            data.differ(&self.columns, first, second)?;
+            data.differ(&self.columns, &self.settings, first, second)?;
         }
         // Colours are those of all pages.
         let ramps = self.ramps(&data)?;
@@ -207,20 +204,12 @@ impl HeatMap {
         let bars: Vec<Bar> =
             ramps.iter().zip([name.clone(), format!("difference in {name}")]).map(|(ramp, name)| Bar::new(*ramp, name)).collect();
         let note = self.remark(&data, &ramps, selected.1);
+        let along = if data.pieces.is_empty() { vec![data.x.clone()] } else { data.pieces.clone() };
         let wishes = Wishes {
-            legend: None,
-            panels: data.panels.clone(),
-            abreast,
             row_names: data.row_names.clone(),
-            remarks: Vec::new(),
-            along: if data.pieces.is_empty() { vec![data.x.clone()] } else { data.pieces.clone() },
-            places: Places::Cells,
-            x_range: None,
             x_name: self.settings.x_name(&self.columns.x),
             y_name: self.settings.y_name(&self.columns.y),
-            y: vec![YAxis::rows(&data.y.labels(), self.upwards(&data))],
             right: bars.iter().map(Bar::room).sum(),
-            strip: 0.0,
             grid: Some(Grid {
                 across: data.across(0).len(),
                 down: data.y.len(),
@@ -233,6 +222,7 @@ impl HeatMap {
                 },
             }),
             note: note.clone(),
+            ..Wishes::new(data.panels.clone(), abreast, (along, Places::Cells), vec![YAxis::rows(&data.y.labels(), self.upwards(&data))])
         };
         let panels = layout::prepare(&mut scene, &self.settings, &wishes)?;
         self.cells(&mut scene, &data, &ramps, &panels)?;
@@ -362,8 +352,7 @@ fn abreast(panels: usize) -> usize {
         17..=36 => &[6, 5, 8],
         _ => &[8, 7, 6, 10],
     };
-    let empty = |columns: usize| (columns - panels % columns) % columns;
-    choices.iter().copied().min_by_key(|&columns| empty(columns)).unwrap_or(1)
+    layout::least_empty(panels, choices)
 }
 
 #[cfg(test)]

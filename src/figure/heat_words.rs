@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::alt;
 use super::cells::{Cell, Cells, visible};
 use super::heat::HeatMap;
-use super::layout::Panel;
-use super::ramp::Ramp;
-use super::read::shown;
-use super::scene::Scene;
+use crate::plot::layout::Panel;
+use crate::plot::ramp::Ramp;
+use crate::plot::scale::shown;
+use crate::plot::scene::Scene;
 
 /// The most cells, or blocks of cells, that say what they are.
 const MOST_SAID: usize = 600;
@@ -83,12 +83,10 @@ impl HeatMap {
     }
 
     pub(super) fn alt(&self, data: &Cells, name: &str, note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let axes = [(self.settings.x_name(&self.columns.x), &data.x), (self.settings.y_name(&self.columns.y), &data.y)]
             .map(|(name, along)| format!("{name} ({})", along.described()));
-        let rows =
-            self.columns.rows.as_ref().map_or_else(String::new, |rows| format!(", one row of panels per {}", self.settings.name(rows)));
-        let facet = self.columns.facet.as_ref().map_or_else(String::new, |facet| format!(", one panel per {}", self.settings.name(facet)));
+        let panels = self.settings.panels();
         let values = |panel: usize| data.cells.iter().filter(move |cell| cell.panel == panel).map(|cell| cell.value).collect::<Vec<_>>();
         let across = data.panels.len() / data.row_names.len().max(1);
         let called = |panel: usize| match data.row_names.get(panel / across) {
@@ -104,6 +102,6 @@ impl HeatMap {
             listed.push_str(&format!(" Greatest at {x}, {y}: {}.", shown(most.value)));
         }
         let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
-        format!("{title}Heat map of {name} over {} and {}{rows}{facet}. {listed}{note}", axes[0], axes[1])
+        format!("{title}Heat map of {name} over {} and {}{panels}. {listed}{note}", axes[0], axes[1])
     }
 }

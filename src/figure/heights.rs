@@ -1,10 +1,10 @@
 //! The y axes of a chart: what its marks reach, with air, within what values there can be.
 
-use super::axis::YAxis;
 use super::chart::{Chart, Marks};
 use super::data::{Cell, Data};
-use super::scale::{self, Steps};
 use super::{bars, violins};
+use crate::plot::axis::YAxis;
+use crate::plot::scale::{self, Steps};
 
 impl Chart {
     /// The y axes: one of each y column, or one of each panel.

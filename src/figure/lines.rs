@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use super::bars;
 use super::chart::Chart;
 use super::data::{Cell, Data};
-use super::layout::Panel;
-use super::palette::{self, AXIS};
-use super::read::shown;
-use super::scale;
-use super::scene::{Point, Scene};
+use crate::plot::layout::Panel;
+use crate::plot::palette::{self, AXIS};
+use crate::plot::scale::{self, shown};
+use crate::plot::scene::{Point, Scene};
 
 /// Markers closer than this many pixels would hide the line; further points go without.
 const APART: f64 = 18.0;
@@ -87,7 +86,7 @@ fn edges(panel: &Panel, cell: &Cell, x: f64) -> Edges {
     ends.unwrap_or([(panel.y.within(cell.mean), true); 2]).map(|(y, cut)| ((x, y), cut))
 }
 
-fn spread(scene: &mut Scene, edges: &[Edges], colour: super::scene::Colour, whiskers: bool) {
+fn spread(scene: &mut Scene, edges: &[Edges], colour: crate::plot::scene::Colour, whiskers: bool) {
     let has_some = |[low, high]: &&Edges| low.0.1 != high.0.1;
     if !edges.iter().any(|edges| has_some(&edges)) {
         return;

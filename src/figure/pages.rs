@@ -1,8 +1,8 @@
 //! Of more panels than one figure holds, those of a page.
 
 use super::data::Data;
-use super::settings::{MOST_PANELS, Settings};
 use crate::error::Result;
+use crate::plot::settings::{MOST_PANELS, Settings};
 
 impl Data {
     /// Keeps the panels of the page that is asked for.

@@ -6,13 +6,13 @@ use polars::prelude::DataFrame;
 
 use super::chart::Chart;
 use super::data::{Columns, Data};
-use super::layout::Panel;
-use super::palette::{self, Look, TEXT, WHITE};
-use super::read::{self, shown};
-use super::scale;
-use super::scene::{Point, Scene};
-use super::settings::Settings;
+use super::read;
 use crate::error::Result;
+use crate::plot::layout::Panel;
+use crate::plot::palette::{self, Look, TEXT, WHITE};
+use crate::plot::scale::{self, shown};
+use crate::plot::scene::{Point, Scene};
+use crate::plot::settings::Settings;
 
 /// Where a point is, how it looks and what it says.
 type Dot = (Point, Look, String);
@@ -101,13 +101,12 @@ fn hover(scene: &mut Scene, points: &[Dot]) {
 /// How much of its panel's variance lies along each axis, where the frame says so: the columns `pc1_share` and `pc2_share` beside `pc1` and `pc2`.
 pub(super) fn shares(frame: &DataFrame, columns: &Columns, settings: &Settings, data: &Data) -> Result<Vec<String>> {
     let names = [format!("{}_share", columns.x), format!("{}_share", columns.y)];
-    if names.iter().any(|name| frame.column(name).is_err()) || !columns.beside.is_empty() || columns.rows.is_some() {
+    if names.iter().any(|name| frame.column(name).is_err()) || !columns.beside.is_empty() || settings.rows.is_some() {
         return Ok(Vec::new());
     }
     let [x, y] = [&names[0], &names[1]].map(|name| read::numbers(frame, name, "the share of variance"));
     let (x, y) = (x?, y?);
-    let called = columns.facet.as_deref().map_or_else(String::new, |name| settings.name(name));
-    let (all, panel_of) = read::panels(frame, columns.facet.as_deref(), &called, &columns.order)?;
+    let (all, panel_of) = read::panels(frame, settings.facet.as_deref(), settings)?;
     // Two digits at most: a longer remark would not stand next to the panel's name.
     let percent = |share: f64| format!("{} %", scale::value(100.0 * share, usize::from(share < 0.095)));
     let of = |panel: &String| {

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use polars::prelude::*;
 
-use super::layout;
-use super::palette::{self, AXIS, Look, MUTED, TEXT};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
-use super::settings::{Settings, TITLE, setters};
-use super::{Figure, alt, bounds, text};
+use super::looks::looks;
+use super::settings::setters;
+use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
+use crate::plot::palette::{self, AXIS, Look, MUTED, TEXT};
+use crate::plot::scale::shown;
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{Settings, TITLE};
+use crate::plot::{layout, text};
 use crate::statistics::{Friedman, friedman, holm, nemenyi, wilcoxon};
 
 /// Size of the methods' names.
@@ -46,7 +48,6 @@ pub struct CriticalDifference {
     level: f64,
     holm: bool,
     better: Option<Direction>,
-    order: Vec<String>,
     settings: Settings,
 }
 
@@ -54,8 +55,7 @@ impl CriticalDifference {
     /// Methods by the column `method`, ranked in each `block` (the run) by `value`.
     pub fn new(method: &str, block: &str, value: &str) -> Self {
         let [method, block, value] = [method, block, value].map(str::to_owned);
-        let (matched, order) = (Vec::new(), Vec::new());
-        Self { method, block, value, matched, level: 0.05, holm: false, better: None, order, settings: Settings::default() }
+        Self { method, block, value, matched: Vec::new(), level: 0.05, holm: false, better: None, settings: Settings::default() }
     }
 
     /// Columns that say which rows of a block belong together (the task, the number of demonstrations): means are of those that every method has.
@@ -82,10 +82,9 @@ impl CriticalDifference {
         self
     }
 
-    /// Methods that have the colours of this order.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Methods that have the colours of this order.
+        order
     }
 
     setters!();
@@ -159,7 +158,7 @@ impl CriticalDifference {
             layout::shorten(&mut scene, end + below);
         }
         layout::footer(&mut scene, &note_lines);
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let ranks = found.methods.iter().map(|method| format!("{} {:.2}", method.name, method.rank)).collect();
         let value = self.settings.name(&self.value);
         Ok((scene, format!("{title}Critical-difference diagram of {value}, mean ranks from the best on: {} ({note})", alt::listed(ranks))))
@@ -167,7 +166,7 @@ impl CriticalDifference {
 
     fn read(&self, frame: &DataFrame) -> Result<Found> {
         let values = read::numbers(frame, &self.value, "the value")?;
-        let (names, method_of) = read::names(read::column(frame, &self.method, "the method")?, &self.order)?;
+        let (names, method_of) = read::names(read::column(frame, &self.method, "the method")?, &self.settings.order)?;
         let blocks = read::texts(frame, &self.block, "the block")?;
         let matched: Vec<Vec<String>> =
             self.matched.iter().map(|name| read::texts(frame, name, "what is matched")).collect::<Result<_>>()?;
@@ -207,7 +206,7 @@ impl CriticalDifference {
         let of: Vec<Vec<f64>> =
             (0..names.len()).map(|method| by_block.values().map(|methods| sign * mean(&methods[method])).collect()).collect();
         let test = friedman(&of).map_err(|error| error.context(format_args!("figure: the ranks of `{}`", self.value)))?;
-        let looks = palette::looks(&names, &self.order);
+        let looks = looks(&names, &self.settings.order);
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| test.ranks[a].total_cmp(&test.ranks[b]));
         let methods: Vec<Method> =
@@ -285,7 +284,7 @@ fn bars(methods: usize, alike: &dyn Fn(usize, usize) -> bool) -> Vec<(usize, usi
 fn axis(scene: &mut Scene, (left, right): (f64, f64), y: f64, methods: usize, name: &str) {
     scene.line(vec![(left, y), (right, y)], 1.2, AXIS);
     let step = (right - left) / (methods - 1) as f64;
-    let each = super::scale::every(step, 22.0);
+    let each = crate::plot::scale::every(step, 22.0);
     for at in (0..methods).step_by(each) {
         let x = left + step * at as f64;
         scene.line(vec![(x, y - 4.0), (x, y)], 1.0, AXIS);

@@ -2,73 +2,21 @@
 
 use polars::prelude::*;
 
-use super::scale;
-use super::settings::Settings;
-use crate::display;
 use crate::error::{Error, Result};
+use crate::plot::along::Along;
+use crate::plot::settings::Settings;
 pub(super) use crate::table::keys::names;
 use crate::table::keys::{number, text};
 
-/// The values along an axis.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Along {
-    /// In ascending order, each once.
-    Numbers(Vec<f64>),
-    /// In order of appearance or as asked for, each once.
-    Names(Vec<String>),
-}
-
-impl Along {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Numbers(values) => values.len(),
-            Self::Names(names) => names.len(),
-        }
-    }
-
-    /// The places `from..to`.
-    pub(crate) fn part(&self, from: usize, to: usize) -> Self {
-        match self {
-            Self::Numbers(values) => Self::Numbers(values[from..to].to_vec()),
-            Self::Names(names) => Self::Names(names[from..to].to_vec()),
-        }
-    }
-
-    /// What the axis writes at each place.
-    pub(crate) fn labels(&self) -> Vec<String> {
-        match self {
-            Self::Numbers(values) => values.iter().map(|&value| shown(value)).collect(),
-            Self::Names(names) => names.clone(),
-        }
-    }
-
-    /// The places in words.
-    pub(crate) fn described(&self) -> String {
-        const MOST: usize = 12;
-        match self {
-            Self::Numbers(values) => match (values.first(), values.last()) {
-                (Some(first), Some(last)) if first < last => format!("{} to {}", shown(*first), shown(*last)),
-                (Some(only), _) => shown(*only),
-                _ => "nothing".to_owned(),
-            },
-            Self::Names(names) if names.len() <= MOST => names.join(", "),
-            Self::Names(names) => format!("{} values", names.len()),
-        }
-    }
-}
-
-/// A number as labels and descriptions write it.
-pub(crate) fn shown(value: f64) -> String {
-    scale::signed(&display::number(value))
-}
-
 /// The named column.
 pub(super) fn column<'a>(frame: &'a DataFrame, name: &str, role: &str) -> Result<&'a Column> {
-    frame.column(name).map_err(|_| {
-        let names: Vec<String> = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect();
-        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        Error::input(format!("figure: the frame has no column `{name}` for {role}; it has {there}"))
-    })
+    frame.column(name).map_err(|_| Error::input(format!("figure: the frame has no column `{name}` for {role}; it has {}", there(frame))))
+}
+
+/// The names of all columns.
+fn there(frame: &DataFrame) -> String {
+    let names: Vec<String> = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// # Errors
@@ -77,8 +25,7 @@ pub(super) fn some_rows(frame: &DataFrame) -> Result<()> {
     if frame.height() > 0 {
         return Ok(());
     }
-    let names: Vec<String> = frame.get_column_names().iter().map(|name| format!("`{name}`")).collect();
-    Err(Error::input(format!("figure: the frame has no rows (columns: {})", names.join(", "))))
+    Err(Error::input(format!("figure: the frame has no rows (columns: {})", there(frame))))
 }
 
 /// # Errors
@@ -133,27 +80,21 @@ pub(super) fn places(column: &Column, order: &[String]) -> Result<(Along, Vec<Op
 }
 
 /// The values of a column of panels as their names, and each row's. A number alone says nothing: it stands after the column's name.
-pub(super) fn panels(frame: &DataFrame, column_name: Option<&str>, called: &str, order: &[String]) -> Result<(Vec<String>, Vec<usize>)> {
-    let Some(name) = column_name else { return Ok((vec![String::new()], vec![0; frame.height()])) };
+pub(super) fn panels(frame: &DataFrame, name: Option<&str>, settings: &Settings) -> Result<(Vec<String>, Vec<usize>)> {
+    let Some(name) = name else { return Ok((vec![String::new()], vec![0; frame.height()])) };
     let column = column(frame, name, "the panels")?;
-    let (mut panels, rows) = names(column, order)?;
+    let (mut panels, rows) = names(column, &settings.order)?;
     if column.dtype().is_primitive_numeric() {
-        panels.iter_mut().for_each(|panel| *panel = format!("{called} {panel}"));
+        panels.iter_mut().for_each(|panel| *panel = format!("{} {panel}", settings.name(name)));
     }
     Ok((panels, rows))
 }
 
 /// The panels of a facet's values, those of a second column's below each other: the panels' names, each row's panel, and the names of the rows.
-pub(super) fn grid(
-    frame: &DataFrame,
-    (facet, rows): (Option<&str>, Option<&str>),
-    settings: &Settings,
-    order: &[String],
-) -> Result<(Vec<String>, Vec<usize>, Vec<String>)> {
-    let called = |name: Option<&str>| name.map_or_else(String::new, |name| settings.name(name));
-    let (mut facets, mut facet_of) = panels(frame, facet, &called(facet), order)?;
-    let Some(rows) = rows else { return Ok((facets, facet_of, Vec::new())) };
-    let (names, row_of) = panels(frame, Some(rows), &called(Some(rows)), order)?;
+pub(super) fn grid(frame: &DataFrame, settings: &Settings) -> Result<(Vec<String>, Vec<usize>, Vec<String>)> {
+    let (mut facets, mut facet_of) = panels(frame, settings.facet.as_deref(), settings)?;
+    let Some(rows) = &settings.rows else { return Ok((facets, facet_of, Vec::new())) };
+    let (names, row_of) = panels(frame, Some(rows), settings)?;
     let across = facets.len();
     facet_of.iter_mut().zip(row_of).for_each(|(facet, row)| *facet += row * across);
     // What stands above the first row holds for all.

@@ -2,17 +2,19 @@
 
 use polars::prelude::*;
 
-use super::axis::{Places, YAxis};
 use super::calibration_curve::{curve, wilson};
-use super::layout::{self, Panel, Wishes};
-use super::legend::{self, Legend, Sample};
-use super::palette::{self, AXIS, GRID, MUTED};
-use super::read::{self, Along};
-use super::scale::{self, Steps};
-use super::scene::{Anchor, Label, Scene};
-use super::settings::{MOST_PANELS, Settings, setters};
-use super::{Figure, text};
+use super::settings::setters;
+use super::{Figure, read};
 use crate::error::{Error, Result};
+use crate::plot::along::Along;
+use crate::plot::axis::{Places, YAxis};
+use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::legend::{self, Legend, Sample};
+use crate::plot::palette::{self, AXIS, GRID, MUTED};
+use crate::plot::scale::{self, Steps, shown};
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{MOST_PANELS, Settings};
+use crate::plot::text;
 
 /// Height of the counts below each panel.
 const STRIP: f64 = 58.0;
@@ -31,9 +33,7 @@ const GAP_LOOK: usize = 1;
 /// least), the axis begins at the first bin with answers. Above stands ECE = Σ_b (n_b / n) |accuracy_b − confidence_b| of these bins, below the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Reliability {
-    facet: Option<String>,
     binning: Option<String>,
-    order: Vec<String>,
     settings: Settings,
     intervals: Option<f64>,
     from: Option<f64>,
@@ -46,10 +46,9 @@ impl Reliability {
         Self::default()
     }
 
-    /// One panel per value of this column (the method); more than 64 are on pages ([`Reliability::page`]).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// One panel per value of this column (the method); more than 64 are on pages ([`Reliability::page`]).
+        facet
     }
 
     /// How the bins were cut, in words (`Binning` displays them): ECE is always named with its bins. By default their count, with
@@ -59,10 +58,9 @@ impl Reliability {
         self
     }
 
-    /// Panels that come first, in this order.
-    pub fn order(mut self, names: &[&str]) -> Self {
-        self.order = names.iter().map(|name| (*name).to_owned()).collect();
-        self
+    setters! {
+        /// Panels that come first, in this order.
+        order
     }
 
     /// The level in (0, 1) of the binomial intervals (Wilson 1927) around the accuracies, by default 0.95; 0 for none.
@@ -126,7 +124,7 @@ impl Reliability {
             note.push_str("; curve: accuracy smoothed over confidence, without bins (Gaussian kernel, Silverman's bandwidth)");
         }
         if from > 0.0 {
-            note.push_str(&format!("; confidence begins at {}", read::shown(from)));
+            note.push_str(&format!("; confidence begins at {}", shown(from)));
         }
         note.extend(page.map(|page| format!("; {page}")));
         let mut names = vec![
@@ -136,23 +134,18 @@ impl Reliability {
         if self.predictions.is_some() {
             names.push(("smoothed accuracy".to_owned(), palette::look(0), CURVE_SAMPLE));
         }
+        let names_of = panels.iter().map(|panel| panel.name.clone()).collect();
+        // Not the ends alone: between whole numbers, labels would be whole too.
+        let along = vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])];
         let wishes = Wishes {
             legend: Some(Legend { title: String::new(), names, row: Vec::new() }),
-            panels: panels.iter().map(|panel| panel.name.clone()).collect(),
-            abreast,
             remarks: panels.iter().map(Bins::remark).collect(),
-            // Not the ends alone: between whole numbers, labels would be whole too.
-            along: vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])],
             x_range: Some((from, 1.0)),
-            row_names: Vec::new(),
-            grid: None,
-            places: Places::Round(Steps::Linear),
             x_name: self.settings.x_name("confidence"),
             y_name: self.settings.y_name("accuracy"),
-            y: vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)],
-            right: 0.0,
             strip: STRIP,
             note,
+            ..Wishes::new(names_of, abreast, (along, Places::Round(Steps::Linear)), vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)])
         };
         let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
         let curves = self.curves(panels)?;
@@ -172,8 +165,7 @@ impl Reliability {
     fn curves(&self, panels: &[Bins]) -> Result<Vec<Vec<(f64, f64)>>> {
         let Some(frame) = &self.predictions else { return Ok(vec![Vec::new(); panels.len()]) };
         let (confidence, correct) = (read::numbers(frame, "confidence", "the curve")?, read::numbers(frame, "correct", "the curve")?);
-        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
-        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        let (names, panel_of) = read::panels(frame, self.settings.facet.as_deref(), &self.settings)?;
         let of = |panel: &Bins| {
             let rows = (0..frame.height()).filter(|&row| names[panel_of[row]] == panel.name);
             let points: Vec<(f64, f64)> =
@@ -187,8 +179,7 @@ impl Reliability {
         let [lower, upper, count, confidence, accuracy] =
             ["lower", "upper", "count", "confidence", "accuracy"].map(|name| read::numbers(frame, name, "a reliability diagram"));
         let (lower, upper, count, confidence, accuracy) = (lower?, upper?, count?, confidence?, accuracy?);
-        let called = self.facet.as_deref().map_or_else(String::new, |name| self.settings.name(name));
-        let (names, panel_of) = read::panels(frame, self.facet.as_deref(), &called, &self.order)?;
+        let (names, panel_of) = read::panels(frame, self.settings.facet.as_deref(), &self.settings)?;
         read::some_rows(frame)?;
         let mut panels: Vec<Bins> = names.into_iter().map(|name| Bins { name, bins: Vec::new(), empty: Vec::new() }).collect();
         for row in 0..frame.height() {
@@ -230,8 +221,8 @@ impl Reliability {
     }
 
     fn alt(&self, panels: &[Bins], binning: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
-        let facet = self.facet.as_ref().map_or_else(String::new, |facet| format!(", one panel per {}", self.settings.name(facet)));
+        let title = self.settings.sentence();
+        let facet = self.settings.panels();
         let phrases = panels.iter().map(|panel| {
             let name = if panel.name.is_empty() { String::new() } else { format!("{}: ", panel.name) };
             let total = panel.count();
@@ -303,7 +294,7 @@ impl Bins {
                     scene.line(vec![(middle, panel.y.at(low)), (middle, panel.y.at(high))], 1.3 + wider, ink);
                 }
             }
-            let to = |value: f64| read::shown((value * 1e4).round() / 1e4);
+            let to = |value: f64| shown((value * 1e4).round() / 1e4);
             let interval = if level > 0.0 { format!(" ({} to {})", to(low), to(high)) } else { String::new() };
             let (x_name, y_name) = (settings.x_name("confidence"), settings.y_name("accuracy"));
             let title = format!(

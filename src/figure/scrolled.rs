@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::cells::{Cell, Cells, visible};
-use super::colour_bar::{Bar, on};
 use super::heat::HeatMap;
-use super::ramp::Ramp;
-use super::scene::Colour;
-use super::text::printable;
 use crate::display::{escape, shortened};
+use crate::plot::colour_bar::{Bar, on};
+use crate::plot::ramp::Ramp;
+use crate::plot::scene::Colour;
+use crate::plot::text::printable;
 
 /// The height beyond which the table scrolls below its heads. JupyterLab drops what holds the heads (`sticky`) where it does not trust a notebook, and this height, which
 /// is no plain length, with it: there the table is as high as it is, and its heads stand above it as in any other.

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use polars::prelude::*;
 
 use super::read;
-use super::settings::Settings;
 use crate::display;
 use crate::error::{Error, Result};
+use crate::plot::settings::Settings;
 
 /// What a figure is told to draw of a frame; [`select_setters`] gives builders the method.
 #[derive(Clone, Debug, Default)]
@@ -58,14 +58,17 @@ impl Select {
         settings: &Settings,
     ) -> Result<Selected<'a>> {
         let Some(most) = self.last else { return Ok((frame, notes)) };
+        if most == 0 {
+            return Err(Error::input("figure: the last 0 places leave nothing to draw: ask for 1 or more"));
+        }
         let mut kept = frame;
         for (name, axis) in [(y, "y"), (x, "x")] {
             let values = read::numbers(&kept, name, axis)?;
             let mut places: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
             places.sort_by(f64::total_cmp);
             places.dedup();
-            let Some(first) = places.len().checked_sub(most).filter(|out| *out > 0).map(|out| places[out]) else { continue };
-            let inside: Vec<bool> = values.iter().map(|value| value.is_nan() || *value >= first).collect();
+            let Some(first) = places.len().checked_sub(most).filter(|out| *out > 0).and_then(|out| places.get(out)) else { continue };
+            let inside: Vec<bool> = values.iter().map(|value| value.is_nan() || value >= first).collect();
             let mut note = format!("{}: the last {most} of {}", settings.name(name), places.len());
             if let Some(share) = share.filter(|_| axis == "x") {
                 let shares = read::numbers(&kept, share, "the value")?;
@@ -145,5 +148,6 @@ mod tests {
         );
         let (kept, notes) = last(5).unwrap();
         assert_eq!((kept.height(), notes.len()), (4, 0));
+        assert!(last(0).unwrap_err().to_string().contains("the last 0 places leave nothing to draw"));
     }
 }

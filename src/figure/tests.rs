@@ -1,8 +1,9 @@
 //! Every kind of figure, by its table entry; and what all of them promise.
 
-use super::scene::{Anchor, Label, Scene, Shape};
 use super::*;
 use crate::display::Show;
+use crate::plot::scene::{Anchor, Label, Scene, Shape};
+use crate::plot::text;
 
 #[test]
 fn every_kind_draws_its_sample() {

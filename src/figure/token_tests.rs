@@ -1,9 +1,9 @@
 //! Figures of tokens: text, tables that scroll, heads, differences, rows of maps.
 
 use super::extreme::Picture;
-use super::scene::{Colour, Scene, Shape};
 use super::*;
 use crate::display::Show;
+use crate::plot::scene::{Colour, Scene, Shape};
 
 fn extreme(name: &str) -> (Picture, DataFrame) {
     (extreme::pictures().into_iter().find(|(own, _)| *own == name).unwrap().1)().unwrap()
@@ -18,7 +18,7 @@ fn says(scene: &Scene, text: &str) -> bool {
     scene.shapes.iter().any(|shape| matches!(shape, Shape::Text(label) if label.text == text))
 }
 
-fn titled<'a>(scene: &'a Scene, beginning: &str) -> Vec<&'a super::scene::Area> {
+fn titled<'a>(scene: &'a Scene, beginning: &str) -> Vec<&'a crate::plot::scene::Area> {
     scene.areas.iter().filter(|area| area.title.starts_with(beginning)).collect()
 }
 

@@ -4,18 +4,20 @@ use polars::prelude::DataFrame;
 
 use super::bytes::joined;
 use super::cells::visible;
-use super::colour_bar::{Bar, on};
-use super::layout::{self, MARGIN};
-use super::palette::{GRID, TEXT};
-use super::ramp::{self, Colours, Ramp, colour_setters};
-use super::read::{self, shown};
-use super::scene::{Anchor, Label, Scene};
+use super::colours::{Colours, colour_setters};
 use super::select::{Select, select_setters};
-use super::settings::{NOTEBOOK, Settings, setters};
-use super::text::{self, printable};
-use super::{Figure, alt};
+use super::settings::setters;
+use super::{Figure, alt, read};
 use crate::display::{escape, shortened};
 use crate::error::{Error, Result};
+use crate::plot::colour_bar::{Bar, on};
+use crate::plot::layout::{self, MARGIN};
+use crate::plot::palette::{GRID, TEXT};
+use crate::plot::ramp::{self, Ramp};
+use crate::plot::scale::shown;
+use crate::plot::scene::{Anchor, Label, Scene};
+use crate::plot::settings::{NOTEBOOK, Settings};
+use crate::plot::text::{self, printable};
 
 /// Size of the text, height of its boxes and of its lines, and the room around a token.
 const SIZE: f64 = 12.5;
@@ -53,7 +55,6 @@ const DESCRIBED: usize = 300;
 pub struct TokenText {
     token: String,
     value: String,
-    facet: Option<String>,
     settings: Settings,
     colours: Colours,
     select: Select,
@@ -74,17 +75,15 @@ impl TokenText {
         Self {
             token: token.to_owned(),
             value: value.to_owned(),
-            facet: None,
             settings: Settings::default(),
             colours: Colours::default(),
             select: Select::default(),
         }
     }
 
-    /// A text of its own, below the others, for each value of this column (the prompt, the continuation).
-    pub fn facet(mut self, column: &str) -> Self {
-        self.facet = Some(column.to_owned());
-        self
+    setters! {
+        /// A text of its own, below the others, for each value of this column (the prompt, the continuation).
+        facet
     }
 
     colour_setters!();
@@ -141,7 +140,7 @@ impl TokenText {
     fn read(&self, frame: &DataFrame) -> Result<(Vec<String>, Vec<Token>)> {
         let texts = read::texts(frame, &self.token, "the tokens")?;
         let values = read::numbers(frame, &self.value, "the value")?;
-        let (names, of, _) = read::grid(frame, (self.facet.as_deref(), None), &self.settings, &[])?;
+        let (names, of, _) = read::grid(frame, &self.settings)?;
         read::some_rows(frame)?;
         let readable = |text: &str| printable(&shortened(&visible(text), LETTERS)).into_owned();
         let rows = texts.iter().zip(values).zip(of);
@@ -233,7 +232,7 @@ impl TokenText {
     }
 
     fn alt(&self, names: &[String], tokens: &[Token], values: &[f64], note: &str) -> String {
-        let title = self.settings.title.as_ref().map_or_else(String::new, |title| format!("{title}. "));
+        let title = self.settings.sentence();
         let of = |of: usize| tokens.iter().filter(move |token| token.of == of).filter_map(|token| token.value).collect::<Vec<_>>();
         let phrases = names.iter().enumerate().map(|(at, name)| (name, of(at))).filter(|(_, values)| !values.is_empty());
         let listed = if names.len() > 1 {

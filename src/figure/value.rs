@@ -5,12 +5,12 @@ use std::path::Path;
 
 use polars::prelude::DataFrame;
 
-use super::render;
-use super::scene::{Area, Scene};
 use crate::display::{self, Bundle, Show, picture};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
+use crate::plot::render;
+use crate::plot::scene::{Area, Scene};
 
 /// The width in pixels that a notebook page has at least.
 const PAGE: u32 = 800;

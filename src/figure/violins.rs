@@ -3,12 +3,11 @@
 use super::bars::Slots;
 use super::chart::Chart;
 use super::data::Data;
-use super::layout::Panel;
-use super::palette::{self, TEXT, WHITE};
 use super::points;
-use super::read::shown;
-use super::scale;
-use super::scene::{Point, Scene};
+use crate::plot::layout::Panel;
+use crate::plot::palette::{self, TEXT, WHITE};
+use crate::plot::scale::{self, shown};
+use crate::plot::scene::{Point, Scene};
 
 /// Fewer rows than this say nothing about a density.
 const LEAST: usize = 5;

@@ -1,7 +1,7 @@
 //! Reading: of regular files alone, and no more of them than their kind can hold.
 //!
 //! A pipe without a writer keeps its reader waiting for ever, `/dev/zero` never ends, and a file of a terabyte of zeros takes no disk.
-//! A law in `tests/laws.rs` has every reader of the crate come by here.
+//! A law in `tests/laws` has every reader of the crate come by here.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};

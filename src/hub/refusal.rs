@@ -71,7 +71,7 @@ pub(super) fn refused(client: &Client, wanted: Wanted, address: &Uri, answer: &R
     let said = header("x-error-message").map(|text| {
         let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
         let text = client.token.as_ref().map_or(text.clone(), |token| token.hide(&text));
-        format!("; it says: {}", text.chars().take(200).collect::<String>())
+        format!("; it says: {}", crate::display::shortened(&text, 200))
     });
     let said = said.unwrap_or_default();
     let error = match status {

@@ -87,6 +87,9 @@ fn frame(model: &Model, prompts: &Prompts, rows: &[Vec<u32>], layers: &[usize], 
         for (&own, weights) in layers.iter().zip(found) {
             let weights = weights.ok_or_else(|| Error::internal(format!("layer {own} showed no pattern")))?;
             let (heads, asked, slots) = weights.size3()?;
+            if heads != model.config().heads {
+                return Err(Error::internal(format!("layer {own} showed {heads} heads of {}", model.config().heads)));
+            }
             let virtual_tokens = slots as usize - tokens.len();
             let values = Vec::<f32>::try_from(weights.reshape([-1]))?;
             for (line, values) in values.chunks(slots as usize).enumerate() {
@@ -102,7 +105,6 @@ fn frame(model: &Model, prompts: &Prompts, rows: &[Vec<u32>], layers: &[usize], 
                     weight.push(value);
                 }
             }
-            debug_assert_eq!(heads, model.config().heads);
         }
     }
     Ok(df!(

@@ -167,7 +167,7 @@ mod tests {
         assert!(error.is_internal());
         let text = error.to_string();
         assert!(text.starts_with("a sum: lost count at src/libtorch/door.rs:") && text.contains("this is a bug in ia2"), "{text}");
-        // The same in code that is not this library's, which here is nowhere: see `tests/bad_input.rs`.
+        // The same in code that is not this library's, which here is nowhere: see `tests/bad_input`.
         let error = guest(|| "the hook at `a`".into(), || -> Result<()> { panic!("lost count") }).unwrap_err();
         assert!(error.is_internal() && error.to_string().starts_with("the hook at `a`: lost count at src/libtorch/door.rs:"), "{error}");
         let error = |place: &str| explain("a sum", &Panic { text: "oh\nno".into(), place: Some(place.into()) }, |_| true);

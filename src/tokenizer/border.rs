@@ -1,6 +1,7 @@
 //! Texts that follow other texts: an answer after its query.
 
-use super::{Tokenizer, brief};
+use super::{SAID, Tokenizer};
+use crate::display::shortened;
 use crate::error::{Error, Result};
 
 impl Tokenizer {
@@ -28,7 +29,7 @@ impl Tokenizer {
         let (alone, together) = (self.plain(before)?, self.plain(&format!("{before}{text}"))?);
         let Some(own) = together.strip_prefix(alone.as_slice()) else { return Ok(None) };
         if own.is_empty() {
-            return Err(Error::input(format!("the text {:?} gives no token", brief(text))));
+            return Err(Error::input(format!("the text {:?} gives no token", shortened(text, SAID))));
         }
         Ok(Some(own.to_vec()))
     }
@@ -54,7 +55,7 @@ impl Tokenizer {
     /// [`encode_plain`](Self::encode_plain) of what may have no tokens.
     fn plain(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.ask(|parts| parts.encode_fast(text, false))?;
-        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", brief(text))).because(error))?;
+        let encoding = encoding.map_err(|error| Error::input(format!("cannot tokenise {:?}", shortened(text, SAID))).because(error))?;
         Ok(encoding.get_ids().to_vec())
     }
 }

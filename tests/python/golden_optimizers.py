@@ -21,7 +21,7 @@ SCHEDULES = {
     "linear": optimization.get_linear_schedule_with_warmup,
     "cosine": optimization.get_cosine_schedule_with_warmup,
 }
-# The order in which the library shuffles three examples with seed 3, epoch by epoch (tests/training_loop.rs checks it).
+# The order in which the library shuffles three examples with seed 3, epoch by epoch (tests/training_loop checks it).
 ORDERS = [[0, 2, 1], [1, 2, 0], [0, 1, 2], [2, 1, 0]]
 BATCH = 2
 

@@ -1,6 +1,6 @@
 """Adapters that PEFT writes and this library does not support, and some that it must open: `refused_adapters.py CHECKPOINT FOLDER`.
 
-One folder per case. `tests/adapters.rs` opens each and reads what it says (`IA2_TEST_PYTHON`); the keys and settings there are those
+One folder per case. `tests/adapters/peft.rs` opens each and reads what it says (`IA2_TEST_PYTHON`); the keys and settings there are those
 found here.
 """
 

@@ -183,7 +183,7 @@ impl Family {
         let fits = |layout: &Layout| layout.name == architecture && layout.mark.is_none_or(|mark| has(&format!("{architecture}.{mark}")));
         stored.clone().filter(|(_, layout)| fits(layout)).max_by_key(|(_, layout)| layout.mark.is_some()).ok_or_else(|| {
             let known: Vec<&str> = stored.filter(|(_, layout)| layout.mark.is_none()).map(|(_, layout)| layout.name).collect();
-            let architecture: String = architecture.chars().take(60).collect();
+            let architecture = crate::display::shortened(architecture, 60);
             Error::file(format!(
                 "the architecture {architecture:?} (`general.architecture`) cannot be opened; these can: {}",
                 known.join(", ")

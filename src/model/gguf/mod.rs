@@ -212,7 +212,7 @@ fn shown(value: &Value) -> String {
         Value::Signed(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Flag(flag) => flag.to_string(),
-        Value::Text(text) => format!("{:?}", text.chars().take(60).collect::<String>()),
+        Value::Text(text) => format!("{:?}", crate::display::shortened(text, 60)),
         Value::List(list) => format!("a list of {}", list.len()),
     }
 }
