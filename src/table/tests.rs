@@ -191,3 +191,9 @@ fn latex_is_whole_whatever_the_names_are() {
         Err(_) => crate::skipped("compiling tables: there is no `pdflatex` here; only their structure was checked"),
     }
 }
+
+#[test]
+fn nothing_is_no_table() {
+    assert!(stack(&[]).unwrap_err().to_string().contains("no frames to stack"));
+    assert!(results(&[]).unwrap_err().to_string().contains("no methods"));
+}
