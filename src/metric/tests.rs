@@ -3,6 +3,7 @@
 use super::read::Labels;
 use super::*;
 use crate::compat::Compat;
+use crate::display::Show;
 
 /// All columns of [`evaluate`](crate::evaluate::evaluate) that metrics read, from the probabilities of three labels and the gold one's place.
 fn frame(rows: &[([f64; 3], usize)]) -> DataFrame {
@@ -205,5 +206,84 @@ fn no_rounding_takes_a_value_out_of_its_range() {
                 assert!((metric.range.0..=metric.range.1).contains(&value), "{name} of {rows} rows: {value}");
             }
         }
+    }
+}
+
+#[test]
+fn settings_have_their_limits() {
+    let rows = sample();
+    assert!(ece(&rows, Binning::EqualWidth(10_000)).is_ok());
+    assert!(ece(&rows, Binning::EqualWidth(10_001)).unwrap_err().to_string().contains("10000 bins at most"));
+    let accuracy = Metric::named("accuracy").unwrap();
+    assert!(accuracy.bootstrap(&rows, 2, 0.5, 0).is_ok());
+    for (draws, level) in [(1_000_001, 0.95), (2, 0.0), (2, 1.0)] {
+        assert!(accuracy.bootstrap(&rows, draws, level, 0).unwrap_err().to_string().contains("2 to 1000000 draws"), "{draws}, {level}");
+    }
+    for temperature in [-1.0, f64::NAN, f64::INFINITY] {
+        assert!(with_temperature(&rows, temperature).unwrap_err().to_string().contains("above 0"), "{temperature}");
+    }
+}
+
+#[test]
+fn a_temperature_by_hand() {
+    // 0.8 and 0.2 at half the temperature: their squares, 0.64 and 0.04, by their sum.
+    let frame = df!("gold" => ["a"], "p_a" => [0.8], "p_b" => [0.2], "nll" => [0.0], "entropy" => [0.0]).unwrap();
+    let cold = with_temperature(&frame, 0.5).unwrap();
+    let (first, second) = (16.0 / 17.0, 1.0 / 17.0);
+    let entropy: f64 = -first * f64::ln(first) - second * f64::ln(second);
+    for (name, expected) in [("p_a", first), ("p_b", second), ("confidence", first), ("nll", -first.ln()), ("entropy", entropy)] {
+        let value = cold.column(name).unwrap().f64().unwrap().get(0).unwrap();
+        assert!((value - expected).abs() < 1e-12, "{name}: {value} and {expected}");
+    }
+    // What the frame does not have is not made.
+    let bare = with_temperature(&frame.drop("nll").unwrap().drop("entropy").unwrap(), 0.5).unwrap();
+    assert!(bare.column("nll").is_err() && bare.column("entropy").is_err());
+}
+
+#[test]
+fn a_summary_says_what_its_numbers_are() {
+    let frame = summary(&sample()).unwrap();
+    let of = |name: &str, metric: &str| {
+        let row = METRICS.iter().position(|one| one.name == metric).unwrap();
+        frame.column(name).unwrap().str().unwrap().get(row).unwrap().to_string()
+    };
+    for (metric, unit, direction) in [("accuracy", "fraction", "higher"), ("nll", "nat", "lower"), ("entropy", "nat", "neutral")] {
+        assert_eq!((of("metric", metric), of("unit", metric), of("direction", metric)), (metric.into(), unit.into(), direction.into()));
+    }
+}
+
+#[test]
+fn an_under_confident_model_has_a_temperature_below_one() {
+    // 0.6 sure and right in 9 of 10: the logit of 0.6 over T is that of 0.9.
+    let rows: Vec<([f64; 3], usize)> = (0..10).map(|row| ([0.6, 0.4, 0.0], usize::from(row == 0))).collect();
+    let fitted = fit_temperature(&frame(&rows).drop("p_c").unwrap()).unwrap();
+    assert!((fitted.value - 1.5f64.ln() / 9.0f64.ln()).abs() < 1e-9, "{fitted:?}");
+    assert!((fitted.nll_after + (0.9 * 0.9f64.ln() + 0.1 * 0.1f64.ln())).abs() < 1e-9, "{fitted:?}");
+}
+
+#[test]
+fn a_prior_changes_the_entropy() {
+    // 0.6 / 3 to 0.4 / 1 is 1 to 2.
+    let two = frame(&[([0.6, 0.4, 0.0], 0)]).drop("p_c").unwrap();
+    let changed = with_prior(&two, &[3.0, 1.0]).unwrap();
+    let entropy = changed.column("entropy").unwrap().f64().unwrap().get(0).unwrap();
+    assert!((entropy - (3f64.ln() - 2.0 / 3.0 * 2f64.ln())).abs() < 1e-12, "{entropy}");
+    let sure = with_prior(&frame(&[([1.0, 0.0, 0.0], 0)]), &[1.0, 1.0, 1.0]).unwrap();
+    assert_eq!(sure.column("entropy").unwrap().f64().unwrap().get(0), Some(0.0));
+}
+
+#[test]
+fn values_show_their_numbers() {
+    let temperature = Temperature { value: 1.5, nll_before: 0.7, nll_after: 0.6 };
+    assert_eq!(temperature.bundle().plain, "temperature: value 1.5, nll before 0.7, nll after 0.6");
+    let interval = Interval { value: 0.5, lower: 0.25, upper: 0.75, std: 0.125, level: 0.9 };
+    assert_eq!(interval.bundle().plain, "bootstrap interval: value 0.5, lower 0.25, upper 0.75, std 0.125, level 0.9");
+    let rows = sample();
+    for (shown, word) in [
+        (smooth_calibration(&rows).unwrap().bundle(), "smooth ECE"),
+        (debiased_ce_interval(&rows, Binning::EqualMass(5), 0.9).unwrap().bundle(), "debiased l2 calibration error: value"),
+        (brier_parts(&rows, Binning::EqualMass(5)).unwrap().bundle(), "Brier score: score"),
+    ] {
+        assert!(shown.plain.contains(word), "{}", shown.plain);
     }
 }

@@ -139,6 +139,8 @@ mod tests {
             (vec!["Q:x\nChoices:\n1\n0\nA:", "Q:y\nChoices:\n0\n1\nA:", "Q:z\nChoices:\n1\n0\nA:"], "Q:N/A\nChoices:\n0\n1\nA:"),
             // A text of several lines.
             (vec!["Text:a\nb\nLabel:", "Text:c\nLabel:"], "Text:N/A\nLabel:"),
+            (vec!["Text:a\nb\nLabel:", "Text:c\nd\ne\nLabel:"], "Text:N/A\nLabel:"),
+            (vec!["Text:a\nb\nIs it so?\nLabel:", "Text:c\nIs it so?\nLabel:"], "Text:N/A\nIs it so?\nLabel:"),
             (vec!["a fine day ->", "a bad day ->"], "N/A"),
         ] {
             assert_eq!(free_of(&queries, &["0", "1"]).unwrap(), [expected], "{queries:?}");

@@ -262,6 +262,7 @@ impl Show for Examples {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compat::Compat;
 
     fn examples(name: &str, count: usize) -> Examples {
         let rows = (0..count).map(|i| Example::new(format!("Text:{name}{i}\nLabel:"), (i % 2).to_string())).collect();
@@ -352,6 +353,41 @@ mod tests {
             let error = result.unwrap_err();
             assert!(error.is_input() && error.to_string().contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn examples_say_what_they_were_made_of() {
+        let form = AnswerForm::free().stopping_at(Some("\n\n")).unwrap().at_most(7).unwrap().after("so").unwrap();
+        let free = Examples::new("mine", form, vec![Example::new("q", "so 1"), Example::new("r", "so 2")]).unwrap();
+        assert_eq!((free.name(), free.stop(), free.max_new_tokens(), free.labels().len()), ("mine", Some("\n\n"), 7, 0));
+        assert_eq!((free.form().answer_after(), free.form().compatible()), (Some("so"), Compat::Corrected));
+        assert_eq!(AnswerForm::number().compat(Compat::Paper).compatible(), Compat::Paper);
+        let labels = AnswerForm::labels([" no", " yes"]).unwrap();
+        assert_eq!(["yes", " yes", "no", "maybe"].map(|gold| labels.label_of(gold)), [Some(1), Some(1), Some(0), None]);
+        let of_labels = Examples::new("l", labels, vec![Example::new("q", " no")]).unwrap();
+        assert_eq!(of_labels.labels(), [" no", " yes"]);
+    }
+
+    #[test]
+    fn unlabelled_queries_are_shown_drawn_demonstrations() {
+        let rows: Vec<Example> = (0..6).map(|row| Example::new(format!("q{row}"), "1")).collect();
+        let all = Examples::new("t", AnswerForm::free(), rows).unwrap();
+        for orders in [Orders::Tree, Orders::Independent] {
+            let shown = all.demonstrations(orders, 3, 8, 4);
+            assert!(shown.len() == 8 && shown.iter().all(|own| own.len() == 4), "{orders:?}");
+            for own in &shown {
+                let mut queries: Vec<&str> = own.iter().map(|row| row.query.as_str()).collect();
+                queries.sort_unstable();
+                queries.dedup();
+                assert_eq!(queries.len(), 4, "{orders:?}: none comes twice");
+            }
+            assert_eq!(shown, all.demonstrations(orders, 3, 8, 4));
+            assert_ne!(shown, all.demonstrations(orders, 4, 8, 4));
+            assert_eq!(all.take(0).demonstrations(orders, 3, 2, 4), [vec![], vec![]]);
+        }
+        // A tree has one place for each; the query after the last has the first one's.
+        let tree = all.demonstrations(Orders::Tree, 3, 7, 6);
+        assert_eq!(tree[0], tree[6]);
     }
 
     #[test]

@@ -78,6 +78,12 @@ mod tests {
     }
 
     #[test]
+    fn the_last_are_kept_in_their_order() {
+        assert_eq!(last(vec![4, 2, 7, 1], 2), [7, 1]);
+        assert_eq!((last(vec![4, 2], 2), last(vec![4, 2], 9), last(vec![4, 2], 0)), (vec![4, 2], vec![4, 2], vec![]));
+    }
+
+    #[test]
     fn everyone_is_shown_all_others_once() {
         for count in 0..40 {
             let halved = Halved::new(count, &mut Random::new(1, "test", count as u64));

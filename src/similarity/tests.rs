@@ -253,7 +253,32 @@ fn a_probe_transfers_to_the_same_coordinates_only() {
     fails(&a, Targets::Values(&[2.0; 90]), own, "the same");
     fails(&a, Targets::Values(&nan), own, "target 89");
     fails(&a, fine, Probe { ridge: 0.0, ..own }, "ridge above 0");
+    fails(&a, fine, Probe { ridge: f64::INFINITY, ..own }, "ridge above 0");
     fails(&a, fine, Probe { folds: 91, ..own }, "91");
+    fails(&a, fine, Probe { folds: 1, ..own }, "from 2 folds");
+    for folds in [2, 90] {
+        assert!(probe_transfer(&of(&a), &of(&near), fine, Probe { folds, ..own }).is_ok(), "{folds} folds");
+    }
+}
+
+#[test]
+fn settings_have_their_limits() {
+    let (a, b) = related(30, 4);
+    let (a, b) = (of(&a), of(&b));
+    let of_pca = |variance, examples_per_direction| svcca(&a, &b, Pca { variance, examples_per_direction });
+    assert!(of_pca(1.0, 3).is_ok() && of_pca(0.5, 10).is_ok());
+    for (variance, examples) in [(0.0, 10), (1.01, 10), (0.99, 2)] {
+        assert!(of_pca(variance, examples).unwrap_err().to_string().contains("share of the variance in (0, 1]"), "{variance}, {examples}");
+    }
+    let measure = Measure::named("debiased_cka").unwrap();
+    assert_eq!(permutation(measure, &a, &b, 1, 0).unwrap().draws.len(), 1);
+    assert!(permutation(measure, &a, &b, 0, 0).unwrap_err().to_string().contains("1 to 1000000"));
+    assert!(interval(measure, &a, &b, 2, 0.5, 0).is_ok());
+    for level in [0.0, 1.0] {
+        assert!(interval(measure, &a, &b, 9, level, 0).unwrap_err().to_string().contains("a level in (0, 1)"));
+    }
+    assert!(mutual_neighbours(&a, &b, 28).is_ok() && mutual_neighbours(&a, &b, 29).is_err() && mutual_neighbours(&a, &b, 0).is_err());
+    assert_eq!(principal_components(&a, 4).unwrap().shares.len(), 4);
 }
 
 #[test]

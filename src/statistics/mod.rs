@@ -38,6 +38,8 @@ mod wilcoxon;
 pub(crate) use crossing::{critical, two_sided};
 
 #[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
 mod null_tests;
 
 pub use crossed::{CrossedMean, crossed_bootstrap, crossed_mean};

@@ -191,3 +191,18 @@ fn latex_is_whole_whatever_the_names_are() {
         Err(_) => crate::skipped("compiling tables: there is no `pdflatex` here; only their structure was checked"),
     }
 }
+
+#[test]
+fn nothing_is_no_table() {
+    assert!(stack(&[]).unwrap_err().to_string().contains("no frames to stack"));
+    assert!(results(&[]).unwrap_err().to_string().contains("no methods"));
+}
+
+#[test]
+fn three_runs_have_their_sample_deviation() {
+    let frame = df!("task" => ["a"; 3], "method" => ["m"; 3], "accuracy" => [1.0, 2.0, 3.0]).unwrap();
+    let table = Summary::new(&["task"], &["method"]).value("accuracy", Best::Neither).build(&frame).unwrap();
+    let number = |name: &str| table.frame().column(name).unwrap().f64().unwrap().get(0);
+    // By two, one less than there are: 2 / 2.
+    assert_eq!((number("mean"), number("std")), (Some(2.0), Some(1.0)));
+}

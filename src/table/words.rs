@@ -23,6 +23,7 @@ pub(crate) fn words(column: &str) -> String {
         "ece" => "ECE",
         "nll" => "negative log-likelihood (nats)",
         "brier" => "Brier score",
+        "adaptive_ece_15" => "adaptive ECE (15 bins)",
         "smooth_ece" => "smooth ECE",
         "debiased_ce_15" => "debiased calibration error (15 bins)",
         "debiased_ce_15_squared" => "squared debiased calibration error (15 bins)",
@@ -84,5 +85,23 @@ mod tests {
             "asim mean",
         ];
         assert_eq!(columns.map(words), named);
+    }
+
+    /// No table says "ece" or "cka".
+    #[test]
+    fn every_metric_and_measure_is_called_as_people_write_it() {
+        let names =
+            crate::metric::METRICS.iter().map(|metric| metric.name).chain(crate::similarity::MEASURES.iter().map(|measure| measure.name));
+        for name in names {
+            let called = words(name);
+            let short = ["ece", "mce", "rmsce", "nll", "brier", "aurc", "augrc", "ce", "cka", "rbf", "cca", "svcca", "pwcca", "rsa"];
+            assert!(called.split(' ').all(|word| !short.contains(&word)) && !called.contains('_'), "{name}: {called}");
+        }
+        // What would else read as code, or say too little.
+        for name in
+            ["ece", "drift", "drift_elsewhere", "distance_to_icl", "icl_before", "icl_after", "pc1", "pc2", "ood", "kept", "from_end"]
+        {
+            assert!(words(name).len() > name.len() || words(name) == "ECE", "{name}: {}", words(name));
+        }
     }
 }

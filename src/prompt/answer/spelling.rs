@@ -92,3 +92,35 @@ pub(super) fn shifted(mantissa: &str, power: i32) -> String {
     let point = if power < 0 { whole.len() } else { whole.len() + zeros.len() };
     canonical(&format!("{}.{}", &digits[..point], &digits[point..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values that Unicode's character database gives.
+    #[test]
+    fn vulgar_fractions_are_those_of_unicode() {
+        let all = "½1/2 ⅓1/3 ⅔2/3 ¼1/4 ¾3/4 ⅕1/5 ⅖2/5 ⅗3/5 ⅘4/5 ⅙1/6 ⅚5/6 ⅐1/7 ⅛1/8 ⅜3/8 ⅝5/8 ⅞7/8 ⅑1/9 ⅒1/10";
+        for one in all.split(' ') {
+            let mut letters = one.chars();
+            let (above, below) = letters.next().and_then(vulgar).unwrap();
+            assert_eq!(format!("{above}/{below}"), letters.as_str());
+        }
+        assert_eq!(vulgar('1'), None);
+    }
+
+    #[test]
+    fn signs_and_digits_of_other_scripts_are_read_as_ascii() {
+        for (there, here) in [
+            ("３．５", "3.5"),
+            ("٣٤", "34"),
+            ("०९", "09"),
+            ("𝟎𝟗𝟘𝟡", "0909"),
+            ("−‐‑–﹣", "-----"),
+            ("1⁄2 1∕2", "1/2 1/2"),
+            ("１٬０٫５\u{3000}é", "1,0.5 é"),
+        ] {
+            assert_eq!(plain(there), here);
+        }
+    }
+}
