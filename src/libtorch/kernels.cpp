@@ -230,11 +230,11 @@ struct Of {
 
     static constexpr int64_t HEAD = 1024;
 
-    static void turn(const void* xs, const void* w, bool wide, void* scales, const void* cos, const void* sin, int64_t angles, void* ys,
-                     int64_t begin, int64_t end, int64_t heads, int64_t width, int64_t turning, double epsilon) {
+    static void turn(const void* xs, int64_t step, const void* w, bool wide, void* scales, const void* cos, const void* sin, int64_t angles,
+                     void* ys, int64_t begin, int64_t end, int64_t heads, int64_t width, int64_t turning, double epsilon) {
         S buffer[HEAD], after[HEAD];
         for (int64_t row = begin; row < end; row++) {
-            const T* x = (const T*)xs + row * width;
+            const T* x = (const T*)xs + row / heads * step + row % heads * width;
             T* y = (T*)ys + row * width;
             int64_t at = (row / heads) % angles * turning;
             if (w) {
@@ -250,8 +250,8 @@ struct Of {
         }
     }
 
-    static void turn_backward(const void* xs, const void* w, bool wide, const void* scales, const void* cos, const void* sin, int64_t angles,
-                              const void* gs, void* dxs, int64_t begin, int64_t end, int64_t heads, int64_t width, int64_t turning) {
+    static void turn_backward(const void* xs, int64_t step, const void* w, bool wide, const void* scales, const void* cos, const void* sin,
+                              int64_t angles, const void* gs, void* dxs, int64_t begin, int64_t end, int64_t heads, int64_t width, int64_t turning) {
         S buffer[HEAD], after[HEAD];
         for (int64_t row = begin; row < end; row++) {
             const T* g = (const T*)gs + row * width;
@@ -261,7 +261,7 @@ struct Of {
             turned(buffer, (const T*)cos + at, (const T*)sin + at, after, turning, -1);
             for (int64_t i = turning; i < width; i++) after[i] = buffer[i];
             if (w) {
-                norm_row((const T*)xs + row * width, w, wide, ((const S*)scales)[row], after, (const T*)nullptr, dx, width);
+                norm_row((const T*)xs + row / heads * step + row % heads * width, w, wide, ((const S*)scales)[row], after, (const T*)nullptr, dx, width);
             } else {
                 for (int64_t i = 0; i < width; i += N) put(dx + i, take(after + i, width - i), width - i);
             }
@@ -285,20 +285,29 @@ struct Of {
         slope = s + a * s * (one - s) * L::all(2 * root) * (one + L::all(3 * cubic) * a * a);
     }
 
-    static void gated(const void* as, const void* bs, void* ys, int64_t begin, int64_t end, bool gelu) {
-        for (int64_t i = begin; i < end; i += N) {
-            V value, slope;
-            curve(take((const T*)as + i, end - i), gelu, value, slope);
-            put((T*)ys + i, L::rounded(value) * take((const T*)bs + i, end - i), end - i);
+    static void gated(const void* as, const void* bs, int64_t step, void* ys, int64_t begin, int64_t end, int64_t width, bool gelu) {
+        for (int64_t row = begin; row < end; row++) {
+            const T *a = (const T*)as + row * step, *b = (const T*)bs + row * step;
+            T* y = (T*)ys + row * width;
+            for (int64_t i = 0; i < width; i += N) {
+                V value, slope;
+                curve(take(a + i, width - i), gelu, value, slope);
+                put(y + i, L::rounded(value) * take(b + i, width - i), width - i);
+            }
         }
     }
 
-    static void gated_backward(const void* as, const void* bs, const void* gs, void* das, void* dbs, int64_t begin, int64_t end, bool gelu) {
-        for (int64_t i = begin; i < end; i += N) {
-            V value, slope, g = take((const T*)gs + i, end - i);
-            curve(take((const T*)as + i, end - i), gelu, value, slope);
-            put((T*)das + i, g * take((const T*)bs + i, end - i) * slope, end - i);
-            put((T*)dbs + i, g * L::rounded(value), end - i);
+    static void gated_backward(const void* as, const void* bs, int64_t step, const void* gs, void* das, void* dbs, int64_t begin, int64_t end,
+                               int64_t width, bool gelu) {
+        for (int64_t row = begin; row < end; row++) {
+            int64_t at = row * step;
+            const T *a = (const T*)as + at, *b = (const T*)bs + at, *g = (const T*)gs + row * width;
+            for (int64_t i = 0; i < width; i += N) {
+                V value, slope, v = take(g + i, width - i);
+                curve(take(a + i, width - i), gelu, value, slope);
+                put((T*)das + at + i, v * take(b + i, width - i) * slope, width - i);
+                put((T*)dbs + at + i, v * L::rounded(value), width - i);
+            }
         }
     }
 
@@ -339,12 +348,13 @@ struct Of {
         }
     }
 
-    static void down(const void* xs, const void* as, void* thins, double factor, int64_t begin, int64_t end, int64_t width, int64_t rank) {
+    static void down(const void* xs, int64_t step, const void* as, void* thins, double factor, int64_t begin, int64_t end, int64_t width,
+                     int64_t rank) {
         const S* a = (const S*)as;
         S* thin = (S*)thins;
         for (int64_t row = begin; row < end; row += 2) {
-            const T* x0 = (const T*)xs + row * width;
-            const T* x1 = row + 1 < end ? x0 + width : x0;
+            const T* x0 = (const T*)xs + row * step;
+            const T* x1 = row + 1 < end ? x0 + step : x0;
             for (int64_t k = 0; k < rank; k += 4) {
                 const S* at[4];
                 for (int j = 0; j < 4; j++) at[j] = a + (k + j < rank ? k + j : k) * width;
@@ -365,7 +375,7 @@ struct Of {
         }
     }
 
-    static void up(void* ys, const void* thins, const void* bs, int64_t begin, int64_t end, int64_t width, int64_t rank) {
+    static void up(void* ys, int64_t step, const void* thins, const void* bs, int64_t begin, int64_t end, int64_t width, int64_t rank) {
         const S* b = (const S*)bs;
         for (int64_t row = begin; row < end; row += 4) {
             int64_t rows = end - row < 4 ? end - row : 4;
@@ -378,20 +388,21 @@ struct Of {
                     for (int j = 0; j < 4; j++) sums[j] += L::all(thin[j][k]) * v;
                 }
                 for (int j = 0; j < rows; j++) {
-                    T* y = (T*)ys + (row + j) * width + i;
+                    T* y = (T*)ys + (row + j) * step + i;
                     put(y, take((const T*)y, width - i) + sums[j], width - i);
                 }
             }
         }
     }
 
-    static void outer(const void* thins, const void* xs, void* outs, int64_t rows, int64_t begin, int64_t end, int64_t width, int64_t rank) {
+    static void outer(const void* thins, const void* xs, int64_t step, void* outs, int64_t rows, int64_t begin, int64_t end, int64_t width,
+                      int64_t rank) {
         for (int64_t k = 0; k < rank; k += 8) {
             int64_t ranks = rank - k < 8 ? rank - k : 8;
             for (int64_t i = begin; i < end; i += N) {
                 V sums[8] = {};
                 for (int64_t row = 0; row < rows; row++) {
-                    V v = take((const T*)xs + row * width + i, end - i);
+                    V v = take((const T*)xs + row * step + i, end - i);
                     const S* thin = (const S*)thins + row * rank + k;
                     for (int j = 0; j < 8; j++) sums[j] += L::all(thin[j < ranks ? j : 0]) * v;
                 }

@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <string>
 
@@ -62,7 +63,7 @@ constexpr int64_t ONEDNN = 1, ROUNDED = 2;
 // The switch is the process's: it is turned for one product and turned back.
 struct Switch {
     bool turned;
-    at::Float32Precision before;
+    at::Float32Precision before = at::Float32Precision::NONE;
     explicit Switch(bool turned) : turned(turned) {
         if (!turned) return;
         before = at::globalContext().float32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL);
@@ -225,18 +226,29 @@ struct RmsNorm : Function<RmsNorm> {
 // gelu by its hyperbolic tangent, or silu.
 Tensor curve(const Tensor& gate, bool gelu) { return gelu ? at::gelu(gate, "tanh") : at::silu(gate); }
 
+// From one row to the next of what is parted by rows, of which a joined product gives two side by side; 0 where the rows are no such.
+int64_t row_step(const Tensor& of) {
+    if (of.dim() == 0 || of.numel() == 0 || of.stride(-1) != 1) return 0;
+    if (of.dim() == 1) return of.size(0);
+    for (int64_t axis = of.dim() - 3; axis >= 0; axis--)
+        if (of.stride(axis) != of.stride(axis + 1) * of.size(axis + 1)) return 0;
+    return of.stride(-2) >= of.size(-1) ? of.stride(-2) : 0;
+}
+
 // y = f(a) b: keeps a and b alone.
 struct Gated : Function<Gated> {
     static Tensor forward(AutogradContext* kept, const Tensor& gate, const Tensor& up, bool gelu) {
         TORCH_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up differ: ", gate.sizes(), ", ", up.sizes());
-        auto a = gate.contiguous(), b = up.contiguous();
+        auto loop = loops(gate);
+        auto a = gate, b = up;
+        if (!loop || row_step(a) == 0 || row_step(a) != row_step(b)) a = gate.contiguous(), b = up.contiguous();
         kept->save_for_backward({a, b});
         kept->saved_data["gelu"] = gelu;
-        auto loop = loops(a);
-        if (!loop) return curve(a, gelu).mul_(b);
-        auto output = at::empty_like(a);
-        split(a.numel(), NUMBERS, 64,
-              [&](int64_t begin, int64_t end) { loop->gated(in(a), in(b), out(output), begin, end, gelu); });
+        if (!loop || a.numel() == 0) return curve(a, gelu).mul_(b);
+        auto output = at::empty(a.sizes(), a.options());
+        auto width = a.size(-1);
+        split(a.numel() / width, rows_for(width), 1,
+              [&](int64_t begin, int64_t end) { loop->gated(in(a), in(b), row_step(a), out(output), begin, end, width, gelu); });
         return output;
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
@@ -246,14 +258,24 @@ struct Gated : Function<Gated> {
         auto gelu = kept->saved_data["gelu"].toBool();
         auto g = gradients[0].contiguous();
         auto loop = loops(gate);
-        if (!loop) {
+        if (!loop || gate.numel() == 0) {
             auto of_gate = g * up;
             of_gate = gelu ? at::gelu_backward(of_gate, gate, "tanh") : at::silu_backward(of_gate, gate);
             return {of_gate, curve(gate, gelu).mul_(g), Tensor()};
         }
-        auto of_gate = at::empty_like(gate), of_up = at::empty_like(up);
-        split(gate.numel(), NUMBERS, 64, [&](int64_t begin, int64_t end) {
-            loop->gated_backward(in(gate), in(up), in(g), out(of_gate), out(of_up), begin, end, gelu);
+        auto width = gate.size(-1), step = row_step(gate), rows = gate.numel() / width;
+        Tensor of_gate, of_up;
+        if (step == 2 * width) {
+            // Side by side as they were: what is joined need not be joined again.
+            auto both = at::empty({rows, step}, gate.options());
+            of_gate = both.as_strided(gate.sizes(), gate.strides());
+            of_up = both.as_strided(gate.sizes(), gate.strides(), width);
+        } else {
+            of_gate = at::empty_strided(gate.sizes(), gate.strides(), gate.options());
+            of_up = at::empty_strided(gate.sizes(), gate.strides(), gate.options());
+        }
+        split(rows, rows_for(width), 1, [&](int64_t begin, int64_t end) {
+            loop->gated_backward(in(gate), in(up), step, in(g), out(of_gate), out(of_up), begin, end, width, gelu);
         });
         return {of_gate, of_up, Tensor()};
     }
@@ -286,13 +308,15 @@ struct Turn : Function<Turn> {
                       cos.scalar_type() == input.scalar_type() && (!weight.defined() || fits(weight, input));
         kept->saved_data["loops"] = loop && agrees && input.numel() > 0;
         if (loop && agrees && input.numel() > 0) {
-            x = input.transpose(1, 2).contiguous();
+            x = input.transpose(1, 2);
+            // A part of a joined product has the other parts between its tokens.
+            if (x.stride(3) != 1 || x.stride(2) != width || x.stride(1) < heads * width || x.stride(0) != tokens * x.stride(1)) x = x.contiguous();
             auto c = cos.contiguous(), s = sin.contiguous();
             // In the memory of x, and seen as the input is.
             auto output = at::empty_strided(input.sizes(), {tokens * heads * width, width, heads * width, 1}, input.options());
             if (weight.defined()) scale = per_row(x);
             split(x.numel() / width, rows_for(width), heads, [&](int64_t begin, int64_t end) {
-                loop->turn(in(x), in(weight), weight.defined() && weight.scalar_type() != x.scalar_type(), out(scale), in(c), in(s),
+                loop->turn(in(x), x.stride(1), in(weight), weight.defined() && weight.scalar_type() != x.scalar_type(), out(scale), in(c), in(s),
                            cos.size(0) * tokens, out(output), begin, end, heads, width, turning, epsilon);
             });
             kept->save_for_backward({weight.defined() ? x : Tensor(), c, s, weight, scale});
@@ -320,7 +344,7 @@ struct Turn : Function<Turn> {
             auto heads = g.size(2), width = g.size(3);
             auto of_x = at::empty_like(g);
             split(g.numel() / width, rows_for(width), heads, [&](int64_t begin, int64_t end) {
-                loop->turn_backward(in(x), in(weight), weight.defined() && weight.scalar_type() != g.scalar_type(), in(scale), in(cos), in(sin),
+                loop->turn_backward(in(x), x.defined() ? x.stride(1) : 0, in(weight), weight.defined() && weight.scalar_type() != g.scalar_type(), in(scale), in(cos), in(sin),
                                     cos.size(0) * cos.size(2), in(g), out(of_x), begin, end, heads, width, cos.size(3));
             });
             return result(of_x.transpose(1, 2));
@@ -332,6 +356,36 @@ struct Turn : Function<Turn> {
         auto u = g.to(kind) * weight;
         auto share = (u * wide_x).mean(-1, true).mul_(scale.pow(3)).neg_();
         return result(u.mul_(scale).addcmul_(wide_x, share).to(x.scalar_type()));
+    }
+};
+
+// Attention of 16-bit queries [example, head, query, width] and keys and values of as many heads or of groups of them, on the CPU; without a mask each
+// query sees the keys up to its own. Its gradient is computed in f32: libtorch's own in bf16 multiplies small matrices one by one by oneDNN, whose
+// calls took 44 % of a step of training (SmolLM2, 45 tokens), five times what the same takes in f32.
+struct Attention : Function<Attention> {
+    static Tensor forward(AutogradContext* kept, const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& seen,
+                          double factor) {
+        auto mask = seen;
+        if (mask && mask->scalar_type() == at::kBool) {
+            mask = at::zeros(mask->sizes(), query.options()).masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
+        }
+        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
+        auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, !mask, mask, scale);
+        kept->save_for_backward({query, key, value, output, sums, mask.value_or(Tensor())});
+        kept->saved_data["factor"] = factor;
+        return output;
+    }
+    static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
+        auto saved = kept->get_saved_variables();
+        auto factor = kept->saved_data["factor"].toDouble();
+        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
+        auto in_f32 = [&](size_t place) { return saved[place].to(at::kFloat); };
+        auto mask = saved[5].defined() ? std::optional(in_f32(5)) : std::nullopt;
+        auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(gradients[0].to(at::kFloat), in_f32(0), in_f32(1), in_f32(2), in_f32(3),
+                                                                                  saved[4], 0.0, !mask, mask, scale);
+        auto kind = saved[0].scalar_type();
+        return {q.to(kind), k.to(kind), v.to(kind), Tensor(), Tensor()};
     }
 };
 
@@ -383,89 +437,154 @@ struct CrossEntropy : Function<CrossEntropy> {
 // Ranks up to which the loops are quicker than a matrix library.
 constexpr int64_t LOW_RANK = 32;
 
-// y = x W^T + b + s (z A^T) B^T over x [.., in], with constants W and b, and z = x or, with dropout, x's own: keeps z, and z A^T.
-// The thin products are computed in f32 at least, as A and B are held.
+// How many modules of one input may be joined.
+constexpr int64_t PARTS = 3;
+
+// The modules of a joined product: how wide each is, and what its update is multiplied with.
+struct Parts {
+    int64_t count;
+    int64_t widths[PARTS];
+    double scales[PARTS];
+};
+
+// y = x W^T + b over x [.., in] with constants W and b, and of each part of y's columns, a module of its own, y += s (z A^T) B^T with its A and B, if
+// it has them: z = x or, with dropout, what that left of x. Keeps z, and z A^T. The thin products are computed in f32 at least, as A and B are held.
 struct LowRank : Function<LowRank> {
-    static Tensor forward(AutogradContext* kept, const Tensor& input, const std::optional<Tensor>& left, const Tensor& weight, const std::optional<Tensor>& bias,
-                          const Tensor& a, const Tensor& b, double scale, int64_t how) {
+    using Some = std::optional<Tensor>;
+    static variable_list forward(AutogradContext* kept, const Tensor& input, const Some& left, const Tensor& weight, const Some& bias, const Some& a0,
+                                 const Some& b0, const Some& a1, const Some& b1, const Some& a2, const Some& b2, const Parts* parts, int64_t how) {
         auto dropped = left.value_or(Tensor());
-        // Rows: the product is then no view, so that the update is added in its own memory.
+        const Some* as[PARTS] = {&a0, &a1, &a2};
+        const Some* bs[PARTS] = {&b0, &b1, &b2};
+        // Rows: the product is then no view, so that the updates are added in its own memory.
         auto rows_of = [](const Tensor& of) { return of.reshape({-1, of.size(-1)}); };
         auto output = product(rows_of(input), weight, bias, how);
         auto x = rows_of(dropped.defined() ? dropped : input).contiguous();
-        auto size = input.sizes().vec();
-        size.back() = output.size(1);
         auto loop = loops(x);
         auto kind = wide(x.scalar_type());
-        bool looped = loop && output.is_contiguous() && a.size(0) <= LOW_RANK && x.numel() > 0 && a.scalar_type() == kind && b.scalar_type() == kind &&
-                      a.is_contiguous() && a.size(1) == x.size(1) && b.size(1) == a.size(0) && b.size(0) == output.size(1);
-        kept->saved_data["scale"] = scale;
+        auto rows = x.size(0), inputs = x.size(1), whole = output.size(1);
+        bool looped = loop && output.is_contiguous() && x.numel() > 0, any = false;
+        int64_t sum = 0;
+        for (int64_t i = 0; i < parts->count; i++) {
+            sum += parts->widths[i];
+            if (!as[i]->has_value()) continue;
+            auto &a = **as[i], &b = **bs[i];
+            any = true;
+            looped = looped && a.size(0) <= LOW_RANK && a.scalar_type() == kind && b.scalar_type() == kind && a.is_contiguous() && b.dim() == 2 &&
+                     a.size(1) == inputs && b.size(1) == a.size(0) && b.size(0) == parts->widths[i];
+        }
+        TORCH_CHECK(sum == whole, "parts of ", sum, " columns in all are none of ", whole);
+        variable_list saved = {any ? x : Tensor(), weight};
+        variable_list outputs;
+        auto size = input.sizes().vec();
+        std::vector<int64_t> strides(size.size(), 1);
+        for (size_t axis = size.size() - 1; axis-- > 0;) strides[axis] = axis + 2 == size.size() ? whole : strides[axis + 1] * size[axis + 1];
+        // Each is on its own for libtorch, in whose graph they are the outputs of one operation.
+        at::AutoDispatchBelowADInplaceOrView apart;
+        for (int64_t i = 0, at = 0; i < parts->count; at += parts->widths[i++]) {
+            auto width = parts->widths[i], rank = as[i]->has_value() ? (*as[i])->size(0) : 0;
+            auto scale = parts->scales[i];
+            auto part = parts->count == 1 ? output : output.narrow(1, at, width);
+            if (rank > 0 && looped) {
+                auto& a = **as[i];
+                auto across = (*bs[i])->t().contiguous();
+                auto thin = at::empty({rows, rank}, a.options().requires_grad(false));
+                split(rows, rows_for(inputs), 4, [&](int64_t begin, int64_t end) {
+                    loop->down(in(x), inputs, in(a), out(thin), scale, begin, end, inputs, rank);
+                    loop->up(out(part), whole, in(thin), in(across), begin, end, width, rank);
+                });
+                saved.insert(saved.end(), {a, across, thin});
+            } else if (as[i]->has_value()) {
+                auto here = [&](const Tensor& of) { return of.to(output.scalar_type()); };
+                auto thin = at::mm(x, here(**as[i]).t());
+                if (scale != 1.0) thin.mul_(scale);
+                part.addmm_(thin, here(**bs[i]).t());
+                saved.insert(saved.end(), {**as[i], **bs[i], thin});
+            } else {
+                saved.insert(saved.end(), {Tensor(), Tensor(), Tensor()});
+            }
+            size.back() = width;
+            outputs.push_back(parts->count == 1 ? at::_unsafe_view(output, size) : output.as_strided(size, strides, at));
+        }
+        kept->save_for_backward(saved);
         kept->saved_data["how"] = how;
         kept->saved_data["looped"] = looped;
+        kept->saved_data["scales"] = std::vector<double>(parts->scales, parts->scales + parts->count);
+        kept->saved_data["widths"] = std::vector<int64_t>(parts->widths, parts->widths + parts->count);
+        kept->saved_data["size"] = input.sizes().vec();
         kept->saved_data["dropped"] = dropped.defined();
         if (dropped.defined()) kept->saved_data["seen"] = dropped.sizes().vec();
-        if (looped) {
-            auto rows = x.size(0), inputs = x.size(1), outputs = output.size(1), rank = a.size(0);
-            auto across = b.t().contiguous();
-            auto thin = at::empty({rows, rank}, a.options().requires_grad(false));
-            split(rows, rows_for(inputs), 4, [&](int64_t begin, int64_t end) {
-                loop->down(in(x), in(a), out(thin), scale, begin, end, inputs, rank);
-                loop->up(out(output), in(thin), in(across), begin, end, outputs, rank);
-            });
-            kept->save_for_backward({x, weight, a, across, thin});
-            return at::_unsafe_view(output, size);
+        return outputs;
+    }
+    // The gradients of the parts side by side, as one product takes them.
+    static Tensor beside(const variable_list& gradients, const std::vector<int64_t>& widths, const Tensor& like) {
+        auto rows_of = [](const Tensor& of) { return of.reshape({-1, of.size(-1)}); };
+        if (gradients.size() == 1) return rows_of(gradients[0]).contiguous();
+        int64_t whole = 0, rows = 0;
+        bool lie_so = true;
+        for (size_t i = 0; i < gradients.size(); whole += widths[i++]) {
+            auto& g = gradients[i];
+            lie_so = lie_so && g.defined() && gradients[0].defined() && row_step(g) > g.size(-1) && row_step(g) == row_step(gradients[0]) &&
+                     g.storage().data() == gradients[0].storage().data() && g.storage_offset() == gradients[0].storage_offset() + whole;
+            if (g.defined()) rows = g.numel() / widths[i];
         }
-        auto here = [&](const Tensor& of) { return of.to(output.scalar_type()); };
-        auto thin = at::mm(x, here(a).t());
-        if (scale != 1.0) thin.mul_(scale);
-        output.addmm_(thin, here(b).t());
-        kept->save_for_backward({x, weight, a, b, thin});
-        return at::_unsafe_view(output, size);
+        if (lie_so && row_step(gradients[0]) == whole) return gradients[0].as_strided({rows, whole}, {whole, 1});
+        std::vector<Tensor> all;
+        for (size_t i = 0; i < gradients.size(); i++)
+            all.push_back(gradients[i].defined() ? rows_of(gradients[i]) : at::zeros({rows, widths[i]}, like.options()));
+        return at::cat(all, 1);
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto saved = kept->get_saved_variables();
-        auto [x, weight, a, b, thin] = std::tie(saved[0], saved[1], saved[2], saved[3], saved[4]);
-        auto scale = kept->saved_data["scale"].toDouble();
+        auto [x, weight] = std::tie(saved[0], saved[1]);
+        auto scales = kept->saved_data["scales"].toDoubleVector();
+        auto widths = kept->saved_data["widths"].toIntVector();
         auto how = kept->saved_data["how"].toInt();
-        bool dropped = kept->saved_data["dropped"].toBool();
-        auto g = gradients[0].reshape({-1, gradients[0].size(-1)}).contiguous();
-        auto size = gradients[0].sizes().vec();
-        size.back() = x.size(1);
-        auto seen = dropped ? kept->saved_data["seen"].toIntVector() : size;
-        auto shaped = [&](const Tensor& of) { return of.defined() ? of.view(size) : of; };
-        Tensor of_input, of_dropped, of_a, of_b;
+        bool dropped = kept->saved_data["dropped"].toBool(), looped = kept->saved_data["looped"].toBool();
+        auto g = beside(gradients, widths, weight);
+        auto size = kept->saved_data["size"].toIntVector();
+        Tensor of_input, of_dropped;
         if (kept->needs_input_grad(0)) of_input = product(g, weight.t(), std::nullopt, how);
-        // What the update's input gets is added to the base's where the two are one.
+        // What the updates' input gets is added to the base's where the two are one.
         bool wanted = kept->needs_input_grad(dropped ? 1 : 0);
-        if (kept->saved_data["looped"].toBool()) {
-            auto loop = loops(x);
-            auto rows = x.size(0), inputs = x.size(1), outputs = g.size(1), rank = a.size(0);
-            auto of_thin = at::empty_like(thin);
-            auto target = dropped ? at::zeros_like(x) : of_input;
-            split(rows, rows_for(std::max(inputs, outputs)), 4, [&](int64_t begin, int64_t end) {
-                loop->down(in(g), in(b), out(of_thin), scale, begin, end, outputs, rank);
-                if (wanted) loop->up(out(target), in(of_thin), in(a), begin, end, inputs, rank);
-            });
-            if (dropped) of_dropped = target;
-            of_a = at::empty_like(a);
-            auto across = at::empty_like(b);
-            split(inputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
-                loop->outer(in(of_thin), in(x), out(of_a), rows, begin, end, inputs, rank);
-            });
-            split(outputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
-                loop->outer(in(thin), in(g), out(across), rows, begin, end, outputs, rank);
-            });
-            of_b = across.t();
-        } else {
-            auto of_thin = at::mm(g, b.to(g.scalar_type()));
-            if (scale != 1.0) of_thin.mul_(scale);
-            if (wanted && dropped) of_dropped = at::mm(of_thin, a.to(g.scalar_type()));
-            if (wanted && !dropped) of_input.addmm_(of_thin, a.to(g.scalar_type()));
-            of_a = at::mm(of_thin.t(), x).to(a.scalar_type());
-            of_b = at::mm(g.t(), thin).to(b.scalar_type());
+        if (dropped && wanted) of_dropped = at::zeros_like(x);
+        auto& target = dropped ? of_dropped : of_input;
+        variable_list result(4 + 2 * PARTS + 2);
+        for (size_t i = 0, at = 0; i < widths.size(); at += widths[i++]) {
+            auto [a, b, thin] = std::tie(saved[2 + 3 * i], saved[3 + 3 * i], saved[4 + 3 * i]);
+            if (!a.defined() || !gradients[i].defined()) continue;
+            auto part = widths.size() == 1 ? g : g.narrow(1, at, widths[i]);
+            auto scale = scales[i];
+            auto &of_a = result[4 + 2 * i], &of_b = result[5 + 2 * i];
+            if (looped) {
+                auto loop = loops(x);
+                auto rows = x.size(0), inputs = x.size(1), outputs = widths[i], rank = a.size(0), whole = g.size(1);
+                auto of_thin = at::empty_like(thin);
+                split(rows, rows_for(std::max(inputs, outputs)), 4, [&](int64_t begin, int64_t end) {
+                    loop->down(in(part), whole, in(b), out(of_thin), scale, begin, end, outputs, rank);
+                    if (wanted) loop->up(out(target), inputs, in(of_thin), in(a), begin, end, inputs, rank);
+                });
+                of_a = at::empty_like(a);
+                auto across = at::empty_like(b);
+                split(inputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
+                    loop->outer(in(of_thin), in(x), inputs, out(of_a), rows, begin, end, inputs, rank);
+                });
+                split(outputs, rows_for(rows * rank), 16, [&](int64_t begin, int64_t end) {
+                    loop->outer(in(thin), in(part), whole, out(across), rows, begin, end, outputs, rank);
+                });
+                of_b = across.t();
+            } else {
+                auto of_thin = at::mm(part, b.to(g.scalar_type()));
+                if (scale != 1.0) of_thin.mul_(scale);
+                if (wanted) target.addmm_(of_thin, a.to(g.scalar_type()));
+                of_a = at::mm(of_thin.t(), x).to(a.scalar_type());
+                of_b = at::mm(part.t(), thin).to(b.scalar_type());
+            }
         }
-        return {shaped(of_input), of_dropped.defined() ? of_dropped.view(seen) : of_dropped, Tensor(), Tensor(), of_a, of_b, Tensor(), Tensor()};
+        if (of_input.defined()) result[0] = of_input.view(size);
+        if (of_dropped.defined()) result[1] = of_dropped.view(kept->saved_data["seen"].toIntVector());
+        return result;
     }
 };
 
@@ -524,11 +643,17 @@ void* ia2_linear(const Tensor* input, const Tensor* weight, const Tensor* bias, 
     return owned(error, [&] { return FrozenLinear::apply(*input, *weight, given(bias), how); });
 }
 
-void* ia2_low_rank(const Tensor* input, const Tensor* dropped, const Tensor* weight, const Tensor* bias, const Tensor* a, const Tensor* b,
-                   double scale, int64_t how, char* error) {
-    return owned(error, [&] {
-        return LowRank::apply(*input, given(dropped), *weight, given(bias), *a, *b, scale, how);
+// The parts of a joined product go to `outputs`; false where there are none.
+bool ia2_low_rank(const Tensor* input, const Tensor* dropped, const Tensor* weight, const Tensor* bias, const Tensor* const* factors,
+                  const Parts* parts, int64_t how, void** outputs, char* error) {
+    auto first = owned(error, [&] {
+        auto f = [&](int64_t place) { return given(factors[place]); };
+        auto of = LowRank::apply(*input, given(dropped), *weight, given(bias), f(0), f(1), f(2), f(3), f(4), f(5), parts, how);
+        for (size_t i = 1; i < of.size(); i++) outputs[i] = new Tensor(of[i]);
+        return of[0];
     });
+    outputs[0] = first;
+    return first != nullptr;
 }
 
 void* ia2_rms_norm(const Tensor* input, const Tensor* weight, double epsilon, char* error) {
@@ -546,6 +671,10 @@ void* ia2_add_rms_norm(const Tensor* input, const Tensor* added, const Tensor* w
 
 void* ia2_gated(const Tensor* gate, const Tensor* up, bool gelu, char* error) {
     return owned(error, [&] { return Gated::apply(*gate, *up, gelu); });
+}
+
+void* ia2_attention(const Tensor* query, const Tensor* key, const Tensor* value, const Tensor* mask, double scale, char* error) {
+    return owned(error, [&] { return Attention::apply(*query, *key, *value, given(mask), scale); });
 }
 
 void* ia2_cross_entropy(const Tensor* logits, const Tensor* labels, char* error) {

@@ -1,9 +1,11 @@
 //! The one decoder of every family.
 
+use std::cell::RefCell;
+
 use tch::{Kind, Tensor};
 
 use super::config::{Config, NormPlace};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::operations;
 use crate::nn::{Attention, AttentionShape, Experts, Fused, Linear, Mlp, MlpShape, Norm, NormKind, Pass, Paths, Precision, QkNorm, Source};
@@ -56,10 +58,10 @@ pub enum Depth {
 impl Decoder {
     /// Takes the weights that `config` calls for, by the names and shapes of [`Config::weights`].
     pub fn new(config: &Config, source: &mut Source<'_>) -> Result<Self> {
-        let mut weights = Vec::new();
+        let weights = RefCell::new(Vec::<(String, Tensor)>::new());
         let source: &mut Source<'_> = &mut |name, shape| {
             let weight = source(name, shape)?;
-            weights.push((name.to_string(), weight.shallow_clone()));
+            weights.borrow_mut().push((name.to_string(), weight.shallow_clone()));
             Ok(weight)
         };
         let (hidden, parts) = (config.hidden_size, &config.parts);
@@ -68,7 +70,19 @@ impl Decoder {
             true => Some(source("model.embed_positions.weight", &[config.max_positions, hidden])?),
             false => None,
         };
-        let layers = (0..config.layers as usize).map(|index| Layer::new(config, index, source)).collect::<Result<Vec<_>>>()?;
+        let mut layers = Vec::new();
+        for index in 0..config.layers as usize {
+            let before = weights.borrow().len();
+            let layer = Layer::new(config, index, source)?;
+            // Joined ones lie elsewhere now; what they were read into goes before the next layer comes.
+            for linear in layer.linears() {
+                let name = format!("{}.weight", linear.path());
+                let mut weights = weights.borrow_mut();
+                let own = weights[before..].iter_mut().find(|(weight, _)| *weight == name);
+                own.ok_or_else(|| Error::internal(format!("no weight `{name}`")))?.1 = linear.weight().shallow_clone();
+            }
+            layers.push(layer);
+        }
         let norm = Norm::new("model.norm".into(), parts.norm, hidden, config.rms_norm_eps, source)?;
         let head = match config.tie_embeddings {
             true => Linear::tied("lm_head", hidden, config.vocab_size, &embedding),
@@ -88,7 +102,7 @@ impl Decoder {
             divisor: parts.logits_divisor,
             cap: parts.logits_cap,
             points: Paths::new(points, |path| config.family.own_path(path)),
-            weights,
+            weights: weights.into_inner(),
         })
     }
 
@@ -118,13 +132,7 @@ impl Decoder {
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.layers.iter().flat_map(|layer| {
-            let mlp = match &layer.mlp {
-                Block::One(mlp) => mlp.linears(),
-                Block::Many(_) => Vec::new(),
-            };
-            layer.attention.linears().into_iter().chain(mlp)
-        })
+        self.layers.iter().flat_map(Layer::linears)
     }
 
     /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.
@@ -284,6 +292,15 @@ impl Layer {
         let after_mlp = norm("post_feedforward_layernorm", after, source)?;
         let (parallel, scale) = (parts.parallel, parts.residual_scale);
         Ok(Self { before_attention, attention, after_attention, before_mlp, mlp, after_mlp, parallel, scale, path })
+    }
+
+    /// The linear modules, in the order they run.
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let mlp = match &self.mlp {
+            Block::One(mlp) => mlp.linears(),
+            Block::Many(_) => Vec::new(),
+        };
+        self.attention.linears().into_iter().chain(mlp)
     }
 
     /// What the MLP adds, of the normed stream.

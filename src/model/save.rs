@@ -181,4 +181,31 @@ mod tests {
         assert!(model.with_weights(misshaped).unwrap_err().to_string().contains(name));
         Ok(())
     }
+
+    #[test]
+    fn joined_weights_are_saved_one_by_one_and_replaced_ones_joined_anew() -> Result<()> {
+        let model = Model::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/qwen3_grouped_tied"))?;
+        let name = |module: &str| format!("model.layers.0.{module}.weight");
+        let next = |model: &Model, first: &str, second: &str| -> Result<bool> {
+            let (first, second) = (model.weight(&name(first))?, model.weight(&name(second))?);
+            Ok(first.data_ptr() as usize + first.numel() * 4 == second.data_ptr() as usize)
+        };
+        let merged = model.with_weights(HashMap::from([(name("self_attn.k_proj"), model.weight(&name("self_attn.k_proj"))? * 2.0)]))?;
+        for model in [&model, &merged] {
+            assert!(next(model, "self_attn.q_proj", "self_attn.k_proj")? && next(model, "mlp.gate_proj", "mlp.up_proj")?);
+            let folder = tempfile::tempdir().unwrap();
+            model.write(folder.path())?;
+            let file = std::fs::read(folder.path().join(WEIGHTS)).unwrap();
+            let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+            let bytes: usize = model.decoder().weights().iter().map(|(_, weight)| weight.numel() * 4).sum();
+            assert_eq!(file.len(), 8 + header + bytes);
+            let again = Model::open(folder.path())?;
+            for ((name, ours), (_, theirs)) in model.decoder().weights().iter().zip(again.decoder().weights()) {
+                assert_eq!(ours, theirs, "{name}");
+            }
+            assert_eq!(model.forward(&[vec![1, 2]])?.values, again.forward(&[vec![1, 2]])?.values);
+        }
+        assert_ne!(model.forward(&[vec![1, 2]])?.values, merged.forward(&[vec![1, 2]])?.values);
+        Ok(())
+    }
 }

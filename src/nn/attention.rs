@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::Source;
 use super::fused::{Fused, Order};
+use super::joined::Joined;
 use super::linear::Linear;
 use super::mask::mask;
 use super::norm::{Norm, NormKind};
@@ -68,6 +69,7 @@ pub struct Attention {
     key: Linear,
     value: Linear,
     output: Linear,
+    joined: Option<Joined>,
     norms: Option<(Norm, Norm)>,
     fused: Option<Fused>,
 }
@@ -87,33 +89,31 @@ impl Attention {
             }
             None => None,
         };
-        let query = Linear::new(format!("{path}.q_proj"), hidden, asking, qkv_bias, source)?;
-        let key = Linear::new(format!("{path}.k_proj"), hidden, keys, qkv_bias, source)?;
-        let value = Linear::new(format!("{path}.v_proj"), hidden, keys, qkv_bias, source)?;
+        let mut query = Linear::new(format!("{path}.q_proj"), hidden, asking, qkv_bias, source)?;
+        let mut key = Linear::new(format!("{path}.k_proj"), hidden, keys, qkv_bias, source)?;
+        let mut value = Linear::new(format!("{path}.v_proj"), hidden, keys, qkv_bias, source)?;
+        let joined = Joined::new([&mut query, &mut key, &mut value])?;
         let output = Linear::new(format!("{path}.o_proj"), asking, hidden, output_bias, source)?;
         let fused = shape.fused.map(|order| Fused::new(format!("{path}.qkv_proj"), &[&query, &key, &value], order));
-        Ok(Self { heads: format!("{path}.heads"), path, layer, shape, query, key, value, output, norms, fused })
+        Ok(Self { heads: format!("{path}.heads"), path, layer, shape, query, key, value, output, joined, norms, fused })
     }
 
     /// `input [example, token, hidden]` gives keys and values, `asking [example, query, hidden]` (the same, or its kept rows) the queries.
     pub fn forward(&self, input: &Tensor, keep: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let AttentionShape { heads, kv_heads, head_dim, window, .. } = self.shape;
         let (rows, tokens) = (input.size()[0], input.size()[1]);
-        // Queries, keys and values, where somebody asks for all three as one.
-        let mut whole = match &self.fused {
-            Some(fused) => fused.values(&[&self.query, &self.key, &self.value], input, pass)?,
-            None => None,
-        };
-        let mut project = |linear: &Linear, place: usize, input: &Tensor, pass: &mut Pass<'_, '_>| match &mut whole {
-            Some(parts) => {
-                let kept = (place == 0).then_some(keep).flatten();
-                let part = parts[place].shallow_clone();
-                pass.hook(linear.path(), kept.map_or(part.shallow_clone(), |keep| Pass::gather(&part, keep)))
-            }
+        let [queries, key, value] = self.projected(input, keep, pass)?;
+        let project = |linear: &Linear, whole: Option<Tensor>, input: &Tensor, pass: &mut Pass<'_, '_>| match whole {
+            Some(value) => Joined::hook(linear, value, pass),
             None => linear.forward(input, pass),
         };
-        let key = project(&self.key, 1, input, pass)?;
-        let value = project(&self.value, 2, input, pass)?.view([rows, tokens, kv_heads, head_dim]).transpose(1, 2);
+        let key = project(&self.key, key, input, pass)?;
+        let mut value = project(&self.value, value, input, pass)?;
+        // Attention keeps the values for its gradient: as a part of what holds queries and keys as well, only where those are kept, too.
+        if !self.keeps_projected() {
+            value = value.f_contiguous()?;
+        }
+        let value = value.view([rows, tokens, kv_heads, head_dim]).transpose(1, 2);
         let angles = self.shape.rope.and_then(|place| pass.rotary.get(place)).map(both);
         let key = self.placed(key, self.norms.as_ref().map(|(_, norm)| norm), kv_heads, angles.as_ref(), pass)?;
 
@@ -130,7 +130,7 @@ impl Attention {
                 (Pass::gather(input, keep), angles)
             }
         };
-        let query = project(&self.query, 0, &asking, pass)?;
+        let query = project(&self.query, queries, &asking, pass)?;
         let query = self.placed(query, self.norms.as_ref().map(|(norm, _)| norm), heads, angles.as_ref(), pass)?;
 
         let mask = mask(start, tokens, window, keep, pass);
@@ -143,6 +143,32 @@ impl Attention {
         let mixed = pass.hook(&self.heads, mixed.transpose(1, 2).reshape([rows, asked, heads * head_dim]))?;
         let output = self.output.forward(&mixed, pass)?;
         pass.hook(&self.path, output)
+    }
+
+    /// Queries, keys and values before their own hooks, those that are not to be computed by themselves.
+    fn projected(&self, input: &Tensor, keep: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<[Option<Tensor>; 3]> {
+        let linears = [&self.query, &self.key, &self.value];
+        // Where somebody asks for all three as one.
+        if let Some(fused) = &self.fused
+            && let Some(mut parts) = fused.values(&linears, input, pass)?
+        {
+            if let Some(keep) = keep {
+                parts[0] = Pass::gather(&parts[0], keep);
+            }
+            return three(parts);
+        }
+        // Queries of a few tokens are a product of their own.
+        let first = usize::from(keep.is_some());
+        let parts = match &self.joined {
+            Some(joined) => joined.values(&linears, first, input, pass)?,
+            None => None,
+        };
+        parts.map_or(Ok([None, None, None]), three)
+    }
+
+    /// Whether queries and keys are kept for the gradient as they were projected.
+    fn keeps_projected(&self) -> bool {
+        self.shape.rope.is_none() || self.shape.qk_norm.is_some_and(|norm| !norm.whole)
     }
 
     /// Queries or keys `[example, token, width]` by heads, `[example, head, token, head_dim]`, normed before or after they are split, and turned.
@@ -182,7 +208,7 @@ impl Attention {
         let AttentionShape { heads, kv_heads, head_dim, scale, cap, .. } = self.shape;
         let path = format!("{}.pattern", self.path);
         if cap.is_none() && !pass.wants(&path) {
-            return Ok(Tensor::scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), scale, heads != kv_heads));
+            return operations::attention([query, key, value], mask, scale);
         }
         let repeat = |grouped: &Tensor| grouped.repeat_interleave_self_int(heads / kv_heads, 1, None);
         let mut scores = query.matmul(&repeat(key).transpose(2, 3));
@@ -232,6 +258,15 @@ impl Attention {
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
+}
+
+/// The last are those there are.
+fn three(parts: Vec<Tensor>) -> Result<[Option<Tensor>; 3]> {
+    let mut all = [None, None, None];
+    for (place, part) in all.iter_mut().rev().zip(parts.into_iter().rev()) {
+        *place = Some(part);
+    }
+    Ok(all)
 }
 
 fn both((cos, sin): &(Tensor, Tensor)) -> (Tensor, Tensor) {

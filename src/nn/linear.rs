@@ -80,8 +80,18 @@ impl Linear {
         self.precision.set(precision);
     }
 
-    fn rounded(&self) -> bool {
+    pub(super) fn rounded(&self) -> bool {
         self.precision.get() == Precision::Rounded
+    }
+
+    /// From now on the weight is this, which holds the same numbers.
+    pub(super) fn move_to(&mut self, weight: Tensor) {
+        self.weight = weight;
+    }
+
+    /// The weight `[out, in]`.
+    pub(crate) fn weight(&self) -> &Tensor {
+        &self.weight
     }
 
     /// The weight `[out, in]` and the bias `[out]`, if there is one.

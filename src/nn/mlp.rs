@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::Source;
 use super::activation::Activation;
 use super::fused::{Fused, Order};
+use super::joined::Joined;
 use super::linear::Linear;
 use super::pass::Pass;
 use crate::error::Result;
@@ -34,6 +35,7 @@ pub struct Mlp {
     gate: Option<Linear>,
     up: Linear,
     down: Linear,
+    joined: Option<Joined>,
     fused: Option<Fused>,
 }
 
@@ -41,30 +43,38 @@ impl Mlp {
     /// Takes `gate_proj` (where it is gated), `up_proj` and `down_proj` below `path`.
     pub fn new(path: String, shape: MlpShape, source: &mut Source<'_>) -> Result<Self> {
         let MlpShape { hidden, intermediate, bias, activation, gated, fused } = shape;
-        let gate = match gated {
+        let mut gate = match gated {
             true => Some(Linear::new(format!("{path}.gate_proj"), hidden, intermediate, bias, source)?),
             false => None,
         };
-        let up = Linear::new(format!("{path}.up_proj"), hidden, intermediate, bias, source)?;
+        let mut up = Linear::new(format!("{path}.up_proj"), hidden, intermediate, bias, source)?;
+        let joined = match &mut gate {
+            Some(gate) => Joined::new([gate, &mut up])?,
+            None => None,
+        };
         let down = Linear::new(format!("{path}.down_proj"), intermediate, hidden, bias, source)?;
         let fused = match (&gate, fused) {
             (Some(gate), Some(order)) => Some(Fused::new(format!("{path}.gate_up_proj"), &[gate, &up], order)),
             _ => None,
         };
-        Ok(Self { path, activation, gate, up, down, fused })
+        Ok(Self { path, activation, gate, up, down, joined, fused })
     }
 
     /// `[example, token, hidden]` to the same.
     pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let inner = match &self.gate {
             Some(gate) => {
-                let whole = match &self.fused {
-                    Some(fused) => fused.values(&[gate, &self.up], input, pass)?,
+                let linears = [gate, &self.up];
+                let mut parts = match &self.fused {
+                    Some(fused) => fused.values(&linears, input, pass)?,
                     None => None,
                 };
-                let (gated, up) = match whole.as_deref() {
+                if let (None, Some(joined)) = (&parts, &self.joined) {
+                    parts = joined.values(&linears, 0, input, pass)?;
+                }
+                let (gated, up) = match parts.as_deref() {
                     Some([of_gate, of_up]) => {
-                        (pass.hook(gate.path(), of_gate.shallow_clone())?, pass.hook(self.up.path(), of_up.shallow_clone())?)
+                        (Joined::hook(gate, of_gate.shallow_clone(), pass)?, Joined::hook(&self.up, of_up.shallow_clone(), pass)?)
                     }
                     _ => (gate.forward(input, pass)?, self.up.forward(input, pass)?),
                 };

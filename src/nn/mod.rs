@@ -8,6 +8,7 @@ mod experts;
 mod frozen;
 mod fused;
 mod hook;
+mod joined;
 mod kv_cache;
 mod linear;
 mod mask;

@@ -360,8 +360,7 @@ mod tests {
         let form = AnswerForm::free().stopping_at(Some("\n\n")).unwrap().at_most(7).unwrap().after("so").unwrap();
         let free = Examples::new("mine", form, vec![Example::new("q", "so 1"), Example::new("r", "so 2")]).unwrap();
         assert_eq!((free.name(), free.stop(), free.max_new_tokens(), free.labels().len()), ("mine", Some("\n\n"), 7, 0));
-        assert_eq!((free.form().answer_after(), free.form().compatible()), (Some("so"), Compat::Corrected));
-        assert_eq!(AnswerForm::number().compat(Compat::Paper).compatible(), Compat::Paper);
+        assert_eq!(free.form().answer_after(), Some("so"));
         let labels = AnswerForm::labels([" no", " yes"]).unwrap();
         assert_eq!(["yes", " yes", "no", "maybe"].map(|gold| labels.label_of(gold)), [Some(1), Some(1), Some(0), None]);
         let of_labels = Examples::new("l", labels, vec![Example::new("q", " no")]).unwrap();
