@@ -381,7 +381,7 @@ impl Model {
         Pass::turning(positions, shift, &ropes, config.parts.rotary_width, self.kind(), lengths, examples)
     }
 
-    pub(crate) fn virtual_tokens(&self) -> Option<Prefix> {
+    fn virtual_tokens(&self) -> Option<Prefix> {
         self.adapter.as_ref()?.prefix().filter(|prefix| !prefix.is_empty())
     }
 
