@@ -4,10 +4,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Ragged rows of token ids, padded on the right.
+/// Ragged rows of token ids: padded on the right, or one behind the other.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// `[example, token]`.
+    /// `[example, token]`, or `[1, token]` of all.
     pub ids: Tensor,
     pub lengths: Vec<usize>,
 }
@@ -24,6 +24,15 @@ impl Batch {
         }
         let ids = Tensor::from_slice(&flat).view([rows.len() as i64, width as i64]).to_device(device);
         Self { ids, lengths }
+    }
+
+    /// The rows one behind the other as a single one, with the positions of their tokens in their own: `[1, token]` both.
+    pub fn packed<R: AsRef<[u32]>>(rows: &[R], device: Device) -> (Self, Tensor) {
+        let tokens = || rows.iter().flat_map(|row| row.as_ref().iter().enumerate());
+        let ids: Vec<i64> = tokens().map(|(_, &id)| i64::from(id)).collect();
+        let places: Vec<i64> = tokens().map(|(place, _)| place as i64).collect();
+        let [ids, places] = [ids, places].map(|values| Tensor::from_slice(&values).unsqueeze(0).to_device(device));
+        (Self { ids, lengths: rows.iter().map(|row| row.as_ref().len()).collect() }, places)
     }
 
     pub fn tokens(&self) -> i64 {
@@ -54,6 +63,18 @@ pub(crate) fn spans(starts: &[usize], counts: &[usize], device: Device) -> (Tens
     }
     let indices = Tensor::from_slice(&indices).view([starts.len() as i64, width as i64]).to_device(device);
     (indices, Tensor::from_slice(&real).to_device(device))
+}
+
+/// [`spans`] of rows that stand one behind the other, `[1, token]` both: all are real.
+pub(crate) fn packed_spans(lengths: &[usize], starts: &[usize], counts: &[usize], device: Device) -> (Tensor, Tensor) {
+    let mut first = 0;
+    let mut indices: Vec<i64> = Vec::new();
+    for ((length, start), count) in lengths.iter().zip(starts).zip(counts) {
+        indices.extend((first + start..first + start + count).map(|index| index as i64));
+        first += length;
+    }
+    let real = Tensor::arange(indices.len() as i64, (Kind::Int64, device));
+    (Tensor::from_slice(&indices).unsqueeze(0).to_device(device), real)
 }
 
 /// Refuses what no forward can take: an empty batch, an empty prompt, a prompt over the context. `before` of its positions are taken by
@@ -87,6 +108,16 @@ mod tests {
     fn spans_pad_with_the_last_index_and_name_the_real_places() {
         let (indices, real) = spans(&[2, 5], &[3, 1], Device::Cpu);
         assert_eq!(Vec::<Vec<i64>>::try_from(indices).unwrap(), [[2, 3, 4], [5, 5, 5]]);
+        assert_eq!(Vec::<i64>::try_from(real).unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn rows_behind_each_other_keep_their_positions() {
+        let (batch, places) = Batch::packed(&[vec![7, 8, 9], vec![4], vec![5, 6]], Device::Cpu);
+        assert_eq!((Vec::<Vec<i64>>::try_from(batch.ids).unwrap(), batch.lengths), (vec![vec![7, 8, 9, 4, 5, 6]], vec![3, 1, 2]));
+        assert_eq!(Vec::<Vec<i64>>::try_from(places).unwrap(), [[0, 1, 2, 0, 0, 1]]);
+        let (indices, real) = packed_spans(&[3, 1, 2], &[1, 0, 1], &[2, 1, 1], Device::Cpu);
+        assert_eq!(Vec::<Vec<i64>>::try_from(indices).unwrap(), [[1, 2, 3, 5]]);
         assert_eq!(Vec::<i64>::try_from(real).unwrap(), [0, 1, 2, 3]);
     }
 

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::family::Family;
 use super::storage::Files;
-use super::{Config, Decoder, Generation, Model, OpenOptions};
+use super::{Config, Decoder, Depth, Generation, Model, OpenOptions, Sample, Teaching};
+use crate::adapter::{Adapter, Lora, PromptTuning};
 use crate::error::Result;
-use crate::nn::Hooks;
+use crate::nn::{Edit, Hooks, Steer};
 use crate::random::Random;
 
 /// A small configuration of each family; windows of 5 tokens where it has any.
@@ -42,7 +44,11 @@ fn config(name: &str) -> Value {
 
 /// A random model, saved as the family's own files and opened again in f64.
 pub(crate) fn saved(name: &str, folder: &Path) -> Result<Model> {
-    std::fs::write(folder.join("config.json"), config(name).to_string()).unwrap();
+    saved_as(&config(name), folder)
+}
+
+fn saved_as(config: &Value, folder: &Path) -> Result<Model> {
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let config = Config::open(folder)?;
     let draw = |name: &str, shape: &[i64]| {
         let mut draws = Random::new(5, name, 0);
@@ -157,5 +163,75 @@ fn the_familys_own_spelling_is_the_same_place() -> Result<()> {
             assert!(apart(&value, &parts[part]) < 1e-12, "{name} {part}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn packed_samples_are_what_padded_ones_are() -> Result<()> {
+    let lengths = [(19, 2), (1, 4), (7, 1), (7, 3)];
+    let word = |place: usize| 2 + (place * 7 % 37) as u32;
+    let samples: Vec<Sample> = (0..)
+        .zip(lengths)
+        .map(|(row, (prompt, response))| Sample {
+            prompt: (0..prompt).map(|place| word(place + 5 * row)).collect(),
+            response: (0..response).map(|place| word(place + 3 * row)).collect(),
+        })
+        .collect();
+    let samples: Vec<&Sample> = samples.iter().collect();
+    each(|name, model| {
+        for (kind, most) in [(Kind::Double, 1e-11), (Kind::Float, 2e-5), (Kind::BFloat16, 0.04)] {
+            let wide = if kind == Kind::Double { kind } else { Kind::Float };
+            let model = OpenOptions::new().kind(kind).device(Device::Cpu).open(model.folder())?;
+            let adapter = Adapter::new(&model, Lora::rank(2), 1)?;
+            tch::manual_seed(3);
+            adapter.parameters().set(&(Tensor::randn(adapter.parameters().flat().size(), (wide, Device::Cpu)) * 0.3))?;
+            let model = model.with(&adapter)?;
+            let taught = |narrow: bool, packed: bool| -> Result<(Tensor, Tensor)> {
+                // What hooks see at the tokens that are asked for, in a layer that may be narrowed and in one that never is.
+                let mut sizes = Vec::new();
+                let mut hooks = Hooks::new();
+                hooks.observe("model.layers.*", |_, value| {
+                    sizes.push(value.size()[..2].to_vec());
+                    Ok(())
+                });
+                hooks.bind(model.points())?;
+                let teaching = Teaching { depth: Depth::Full, narrow, packed, draws: None };
+                let hidden = model.teach(&samples, teaching, Some(&mut hooks))?.hidden.unwrap().to_kind(wide);
+                drop(hooks);
+                let (all, kept) = if packed { ([1, 40], [1, 10]) } else { ([4, 20], [4, 4]) };
+                assert_eq!(sizes, [all, all, if narrow { kept } else { all }], "{name}");
+                // Another weight for each value, so that no gradient is lost in a sum.
+                let weights = (Tensor::arange(hidden.numel() as i64, (wide, Device::Cpu)) * 0.7).sin().view_as(&hidden);
+                let gradient = adapter.parameters().gradient(&(&hidden * weights).sum(None))?;
+                Ok((hidden.detach(), gradient))
+            };
+            let (hidden, gradient) = taught(false, false)?;
+            for narrow in [false, true] {
+                let (ours, of_ours) = taught(narrow, true)?;
+                let distances = (apart(&ours, &hidden), apart(&of_ours, &gradient));
+                assert!(distances.0 < most && distances.1 < most, "{name} {kind:?} narrow {narrow}: {distances:?}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn samples_are_packed_only_where_nothing_tells() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |changes: Value| -> Result<Model> {
+        let mut all = config("llama");
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        saved_as(&all, folder.path())
+    };
+    let model = of(json!({"hidden_size": 256}))?;
+    assert!(model.packs(true, false) && model.with(&Adapter::new(&model, Lora::rank(2), 1)?)?.packs(true, false));
+    assert!(!model.packs(false, false) && !model.packs(true, true));
+    assert!(!model.with(&Adapter::new(&model, PromptTuning::tokens(2), 1)?)?.packs(true, false));
+    let vector = Tensor::zeros([256], (Kind::Double, Device::Cpu));
+    assert!(!model.steered(Rc::new(Steer { layer: 1, edit: Edit::Add, vector })).packs(true, false));
+    let scaling = json!({"rope_type": "dynamic", "factor": 2.0});
+    assert!(!of(json!({"hidden_size": 256, "rope_scaling": scaling}))?.packs(true, false));
+    assert!(!of(json!({}))?.packs(true, false));
     Ok(())
 }

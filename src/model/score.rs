@@ -238,7 +238,7 @@ impl Model {
 
     /// Of all tokens of one sample, by one forward over it.
     fn whole(&self, sample: &Sample) -> Result<Vec<f64>> {
-        let taught = self.teach(&[sample], Teaching { depth: Depth::Full, narrow: true, draws: None }, None)?;
+        let taught = self.teach(&[sample], Teaching { depth: Depth::Full, narrow: true, packed: false, draws: None }, None)?;
         let hidden = taught.hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
         self.chosen(&self.logits(&hidden, None)?, &sample.response)
     }

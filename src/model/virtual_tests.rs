@@ -169,7 +169,8 @@ fn gradients_reach_virtual_tokens_and_narrowing_changes_nothing() -> Result<()> 
         let samples = [Sample { prompt: vec![1, 7, 9], response: vec![4, 5] }, Sample { prompt: vec![1, 3], response: vec![9] }];
         let samples: Vec<&Sample> = samples.iter().collect();
         let gradient = |narrow: bool| -> Result<Tensor> {
-            let taught = adapted.teach(&samples, Teaching { depth: Depth::Full, narrow, draws: Some(Draws::new(0)) }, None)?;
+            let taught =
+                adapted.teach(&samples, Teaching { depth: Depth::Full, narrow, packed: false, draws: Some(Draws::new(0)) }, None)?;
             let sum = taught.hidden.unwrap().square().sum(None);
             Ok(Tensor::run_backward(&[sum], &[&leaf], false, false).remove(0))
         };

@@ -8,7 +8,7 @@ use super::joined::Joined;
 use super::linear::Linear;
 use super::mask::mask;
 use super::norm::{Norm, NormKind};
-use super::pass::Pass;
+use super::pass::{Packed, Pass};
 use crate::error::Result;
 use crate::kind::wide;
 use crate::libtorch::operations;
@@ -133,14 +133,19 @@ impl Attention {
         let query = project(&self.query, queries, &asking, pass)?;
         let query = self.placed(query, self.norms.as_ref().map(|(norm, _)| norm), heads, angles.as_ref(), pass)?;
 
-        let mask = mask(start, tokens, window, keep, pass);
-        let (key, value) = match &mut pass.cache {
-            Some(cache) => cache.put(self.layer, &key, &value),
-            None => (key, value),
+        let mixed = match pass.packed {
+            Some(packed) => self.attend_apart(packed, &query, &key, &value, keep.is_some(), pass)?,
+            None => {
+                let mask = mask(start, tokens, window, keep, pass);
+                let (key, value) = match &mut pass.cache {
+                    Some(cache) => cache.put(self.layer, &key, &value),
+                    None => (key, value),
+                };
+                self.attend(&query, &key, &value, mask.as_ref(), pass)?
+            }
         };
-        let mixed = self.attend(&query, &key, &value, mask.as_ref(), pass)?;
         let asked = asking.size()[1];
-        let mixed = pass.hook(&self.heads, mixed.transpose(1, 2).reshape([rows, asked, heads * head_dim]))?;
+        let mixed = pass.hook(&self.heads, mixed.reshape([rows, asked, heads * head_dim]))?;
         let output = self.output.forward(&mixed, pass)?;
         pass.hook(&self.path, output)
     }
@@ -204,11 +209,34 @@ impl Attention {
         }
     }
 
+    /// [`Self::attend`] for each of the examples in one row: `[1, head, token, head_dim]` to `[1, query, head, head_dim]`. The positions are those of
+    /// the queries already, which are the `kept` tokens or all.
+    fn attend_apart(
+        &self,
+        packed: &Packed,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        kept: bool,
+        pass: &mut Pass<'_, '_>,
+    ) -> Result<Tensor> {
+        let asked = if kept { &packed.kept } else { &packed.lengths };
+        let (queries, positions) = (query.f_split_with_sizes(asked, 2)?, pass.positions.f_split_with_sizes(asked, 1)?);
+        let (keys, values) = (key.f_split_with_sizes(&packed.lengths, 2)?, value.f_split_with_sizes(&packed.lengths, 2)?);
+        let mut mixed = Vec::with_capacity(queries.len());
+        for (place, &tokens) in packed.lengths.iter().enumerate() {
+            let mask = mask(0, tokens, self.shape.window, kept.then_some(&positions[place]), pass);
+            mixed.push(self.attend(&queries[place], &keys[place], &values[place], mask.as_ref(), pass)?);
+        }
+        Ok(Tensor::f_cat(&mixed, 1)?)
+    }
+
+    /// Queries, keys and values `[example, head, token, head_dim]` to `[example, query, head, head_dim]`.
     fn attend(&self, query: &Tensor, key: &Tensor, value: &Tensor, mask: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let AttentionShape { heads, kv_heads, head_dim, scale, cap, .. } = self.shape;
         let path = format!("{}.pattern", self.path);
         if cap.is_none() && !pass.wants(&path) {
-            return operations::attention([query, key, value], mask, scale);
+            return Ok(operations::attention([query, key, value], mask, scale)?.transpose(1, 2));
         }
         let repeat = |grouped: &Tensor| grouped.repeat_interleave_self_int(heads / kv_heads, 1, None);
         let mut scores = query.matmul(&repeat(key).transpose(2, 3));
@@ -230,7 +258,7 @@ impl Attention {
         };
         scores = scores.masked_fill(&mask.logical_not(), f64::NEG_INFINITY);
         let pattern = scores.softmax(-1, wide(scores.kind())).to_kind(query.kind());
-        Ok(pass.hook(&path, pattern)?.matmul(&repeat(value)))
+        Ok(pass.hook(&path, pattern)?.matmul(&repeat(value)).transpose(1, 2))
     }
 
     /// Every hook point, in the order in which a forward reaches them.

@@ -154,6 +154,18 @@ pub struct Pass<'a, 'h> {
     pub keep: Option<Tensor>,
     /// A vector that changes the residual stream at the last token of each query.
     pub(crate) steered: Option<Steered<'a>>,
+    /// What the tokens of the one row belong to, where that is several examples.
+    pub(crate) packed: Option<&'a Packed>,
+}
+
+/// Examples that stand one behind the other in one row: nothing is computed for padding. They meet nowhere, as attention is computed for each of them
+/// by itself and all else token by token.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    /// Tokens of each example.
+    pub lengths: Vec<i64>,
+    /// Those of each that the last layer has to give.
+    pub kept: Vec<i64>,
 }
 
 impl<'a, 'h> Pass<'a, 'h> {
@@ -176,7 +188,19 @@ impl<'a, 'h> Pass<'a, 'h> {
     ) -> Self {
         let turned = &positions + shift;
         let rotary = ropes.iter().map(|rope| rotary(&turned, rope, width, kind, lengths)).collect();
-        Self { positions, shift, rotary, cache: None, hooks: None, adapter: None, draws: None, examples, keep: None, steered: None }
+        Self {
+            positions,
+            shift,
+            rotary,
+            cache: None,
+            hooks: None,
+            adapter: None,
+            draws: None,
+            examples,
+            keep: None,
+            steered: None,
+            packed: None,
+        }
     }
 
     /// Lets the hooks at `path` see the value and perhaps replace it.

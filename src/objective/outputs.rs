@@ -62,12 +62,13 @@ impl Outputs {
         Tensor::zeros(size, (tokens.kind(), tokens.device())).index_add(0, owners, &(tokens * shares))
     }
 
-    /// A forward over samples, showing what the objective asked for; with `draws` dropout is on. The user's hooks must be bound.
+    /// A forward over samples, showing what the objective asked for; with `draws` dropout is on. The user's hooks must be bound. Samples may be
+    /// `packed` where [`Model::packs`] allows.
     pub(crate) fn of(
         model: &Model,
         samples: &[&Sample],
         objective: &dyn Objective,
-        draws: Option<Draws>,
+        (packed, draws): (bool, Option<Draws>),
         user: &mut Hooks<'_>,
     ) -> Result<Self> {
         let points = objective.hook_points();
@@ -80,9 +81,10 @@ impl Outputs {
             wanted.push(NORM);
         }
         let mut caught: Vec<Option<Tensor>> = wanted.iter().map(|_| None).collect();
-        let places = Places::of(samples, model);
         // A user's hooks see every token of every layer; without them the last layer may be narrowed.
         let narrow = user.is_empty() && misplaced.is_none();
+        let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
+        let places = Places::of(samples, model, packed);
         let taught = {
             let mut hooks = Hooks::on_top_of(user);
             if !wanted.is_empty() {
@@ -97,8 +99,7 @@ impl Outputs {
                 });
             }
             hooks.bind(model.points())?;
-            let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
-            model.teach(samples, Teaching { depth, narrow, draws }, Some(&mut hooks))?
+            model.teach(samples, Teaching { depth, narrow, packed, draws }, Some(&mut hooks))?
         };
         let caught = caught.into_iter().collect::<Option<Vec<_>>>();
         let mut activations = caught.ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
@@ -117,9 +118,10 @@ impl Outputs {
 /// The hook point whose value the output head reads.
 const NORM: &str = "model.norm";
 
-/// Where the response positions of a batch lie in values `[example, token, hidden]`, as indices of its flattened rows.
+/// Where the response positions of a batch lie in values `[example, token, hidden]`, or `[1, token, hidden]` of samples in one row, as indices of
+/// its flattened rows.
 struct Places {
-    /// Tokens that the longest example reads.
+    /// Tokens that the longest example reads, or all in one row.
     read: i64,
     /// Among all tokens.
     whole: Tensor,
@@ -128,16 +130,23 @@ struct Places {
 }
 
 impl Places {
-    fn of(samples: &[&Sample], model: &Model) -> Self {
-        let read = samples.iter().map(|sample| sample.prompt.len() + sample.response.len() - 1).max().unwrap_or(0);
-        let kept = samples.iter().map(|sample| sample.response.len()).max().unwrap_or(0);
+    fn of(samples: &[&Sample], model: &Model, packed: bool) -> Self {
+        let sizes = |size: fn(&Sample) -> usize| {
+            let sizes: Vec<usize> = samples.iter().map(|sample| size(sample)).collect();
+            let longest = sizes.iter().copied().max().unwrap_or(0);
+            if packed { sizes } else { vec![longest; samples.len()] }
+        };
+        let (read, kept) = (sizes(|sample| sample.prompt.len() + sample.response.len() - 1), sizes(|sample| sample.response.len()));
         let (mut whole, mut narrow) = (Vec::new(), Vec::new());
+        let (mut first, mut first_kept) = (0, 0);
         for (row, sample) in samples.iter().enumerate() {
             for token in 0..sample.response.len() {
-                whole.push((row * read + sample.prompt.len() - 1 + token) as i64);
-                narrow.push((row * kept + token) as i64);
+                whole.push((first + sample.prompt.len() - 1 + token) as i64);
+                narrow.push((first_kept + token) as i64);
             }
+            (first, first_kept) = (first + read[row], first_kept + kept[row]);
         }
+        let read = if packed { first } else { read.first().copied().unwrap_or(0) };
         let tensor = |indices: &[i64]| Tensor::from_slice(indices).to_device(model.device());
         Self { read: read as i64, whole: tensor(&whole), narrow: tensor(&narrow) }
     }

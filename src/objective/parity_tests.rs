@@ -102,9 +102,9 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
 }
 
 /// `[example]`: the sum of the weighted parts.
-pub(super) fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample]) -> Result<Tensor> {
+pub(super) fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample], packed: bool) -> Result<Tensor> {
     let rows: Vec<&Sample> = samples.iter().collect();
-    let outputs = Outputs::of(model, &rows, objective, Some(Draws::new(0)), &mut Hooks::new())?;
+    let outputs = Outputs::of(model, &rows, objective, (packed, Some(Draws::new(0))), &mut Hooks::new())?;
     weighted(objective, &(0..rows.len()).collect::<Vec<_>>(), &outputs)
 }
 
@@ -122,11 +122,11 @@ fn losses_and_lora_gradients_are_pytorchs_in_f32() -> Result<()> {
         let (adapted, samples) = (model.with(&adapter)?, samples(&golden));
         let cases: std::collections::HashSet<&str> = golden.keys().filter_map(|key| key.strip_suffix(".losses")).collect();
         assert_eq!(cases, CASES.into_iter().collect(), "a case of the golden file is not tested");
-        for case in CASES {
+        for (case, packed) in CASES.into_iter().flat_map(|case| [(case, false), (case, true)]) {
             let objective = objective(case, &golden, Kind::Float, Compat::Corrected)?;
-            let losses = losses(objective.as_ref(), &adapted, &samples)?;
+            let losses = losses(objective.as_ref(), &adapted, &samples, packed)?;
             let distance = apart(&losses, &golden[&format!("{case}.example_losses")]);
-            assert!(distance < TOLERANCE, "{name} {case} losses: {distance:.1e}");
+            assert!(distance < TOLERANCE, "{name} {case} packed {packed} losses: {distance:.1e}");
             let flat = adapter.parameters().gradient(&losses.mean(None))?;
             let mut start = 0;
             for (key, parameter) in adapter.parameters().entries() {
@@ -134,7 +134,7 @@ fn losses_and_lora_gradients_are_pytorchs_in_f32() -> Result<()> {
                 let ours = flat.narrow(0, start, count).view(parameter.size().as_slice());
                 start += count;
                 let distance = apart(&ours, &golden[&format!("{case}.gradient.base_model.model.{key}")]);
-                assert!(distance < GRADIENT_IN_F32, "{name} {case} gradient of {key}: {distance:.1e}");
+                assert!(distance < GRADIENT_IN_F32, "{name} {case} packed {packed} gradient of {key}: {distance:.1e}");
             }
         }
     }
@@ -220,7 +220,7 @@ fn prompt_tuning_is_compared_at_the_response_positions_or_as_the_authors_do() ->
                 let embeddings = golden["prompt_tuning.embeddings"].to_device(device).to_kind(Kind::Double).set_requires_grad(true);
                 let adapted = model.adapted(Rc::new(Prompted(embeddings.shallow_clone())));
                 let objective = objective(case, &golden, Kind::Double, compat)?;
-                let losses = losses(objective.as_ref(), &adapted, &samples)?;
+                let losses = losses(objective.as_ref(), &adapted, &samples, false)?;
                 let distance = apart(&losses, &golden[&format!("prompt_tuning.{which}.{case}.example_losses")]);
                 assert!(distance < TOLERANCE, "{name} {which} {case}: {distance:.1e}");
                 let gradient = Tensor::run_backward(&[losses.mean(None)], &[&embeddings], false, false).remove(0);
@@ -247,7 +247,7 @@ fn without_virtual_embeddings_the_authors_way_is_the_right_one() -> Result<()> {
     for adapted in [model.base(), model.adapted(Rc::new(Prefixed(keys_values)))] {
         for case in ["ia2", "soft"] {
             let [right, paper] = [Compat::Corrected, Compat::Paper].map(|compat| {
-                losses(objective(case, &golden, Kind::Double, compat).unwrap().as_ref(), &adapted, &samples(&golden)).unwrap()
+                losses(objective(case, &golden, Kind::Double, compat).unwrap().as_ref(), &adapted, &samples(&golden), false).unwrap()
             });
             assert_eq!(right, paper, "{case}");
         }

@@ -262,7 +262,6 @@ impl Show for Examples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compat::Compat;
 
     fn examples(name: &str, count: usize) -> Examples {
         let rows = (0..count).map(|i| Example::new(format!("Text:{name}{i}\nLabel:"), (i % 2).to_string())).collect();

@@ -80,31 +80,38 @@ impl Steps {
     }
 }
 
-/// Cuts a step's examples into forwards: sorted by length, each of at most `rows` examples and `tokens` padded tokens (its examples times
-/// its longest), but of one example at least.
+/// Cuts a step's examples into forwards: sorted by length, each of at most `rows` examples and `tokens` tokens, but of one example at least. Where a
+/// forward is not `packed`, the tokens of padding count as well.
 ///
 /// Activations for the backward pass take memory per token of a forward, and padding takes time: short forwards over examples of similar
 /// length take less of both, as long as each is large enough to keep the processor busy.
-pub(super) fn forwards(examples: &[usize], length: impl Fn(usize) -> usize, rows: usize, tokens: Option<usize>) -> Vec<Vec<usize>> {
+pub(super) fn forwards(
+    examples: &[usize],
+    length: impl Fn(usize) -> usize,
+    rows: usize,
+    tokens: Option<usize>,
+    packed: bool,
+) -> Vec<Vec<usize>> {
     let mut sorted = examples.to_vec();
     // Ties by number: what a step comes to must not depend on how its examples were shuffled.
     sorted.sort_by_key(|&example| (length(example), example));
+    let fits = |forward: &[usize], next: &[usize]| {
+        let lengths = || forward.iter().chain(next).map(|&example| length(example));
+        let taken = if packed { lengths().sum() } else { lengths().count() * lengths().max().unwrap_or(0) };
+        tokens.is_none_or(|most| taken <= most)
+    };
     let mut forwards: Vec<Vec<usize>> = Vec::new();
     for example in sorted {
-        // In this order the newest is the longest.
-        let fits = |forward: &Vec<usize>| forward.len() < rows && tokens.is_none_or(|most| (forward.len() + 1) * length(example) <= most);
-        match forwards.last_mut().filter(|forward| fits(forward)) {
-            Some(forward) => forward.push(example),
-            None => forwards.push(vec![example]),
+        match forwards.last_mut() {
+            Some(forward) if forward.len() < rows && fits(forward, &[example]) => forward.push(example),
+            _ => forwards.push(vec![example]),
         }
     }
     // As even as may be: a last forward of one example would pay a forward's fixed cost for little.
     let even = examples.len().div_ceil(forwards.len().max(1)).max(1);
     let evened: Vec<Vec<usize>> = forwards.concat().chunks(even).map(<[usize]>::to_vec).collect();
-    let fits = |forward: &Vec<usize>| {
-        tokens.is_none_or(|most| forward.len() == 1 || forward.last().is_none_or(|&last| forward.len() * length(last) <= most))
-    };
-    if evened.len() == forwards.len() && evened.iter().all(fits) { evened } else { forwards }
+    let all_fit = evened.iter().all(|forward| forward.len() == 1 || fits(forward, &[]));
+    if evened.len() == forwards.len() && all_fit { evened } else { forwards }
 }
 
 #[cfg(test)]
@@ -183,18 +190,21 @@ mod tests {
 
     #[test]
     fn forwards_hold_every_example_once_within_the_budget() {
-        for tokens in 1..200 {
-            let cut = forwards(&[0, 1, 2, 3, 4, 5], |example| LENGTHS[example], 4, Some(tokens));
+        let cut = |examples: &[usize], rows, tokens, packed| forwards(examples, |example| LENGTHS[example], rows, tokens, packed);
+        for (tokens, packed) in (1..200).flat_map(|tokens| [(tokens, false), (tokens, true)]) {
+            let cut = cut(&[0, 1, 2, 3, 4, 5], 4, Some(tokens), packed);
             let mut all: Vec<usize> = cut.concat();
             assert!(all.windows(2).all(|pair| LENGTHS[pair[0]] <= LENGTHS[pair[1]]));
             all.sort_unstable();
             assert_eq!(all, [0, 1, 2, 3, 4, 5]);
             for forward in cut {
-                let longest = forward.iter().map(|&example| LENGTHS[example]).max().unwrap();
-                assert!(forward.len() == 1 || (forward.len() * longest <= tokens && forward.len() <= 4));
+                let lengths = forward.iter().map(|&example| LENGTHS[example]);
+                let taken = if packed { lengths.sum::<usize>() } else { forward.len() * lengths.max().unwrap() };
+                assert!(forward.len() == 1 || (taken <= tokens && forward.len() <= 4));
             }
         }
-        assert_eq!(forwards(&[0, 1, 2, 3, 4, 5], |example| LENGTHS[example], 9, Some(48)), [vec![4, 1, 5, 2], vec![0], vec![3]]);
-        assert_eq!(forwards(&[3, 1], |example| LENGTHS[example], 9, None), [[1, 3]]);
+        assert_eq!(cut(&[0, 1, 2, 3, 4, 5], 9, Some(48), false), [vec![4, 1, 5, 2], vec![0], vec![3]]);
+        assert_eq!(cut(&[0, 1, 2, 3, 4, 5], 9, Some(72), true), [vec![4, 1, 5, 2, 0], vec![3]]);
+        assert_eq!(cut(&[3, 1], 9, None, false), [[1, 3]]);
     }
 }

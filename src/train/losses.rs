@@ -21,7 +21,10 @@ impl Loop<'_> {
     pub(super) fn losses(&self, examples: &[usize], drawn: &Drawn, draws: Option<Draws>, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
         let objective = self.training.objective.as_ref();
         let samples: Vec<&Sample> = examples.iter().map(|&example| self.row(example, drawn)).collect();
-        let mut outputs = Outputs::of(&self.model, &samples, objective, draws, hooks)?;
+        // One call of attention for all is best where nothing is padded.
+        let differ = samples.windows(2).any(|pair| read(pair[0]) != read(pair[1]));
+        let packed = differ && self.model.packs(hooks.is_empty(), draws.is_some());
+        let mut outputs = Outputs::of(&self.model, &samples, objective, (packed, draws), hooks)?;
         outputs.teacher = self.taught(examples, &samples)?;
         let losses = guest(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
         if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
@@ -36,9 +39,12 @@ impl Loop<'_> {
         Ok(losses.into_iter().map(|loss| loss.sum(None)).collect())
     }
 
-    pub(super) fn forwards(&self, examples: &[usize], drawn: &Drawn, rows: usize) -> Vec<Vec<usize>> {
+    /// The forwards over these examples; with `draws` dropout is on in them.
+    pub(super) fn forwards(&self, examples: &[usize], drawn: &Drawn, rows: usize, draws: bool, hooks: &Hooks<'_>) -> Vec<Vec<usize>> {
         let default = (!self.model.device().is_cuda()).then_some(TOKENS_ON_CPU);
-        batches::forwards(examples, |example| read(self.row(example, drawn)), rows, self.training.settings.tokens_per_forward.or(default))
+        let tokens = self.training.settings.tokens_per_forward.or(default);
+        let packed = self.model.packs(hooks.is_empty(), draws);
+        batches::forwards(examples, |example| read(self.row(example, drawn)), rows, tokens, packed)
     }
 
     /// The seed of what a forward draws, which depends on the run's seed and the forward's place in it alone, so that a run can go on.

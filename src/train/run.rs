@@ -211,7 +211,7 @@ impl<'t> Loop<'t> {
         let begun = Instant::now();
         let Settings { batch, clip, learning_rate, schedule, warm_up, optimizer, .. } = self.training.settings;
         let drawn = self.drawn("samples", &step.examples)?;
-        let forwards = self.forwards(&step.examples, &drawn, batch);
+        let forwards = self.forwards(&step.examples, &drawn, batch, self.draws, hooks);
         let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
         for (place, examples) in forwards.iter().enumerate() {
             let seed = self.seed("dropout", place, hooks);
@@ -258,7 +258,7 @@ impl<'t> Loop<'t> {
         let _inference = tch::no_grad_guard();
         let dev: Vec<usize> = (self.samples.train..self.samples.rows.len()).collect();
         let drawn = self.drawn(DEV, &dev)?;
-        let forwards = self.forwards(&dev, &drawn, DEV_ROWS);
+        let forwards = self.forwards(&dev, &drawn, DEV_ROWS, false, hooks);
         let mut losses = Vec::new();
         for (place, examples) in forwards.iter().enumerate() {
             self.seed("dev", place, hooks);

@@ -241,7 +241,7 @@ fn joined_products_are_libtorchs() {
             parts.extend([draw(&[*rank, inputs]), draw(&[width, *rank])]);
         }
         let factors = |input: &[Tensor]| {
-            let mut left = input[1..].iter().map(wide);
+            let mut left = input[1..].iter().map(widened);
             ranks.map(|rank| (rank > 0).then(|| (left.next().unwrap(), left.next().unwrap())))
         };
         let shown = |values: Vec<Tensor>| match of {

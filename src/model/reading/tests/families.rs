@@ -135,7 +135,7 @@ fn windows_behind_virtual_tokens_and_in_f32() -> Result<()> {
 fn taught(name: &str, model: &Model, rows: &[Vec<u32>]) -> Result<()> {
     let samples: Vec<Sample> = rows.iter().map(|row| Sample { prompt: row.clone(), response: words(7, 4) }).collect();
     for narrow in [false, true] {
-        let teaching = Teaching { depth: Depth::Full, narrow, draws: None };
+        let teaching = Teaching { depth: Depth::Full, narrow, packed: false, draws: None };
         let of = |samples: &[&Sample]| Ok::<_, crate::Error>(model.teach(samples, teaching, None)?.hidden.unwrap());
         let alone = samples.iter().map(|sample| of(&[sample])).collect::<Result<Vec<_>>>()?;
         let distance = apart(&of(&samples.iter().collect::<Vec<_>>())?, &Tensor::cat(&alone, 0));
