@@ -87,8 +87,11 @@ fn fresh_adapters_start_where_they_say() -> Result<()> {
                 assert!(apart(&started(config.clone(), 5)?, &base) > 1e-3);
             } else if has_virtual_tokens(&config) {
                 assert!(apart(&started(config.clone(), 5)?, &started(config.clone(), 6)?) > 1e-3, "the seed is not used");
-            } else {
+            } else if config.kind() == "LORA" {
                 assert_eq!(started(config.clone(), 5)?, base, "{} is not the base model at its start", config.name());
+            } else {
+                // These compute a module by itself that the base model computes joined with others: the last bits may differ.
+                assert!(apart(&started(config.clone(), 5)?, &base) < 1e-5, "{} is not the base model at its start", config.name());
             }
         }
         // Virtual tokens: none are the base model; a prefix starts as the keys and values of the prompt that starts with the same seed.
