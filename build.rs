@@ -21,7 +21,7 @@ fn main() {
 
     // tch's generic functions are compiled where they are used, in a notebook cell for instance, and call the C layer that torch-sys links
     // statically into libia2.so. rustc keeps C symbols private there, so they are listed. (lld, Rust's linker on Linux, and mold accept a
-    // list beside rustc's own; GNU's bfd does not. Patterns only: a plain name that is not there, as in a test, would be an error.)
+    // list next to rustc's own; GNU's bfd does not. Patterns only: a plain name that is not there, as in a test, would be an error.)
     let list = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("torch-sys.list");
     let symbols = "{ global: at_*; atc_*; atg_*; ati_*; atm_*; ato_*; ats_*; get_and_reset_last_er*; };\n";
     std::fs::write(&list, symbols).expect("OUT_DIR is writable");

@@ -8,7 +8,7 @@
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use ia2::experiment::{Ended, Worker};
+use ia2::experiment::{Worker, WorkerOutcome};
 use ia2::interrupt;
 
 const USAGE: &str = "\
@@ -63,7 +63,7 @@ fn work(worker: &Worker, requeues: bool) -> ExitCode {
     match listening.and_then(|()| worker.run()) {
         Ok(ended) => {
             println!("ia2-worker: {ended}");
-            if requeues && matches!(ended, Ended::Stopped(_)) {
+            if requeues && matches!(ended, WorkerOutcome::Stopped(_)) {
                 requeue();
             }
             ExitCode::from(ended.exit_code())

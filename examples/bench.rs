@@ -9,7 +9,7 @@
 //! a copy that Python opens.
 //!
 //! `tests/python/bench_hf.py` describes WORK.json and the line; cases here are `collect-<T>`, `ia2-<T>`, `sft-<T>` (T is 1 or 32 response
-//! tokens), `evaluate`, and `similarity` (of two captures made by a formula; the model is not asked). All through the public doors, with the defaults a notebook gets; tokenising and the frame are inside the timing.
+//! tokens), `evaluate`, and `similarity` (of two captures made by a formula; the model is not asked). All through the public API, with the defaults a notebook gets; tokenising and the frame are inside the timing.
 
 use std::fs;
 use std::time::Instant;
@@ -157,12 +157,12 @@ fn training<'m>(model: &'m Model, work: &Work, toward_activations: bool, tokens:
         // A dev set has to be there; nobody looks at it while time is taken.
         (split.dev, split.train) = (examples.take(1), examples);
         if !toward_activations {
-            let responses = taught(model, samples)?;
+            let responses = fixed_responses(model, samples)?;
             return passes(Training::new(Lora::rank(8), Sft::on(&responses)), model, &split, steps, check_every);
         }
         let hook_points: Vec<String> = (0..model.config().layers).map(|layer| SITES.replace('*', &layer.to_string())).collect();
         let size = [samples.len() as i64 + 1, hook_points.len() as i64, samples[0].response.len() as i64, model.config().hidden_size];
-        let target = Activations::new(Tensor::zeros(size, (Kind::Float, Device::Cpu)), hook_points, taught(model, samples)?)?;
+        let target = Activations::new(Tensor::zeros(size, (Kind::Float, Device::Cpu)), hook_points, fixed_responses(model, samples)?)?;
         passes(Training::new(Lora::rank(8), Ia2::toward(&target)), model, &split, steps, check_every)
     };
     let first = samples[..TRAIN_BATCH].to_vec();
@@ -183,7 +183,7 @@ fn passes(training: Training, model: &Model, split: &Split, steps: u64, check_ev
 }
 
 /// The samples as responses to the train set, and the first again as the dev set's.
-fn taught(model: &Model, samples: &[Sample]) -> Result<Responses> {
+fn fixed_responses(model: &Model, samples: &[Sample]) -> Result<Responses> {
     let row = |(index, sample): (usize, &Sample)| {
         let (prompt, response) = (text(model, &sample.prompt)?, text(model, &sample.response)?);
         Ok(responded(index, sample, Example::new(prompt, response.clone()), response))
@@ -297,7 +297,7 @@ fn write_work(name: &str, folder: &str, work: &str) -> Result<(), Failure> {
     let behind_first = |ids: &Ids| [&first[..], ids].concat();
     let queries: Vec<Ids> = (0..8).map(|_| draw(32, 48)).collect();
     let leave_one_out = |asked: usize| -> Ids {
-        // Another order for each, as the library draws one: the prompts share no beginning.
+        // Another order for each, as the library draws one: the prompts share no prefix.
         let others = (0..8).map(|step| (asked * 3 + step * (1 + 2 * (asked % 4))) % 8).filter(|&other| other != asked);
         behind_first(&others.chain([asked]).flat_map(|place| queries[place].clone()).collect())
     };

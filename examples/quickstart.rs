@@ -32,8 +32,8 @@ fn run() -> Result<()> {
     let responses = model.respond(&shown.take(100))?;
     let inside = capture(&model, &responses, SITES)?;
     inside.evcxr_display();
-    let taught = responses.without_demonstrations(&model)?;
-    let apart = capture(&model, &taught, SITES)?.asim(&inside)?;
+    let after_queries = responses.without_demonstrations(&model)?;
+    let apart = capture(&model, &after_queries, SITES)?.asim(&inside)?;
 
     // Activations to adapters, as long as nobody interrupts it: SFT, IA2, and SFT after IA2.
     let tuned = Training::new(Lora::rank(8), Sft::gold()).learning_rate(3e-3).run(&model, &split)?;
@@ -55,9 +55,9 @@ fn run() -> Result<()> {
     }
 
     // Adapters to frames and figures.
-    let asim_tuned = capture(tuned.model(), &taught, SITES)?.asim(&inside)?;
-    let asim_primed = capture(primed.model(), &taught, SITES)?.asim(&inside)?;
-    let asim_both = capture(both.model(), &taught, SITES)?.asim(&inside)?;
+    let asim_tuned = capture(tuned.model(), &after_queries, SITES)?.asim(&inside)?;
+    let asim_primed = capture(primed.model(), &after_queries, SITES)?.asim(&inside)?;
+    let asim_both = capture(both.model(), &after_queries, SITES)?.asim(&inside)?;
     let layers = stack(&[("zero-shot", &apart), ("SFT", &asim_tuned), ("IA2", &asim_primed), ("IA2 → SFT", &asim_both)])?;
     let table = results(&[
         ("zero-shot", &alone, Some(&apart)),

@@ -45,7 +45,7 @@ fn run() -> std::result::Result<(), Failure> {
     let model = random_model(option("--shape").as_deref().unwrap_or("tiny"), kind, device)?;
     println!("{model:?}");
     let linear: i64 = model.sites().iter().map(|(_, (inputs, outputs))| inputs * outputs).sum();
-    let taught = taught(samples, prompt, response)?;
+    let responses = responses(samples, prompt, response)?;
     let tokens = samples * (prompt + response - 1);
     let told = |what: &str, tokens: usize, seconds: f64, per_weight: f64| {
         let rate_here = per_weight * linear as f64 * tokens as f64 / seconds / 1e12;
@@ -53,7 +53,7 @@ fn run() -> std::result::Result<(), Failure> {
         println!("{what:<22} {:>10.0} tokens/s, {rate_here:.2} TFLOP/s in linear modules{share}", tokens as f64 / seconds);
     };
 
-    let catch = || Capture::at("model.layers.*.self_attn").device(device).batch(batch).of(&model, &taught);
+    let catch = || Capture::at("model.layers.*.self_attn").device(device).batch(batch).of(&model, &responses);
     let target = catch()?;
     let began = Instant::now();
     let again = catch()?;
@@ -64,11 +64,11 @@ fn run() -> std::result::Result<(), Failure> {
         return Err("activations are not finite".into());
     }
     for toward_activations in [true, false] {
-        let split = split(&taught)?;
+        let split = split(&responses)?;
         let train = |steps: u64| -> Result<f64> {
             let training = match toward_activations {
                 true => Training::new(Lora::rank(8), Ia2::toward(&target)),
-                false => Training::new(Lora::rank(8), Sft::on(&taught)),
+                false => Training::new(Lora::rank(8), Sft::on(&responses)),
             };
             let began = Instant::now();
             training.batch(batch).learning_rate(1e-4).check_every(u64::MAX).epochs(1_000).at_most_steps(steps).run(&model, &split)?;
@@ -115,7 +115,7 @@ fn random_model(shape: &str, kind: Kind, device: Device) -> std::result::Result<
 }
 
 /// Responses of random words to random words, and the first again as a dev set.
-fn taught(samples: usize, prompt: usize, response: usize) -> Result<Responses> {
+fn responses(samples: usize, prompt: usize, response: usize) -> Result<Responses> {
     let word = |place: usize| (place * 7919 % (WORDS - 10) + 10) as u32;
     let row = |index: usize| {
         let tokens: Vec<u32> = (0..prompt + response).map(|place| word((index % samples) * 1000 + place)).collect();
@@ -133,8 +133,8 @@ fn taught(samples: usize, prompt: usize, response: usize) -> Result<Responses> {
 }
 
 /// The samples as a split whose dev set is their first.
-fn split(taught: &Responses) -> Result<Split> {
-    let rows: Vec<Example> = taught.rows().iter().map(|row| row.prompt.example.clone()).collect();
+fn split(responses: &Responses) -> Result<Split> {
+    let rows: Vec<Example> = responses.rows().iter().map(|row| row.prompt.example.clone()).collect();
     let examples = Examples::new("random", AnswerForm::free(), rows[..rows.len() - 1].to_vec())?;
     let mut split = Task::of(examples.clone(), Card::default()).few_shot(1, 0)?;
     (split.dev, split.train) = (examples.take(1), examples);

@@ -13,7 +13,7 @@
 //! `command.sh` (the command) and `protocol.csv` (models, tasks, settings); `frame.csv`, `summary.csv`, `asim.csv`, `overlap.csv`, `significance.csv`, `table.md`,
 //! `side_effects.md` (drift, forgetting, costs), `evidence.md` (`.json`, `.tex`, `.png`: effects over runs and rows) and the paper's figures of it. With `--fill` what earlier versions made without outcomes of each row
 //! is evaluated again, for the evidence. With `--plan` it says what is left to do, and does nothing. With `--paper` the grid is the paper's, of the benchmarks whose files
-//! are in the data folder, and `beside_paper.csv` sets ours beside the paper's figures. With `--authors` everything is done as the
+//! are in the data folder, and `beside_paper.csv` sets ours next to the paper's figures. With `--authors` everything is done as the
 //! authors' code does it (`Compat::Paper`).
 
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ fn run() -> std::result::Result<(), Failure> {
     write(&out, "asim", study.asim()?)?;
     write(&out, "overlap", study.overlap()?)?;
     if flag("--paper") {
-        write(&out, "beside_paper", study.beside_paper()?)?;
+        write(&out, "beside_paper", study.compared_with_paper()?)?;
     }
     study.table()?.save(out.join("table.md"))?;
     study.side_effects()?.save(out.join("side_effects.md"))?;

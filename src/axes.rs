@@ -1,6 +1,6 @@
 //! Named axes: shape checks whose messages say which axis is wrong, not which index.
 //!
-//! tch's tensors carry sizes without names. The crate's public doors therefore name the axes they expect
+//! tch's tensors carry sizes without names. The crate's public functions therefore name the axes they expect
 //! (`example`, `layer`, `token`, `hidden`, ...) and check them here, before any arithmetic could broadcast a mistake away.
 //! [`long`] writes a tensor down as a frame, with the axes as columns.
 

@@ -20,7 +20,7 @@ use polars::prelude::*;
 use crate::error::Result;
 use crate::evaluate::evaluate;
 use crate::frame::numbers;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::metric;
 use crate::model::Model;
 use crate::prompt::Prompts;
@@ -49,7 +49,7 @@ pub fn contextual(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
 /// # Errors
 /// As [`contextual`].
 pub fn contextual_with(model: &Model, prompts: &Prompts, inputs: &[&str]) -> Result<DataFrame> {
-    door("contextual calibration", || calibrated(model, prompts, &evaluate(model, prompts)?, inputs))
+    guarded("contextual calibration", || calibrated(model, prompts, &evaluate(model, prompts)?, inputs))
 }
 
 /// What `evaluate` gave of these prompts, calibrated.

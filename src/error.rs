@@ -111,7 +111,7 @@ impl Error {
         Self::new(Kind::Torch, message)
     }
 
-    /// A panic caught at the crate's door: a bug of ours.
+    /// A panic caught by the crate's guard: a bug of ours.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(Kind::Internal, message)
     }

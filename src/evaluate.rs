@@ -9,8 +9,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
-use crate::model::{Asked, Model, NEVER};
+use crate::libtorch::guarded;
+use crate::model::{Model, NEVER, TokenRow};
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompt, Prompts};
 
@@ -29,7 +29,7 @@ const DIGEST: usize = 16;
 /// included) and `prompt_digest` (the first 16 digits of the SHA-256 of the prompt's text, which [`Prompts::frame`] shows).
 ///
 /// *Label tasks* are read at the first position where the labels' tokens differ, their common prefix given, in one forward per batch;
-/// what prompts begin with alike is computed once. The tokens are those that query and label have together ([`LabelTokens`]).
+/// a prefix that prompts share is computed once. The tokens are those that query and label have together ([`LabelTokens`]).
 ///
 /// | among the labels | |
 /// |---|---|
@@ -78,7 +78,7 @@ pub fn evaluate(model: &Model, prompts: &Prompts) -> Result<DataFrame> {
 /// # Ok(()) }
 /// ```
 ///
-/// Where the labels of a task begin alike, their common first tokens follow each prompt.
+/// Where the labels of a task share their first tokens, these follow each prompt.
 ///
 /// # Errors
 /// As [`evaluate`]; a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
@@ -103,7 +103,7 @@ pub fn evaluate_in_batches(model: &Model, prompts: &Prompts, batch: usize) -> Re
 type Watched<'a, 'h> = Option<(&'a mut Hooks<'h>, usize)>;
 
 fn evaluated(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>) -> Result<DataFrame> {
-    door("evaluate", || {
+    guarded("evaluate", || {
         if prompts.is_empty() {
             return Err(Error::input("there are no prompts to evaluate"));
         }
@@ -130,8 +130,8 @@ fn labels(model: &Model, prompts: &Prompts, batch: usize, hooks: Watched<'_, '_>
     let golds = prompts.iter().map(|prompt| gold_place(prompt, form)).collect::<Result<Vec<_>>>()?;
     let rows = model.encode(prompts)?;
     let lengths: Vec<u32> = rows.iter().map(|row| row.len() as u32).collect();
-    let begun = |(row, labels): (Vec<u32>, &LabelTokens)| Asked { query: row.len(), tokens: [&row, labels.prefix()].concat() };
-    let rows: Vec<Asked> = rows.into_iter().zip(&tokens).map(begun).collect();
+    let begun = |(row, labels): (Vec<u32>, &LabelTokens)| TokenRow { query: row.len(), tokens: [&row, labels.prefix()].concat() };
+    let rows: Vec<TokenRow> = rows.into_iter().zip(&tokens).map(begun).collect();
     let logits = match hooks {
         None => model.next_logits(&rows, batch, None)?,
         Some((hooks, seen_from)) => {

@@ -1,6 +1,6 @@
 //! Files: read with errors that name them, written whole or not at all, and changed ones told from those that were saved.
 
-mod mistaken;
+mod misidentified;
 mod read;
 mod seal;
 mod shards;
@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 use crate::interrupt;
-pub(crate) use mistaken::mistaken;
+pub(crate) use misidentified::misidentified;
 pub(crate) use read::{Holds, PIECE, Source, bytes, open, text};
 pub(crate) use seal::{From, broken, holds, json, read_json};
 pub(crate) use shards::{gguf_files, is_gguf, numbered_shards};
@@ -54,7 +54,7 @@ pub(crate) enum Content<'c> {
 const PREFIX: &str = ".ia2-";
 const SUFFIX: &str = ".partial";
 
-/// Writes beside the target and renames: a reader sees the old file or the new one, never half of it.
+/// Writes next to the target and renames: a reader sees the old file or the new one, never half of it.
 ///
 /// What a killed process left of its own writes into the folder is removed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -70,7 +70,7 @@ pub(crate) fn write_safetensors(path: &Path, tensors: &[(String, Tensor)], metad
 const COMPANIONS: &str = "ia2_files";
 
 /// Writes the files of one thing, by their names in `folder`: the tensors, which hold digests of the others, and the others, of which the
-/// last is the one that every reader asks for first. `stale` are files of what was there before that must not stay beside it.
+/// last is the one that every reader asks for first. `stale` are files of what was there before that must not stay next to it.
 ///
 /// None takes its place before all are on the disk. Then, while no other process of this library reads or writes there, the old others go,
 /// and the new files come, the last of them last. Whenever the process is killed, whoever looks finds the old thing whole, the new one whole, or
@@ -96,12 +96,12 @@ pub(crate) fn replace(
     written.into_iter().try_for_each(Prepared::take_its_place)
 }
 
-/// Refuses a file beside tensors that [`replace`] wrote if it is not the one that was saved with them. `texts` is the tensors' metadata.
+/// Refuses a file next to tensors that [`replace`] wrote if it is not the one that was saved with them. `texts` is the tensors' metadata.
 pub(crate) fn check_companion(texts: &HashMap<String, String>, path: &Path, bytes: &[u8], remedy: &str) -> Result<()> {
     let Some(digests) = texts.get(COMPANIONS) else { return Ok(()) };
     let digests: Option<HashMap<String, String>> = serde_json::from_str(digests).ok();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // What was put beside it later is nobody's claim.
+    // What was put next to it later is nobody's claim.
     let saved = digests.map(|digests| digests.get(name.as_ref()).is_none_or(|digest| *digest == format!("{:x}", Sha256::digest(bytes))));
     match saved {
         Some(true) => Ok(()),

@@ -92,7 +92,7 @@
 //! - [`doctor()`] says what this process has and what is wrong with it.
 //!
 //! # What is kept on disk
-//! What opens is what was saved, or an error says so. Every file is written beside its place, brought to the disk, and renamed: whoever looks, and
+//! What opens is what was saved, or an error says so. Every file is written next to its place, brought to the disk, and renamed: whoever looks, and
 //! whenever a process is killed, finds the old one or the new one. The files of one thing are replaced while no other process of this library
 //! reads or writes there, the one that every reader asks for first removed first and coming last: nobody finds halves of two (a program that compares
 //! nothing and opens one file before and the other after such a moment excepted). A checksum is SHA-256 over all bytes of its file.
@@ -188,7 +188,7 @@ pub mod prelude {
     pub use crate::axes::long;
     pub use crate::calibrate::contextual;
     pub use crate::compat::Compat;
-    pub use crate::dataset::{Benchmark, Part, Split, Task};
+    pub use crate::dataset::{Benchmark, Split, Subset, Task};
     pub use crate::display::Show;
     pub use crate::error::{Error, Result};
     pub use crate::evaluate::{evaluate, evaluate_with};

@@ -1,7 +1,7 @@
-//! libtorch as this process has it: its version, its devices, its threads, and the [door] that turns its panics into errors.
+//! libtorch as this process has it: its version, its devices, its threads, and the guard ([`guarded`]) that turns its panics into errors.
 
 mod copies;
-mod door;
+mod guard;
 pub(crate) mod operations;
 #[cfg(test)]
 mod products_tests;
@@ -16,9 +16,8 @@ use std::sync::OnceLock;
 use tch::{Cuda, Device};
 
 pub(crate) use copies::check as check_copies;
-pub(crate) use door::caught;
-pub use door::door;
-pub(crate) use door::guest;
+pub use guard::guarded;
+pub(crate) use guard::{caught, user_code};
 
 /// The version of libtorch, major and minor, that tch was made for.
 const VERSION: (u64, u64) = (2, 11);
@@ -52,7 +51,7 @@ pub(crate) fn products() -> (&'static str, Option<String>) {
 }
 
 /// A torch error that says what to do if the loaded libtorch is not the version that tch was made for.
-pub fn check_version() -> Result<()> {
+pub(crate) fn check_version() -> Result<()> {
     let (major, minor) = VERSION;
     match version() {
         Some((found_major, found_minor, _)) if (found_major, found_minor) == VERSION => Ok(()),
@@ -85,7 +84,7 @@ unsafe extern "C" {
 /// The folder where the loader found `libtorch_cpu.so`; `None` if libtorch is linked in another way.
 ///
 /// A link is not followed: in a folder of links the rest of libtorch is what is linked there, not what lies where the links lead.
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let library = loaded()?;
     let mut located = Located { file: null(), base: null_mut(), symbol: null(), address: null_mut() };
     // SAFETY: the address is that of a loaded function, `located` outlives the call, and a filled `file` is the loader's own string, which
@@ -101,19 +100,19 @@ pub fn folder() -> Option<PathBuf> {
     file.parent().filter(|_| file.ends_with("libtorch_cpu.so")).map(Path::to_owned)
 }
 
-/// Loads libtorch's CUDA part when it lies beside the rest, once per process: true if it is loaded now, false if there is none.
+/// Loads libtorch's CUDA part when it lies next to the rest, once per process: true if it is loaded now, false if there is none.
 ///
 /// Linkers drop that part because no symbol of it is named in Rust, and `tch::Cuda` finds no device until it is loaded. libtorch looks
 /// for it at the first question about CUDA and remembers the answer, so this must come before any such question.
 ///
 /// A torch error says what the loader found missing; a present but broken CUDA part is never passed over in silence.
-pub fn load_cuda() -> Result<bool> {
+pub(crate) fn load_cuda() -> Result<bool> {
     static LOADED: OnceLock<std::result::Result<bool, String>> = OnceLock::new();
     let loaded = LOADED.get_or_init(|| {
         let Some(path) = folder().map(|folder| folder.join("libtorch_cuda.so")).filter(|path| path.exists()) else { return Ok(false) };
         // SAFETY: the library is libtorch's own part, whose initialisers register CUDA with the part that is loaded already.
         let open = |path: &Path| unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-        // Where `path` is a link, the CUDA libraries may lie beside it or beside what it leads to.
+        // Where `path` is a link, the CUDA libraries may lie next to it or next to what it leads to.
         let library = open(&path).or_else(|error| path.canonicalize().map_or(Err(error), |target| open(&target)));
         // It stays loaded to the end of the process, because libtorch keeps pointers into it.
         library.map(std::mem::forget).map_err(|error| error.to_string())?;
@@ -211,7 +210,7 @@ mod tests {
             (0..1200).for_each(|_| drop(&values + 1.0));
             Ok(())
         };
-        door("adding", work).unwrap();
+        guarded("adding", work).unwrap();
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the C library fills in what lives here.
         assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);

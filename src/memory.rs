@@ -1,7 +1,7 @@
 //! Memory that was freed, given back to the system.
 //!
 //! libtorch asks the C library for aligned blocks. glibc before 2.38 seldom finds the place of a freed one again for the next of the same
-//! size, so that a notebook's process grows by about a tensor with each cell that makes one anew (measured: 3.9 MB for 4 MB, glibc 2.36).
+//! size, so that a notebook's process grows by about a tensor with each cell that makes a new one (measured: 3.9 MB for 4 MB, glibc 2.36).
 //! The places stay known as free; their pages can be had back at any time. (Taking every large block from the system at once,
 //! `MALLOC_MMAP_THRESHOLD_`, would cure it too, and make filling 4 MB seven times as slow.)
 

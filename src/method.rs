@@ -15,9 +15,9 @@ use crate::display::show_as_text;
 use crate::error::{Error, Result};
 use crate::metric::batch_calibrated;
 use crate::model::Model;
-use crate::objective::{Known, ia2, ia2_sft, self_distillation, sft, soft_sft};
+use crate::objective::{ObjectiveEntry, ia2, ia2_sft, self_distillation, sft, soft_sft};
 use crate::prompt::Prompts;
-use crate::vector::Kind;
+use crate::vector::VectorKind;
 
 /// What is said of a method.
 struct Entry {
@@ -26,7 +26,7 @@ struct Entry {
     /// Other names that frames may have for it.
     spellings: &'static [&'static str],
     /// Its colour and marker in figures, as the palette counts them: no other method's.
-    look: usize,
+    style: usize,
     /// Whether it is defined only where answers are labels.
     needs_labels: bool,
     /// The method whose adapter it goes on from.
@@ -41,19 +41,19 @@ pub(crate) enum Way {
     /// It is asked after the demonstrations, once for all such methods; this makes the method's answers of what it said.
     Icl(fn(&Model, &Prompts, &DataFrame) -> Result<DataFrame>),
     /// Nothing is trained: a vector that is found on train and dev goes into the residual stream.
-    Vector(Kind),
+    Vector(VectorKind),
     /// Nothing is trained: the method that it goes on from gets one temperature, fitted on dev.
     Temperature,
     /// An adapter learns this: one of the grid's, or one that the method brings, whatever the grid's are.
-    Trained(Known, Option<fn() -> AdapterConfig>),
+    Trained(ObjectiveEntry, Option<fn() -> AdapterConfig>),
 }
 
 /// What most methods have.
-const PLAIN: Entry = Entry { name: "", spellings: &[], look: 0, needs_labels: false, after: None, way: Way::Alone };
+const PLAIN: Entry = Entry { name: "", spellings: &[], style: 0, needs_labels: false, after: None, way: Way::Alone };
 
 /// A method that trains one of the grid's adapters.
-const fn trained(name: &'static str, look: usize, objective: Known) -> Entry {
-    Entry { name, look, way: Way::Trained(objective, None), ..PLAIN }
+const fn trained(name: &'static str, style: usize, objective: ObjectiveEntry) -> Entry {
+    Entry { name, style, way: Way::Trained(objective, None), ..PLAIN }
 }
 
 /// The table: each method once, after what it goes on from.
@@ -84,14 +84,14 @@ macro_rules! methods {
 
 methods! {
     /// The untouched model on queries alone.
-    ZeroShot = Entry { name: "zero-shot", look: 6, ..PLAIN };
+    ZeroShot = Entry { name: "zero-shot", style: 6, ..PLAIN };
     /// The untouched model after the training examples as demonstrations.
-    Icl = Entry { name: "ICL", look: 0, way: Way::Icl(|_, _, answers| Ok(answers.clone())), ..PLAIN };
+    Icl = Entry { name: "ICL", style: 0, way: Way::Icl(|_, _, answers| Ok(answers.clone())), ..PLAIN };
     /// ICL with each label's probability divided by the one that it has after the same demonstrations and a query without content
     /// ([`contextual`](crate::calibrate::contextual)). For tasks with labels.
     IclContextual = Entry {
         name: "ICL, contextual calibration",
-        look: 9,
+        style: 9,
         needs_labels: true,
         way: Way::Icl(|model, prompts, answers| calibrated(model, prompts, answers, &CONTENT_FREE)),
         ..PLAIN
@@ -100,24 +100,24 @@ methods! {
     /// ([`batch_calibrated`](crate::metric::batch_calibrated)). For tasks with labels.
     IclBatch = Entry {
         name: "ICL, batch calibration",
-        look: 10,
+        style: 10,
         needs_labels: true,
         way: Way::Icl(|_, _, answers| batch_calibrated(answers)),
         ..PLAIN
     };
     /// What the residual stream holds under ICL, in its place without demonstrations ([`TaskVector`](crate::vector::TaskVector)).
-    TaskVector = Entry { name: Kind::Task.name(), look: 11, way: Way::Vector(Kind::Task), ..PLAIN };
+    TaskVector = Entry { name: VectorKind::Task.name(), style: 11, way: Way::Vector(VectorKind::Task), ..PLAIN };
     /// What the heads that carry the task write under ICL, added without demonstrations ([`FunctionVector`](crate::vector::FunctionVector)).
-    FunctionVector = Entry { name: Kind::Function.name(), look: 12, way: Way::Vector(Kind::Function), ..PLAIN };
+    FunctionVector = Entry { name: VectorKind::Function.name(), style: 12, way: Way::Vector(VectorKind::Function), ..PLAIN };
     /// What demonstrations add to the residual stream, on average, added without them ([`Steering`](crate::vector::Steering)).
-    Steering = Entry { name: Kind::Steering.name(), look: 13, way: Way::Vector(Kind::Steering), ..PLAIN };
+    Steering = Entry { name: VectorKind::Steering.name(), style: 13, way: Way::Vector(VectorKind::Steering), ..PLAIN };
     /// Fine-tuning on the golds.
     Sft = Entry { spellings: &["SFT only"], ..trained("SFT", 1, sft::GOLD) };
     /// SFT of the same run, adapter settings and learning rate, with one temperature fitted on dev ([`fit_temperature`](crate::metric::fit_temperature)). For
     /// tasks with labels.
     SftTemperature = Entry {
         name: "SFT + temperature",
-        look: 14,
+        style: 14,
         needs_labels: true,
         after: Some(Method::Sft),
         way: Way::Temperature,
@@ -133,7 +133,7 @@ methods! {
     /// A prefix that begins as the keys and values of the training examples, trained to those distributions
     /// ([`Cartridge`](crate::adapter::Cartridge) and [`SoftSft`](crate::objective::SoftSft)), whatever the grid's adapters are. With more examples N it
     /// has more virtual tokens V: those of all N demonstrations up to 1,024, as far as the longest query leaves room for them in the context.
-    Cartridge = Entry { name: "cartridge", look: 16, way: Way::Trained(soft_sft::ENTRY, Some(|| Cartridge::new().into())), ..PLAIN };
+    Cartridge = Entry { name: "cartridge", style: 16, way: Way::Trained(soft_sft::ENTRY, Some(|| Cartridge::new().into())), ..PLAIN };
     /// Matching the activations under ICL.
     Ia2 = Entry { spellings: &["IA2 only"], ..trained("IA2", 2, ia2::ENTRY) };
     /// SFT from the IA2 adapter of the same run, adapter settings and learning rate.
@@ -191,8 +191,8 @@ impl Method {
     }
 
     /// How figures draw the method of this name.
-    pub(crate) fn look(name: &str) -> Option<usize> {
-        Self::spelled(name).map(|method| method.entry().look)
+    pub(crate) fn style(name: &str) -> Option<usize> {
+        Self::spelled(name).map(|method| method.entry().style)
     }
 
     /// The name as all write it; of a pair (`SFT only / IA2 only`), both. What is no method stays as it is.
@@ -211,7 +211,7 @@ impl Method {
     }
 
     /// What it trains toward.
-    pub(crate) fn objective(self) -> Option<Known> {
+    pub(crate) fn objective(self) -> Option<ObjectiveEntry> {
         match self.way() {
             Way::Trained(objective, _) => Some(*objective),
             _ => None,
@@ -247,7 +247,7 @@ impl Method {
     }
 
     /// The vector that it puts into the residual stream.
-    pub fn vector(self) -> Option<Kind> {
+    pub fn vector(self) -> Option<VectorKind> {
         match self.way() {
             Way::Vector(kind) => Some(*kind),
             _ => None,
@@ -309,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn one_method_has_one_name_and_one_look() {
+    fn one_method_has_one_name_and_one_style() {
         let names = ["SFT only", "IA2 -> SFT", "IA2 only / IA2 -> SFT", "SFT / x", "block"];
         assert_eq!(names.map(Method::canonical), ["SFT", "IA2 → SFT", "IA2 / IA2 → SFT", "SFT / x", "block"]);
         assert_eq!([Method::place("SFT only"), Method::place("SFT"), Method::place("other")], [Some(7), Some(7), None]);
-        let mut looks = Method::ALL.map(|method| method.entry().look);
-        looks.sort_unstable();
-        assert!(looks.windows(2).all(|pair| pair[0] < pair[1]), "two methods look the same: {looks:?}");
+        let mut styles = Method::ALL.map(|method| method.entry().style);
+        styles.sort_unstable();
+        assert!(styles.windows(2).all(|pair| pair[0] < pair[1]), "two methods have one style: {styles:?}");
         let spellings = Method::ALL.into_iter().flat_map(|method| method.entry().spellings.iter().copied().chain([method.name()]));
         for name in spellings.clone() {
             assert_eq!(spellings.clone().filter(|other| *other == name).count(), 1, "{name} stands for two methods");

@@ -29,7 +29,7 @@ const SAID: usize = 40;
 
 /// A model's tokenizer, read from its `tokenizer.json`. Cloning it is free.
 ///
-/// The names of its special tokens and its chat template come from the files beside it: `tokenizer_config.json`,
+/// The names of its special tokens and its chat template come from the files next to it: `tokenizer_config.json`,
 /// `special_tokens_map.json`, `chat_template.jinja`.
 ///
 /// Truncation and padding that some `tokenizer.json` files switch on are switched off: a prompt is never cut without a word.
@@ -56,10 +56,10 @@ struct Inner {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and what stands beside it.
+    /// Reads `tokenizer.json` in `folder`, and what stands next to it.
     ///
     /// # Errors
-    /// A file error when there is no `tokenizer.json`, when it is not a tokenizer of the `tokenizers` library, or when a file beside it is damaged.
+    /// A file error when there is no `tokenizer.json`, when it is not a tokenizer of the `tokenizers` library, or when a file next to it is damaged.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let file = folder.as_ref().join("tokenizer.json");
         let text = match file::bytes(&file, Holds::Vocabulary) {
@@ -78,7 +78,7 @@ impl Tokenizer {
 
     fn of_json(text: &[u8], file: PathBuf, special: Special) -> Result<Self> {
         let Read { parts, vocab_size, bytes } = read(text).map_err(|why| {
-            let what = file::mistaken(text, "tokenizer").unwrap_or_else(|| {
+            let what = file::misidentified(text, "tokenizer").unwrap_or_else(|| {
                 let remedy = "it is cut short, or of a format the `tokenizers` library does not know: fetch it again";
                 format!("is not a readable tokenizer ({} bytes): {remedy}", text.len())
             });

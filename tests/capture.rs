@@ -130,7 +130,7 @@ fn every_position_holds_what_a_forward_shows_there() -> Result<()> {
     Ok(())
 }
 
-/// Prompts that share enough of their beginning to be computed from one cache, and others.
+/// Prompts that share enough of their prefix to be computed from one cache, and others.
 fn prompt_sets() -> Result<Vec<Prompts>> {
     let examples = examples(13);
     let task = ia2::dataset::Task::of(examples, Default::default());

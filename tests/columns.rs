@@ -1,4 +1,4 @@
-//! Columns beside accuracy: confidence of free answers, drift, distance to ICL, forgetting, cost; against transformers and by hand.
+//! Columns other than accuracy: confidence of free answers, drift, distance to ICL, forgetting, cost; against transformers and by hand.
 
 mod common;
 
@@ -196,8 +196,8 @@ fn drift_distance_forgetting_and_cost_are_what_their_parts_give_by_hand() -> Res
         }
         let after = Responses::from_rows(plain.form().clone(), after);
         close(of(&frame, "ICL", "drift"), mean(&divergence((&model, &plain), (&model, &after))?), "drift of ICL");
-        let taught = icl.without_demonstrations(&model)?;
-        close(of(&frame, "zero-shot", "distance_to_icl"), mean(&divergence((&model, &icl), (&model, &taught))?), "distance");
+        let after_queries = icl.without_demonstrations(&model)?;
+        close(of(&frame, "zero-shot", "distance_to_icl"), mean(&divergence((&model, &icl), (&model, &after_queries))?), "distance");
 
         let asked = elsewhere.test.with_demonstrations(&elsewhere.train, 0)?;
         let before = accuracy(&evaluate(&model, &asked)?)?;
@@ -207,7 +207,7 @@ fn drift_distance_forgetting_and_cost_are_what_their_parts_give_by_hand() -> Res
             let tuned = model.with(&adapter)?;
             close(of(&frame, method, "drift"), mean(&divergence((&model, &plain), (&tuned, &plain))?), "drift");
             assert!(of(&frame, method, "drift").unwrap() > 1e-4);
-            close(of(&frame, method, "distance_to_icl"), mean(&divergence((&model, &icl), (&tuned, &taught))?), "distance");
+            close(of(&frame, method, "distance_to_icl"), mean(&divergence((&model, &icl), (&tuned, &after_queries))?), "distance");
             close(of(&frame, method, "drift_elsewhere"), mean(&divergence((&model, &there), (&tuned, &there))?), "drift elsewhere");
             let left = accuracy(&evaluate(&tuned, &asked)?)?;
             assert_eq!((of(&frame, method, "icl_before"), of(&frame, method, "icl_after")), (Some(before), Some(left)));
@@ -280,7 +280,7 @@ fn tokens_of_a_training_by_hand() -> Result<()> {
     let trained = Training::new(Lora::rank(2), Sft::gold()).epochs(3).check_every(2).run(&model, &split)?;
     let tokens = |examples: &Examples| -> Result<u64> {
         let tokenizer = model.tokenizer()?;
-        // The last token is taught, never read: the end of the answer.
+        // The last token is only a target, never an input: the end of the answer.
         examples.rows().iter().map(|row| Ok(tokenizer.encode(&row.solved())?.len() as u64)).sum()
     };
     let checks = trained.history()?.height() as u64;

@@ -229,7 +229,7 @@ fn a_response_to_a_label_task_goes_on_to_the_end_of_its_label() -> Result<()> {
             Ok((responses.rows()[0].tokens.response.clone(), responses.rows()[0].ending))
         };
         let other = |id: u32| 3 + (id + 7) % 50;
-        // A common beginning, then the label; the whole label; and no further.
+        // A common prefix, then the label; the whole label; and no further.
         assert_eq!(ask([words(&said[..2]), words(&[said[0], other(said[1])])])?, (said[..2].to_vec(), Ending::Length));
         assert_eq!(ask([words(&said), words(&[said[0], other(said[1]), 9])])?.0, said);
         assert_eq!(ask([words(&said[..1]), words(&[other(said[0]), 9, 9])])?.0, said[..1]);
@@ -298,7 +298,7 @@ fn free_answers_are_taught_with_the_tokenizers_end_and_labels_without() -> Resul
     assert_eq!((model.eos(), model.tokenizer()?.eos()), (Some(40), None));
     assert_eq!(taught(&model, AnswerForm::free(), ["t7", "t3"])?, [vec![3, 40], vec![7, 40]]);
 
-    // Generation ends at each of the list, and at what is taught.
+    // Generation ends at each of the list, and at what is trained on.
     let (prompts, said) = said(&speaking(NAME))?;
     let first = said[0][0];
     let answer = |model: Model| -> Result<(Vec<u32>, Ending)> {

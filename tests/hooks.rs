@@ -122,7 +122,7 @@ fn an_edit_during_generation_is_the_edit_of_a_forward() -> Result<()> {
         assert_ne!(tokens(generated.clone()), plain, "editing {path} changed no token");
         for row in &generated {
             let read = [row.tokens.prompt.clone(), row.tokens.response[..7].to_vec()].concat();
-            // The same hooks again, in a forward: each call binds them anew.
+            // The same hooks again, in a forward: each call binds them again.
             let logits = model.forward_with(&[read], &mut hooks)?.values.get(0);
             let start = row.tokens.prompt.len() as i64 - 1;
             let best: Vec<i64> = Vec::try_from(logits.narrow(0, start, 8).argmax(-1, false)).unwrap();

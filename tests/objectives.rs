@@ -6,8 +6,8 @@ use std::path::Path;
 
 use common::{apart, golden_folder, refused, with_words};
 use ia2::Result;
-use ia2::activations::{CollectionPlan, Place};
-use ia2::objective::{Known, OBJECTIVES, Objective};
+use ia2::activations::{CollectionPlan, StorageLocation};
+use ia2::objective::{OBJECTIVES, Objective, ObjectiveEntry};
 use ia2::prelude::*;
 use ia2::prompt::AnswerForm;
 
@@ -97,7 +97,7 @@ fn every_objective_learns_the_same_from_memory_and_from_disk() -> Result<()> {
     let memory = collect().collect()?;
     assert!(!memory.activations()?.on_disk(), "it fits, so nothing is written");
     let CollectionPlan { place, activation_bytes, distribution_bytes, .. } = collect().free_bytes(10_000).plan()?;
-    let Place::Shards(_, count) = place else { panic!("{place:?}") };
+    let StorageLocation::Shards(_, count) = place else { panic!("{place:?}") };
     assert!(count > 2, "{count} shards");
     let disk = collect().free_bytes(10_000).collect()?;
     assert!(disk.activations()?.on_disk() && disk.distributions()?.on_disk());
@@ -133,7 +133,7 @@ fn memory_is_predicted_and_too_little_is_an_error_that_says_so() -> Result<()> {
     assert_eq!(plan.activation_bytes, 9 * 3 * 5 * 24 * 8);
     assert_eq!(plan.distribution_bytes, 9 * 5 * 7 * (8 + 8));
     assert_eq!(plan.bytes(), plan.activation_bytes + plan.distribution_bytes);
-    assert_eq!(plan.place, Place::Memory(Device::Cpu));
+    assert_eq!(plan.place, StorageLocation::Memory(Device::Cpu));
     let stored = collect.collect()?;
     let longest = stored.responses().rows().iter().map(|row| row.tokens.response.len()).max();
     assert_eq!(longest, Some(5), "no response is as long as it may be: the prediction is no equality");
@@ -340,7 +340,7 @@ fn responses_of_other_queries_or_in_another_order_are_mixed_up() -> Result<()> {
 
 #[test]
 fn a_history_of_both_parts_and_a_named_objective() -> Result<()> {
-    assert_eq!(Known::named("ia2_sft")?.name, "ia2_sft");
+    assert_eq!(ObjectiveEntry::named("ia2_sft")?.name, "ia2_sft");
     let names: Vec<&str> = OBJECTIVES.iter().map(|known| known.name).collect();
     assert_eq!(names.len(), names.iter().collect::<std::collections::HashSet<_>>().len(), "a name comes twice");
     let (model, split) = (model(), split());
@@ -379,7 +379,7 @@ fn orders_share_their_beginnings_unless_they_are_to_be_independent() -> Result<(
     for (place, prompt) in own.iter().enumerate() {
         assert_eq!(paper.get(place).unwrap().demonstrations, prompt.demonstrations, "the authors' way is what it was");
     }
-    // Six examples in a tree: the halves of three, then one and two, then two: no more than 6 x 3 beginnings, where plain orders have 6 x 5.
+    // Six examples in a tree: the halves of three, then one and two, then two: no more than 6 x 3 prefixes, where plain orders have 6 x 5.
     let beginnings = |prompts: &Prompts| {
         let shown = prompts.iter().take(6).flat_map(|prompt| (1..=5).map(|end| format!("{:?}", &prompt.demonstrations[..end])));
         shown.collect::<std::collections::HashSet<_>>().len()

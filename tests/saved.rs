@@ -1,4 +1,4 @@
-//! Everything that is saved as one thing is found as one thing: after a save that was killed, and beside one that is under way.
+//! Everything that is saved as one thing is found as one thing: after a save that was killed, and while another one is under way.
 //!
 //! Longer, by hand: `IA2_TEST_KILLS=300 IA2_TEST_OPENINGS=1000 cargo test --test saved -- --nocapture`.
 //! (Trainings and experiments that are killed go on: `killed.rs`, `experiment.rs`.)

@@ -181,7 +181,7 @@ fn intervals_are_as_wide_as_values_of_fresh_examples_vary() -> Result<()> {
     Ok(())
 }
 
-/// Seconds of each measure for the 36 same-layer pairs of two captures `[500, 36, 1, 2560]`, everything computed anew, and milliseconds for one
+/// Seconds of each measure for the 36 same-layer pairs of two captures `[500, 36, 1, 2560]`, everything computed again, and milliseconds for one
 /// pair more of layers that are ready: `cargo test --test similarity seconds -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints timings"]

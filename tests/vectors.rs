@@ -10,7 +10,7 @@ use ia2::metric::{Metric, batch_calibrated};
 use ia2::model::Sample;
 use ia2::prelude::*;
 use ia2::prompt::AnswerForm;
-use ia2::vector::{Edit, FunctionVector, Kind as Way, Vector};
+use ia2::vector::{Edit, FunctionVector, Vector, VectorKind as Way};
 use serde_json::{Value, json};
 
 const FAMILIES: [&str; 3] = ["gpt2", "gpt_neox", "gemma3_text"];
@@ -156,7 +156,7 @@ fn by_hand(model: &Model, row: &[u32], (edit, layer, vector): (Edit, usize, &Ten
     Ok(model.forward_with(&[row.to_vec()], &mut hooks)?.values.get(0))
 }
 
-/// Every layer and edit; rows of different lengths, one of them the beginning of another. Phi-3 turns all positions anew from 17 tokens on; GPT-2 with
+/// Every layer and edit; rows of different lengths, one of them the beginning of another. Phi-3 rotates all positions differently from 17 tokens on; GPT-2 with
 /// virtual tokens as well.
 #[test]
 fn a_vector_acts_at_the_last_token_of_each_query_however_the_model_is_used() -> Result<()> {
@@ -396,7 +396,7 @@ fn a_study_has_the_methods_that_train_nothing() -> Result<()> {
     let vector = folder.path().join(format!("{}.safetensors", texts(&row(&frame, Method::TaskVector)?, "key")[0]));
     std::fs::remove_file(&vector).unwrap();
     assert!(timeless(&all().run()?.frame()?).equals_missing(&timeless(&frame)));
-    // Another run's vector beside the record, when more is to be tested.
+    // Another run's vector next to the record, when more is to be tested.
     let other = folder.path().join(format!("{}.safetensors", texts(&row(&frame, Method::Steering)?, "key")[0]));
     std::fs::copy(other, &vector).unwrap();
     let error = all().test_at_most(20).run().map(|study| study.missing());

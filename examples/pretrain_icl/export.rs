@@ -14,7 +14,7 @@ use crate::vocabulary::{BOS, EOS, PAD, Vocabulary};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Writes a file beside its place and moves it there.
+/// Writes a file next to its place and moves it there.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
     let part = path.with_extension("part");
     fs::write(&part, bytes)?;

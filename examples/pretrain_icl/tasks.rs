@@ -148,7 +148,7 @@ impl Named {
         }
     }
 
-    /// The task; with `remap`, its labels are drawn anew.
+    /// The task; with `remap`, its labels are drawn again.
     pub fn task(&self, rng: &mut Rng, remap: bool) -> Task {
         let classes: Vec<Class> =
             self.classes.iter().map(|&(group, wordings)| Class { aspect: self.aspect, group, wordings: wordings.to_vec() }).collect();

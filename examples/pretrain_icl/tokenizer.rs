@@ -59,7 +59,7 @@ pub fn tokenizer_json(vocab: &Vocabulary) -> Value {
     })
 }
 
-/// What transformers wants to know beside `tokenizer.json`.
+/// What transformers wants to know besides `tokenizer.json`.
 pub fn tokenizer_config(positions: i64) -> Value {
     json!({
         "tokenizer_class": "PreTrainedTokenizerFast",

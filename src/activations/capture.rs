@@ -8,9 +8,9 @@ use super::store::Store;
 use super::{Activations, bytes};
 use crate::error::{Error, Result};
 use crate::kind::is_float;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::reading::Watch;
-use crate::model::{Asked, Generation, Model, Responses, Sample};
+use crate::model::{Generation, Model, Responses, Sample, TokenRow};
 use crate::nn::{Hooks, Selection};
 use crate::prompt::Prompts;
 
@@ -56,7 +56,7 @@ pub struct Capture {
 
 /// What a capture will store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct CapturePlan {
     /// `[example, layer, token, hidden]`.
     pub shape: [i64; 4],
     /// Bytes of the values.
@@ -107,7 +107,7 @@ impl Capture {
     ///
     /// # Errors
     /// No responses, or one without tokens; the pattern selects nothing or hook points of different widths; a kind that holds no fractions.
-    pub fn plan(&self, model: &Model, responses: &Responses) -> Result<Plan> {
+    pub fn plan(&self, model: &Model, responses: &Responses) -> Result<CapturePlan> {
         if let Some(row) = responses.rows().iter().position(|row| row.tokens.prompt.is_empty() || row.tokens.response.is_empty()) {
             return Err(Error::input(format!("response {row} has no prompt or response tokens: there is nothing to capture")));
         }
@@ -119,7 +119,7 @@ impl Capture {
         self.positions.span(sample.prompt.len(), sample.response.len())
     }
 
-    pub(super) fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<Plan> {
+    pub(super) fn plan_for(&self, model: &Model, examples: usize, tokens: usize) -> Result<CapturePlan> {
         if examples == 0 {
             return Err(Error::input("there are no responses to capture activations of"));
         }
@@ -135,20 +135,20 @@ impl Capture {
             )));
         }
         let shape = [examples as i64, hook_points.len() as i64, tokens as i64, widths[0]];
-        Ok(Plan { shape, bytes: bytes(&shape, self.kind.unwrap_or(model.kind())), hook_points })
+        Ok(CapturePlan { shape, bytes: bytes(&shape, self.kind.unwrap_or(model.kind())), hook_points })
     }
 
-    /// Activations of `model` on given responses, teacher-forced. What prompts begin with alike is read once.
+    /// Activations of `model` on given responses, teacher-forced. A prefix that prompts share is read once.
     ///
     /// # Errors
     /// As [`Capture::plan`]; a prompt and response over the context.
     pub fn of(&self, model: &Model, responses: &Responses) -> Result<Activations> {
-        door("capture", || {
+        guarded("capture", || {
             let _inference = tch::no_grad_guard();
             let samples: Vec<&Sample> = responses.rows().iter().map(|row| &row.tokens).collect();
             let plan = self.plan(model, responses)?;
             let spans: Vec<(usize, usize)> = samples.iter().map(|sample| self.span(sample)).collect();
-            let rows: Vec<Asked> = samples.iter().map(|sample| Asked { tokens: sample.read(), query: sample.prompt.len() }).collect();
+            let rows: Vec<TokenRow> = samples.iter().map(|sample| TokenRow { tokens: sample.read(), query: sample.prompt.len() }).collect();
             let store = Store::new(self, model, plan, spans.clone(), rows.iter().map(|row| row.tokens.len()).collect())?;
             let watch = if self.positions.is_narrow() { Watch::End } else { Watch::Pieces };
             let mut hooks = Hooks::new();
@@ -172,7 +172,7 @@ impl Capture {
     /// # Errors
     /// As [`Capture::while_responding`].
     pub fn while_generating(&self, model: &Model, prompts: &Prompts, settings: &Generation) -> Result<(Responses, Activations)> {
-        door("capture while generating", || {
+        guarded("capture while generating", || {
             let pass = one_pass(model, prompts, settings, Some(self), None)?;
             let activations = pass.activations.ok_or_else(|| Error::internal("a capture gave no activations"))?;
             Ok((pass.responses, activations))

@@ -31,7 +31,7 @@ pub(crate) struct Collected {
 
 /// Where a collection lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StorageLocation {
     /// In the memory of a device.
     Memory(Device),
     /// In this number of files in a folder: memory holds what is read.
@@ -53,8 +53,8 @@ pub struct CollectionPlan {
     pub distribution_bytes: u64,
     /// Bytes that are free on the device, or the budget given.
     pub free_bytes: u64,
-    /// Where they go: a device if they take at most half of what is free there, since training needs room beside them; else shards.
-    pub place: Place,
+    /// Where they go: a device if they take at most half of what is free there, since training needs room as well; else shards.
+    pub place: StorageLocation,
 }
 
 /// A collection to be made; every setting but the prompts has a default.
@@ -142,8 +142,8 @@ impl Collection {
             self.folder.as_ref().is_some_and(|folder| folder.is_dir() && shards::files(folder).is_ok_and(|files| !files.is_empty()));
         let place = match &self.folder {
             // A collection that has begun on disk goes on there.
-            _ if bytes <= free_bytes / 2 && !begun => Place::Memory(device),
-            Some(folder) => Place::Shards(folder.clone(), examples.div_ceil(self.examples_per_shard(bytes))),
+            _ if bytes <= free_bytes / 2 && !begun => StorageLocation::Memory(device),
+            Some(folder) => StorageLocation::Shards(folder.clone(), examples.div_ceil(self.examples_per_shard(bytes))),
             None => {
                 return Err(Error::input(format!(
                     "the targets of {examples} prompts with up to {tokens} tokens take {} ({} of activations, {} of distributions), more than \
@@ -173,8 +173,8 @@ impl Collection {
     /// As [`Collection::plan`] and [`Model::respond`]; a shard that is damaged or of another collection; one that cannot be written.
     pub fn collect(&self) -> Result<Collected> {
         match self.plan()?.place {
-            Place::Memory(device) => self.pass(&self.prompts, device),
-            Place::Shards(folder, count) => self.to_disk(&folder, count),
+            StorageLocation::Memory(device) => self.pass(&self.prompts, device),
+            StorageLocation::Shards(folder, count) => self.to_disk(&folder, count),
         }
     }
 
@@ -259,8 +259,8 @@ impl CollectionPlan {
 impl Show for CollectionPlan {
     fn bundle(&self) -> Bundle {
         let place = match &self.place {
-            Place::Memory(device) => format!("in the memory of {device:?}"),
-            Place::Shards(folder, count) => format!("in {count} shards in {}", folder.display()),
+            StorageLocation::Memory(device) => format!("in the memory of {device:?}"),
+            StorageLocation::Shards(folder, count) => format!("in {count} shards in {}", folder.display()),
         };
         Bundle::text(format!(
             "CollectionPlan({} prompts, up to {} tokens each: {} of activations at {} hook points, {} of distributions, {} free: {place})",

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Activations, Capture, Collected, Collection, Keep, Place, shards};
+use super::{Activations, Capture, Collected, Collection, Keep, StorageLocation, shards};
 use crate::dataset::Task;
 use crate::error::Result;
 use crate::model::{Ending, Generation, Model, OpenOptions, Response, Responses, Sample};
-use crate::nn::{Adapt, Draws, Frozen};
+use crate::nn::{Adapt, DropoutDraws, Frozen};
 use crate::prompt::{AnswerForm, Example, Prompt};
 
 /// Counts the forwards that pass by the first layer, and can break off one.
@@ -21,7 +21,7 @@ struct Counting {
 }
 
 impl Adapt for Counting {
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
         if module.path() == "model.layers.0.mlp.down_proj" {
             self.forwards.set(self.forwards.get() + 1);
             assert!(self.forwards.get() <= self.at_most, "interrupted");
@@ -49,7 +49,7 @@ fn collection(model: &Model, folder: &Path) -> Collection {
 fn run(model: &Model, folder: &Path, at_most: usize) -> (Result<Collected>, usize) {
     let forwards = Rc::new(Cell::new(0));
     let adapted = model.adapted(Rc::new(Counting { forwards: forwards.clone(), at_most }));
-    let collected = crate::libtorch::door("collecting", || collection(&adapted, folder).collect());
+    let collected = crate::libtorch::guarded("collecting", || collection(&adapted, folder).collect());
     (collected, forwards.get())
 }
 
@@ -57,7 +57,7 @@ fn run(model: &Model, folder: &Path, at_most: usize) -> (Result<Collected>, usiz
 fn an_interrupted_collection_goes_on_and_computes_nothing_twice() -> Result<()> {
     let model = OpenOptions::new().kind(Kind::Float).device(Device::Cpu).open("tiny-icl")?;
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    assert_eq!(collection(&model, whole.path()).plan()?.place, Place::Shards(whole.path().to_path_buf(), 4));
+    assert_eq!(collection(&model, whole.path()).plan()?.place, StorageLocation::Shards(whole.path().to_path_buf(), 4));
     let (expected, all) = run(&model, whole.path(), usize::MAX);
     // Two tokens a shard: the prompts at once (perhaps what they share before), then one token more.
     assert!(all >= 8, "{all}");

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::Activations;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::similarity::{Measure, Representation};
 
 /// Which vector of each example a measure compares.
@@ -29,7 +29,7 @@ impl Activations {
     /// # Errors
     /// There is no such layer, an example has no tokens, or there are too few examples.
     pub fn representation(&self, layer: usize, tokens: Tokens) -> Result<Representation> {
-        door("reading a representation", || {
+        guarded("reading a representation", || {
             if layer >= self.hook_points.len() {
                 return Err(Error::input(format!("layer {layer} does not exist: there are {}", self.hook_points.len())));
             }

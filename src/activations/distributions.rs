@@ -14,7 +14,7 @@ use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::wide;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::{Model, Responses};
 use crate::nn::HookPoint;
 
@@ -73,7 +73,7 @@ impl Distributions {
     /// # Errors
     /// The axes do not agree with the responses; a value is not finite or negative; a response position's probabilities do not sum to 1.
     pub fn new(probabilities: Tensor, responses: Responses) -> Result<Self> {
-        door("taking distributions", || {
+        guarded("taking distributions", || {
             let vocab = probabilities.size().last().copied().unwrap_or(0);
             Self::check(&probabilities, &responses, vocab, true)?;
             Ok(Self { probabilities: Rows::whole(probabilities, TOKEN), ids: None, vocab, responses })
@@ -85,7 +85,7 @@ impl Distributions {
     /// # Errors
     /// `k` is 0 or not under the size of the vocabulary; some have been left out already.
     pub fn top(&self, k: usize) -> Result<Self> {
-        door("keeping the largest probabilities", || {
+        guarded("keeping the largest probabilities", || {
             Keep::Top(k).check(self.vocab)?;
             if self.ids.is_some() {
                 return Err(Error::input("these distributions hold the largest probabilities already: keep fewer when they are collected"));
@@ -185,7 +185,7 @@ impl Distributions {
     /// # Errors
     /// When libtorch or polars refuse.
     pub fn frame(&self) -> Result<DataFrame> {
-        door("summarising distributions", || {
+        guarded("summarising distributions", || {
             let (mut kept, mut largest) = (Vec::new(), Vec::new());
             for example in 0..self.examples() {
                 interrupt::at(example as u64, self.examples() as u64, "examples")?;

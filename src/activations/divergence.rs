@@ -7,7 +7,7 @@ use super::{Activations, Capture};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::wide;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::{Model, NEVER, Responses};
 
 /// The hook point whose value the output head reads.
@@ -42,7 +42,7 @@ const ROWS: i64 = 64;
 /// No responses, or one without tokens; responses of different numbers or tokens; models of different vocabularies; a prompt and response over the context; logits that
 /// are not finite.
 pub fn divergence(p: (&Model, &Responses), q: (&Model, &Responses)) -> Result<DataFrame> {
-    door("divergence of two models", || {
+    guarded("divergence of two models", || {
         let states = |(model, responses): (&Model, &Responses)| Capture::at(HEAD_READS).of(model, responses);
         let values = divergences((p.0, &states(p)?), (q.0, &states(q)?))?;
         let rows = p.1.rows();
@@ -54,7 +54,7 @@ pub fn divergence(p: (&Model, &Responses), q: (&Model, &Responses)) -> Result<Da
     })
 }
 
-/// The mean over the tokens of each example, from what [`HEAD_READS`] shows of both models; other hook points may be captured besides.
+/// The mean over the tokens of each example, from what [`HEAD_READS`] shows of both models; other hook points may be captured as well.
 pub(crate) fn divergences(p: (&Model, &Activations), q: (&Model, &Activations)) -> Result<Vec<f64>> {
     let _inference = tch::no_grad_guard();
     let (here, there) = (p.0.config().vocab_size, q.0.config().vocab_size);

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
 use crate::kind::is_float;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Responses;
 
 const VALUES: &str = "values";
@@ -73,7 +73,7 @@ impl Activations {
             let text = serde_json::to_string(&manifest).map_err(|error| Error::internal("writing the manifest").because(error))?;
             file::write_safetensors(path.as_ref(), &[(VALUES.into(), self.values()?)], HashMap::from([(MANIFEST.into(), text)]))
         };
-        door("saving activations", || interrupt::saving(save))
+        guarded("saving activations", || interrupt::saving(save))
     }
 
     /// Reads what [`Activations::save`] wrote, or opens the shards in a folder that targets were collected into, of which memory then holds what
@@ -83,7 +83,7 @@ impl Activations {
     /// A file is missing, truncated, changed since it was written, or holds something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        door("opening activations", || {
+        guarded("opening activations", || {
             if path.is_dir() {
                 let none = || Error::file(format!("the shards in {} hold no activations", path.display()));
                 return shards::open_folder(path)?.activations.ok_or_else(none);

@@ -7,7 +7,7 @@ use super::{Activations, Tokens};
 use crate::error::{Error, Result};
 use crate::frame::below;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::similarity::{self, principal_components};
 
 impl Activations {
@@ -23,7 +23,7 @@ impl Activations {
         if example >= self.examples() {
             return Err(Error::input(format!("example {example} does not exist: there are {}", self.examples())));
         }
-        let cosines = door("neighbours", || {
+        let cosines = guarded("neighbours", || {
             let values = self.representation(layer, tokens)?.values().to_kind(Kind::Double);
             let own = values.get(example as i64).expand_as(&values);
             Ok(Vec::<f64>::try_from(similarity::asim(&values, &own)?)?)
@@ -91,7 +91,7 @@ impl Activations {
         if let Some(place) = order.iter().find(|place| **place >= self.examples()) {
             return Err(Error::input(format!("example {place} does not exist: there are {}", self.examples())));
         }
-        door("selecting examples", || {
+        guarded("selecting examples", || {
             let places: Vec<i64> = order.iter().map(|&place| place as i64).collect();
             let values = self.values()?;
             let lengths: Vec<usize> = order.iter().map(|&place| self.lengths[place]).collect();

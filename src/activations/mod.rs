@@ -18,9 +18,9 @@ mod stored;
 use polars::prelude::*;
 use tch::{Kind, Tensor};
 
-pub use capture::{Capture, Plan, Positions, capture};
+pub use capture::{Capture, CapturePlan, Positions, capture};
 pub(crate) use collect::{Collected, Collection};
-pub use collect::{CollectionPlan, Place};
+pub use collect::{CollectionPlan, StorageLocation};
 pub use compare::{Tokens, compare_methods};
 pub use distributions::{Distributions, Keep};
 pub use divergence::divergence;
@@ -30,12 +30,12 @@ use crate::axes;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Responses;
 use crate::similarity;
 use rows::Rows;
 
-crate::display::show_as_text!(Capture, Keep, Place, Positions, Tokens);
+crate::display::show_as_text!(Capture, Keep, StorageLocation, Positions, Tokens);
 
 /// Values at some hook points at some tokens of some examples.
 ///
@@ -150,7 +150,7 @@ impl Activations {
     /// # Errors
     /// When libtorch or polars refuse.
     pub fn frame(&self) -> Result<DataFrame> {
-        door("summarising activations", || {
+        guarded("summarising activations", || {
             let size = self.rows.size();
             let tokens: usize = self.lengths.iter().sum();
             let (mut mean, mut std, mut norm) = (Vec::new(), Vec::new(), Vec::new());
@@ -193,7 +193,7 @@ impl Activations {
     /// # Errors
     /// The two do not hold the same examples, hook points or positions; an activation is zero or NaN.
     pub fn asim(&self, other: &Self) -> Result<DataFrame> {
-        door("asim", || {
+        guarded("asim", || {
             compare::same_points(self, other)?;
             compare::same_examples(self, other, Tokens::Last)?;
             let mut total = vec![0f64; self.hook_points.len()];
@@ -252,7 +252,7 @@ fn axes_text(size: &[i64]) -> String {
     ["example", "layer", "token", "hidden"].iter().zip(size).map(|(axis, size)| format!("{axis} {size}")).collect::<Vec<_>>().join(", ")
 }
 
-impl Show for Plan {
+impl Show for CapturePlan {
     fn bundle(&self) -> Bundle {
         let points = self.hook_points.join("\n  ");
         Bundle::text(format!("Plan [{}], {} bytes, at\n  {points}", axes_text(&self.shape), self.bytes))

@@ -135,7 +135,7 @@ impl Rows {
         let in_memory = self.pieces.iter().filter_map(|piece| if let Piece::Memory(values) = piece { Some(values) } else { None });
         for piece in in_memory {
             digest.update(format!("{:?} {:?}", piece.kind(), piece.size()));
-            // One example at a time: a copy of all of it may not fit beside it.
+            // One example at a time: a copy of all of it may not fit next to it.
             for row in 0..piece.size()[0] {
                 digest.update(file::content(&piece.get(row)));
             }

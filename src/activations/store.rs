@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use tch::Tensor;
 
-use super::capture::{Capture, Plan};
+use super::capture::{Capture, CapturePlan};
 use super::rows::Rows;
 use super::{Activations, Positions, TOKEN};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ struct Newest {
 
 impl Store {
     /// Room for what `plan` says; `read` is how many tokens of each example a forward over several tokens reads.
-    pub fn new(capture: &Capture, model: &Model, plan: Plan, spans: Vec<(usize, usize)>, read: Vec<usize>) -> Result<Self> {
+    pub fn new(capture: &Capture, model: &Model, plan: CapturePlan, spans: Vec<(usize, usize)>, read: Vec<usize>) -> Result<Self> {
         let values = Tensor::f_zeros(plan.shape, (capture.kind.unwrap_or(model.kind()), capture.device))?;
         let seen = RefCell::new(vec![0; spans.len() * plan.hook_points.len()]);
         let narrow = capture.positions.is_narrow();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::method::Method;
+use super::method::Tuning;
 use super::peft::{PROMPT, Settings};
 use super::prefix::{self, KeysValues};
 use super::{AdapterConfig, Base, Parameters};
@@ -127,7 +127,7 @@ impl Cartridge {
     }
 }
 
-impl Method for Cartridge {
+impl Tuning for Cartridge {
     fn name(&self) -> String {
         let frozen = if self.frozen == 1 { String::new() } else { format!(", {} frozen", self.frozen) };
         match self.text {

@@ -10,13 +10,13 @@ use tch::Tensor;
 
 use super::fused::{self, Named};
 use super::lora::{Lora, LowRank};
-use super::method::{Merged, Method};
+use super::method::{Merged, Tuning};
 use super::peft::{LORA_A, MAGNITUDE, Settings};
 use super::{AdapterConfig, Base, Parameters};
 use crate::error::{Error, Result};
 use crate::kind::{wide, widened};
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws, Frozen};
+use crate::nn::{Adapt, DropoutDraws, Frozen};
 
 /// `y = m / |W + s B A| * (W x + s B A x) + b` at each site: LoRA's update turns the rows of the weight, and `m [out]` is how long they are
 /// (Liu et al. 2024, arXiv:2402.09353, eq. 5). `|.|` is the Euclidean norm of each row, `*` is by component.
@@ -55,7 +55,7 @@ fn scales(magnitude: &Tensor, norms: &Tensor) -> Tensor {
     magnitude / norms.clamp_min(1e-12)
 }
 
-impl Method for Dora {
+impl Tuning for Dora {
     fn name(&self) -> String {
         self.lora.name().replacen("LoRA", "DoRA", 1)
     }
@@ -170,11 +170,11 @@ struct Turns {
 }
 
 impl Adapt for Turns {
-    fn sits_at(&self, site: &str) -> bool {
+    fn applies_at(&self, site: &str) -> bool {
         self.sites.contains_key(site)
     }
 
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<DropoutDraws>) -> Result<Tensor> {
         let Some(site) = self.sites.get(module.path()) else { return module.forward(input) };
         let output = module.forward(input)?;
         let kind = output.kind();
@@ -230,7 +230,7 @@ mod tests {
         let base = |input: &Tensor| Ok(input.linear(&weight, Some(&bias)));
         let weights = || Ok((weight.shallow_clone(), Some(bias.shallow_clone())));
         let module = Frozen::new(PATH, &base, &weights);
-        for (dropout, draws) in [(0.0, None), (0.0, Some(Draws::new(3))), (0.5, None), (0.5, Some(Draws::new(3)))] {
+        for (dropout, draws) in [(0.0, None), (0.0, Some(DropoutDraws::new(3))), (0.5, None), (0.5, Some(DropoutDraws::new(3)))] {
             let turns = Turns { sites: BTreeMap::from([(PATH.to_string(), site())]), dropout };
             let Turned { update: LowRank { a, b, scale }, magnitude, .. } = &turns.sites[PATH];
             for step in 0..2 {

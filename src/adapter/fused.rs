@@ -149,12 +149,12 @@ mod tests {
     use super::*;
     use crate::compat::Compat;
     use crate::model::Model;
-    use crate::nn::{Linear, Order};
+    use crate::nn::{FusedLayout, Linear};
 
     const LAYER: &str = "model.layers.0.self_attn";
 
     /// A model of plain matrices, an adapter on it with numbers that differ, and a base that holds q, k and v of layer 0 as one in this order.
-    fn adapted(config: AdapterConfig, order: Order) -> Result<(Adapter, Base)> {
+    fn adapted(config: AdapterConfig, order: FusedLayout) -> Result<(Adapter, Base)> {
         let model = Model::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_full"))?;
         let adapter = Adapter::new(&model, config, 0)?;
         let count = adapter.parameters.flat().numel() as i64;
@@ -168,8 +168,8 @@ mod tests {
         Ok((adapter, base))
     }
 
-    fn orders() -> [Order; 2] {
-        [Order::Stacked, Order::ByHead { heads: 4 }]
+    fn orders() -> [FusedLayout; 2] {
+        [FusedLayout::Stacked, FusedLayout::ByHead { heads: 4 }]
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
             (Dora::rank(2).into(), ["magnitudes of all its rows", "all of its parts"]),
             (Ia3::new().compat(Compat::Paper).into(), ["scales the one input", "scale outputs"]),
         ] {
-            let (adapter, base) = adapted(config, Order::Stacked)?;
+            let (adapter, base) = adapted(config, FusedLayout::Stacked)?;
             let error = adapter.config.method().at_wholes(&adapter.parameters, &base).unwrap_err();
             assert!(error.is_input() && words.iter().all(|word| error.to_string().contains(word)), "{error}");
             assert!(error.to_string().contains("self_attn.qkv_proj"), "{error}");

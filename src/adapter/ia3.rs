@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
 use super::fused::{self, Group, Named};
-use super::method::{Merged, Method};
+use super::method::{Merged, Tuning};
 use super::peft::{self, IA3, Settings};
 use super::sites::{self, Site, Sites, selection};
 use super::{AdapterConfig, Base, Parameters};
@@ -16,7 +16,7 @@ use crate::compat::Compat;
 use crate::error::{Error, Result};
 use crate::kind::{wide, widened};
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws, Frozen};
+use crate::nn::{Adapt, DropoutDraws, Frozen};
 
 /// `y = l * (W x + b)` with `l [out]` at each site, or `y = W (l * x) + b` with `l [in]` at those whose inputs are scaled
 /// (Liu et al. 2022, arXiv:2205.05638, section 3.3). `*` is by component; `l` starts at one.
@@ -76,7 +76,7 @@ fn scales_input(factors: &Tensor) -> bool {
     factors.size()[0] == 1
 }
 
-impl Method for Ia3 {
+impl Tuning for Ia3 {
     fn name(&self) -> String {
         let inputs = match (self.compat, self.inputs.as_str()) {
             (Compat::Paper, _) => ", inputs at all".to_string(),
@@ -168,11 +168,11 @@ impl Method for Ia3 {
 struct Factors(BTreeMap<String, Tensor>);
 
 impl Adapt for Factors {
-    fn sits_at(&self, site: &str) -> bool {
+    fn applies_at(&self, site: &str) -> bool {
         self.0.contains_key(site)
     }
 
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
         match self.0.get(module.path()) {
             None => module.forward(input),
             Some(factors) if scales_input(factors) => module.forward(&times(input, factors)),

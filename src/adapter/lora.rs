@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Tensor};
 
 use super::fused::{self, Named};
-use super::method::{Merged, Method};
+use super::method::{Merged, Tuning};
 use super::peft::{self, LORA_A, LORA_B, Settings};
 use super::sites::{self, Site, Sites, selection};
 use super::{Adapter, AdapterConfig, Base, Parameters};
@@ -16,7 +16,7 @@ use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::kind::wide;
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Update};
+use crate::nn::{Adapt, LowRankUpdate};
 use crate::random::Random;
 
 /// `y = W x + s B A x` at each site, `A [rank, in]`, `B [out, rank]`, `s = alpha / rank` (Hu et al. 2021, arXiv:2106.09685, eq. 3) or,
@@ -212,7 +212,7 @@ fn first<T: Copy>(patterns: &[(String, T)], path: &str) -> Result<Option<T>> {
     Ok(None)
 }
 
-impl Method for Lora {
+impl Tuning for Lora {
     fn name(&self) -> String {
         let stabilised = if self.rank_stabilised { "rs" } else { "" };
         let dropout = if self.dropout > 0.0 { format!(" dropout={}", self.dropout) } else { String::new() };
@@ -361,13 +361,13 @@ struct Updates {
 }
 
 impl Adapt for Updates {
-    fn sits_at(&self, site: &str) -> bool {
+    fn applies_at(&self, site: &str) -> bool {
         self.updates.contains_key(site)
     }
 
-    fn low_rank(&self, site: &str) -> Option<Update<'_>> {
+    fn low_rank(&self, site: &str) -> Option<LowRankUpdate<'_>> {
         let LowRank { a, b, scale } = self.updates.get(site)?;
-        Some(Update { a, b, scale: *scale, dropout: self.dropout })
+        Some(LowRankUpdate { a, b, scale: *scale, dropout: self.dropout })
     }
 
     fn numbers(&self) -> Vec<(String, Tensor)> {

@@ -8,7 +8,7 @@ use super::Adapter;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::random::Random;
 
@@ -53,7 +53,7 @@ impl Adapter {
     /// # Errors
     /// Also prompts that no forward takes.
     pub fn merge_on(&self, model: &Model, probes: &[Vec<u32>]) -> Result<Merged> {
-        door("merging an adapter", || {
+        guarded("merging an adapter", || {
             if probes.is_empty() {
                 return Err(Error::input("no prompts to compare the merged model on: give at least one"));
             }

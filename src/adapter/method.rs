@@ -17,7 +17,7 @@ use crate::nn::Adapt;
 pub(super) type Merged = (Tensor, Option<Tensor>);
 
 /// A kind of adapter: its settings, and what follows from them.
-pub(super) trait Method: std::fmt::Debug {
+pub(super) trait Tuning: std::fmt::Debug {
     /// The kind and its settings in one line.
     fn name(&self) -> String;
 

@@ -11,7 +11,7 @@
 //! | [`PrefixTuning`] | virtual tokens by their keys and values | `[virtual, 2 layer, kv_head, head_dim]` |
 //! | [`Cartridge`] | the same, begun as those of demonstrations | `[virtual, 2 layer, kv_head, head_dim]` |
 //!
-//! A kind is one file (its settings with their `Method`) and one line in the table below.
+//! A kind is one file (its settings with their `Tuning`) and one line in the table below.
 
 mod cartridge;
 mod dora;
@@ -55,10 +55,10 @@ use crate::dataset::Split;
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::{Change, Config, Model};
 use crate::nn::Fused;
-use method::Method;
+use method::Tuning;
 
 crate::display::show_as_text!(AdapterConfig, Cartridge, Dora, Ia3, Lora, PrefixTuning, PromptTuning, Start);
 
@@ -90,7 +90,7 @@ macro_rules! kinds {
                 }
             }
 
-            fn method(&self) -> &dyn Method {
+            fn method(&self) -> &dyn Tuning {
                 match self {
                     $(Self::$Kind(method) => method,)+
                 }
@@ -201,7 +201,7 @@ impl Adapter {
     /// and the whole that it is a part of; parts of a whole in a way that PEFT's files, which know the whole alone, cannot say.
     pub fn new(model: &Model, config: impl Into<AdapterConfig>, seed: u64) -> Result<Self> {
         let config = config.into();
-        door("starting an adapter", || {
+        guarded("starting an adapter", || {
             let parameters = Parameters::new(config.method().start(model, seed)?, model.device())?;
             let base = Base::of(model);
             // What could not be saved is refused before anything is trained.
@@ -239,7 +239,7 @@ impl Adapter {
 
     /// A copy with parameters of its own.
     pub fn duplicate(&self) -> Result<Self> {
-        door("copying an adapter", || {
+        guarded("copying an adapter", || {
             Ok(Self { config: self.config.clone(), parameters: self.parameters.duplicate()?, base: self.base.clone() })
         })
     }
@@ -254,7 +254,7 @@ impl Adapter {
         let copy = Self { config: config.clone(), ..self.duplicate()? };
         let effect = |adapter: &Self| Ok::<_, Error>(adapter.config.method().attach(&adapter.parameters, model.config())?.numbers());
         let same_kind = config.peft_type() == self.config.peft_type();
-        // Not compared where the settings are alike word for word: NaN, which training tells of, is unlike itself.
+        // Not compared where the settings are equal word for word: NaN, which training reports, differs from itself.
         if *config == self.config || same_kind && copy.check_fit(model).is_ok() && effect(&copy)? == effect(self)? {
             return Ok(copy);
         }
@@ -272,7 +272,7 @@ impl Adapter {
         if !factor.is_finite() {
             return Err(Error::input(format!("an adapter cannot be scaled by {factor}: use a finite number")));
         }
-        door("scaling an adapter", || {
+        guarded("scaling an adapter", || {
             let (config, tensors) = self.config.method().scaled(&self.parameters, factor)?;
             let parameters = Parameters::new(tensors, self.parameters.flat().device())?;
             Ok(Self { config, parameters, base: self.base.clone() })
@@ -284,7 +284,7 @@ impl Adapter {
     /// # Errors
     /// When libtorch or polars refuse.
     pub fn frame(&self) -> Result<DataFrame> {
-        door("summarising an adapter", || {
+        guarded("summarising an adapter", || {
             let entries = self.parameters.entries();
             let size = |axis: usize| entries.iter().map(|(_, tensor)| tensor.size().get(axis).copied().unwrap_or(1)).collect::<Vec<_>>();
             Ok(df!(
@@ -297,8 +297,8 @@ impl Adapter {
     }
 
     /// Writes PEFT's `adapter_config.json` and `adapter_model.safetensors` into `folder`. What was there is replaced only when all is written, with
-    /// the manifest and history of the training that made it, and in such an order that nobody ever finds the weights of one adapter beside the
-    /// settings of another: a reader beside the writer waits for it, and a save that is killed in the moment of replacing leaves a folder
+    /// the manifest and history of the training that made it, and in such an order that nobody ever finds the weights of one adapter next to the
+    /// settings of another: a reader waits until they are written, and a save that is killed in the moment of replacing leaves a folder
     /// without `adapter_config.json`. The weights hold a checksum over their file, and a digest of the settings, which [`open`](Self::open)
     /// compares; PEFT passes over both.
     ///
@@ -310,21 +310,21 @@ impl Adapter {
 
     /// The same, with other files that belong to it, by their names.
     pub(crate) fn save_with(&self, folder: &Path, others: &[(&str, &[u8])]) -> Result<()> {
-        door("saving an adapter", || interrupt::saving(|| files::save(self, folder, others)))
+        guarded("saving an adapter", || interrupt::saving(|| files::save(self, folder, others)))
     }
 
     /// Reads an adapter that this library or Python's PEFT wrote, for `model`: a folder, or a name on the Hugging Face hub like `org/name`
     /// (`org/name@revision`), found or downloaded as [`Model::open`] does. Stored F32, F16 or BF16, the parameters are held in f32.
     ///
-    /// What this library wrote is opened only as it was saved. Where the manifest of its training lies beside it, its parameters must be those that
+    /// What this library wrote is opened only as it was saved. Where the manifest of its training lies next to it, its parameters must be those that
     /// the training came to, and `model` the one that it was trained on.
     ///
     /// # Errors
     /// Missing or malformed files, settings not supported here, missing, unexpected or mis-shaped parameters, files that were changed since they
     /// were saved or do not belong together, another base model: each named. Not supported are updates of the embedding and the output
-    /// layer, whole modules saved beside the adapter, repeated layers, and pickles.
+    /// layer, whole modules saved next to the adapter, repeated layers, and pickles.
     pub fn open(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
-        door("opening an adapter", || files::open(name.as_ref(), model, false))
+        guarded("opening an adapter", || files::open(name.as_ref(), model, false))
     }
 
     /// [`open`](Self::open) without asking whether the settings were edited since they were saved, whose parameters the manifest tells of, and which
@@ -333,7 +333,7 @@ impl Adapter {
     /// # Errors
     /// As [`open`](Self::open), but for these.
     pub fn open_as_it_is(name: impl AsRef<Path>, model: &Model) -> Result<Self> {
-        door("opening an adapter", || files::open(name.as_ref(), model, true))
+        guarded("opening an adapter", || files::open(name.as_ref(), model, true))
     }
 
     /// Whether a folder holds an adapter's files, whatever is in them.

@@ -13,7 +13,7 @@ const PREFIX: &str = "base_model.model.";
 
 pub(super) const LORA_A: &str = "lora_A.weight";
 pub(super) const LORA_B: &str = "lora_B.weight";
-/// DoRA's norms of a weight's rows, beside the two factors.
+/// DoRA's norms of a weight's rows, next to the two factors.
 pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
 pub(super) const IA3: &str = "ia3_l";
 pub(super) const PROMPT: &str = "prompt_embeddings";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::method::Method;
+use super::method::Tuning;
 use super::peft::{PROMPT, Settings};
 use super::prompt::Embeddings;
 use super::start::Start;
@@ -14,7 +14,7 @@ use super::{Base, Parameters};
 use crate::error::Result;
 use crate::kind::wide;
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Prefix, Virtual};
+use crate::nn::{Adapt, Prefix, VirtualTokens};
 
 /// `V` virtual tokens given by trained keys and values of every layer, `[virtual, 2 layer, kv_head, head_dim]` in the order layer 0 key, layer 0
 /// value, layer 1 key, ... (Li and Liang 2021, arXiv:2101.00190), as PEFT's `[virtual, 2 layer kv_head head_dim]`.
@@ -57,7 +57,7 @@ pub(super) fn started(model: &Model, embeddings: Tensor) -> Result<Vec<(String, 
     Ok(vec![(PROMPT.into(), values.to_kind(wide(model.kind())))])
 }
 
-impl Method for PrefixTuning {
+impl Tuning for PrefixTuning {
     fn name(&self) -> String {
         format!("prefix tuning V={}", self.tokens)
     }
@@ -117,11 +117,11 @@ impl KeysValues {
 }
 
 impl Adapt for KeysValues {
-    fn sits_at(&self, _site: &str) -> bool {
+    fn applies_at(&self, _site: &str) -> bool {
         false
     }
 
     fn prefix(&self) -> Option<Prefix> {
-        Some(Prefix { tokens: Virtual::KeysValues(self.values()), visible: true, shift: self.values.size()[0] })
+        Some(Prefix { tokens: VirtualTokens::KeysValues(self.values()), visible: true, shift: self.values.size()[0] })
     }
 }

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::method::Method;
+use super::method::Tuning;
 use super::peft::{PROMPT, Settings};
 use super::start::Start;
 use super::{Base, Parameters};
 use crate::error::Result;
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Prefix, Virtual};
+use crate::nn::{Adapt, Prefix, VirtualTokens};
 
 /// `V` trained embeddings `[virtual, hidden]` before the embeddings of the real tokens (Lester et al. 2021, arXiv:2104.08691).
 ///
@@ -37,7 +37,7 @@ impl PromptTuning {
     }
 }
 
-impl Method for PromptTuning {
+impl Tuning for PromptTuning {
     fn name(&self) -> String {
         format!("prompt tuning V={}", self.tokens)
     }
@@ -85,11 +85,11 @@ impl Method for PromptTuning {
 pub(super) struct Embeddings(pub Tensor);
 
 impl Adapt for Embeddings {
-    fn sits_at(&self, _site: &str) -> bool {
+    fn applies_at(&self, _site: &str) -> bool {
         false
     }
 
     fn prefix(&self) -> Option<Prefix> {
-        Some(Prefix { tokens: Virtual::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
+        Some(Prefix { tokens: VirtualTokens::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
     }
 }

@@ -1,4 +1,4 @@
-//! What the manifest of a training, which lies beside the adapter that it made, says of the adapter.
+//! What the manifest of a training, which lies next to the adapter that it made, says of the adapter.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::model::Model;
 
-/// The names of what a training saves beside its adapter.
+/// The names of what a training saves next to its adapter.
 pub(crate) const MANIFEST: &str = "ia2_manifest.json";
 pub(crate) const HISTORY: &str = "ia2_history.csv";
 /// The manifests that this library writes; earlier ones know their model by a sample of its bytes.
@@ -35,7 +35,7 @@ struct Outcome {
     parameters: String,
 }
 
-/// Refuses parameters that are not those of the manifest beside them, and another base model than theirs.
+/// Refuses parameters that are not those of the manifest next to them, and another base model than theirs.
 pub(super) fn check(folder: &Path, stored: &[Tensor], model: &Model) -> Result<()> {
     let path = folder.join(MANIFEST);
     if !path.exists() {

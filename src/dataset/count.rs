@@ -22,12 +22,12 @@ pub(super) struct Dispute {
 
 /// Keeps the first of the rows that ask the same, and notes those that answer it otherwise.
 #[derive(Default)]
-pub(super) struct Sieve {
+pub(super) struct DuplicateFilter {
     golds: HashMap<String, String>,
     pub disputes: Vec<Dispute>,
 }
 
-impl Sieve {
+impl DuplicateFilter {
     /// What becomes of a row. Golds are compared by the answer that is read in them: two ways to one result are no dispute.
     pub(super) fn outcome(&mut self, row: &Example, form: &AnswerForm) -> Outcome {
         let Some(kept) = self.golds.get(&row.query) else {

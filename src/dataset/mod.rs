@@ -12,7 +12,7 @@
 //! A name is looked up in `SOURCES`, in `mod.rs`: a path to a file, a task of the data folder, a [benchmark](Benchmark) of the paper. A new
 //! benchmark is one file in `benchmark/` and one line in its `ALL`.
 
-pub mod benchmark;
+mod benchmark;
 mod card;
 mod changed;
 mod columns;
@@ -27,13 +27,13 @@ use std::path::Path;
 
 use polars::prelude::*;
 
-pub use benchmark::{Benchmark, Part};
+pub use benchmark::{Benchmark, Subset};
 pub use card::Card;
 pub use columns::Columns;
 pub(crate) use split::SHOWN_AT_MOST;
 pub use split::Split;
 
-use count::{Count, Dispute, Outcome, Sieve};
+use count::{Count, Dispute, DuplicateFilter, Outcome};
 
 use crate::compat::Compat;
 use crate::display::{Bundle, Show, headed};
@@ -43,7 +43,7 @@ use crate::interrupt;
 use crate::prompt::Example;
 use crate::prompt::{AnswerForm, Examples};
 
-crate::display::show_as_text!(Part);
+crate::display::show_as_text!(Subset);
 
 /// A place tasks come from.
 struct Source {
@@ -83,7 +83,7 @@ impl Task {
     /// and the [benchmarks](benchmark) of the paper, whose files lie in folders there: `$IA2_DATA/sst2/train.tsv`.
     /// A `.jsonl` file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; a `.json` file the same or an array of objects; `.csv`
     /// and `.tsv` files name their columns in their first line (in a `.tsv` nothing is quoted). Golds may be whole numbers or booleans. Columns
-    /// with other names than `query` and `gold`: [`open_with`](Self::open_with). The card is the file's entry in the `tasks.json` beside it. Without
+    /// with other names than `query` and `gold`: [`open_with`](Self::open_with). The card is the file's entry in the `tasks.json` next to it. Without
     /// one the answers are free text; see [`labelled`](Self::labelled).
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Task {
 
     /// Whether a task of this name is there, all of it or a part.
     pub(crate) fn is_there(name: &str) -> Result<bool> {
-        let benchmark = || Benchmark::named(name).is_ok_and(|benchmark| benchmark.parts_there().is_installed());
+        let benchmark = || Benchmark::named(name).is_ok_and(|benchmark| benchmark.subsets_present().is_installed());
         Ok(Path::new(name).is_file() || local::names_in(&local::folder())?.iter().any(|own| own == name) || benchmark())
     }
 
@@ -162,10 +162,10 @@ impl Task {
 
     /// [`of`](Self::of) a file.
     fn of_file(examples: Examples, card: Card, file: &Path) -> Self {
-        let (mut sieve, mut count) = (Sieve::default(), Count::of(file, "", "learn"));
+        let (mut filter, mut count) = (DuplicateFilter::default(), Count::of(file, "", "learn"));
         let mut fresh = Vec::with_capacity(examples.len());
         for (place, row) in examples.rows().iter().enumerate() {
-            let outcome = sieve.outcome(row, examples.form());
+            let outcome = filter.outcome(row, examples.form());
             count.add(outcome);
             if outcome == Outcome::Kept {
                 fresh.push(place);
@@ -173,7 +173,7 @@ impl Task {
         }
         let examples = if fresh.len() < examples.len() { examples.pick(fresh) } else { examples };
         let none = examples.take(0);
-        Self::counted(examples, none, card, vec![count], sieve.disputes)
+        Self::counted(examples, none, card, vec![count], filter.disputes)
     }
 
     /// A task that was stored as these rows, sifted already.

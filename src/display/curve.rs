@@ -12,7 +12,7 @@ const HEIGHT: f64 = 160.0;
 const LEFT: f64 = 64.0;
 const EDGE: f64 = 18.0;
 /// Colours that colour-blind readers can tell apart; the second line is dashed as well.
-const LOOKS: [(&str, &str); 2] = [("#0072b2", ""), ("#d55e00", " stroke-dasharray=\"6 3\"")];
+const STROKES: [(&str, &str); 2] = [("#0072b2", ""), ("#d55e00", " stroke-dasharray=\"6 3\"")];
 
 /// Values over steps, the mean of several neighbours where there are very many.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ fn middle(points: &[(f64, f64)]) -> (f64, f64) {
 
 /// Up to two lines with their names, as a picture inside HTML; `None` as long as no line has two points.
 pub(crate) fn curves(title: &str, lines: &[(&str, &Curve)]) -> Option<Bundle> {
-    let lines: Vec<_> = lines.iter().zip(LOOKS).filter(|((_, curve), _)| curve.points.len() >= 2).collect();
+    let lines: Vec<_> = lines.iter().zip(STROKES).filter(|((_, curve), _)| curve.points.len() >= 2).collect();
     if lines.is_empty() {
         return None;
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::file;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::method::Way;
 use crate::metric::{METRICS, with_confidence, with_temperature};
 use crate::model::Model;
@@ -27,7 +27,7 @@ use crate::objective::Given;
 use crate::prompt::Examples;
 use crate::train::{Stopped, Trained, Training};
 pub(super) use compared::Other;
-use compared::{Before, Collected, Untouched, Wanted};
+use compared::{BaseModelResults, Before, Collected, Wanted};
 
 const SELF_ATTENTION: &str = "model.layers.*.self_attn";
 
@@ -54,7 +54,7 @@ pub(super) struct Test {
 }
 
 impl Test {
-    /// `ways`: what decides the numbers besides, where it is not as it is by default.
+    /// `ways`: what else decides the numbers, where it differs from the default.
     pub fn new(task: &str, queries: Examples, compared: usize, ways: &impl serde::Serialize) -> Result<Self> {
         Ok(Self { task: task.into(), digest: record::digest(&(task, &queries, compared, ways))?, queries, compared })
     }
@@ -68,7 +68,7 @@ impl Test {
 struct Shared {
     targets: Once<Collected>,
     /// One for each test.
-    untouched: Vec<Untouched>,
+    untouched: Vec<BaseModelResults>,
     before: Once<Before>,
 }
 
@@ -76,7 +76,7 @@ struct Shared {
 type Fitted = (Trained, f64, Option<Cost>);
 
 /// Who has a cell done, and wants to know of each run.
-pub(super) trait Overseer {
+pub(super) trait RunControl {
     /// Whether the next run may begin.
     fn goes_on(&mut self) -> Result<bool>;
 
@@ -122,42 +122,42 @@ impl<'e> Cell<'e> {
     }
 
     /// Does the runs that are missing; false where the overseer wants it to be left before its end.
-    pub fn run(&self, folder: &Path, overseer: &mut dyn Overseer) -> Result<bool> {
-        let untouched = self.tests.iter().map(|_| Untouched::default()).collect();
+    pub fn run(&self, folder: &Path, control: &mut dyn RunControl) -> Result<bool> {
+        let untouched = self.tests.iter().map(|_| BaseModelResults::default()).collect();
         let shared = Shared { targets: Once::default(), untouched, before: Once::default() };
         for run in &self.runs {
             if self.is_done(folder, run)? {
                 continue;
             }
-            if !overseer.goes_on()? {
+            if !control.goes_on()? {
                 return Ok(false);
             }
             let began = Instant::now();
-            let record = door("a run of an experiment", || self.make(folder, run, &shared, overseer));
+            let record = guarded("a run of an experiment", || self.make(folder, run, &shared, control));
             let record = match record {
                 Ok(record) => record,
                 // It was told to stop; a training goes on from its checkpoint.
                 Err(error) if error.is_interrupted() => return Ok(false),
-                Err(error) => Record::new(record::name(self.model), run, Some(overseer.excused(error)?)),
+                Err(error) => Record::new(record::name(self.model), run, Some(control.excused(error)?)),
             };
-            if !overseer.holds()? {
+            if !control.holds()? {
                 return Ok(false);
             }
             record.save(folder)?;
-            if let Some(checkpoint) = overseer.checkpoint(&run.key()?) {
+            if let Some(checkpoint) = control.checkpoint(&run.key()?) {
                 file::remove(&checkpoint)?;
             }
-            overseer.done(run, &record, began.elapsed().as_secs_f64())?;
+            control.done(run, &record, began.elapsed().as_secs_f64())?;
         }
         Ok(true)
     }
 
-    fn make(&self, folder: &Path, run: &Run, shared: &Shared, overseer: &dyn Overseer) -> Result<Record> {
+    fn make(&self, folder: &Path, run: &Run, shared: &Shared, control: &dyn RunControl) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
         let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
         let training = run.training.as_ref().filter(|_| run.method.is_trained());
         let model = match (training, earlier) {
-            (None, _) => match self.find(folder, run, &mut record, overseer).or_else(excused)? {
+            (None, _) => match self.find(folder, run, &mut record, control).or_else(excused)? {
                 Ok(model) => model,
                 Err(message) => {
                     record.failed = Some(message);
@@ -165,10 +165,10 @@ impl<'e> Cell<'e> {
                 }
             },
             (Some(_), Some(earlier)) => self.model.with(&earlier.open_adapter(folder, self.model)?)?,
-            (Some(training), None) => match self.train(folder, run, training, shared, overseer).or_else(excused)? {
+            (Some(training), None) => match self.train(folder, run, training, shared, control).or_else(excused)? {
                 Ok((trained, seconds, cost)) => {
                     // Whoever lost the cell meanwhile leaves the files to its new holder.
-                    if !overseer.holds()? {
+                    if !control.holds()? {
                         return Err(Error::interrupted("another worker has this run now"));
                     }
                     // Before the record: a record says that its adapter is there.
@@ -191,7 +191,7 @@ impl<'e> Cell<'e> {
         };
         // What was trained is not trained again.
         let unfinished = |error: Error, record: &Record| {
-            if error.is_interrupted() && (record.trained.is_some() || record.found.is_some()) && overseer.holds()? {
+            if error.is_interrupted() && (record.trained.is_some() || record.found.is_some()) && control.holds()? {
                 interrupt::undisturbed(|| record.save(folder))?;
             }
             Err(error)
@@ -232,7 +232,7 @@ impl<'e> Cell<'e> {
         run: &Run,
         training: &TrainingId,
         shared: &Shared,
-        overseer: &dyn Overseer,
+        control: &dyn RunControl,
     ) -> Result<Result<Fitted, String>> {
         // Of a phase that was recorded without its cost nobody knows what both took.
         let mut cost = Some(Cost::default());
@@ -267,7 +267,7 @@ impl<'e> Cell<'e> {
             None => begun,
         };
         let begun = begun.seed(run.run).learning_rate(training.learning_rate).epochs(training.epochs).patience(training.patience);
-        let begun = match overseer.checkpoint(&run.key()?) {
+        let begun = match control.checkpoint(&run.key()?) {
             Some(file) => begun.checkpoint_when_stopped(file),
             None => begun,
         };
@@ -286,7 +286,14 @@ impl<'e> Cell<'e> {
     }
 
     /// What is answered to the queries of a test, with how sure the method is.
-    fn answers(&self, model: &Model, method: Method, temperature: Option<f64>, test: &Test, untouched: &Untouched) -> Result<DataFrame> {
+    fn answers(
+        &self,
+        model: &Model,
+        method: Method,
+        temperature: Option<f64>,
+        test: &Test,
+        untouched: &BaseModelResults,
+    ) -> Result<DataFrame> {
         if let Way::Icl(made_of) = method.way() {
             let shown = untouched.shown.get(|| self.show(test))?;
             // Calibration changes what ICL answers, which is asked once.
@@ -307,7 +314,7 @@ impl<'e> Cell<'e> {
         method: Method,
         temperature: Option<f64>,
         test: &Test,
-        untouched: &Untouched,
+        untouched: &BaseModelResults,
         there: Option<Evaluated>,
     ) -> Result<Evaluated> {
         let settings = &self.experiment.settings;

@@ -1,4 +1,4 @@
-//! Columns beside accuracy and calibration: what a method does to the model, and what it costs.
+//! Columns other than accuracy and calibration: what a method does to the model, and what it costs.
 
 use super::Experiment;
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) fn compares(column: &str) -> bool {
 
 impl Experiment {
     /// Columns that every run must have: names of [`METRICS`], `drift`, `distance_to_icl` and `query_tokens`. A run that was
-    /// evaluated before the library knew one, or without it, is evaluated anew as far as it must be, and never trained again.
+    /// evaluated before the library knew one, or without it, is evaluated again as far as it must be, and never trained again.
     ///
     /// Without this call a run is evaluated with all of them, and one that has been evaluated stays as it is, with nulls. With it, `drift` and
     /// `distance_to_icl`, the two that take time, are measured only where they are named: `.columns(&[])` leaves both out.

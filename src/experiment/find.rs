@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::cell::{Cell, Overseer, earlier, excused};
+use super::cell::{Cell, RunControl, earlier, excused};
 use super::record::{self, Cost, Found, Record, Run};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
@@ -11,11 +11,11 @@ use crate::interrupt;
 use crate::method::Way;
 use crate::metric::fit_temperature;
 use crate::model::Model;
-use crate::vector::{Kind, Vector};
+use crate::vector::{Vector, VectorKind};
 
 impl Cell<'_> {
     /// The model of a run that trains nothing, or why there is none. What is found is put down in the record.
-    pub(super) fn find(&self, folder: &Path, run: &Run, record: &mut Record, overseer: &dyn Overseer) -> Result<Result<Model, String>> {
+    pub(super) fn find(&self, folder: &Path, run: &Run, record: &mut Record, control: &dyn RunControl) -> Result<Result<Model, String>> {
         let method = run.method;
         if method.needs_labels() && self.split.train.labels().is_empty() {
             return Ok(Err(format!(
@@ -25,7 +25,7 @@ impl Cell<'_> {
             )));
         }
         match (method.way(), method.after()) {
-            (Way::Vector(kind), _) => self.vector(folder, run, *kind, record, overseer),
+            (Way::Vector(kind), _) => self.vector(folder, run, *kind, record, control),
             (_, Some(before)) => match earlier(folder, run, before)? {
                 Err(message) => Ok(Err(message)),
                 Ok(earlier) => {
@@ -40,7 +40,14 @@ impl Cell<'_> {
         }
     }
 
-    fn vector(&self, folder: &Path, run: &Run, kind: Kind, record: &mut Record, overseer: &dyn Overseer) -> Result<Result<Model, String>> {
+    fn vector(
+        &self,
+        folder: &Path,
+        run: &Run,
+        kind: VectorKind,
+        record: &mut Record,
+        control: &dyn RunControl,
+    ) -> Result<Result<Model, String>> {
         let place = record::vector(folder, &run.key()?);
         if let Some(found) = &record.found {
             let vector = Vector::open(&place, self.model)?;
@@ -58,7 +65,7 @@ impl Cell<'_> {
             Err(message) => return Ok(Err(message)),
         };
         let seconds = began.elapsed().as_secs_f64();
-        if !overseer.holds()? {
+        if !control.holds()? {
             return Err(Error::interrupted("another worker has this run now"));
         }
         // Before the record: a record says that its vector is there.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Other, Test, excused};
-use super::held::Held;
+use super::lazy_model::LazyModel;
 use super::protocol::Rollouts;
 use super::record::{self, FORMAT, Record, Run};
 use super::settings::{Demand, Settings};
@@ -32,16 +32,16 @@ pub(super) struct Grid<'e> {
     tasks: OnceCell<Vec<Opened>>,
     /// What is not as the tasks' cards say, in words.
     pub said: Vec<String>,
-    pub cells: Vec<Sketch>,
+    pub cells: Vec<CellOutline>,
     pub refused: Vec<Refused>,
 }
 
 /// What a cell asks.
-type Asked = (Vec<Test>, Option<Other>);
+type CellQueries = (Vec<Test>, Option<Other>);
 
 /// A cell, told by digests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sketch {
+pub(super) struct CellOutline {
     /// The model's and the task's place in the grid.
     pub model: usize,
     pub task: usize,
@@ -68,7 +68,7 @@ pub(super) struct Refused {
     pub message: String,
 }
 
-impl Sketch {
+impl CellOutline {
     /// Whether a record has all that is asked.
     pub fn is_whole(&self, record: &Record, demand: Demand<'_>) -> bool {
         let elsewhere = self.elsewhere.as_ref().map(|(_, digest)| digest.as_str());
@@ -168,7 +168,7 @@ impl Experiment {
 
 impl<'e> Grid<'e> {
     /// A grid whose splits were drawn before, elsewhere.
-    pub fn drawn(experiment: &'e Experiment, cells: Vec<Sketch>, refused: Vec<Refused>) -> Self {
+    pub fn drawn(experiment: &'e Experiment, cells: Vec<CellOutline>, refused: Vec<Refused>) -> Self {
         Self { experiment, names: experiment.opened_names(), tasks: OnceCell::new(), said: experiment.said.clone(), cells, refused }
     }
 
@@ -183,7 +183,7 @@ impl<'e> Grid<'e> {
         &self.experiment.settings
     }
 
-    pub fn model(&self, place: usize) -> Result<&'e Held> {
+    pub fn model(&self, place: usize) -> Result<&'e LazyModel> {
         self.experiment.models.get(place).ok_or_else(|| Error::internal("a cell of a model that the grid has not"))
     }
 
@@ -192,7 +192,7 @@ impl<'e> Grid<'e> {
     }
 
     /// Draws the sets of a cell: what is learned from, whose rows demonstrations are drawn from, and what is tested.
-    fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, Asked)> {
+    fn draw(&self, task: usize, n: usize, run: u64) -> Result<(Split, Option<Rc<Task>>, CellQueries)> {
         let opened = self.tasks()?.get(task).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))?;
         let Opened { task, others, elsewhere } = opened;
         let split = if self.settings().balanced { task.few_shot_balanced(n, run)? } else { task.few_shot(n, run)? };
@@ -217,16 +217,16 @@ impl<'e> Grid<'e> {
         Ok((split, pool, (tests, elsewhere.transpose()?)))
     }
 
-    fn sketch(&self, model: usize, task: usize, n: usize, run: u64) -> Result<Sketch> {
+    fn sketch(&self, model: usize, task: usize, n: usize, run: u64) -> Result<CellOutline> {
         let (split, _, (tests, other)) = self.draw(task, n, run)?;
         let asked = tests.iter().map(Test::len).collect();
         let tests = tests.into_iter().map(|test| (test.task, test.digest)).collect();
         let elsewhere = other.map(|other| (other.task, other.digest));
-        Ok(Sketch { model, task, n, run, rows: record::digest(&(&split.train, &split.dev))?, tests, elsewhere, asked })
+        Ok(CellOutline { model, task, n, run, rows: record::digest(&(&split.train, &split.dev))?, tests, elsewhere, asked })
     }
 
     /// The cell with its rows and its model.
-    pub fn cell(&self, sketch: &Sketch) -> Result<Cell<'e>> {
+    pub fn cell(&self, sketch: &CellOutline) -> Result<Cell<'e>> {
         let (split, pool, (tests, other)) = self.draw(sketch.task, sketch.n, sketch.run)?;
         let same = record::digest(&(&split.train, &split.dev))? == sketch.rows
             && tests.iter().map(|test| (&test.task, &test.digest)).eq(sketch.tests.iter().map(|(task, digest)| (task, digest)))
@@ -241,7 +241,7 @@ impl<'e> Grid<'e> {
     }
 
     /// The runs of a cell, in an order in which they can be done.
-    pub fn runs(&self, cell: &Sketch) -> Result<Vec<Run>> {
+    pub fn runs(&self, cell: &CellOutline) -> Result<Vec<Run>> {
         Ok(self.settings().runs_of(&self.run(cell.model, cell.task, cell.n, cell.run, &cell.rows)?))
     }
 
@@ -257,13 +257,13 @@ impl<'e> Grid<'e> {
     }
 
     /// Whether a run of a cell is done, with all its tests.
-    pub fn is_done(&self, folder: &Path, cell: &Sketch, run: &Run) -> Result<bool> {
+    pub fn is_done(&self, folder: &Path, cell: &CellOutline, run: &Run) -> Result<bool> {
         let record = Record::open(folder, run)?;
         Ok(record.is_some_and(|record| cell.is_whole(&record, self.settings().demand())))
     }
 
     /// Runs of a cell that are not done yet.
-    pub fn missing(&self, folder: &Path, cell: &Sketch) -> Result<Vec<Run>> {
+    pub fn missing(&self, folder: &Path, cell: &CellOutline) -> Result<Vec<Run>> {
         let mut missing = Vec::new();
         for run in self.runs(cell)? {
             if !self.is_done(folder, cell, &run)? {

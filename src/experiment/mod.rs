@@ -24,7 +24,7 @@
 //!
 //! # What is done once
 //! The model is opened by the caller. For each task, N and run there is one split, one collection of targets for all methods, rates and betas,
-//! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, beside its adapter in PEFT's files,
+//! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, next to its adapter in PEFT's files,
 //! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model as a training's manifest knows it (all bytes of its weights), the rows of
 //! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
 //! an experiment that was killed, or is asked for more, does what is missing.
@@ -57,14 +57,14 @@
 //! together.
 //!
 //! Some methods train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
-//! A vector is found on train and dev ([`vector`](crate::vector)) and lies beside the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each
+//! A vector is found on train and dev ([`vector`](crate::vector)) and lies next to the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each
 //! rate with one temperature fitted on dev; where the best would be 0 (every dev gold is the likeliest label) or infinite, none is fitted and the row is SFT's. The frame's column `found` says
 //! what was found. Dev losses choose within a method; those of different methods are different losses.
 //!
 //! asim compares, on up to 100 test queries, the attention outputs of the untouched model under ICL with those of the model at hand
 //! without demonstrations, both at the responses given under ICL ([`Rollouts`] says otherwise).
 //!
-//! # What a method does besides
+//! # What else a method does
 //! [`Study::side_effects`] is one table of methods and columns: drift from the untouched model, distance to it under ICL, what became of another task
 //! ([`Experiment::forgetting_on`]), and what it took. [`Study::frame`] defines each. Drift and distance are read from the states before the output head, on the queries
 //! that asim is on: distance in asim's own forward, drift in one more, and where answers have one token in the same. Whatever a run was
@@ -78,7 +78,7 @@ mod effects;
 mod evidence;
 mod find;
 mod grid;
-mod held;
+mod lazy_model;
 mod outcomes;
 mod overlap;
 mod paper;
@@ -96,13 +96,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub use choose::Choice;
-pub use cluster::{Ended, Job, Slurm, Submitted, Worker};
+pub use cluster::{Job, Slurm, Submitted, Worker, WorkerOutcome};
 pub use evidence::Evidence;
 pub use plan::Plan;
 pub use protocol::{Demonstrations, Rollouts};
 pub use study::Study;
 
-use held::Held;
+use lazy_model::LazyModel;
 use settings::Settings;
 
 use crate::activations::Keep;
@@ -138,7 +138,7 @@ crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slur
 /// | [`folder`](Self::folder) | a temporary one, gone with the last [`Study`] of it |
 #[derive(Clone, Debug)]
 pub struct Experiment {
-    models: Vec<Held>,
+    models: Vec<LazyModel>,
     tasks: Vec<Wanted>,
     tested_on: Vec<(String, Vec<String>)>,
     /// Words for the labels of tasks.
@@ -165,7 +165,7 @@ impl Experiment {
     /// With this model, and the defaults of the table above.
     pub fn new(model: &Model) -> Self {
         Self {
-            models: vec![Held::open(model)],
+            models: vec![LazyModel::open(model)],
             tasks: Vec::new(),
             tested_on: Vec::new(),
             words: Vec::new(),
@@ -179,7 +179,7 @@ impl Experiment {
 
     /// With one more model; all else is done with each.
     pub fn and_model(mut self, model: &Model) -> Self {
-        self.models.push(Held::open(model));
+        self.models.push(LazyModel::open(model));
         self
     }
 

@@ -1,4 +1,4 @@
-//! What came of each row of a test, kept in a few strings beside a run's numbers.
+//! What came of each row of a test, kept in a few strings next to a run's numbers.
 
 use std::fmt::Write;
 use std::str::FromStr;

@@ -7,7 +7,7 @@ use super::study::Row;
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::similarity::{Factors, Side, subspace_overlap};
 
 impl Study {
@@ -20,7 +20,7 @@ impl Study {
     /// # Errors
     /// An adapter's files are gone; when polars cannot build the frame.
     pub fn overlap(&self) -> Result<DataFrame> {
-        door("subspace overlap of adapters", || {
+        guarded("subspace overlap of adapters", || {
             let lora = |row: &Row<'_>| {
                 row.entry.record.trained.is_some()
                     && row.run().training.as_ref().is_some_and(|training| matches!(training.adapter, AdapterConfig::Lora(_)))

@@ -1,4 +1,4 @@
-//! The paper's grid, and its figures beside ours.
+//! The paper's grid, and its figures next to ours.
 
 use polars::prelude::*;
 
@@ -41,7 +41,7 @@ impl Experiment {
     ///
     /// This is the paper's text. [`compat`](Self::compat) with [`Compat::Paper`](crate::compat::Compat::Paper) makes it the authors' code, rates chosen on the test set
     /// included. [`plan`](Self::plan) says what it takes, any setting can be changed, and [`tasks`](Self::tasks) adds further tasks.
-    /// [`Study::beside_paper`] sets the results beside the paper's.
+    /// [`Study::compared_with_paper`] sets the results next to the paper's.
     pub fn paper(model: &Model) -> Self {
         let mut experiment = Self::new(model)
             .sizes(&[2, 4, 8, 16, 32, 64, 128])
@@ -59,7 +59,7 @@ impl Experiment {
 }
 
 impl Study {
-    /// The paper's headline table with ours beside it, where there is any:
+    /// The paper's headline table with ours next to it, where there is any:
     ///
     /// | column | |
     /// |---|---|
@@ -77,7 +77,7 @@ impl Study {
     ///
     /// # Errors
     /// When polars cannot build the frame.
-    pub fn beside_paper(&self) -> Result<DataFrame> {
+    pub fn compared_with_paper(&self) -> Result<DataFrame> {
         let chosen = self.chosen()?;
         let mut models: Vec<&str> = chosen.iter().map(|row| row.entry.record.model.as_str()).collect();
         models.dedup();

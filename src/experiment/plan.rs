@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use polars::prelude::*;
 
 use super::cell::{Cell, excused};
-use super::grid::Sketch;
+use super::grid::CellOutline;
 use super::record::Run;
 use super::{Demonstrations, Experiment, Rollouts, effects, protocol};
 use crate::adapter::AdapterConfig;
@@ -17,7 +17,7 @@ use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::interrupt;
-use crate::libtorch::{self, door};
+use crate::libtorch::{self, guarded};
 use crate::model::Model;
 use crate::objective::Sft;
 use crate::prompt::Examples;
@@ -113,7 +113,7 @@ impl Experiment {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn plan(&self) -> Result<Plan> {
-        door("planning an experiment", || {
+        guarded("planning an experiment", || {
             let mut rows: Vec<Line> = Vec::new();
             let mut clock = Clock::default();
             let grid = self.grid()?;
@@ -165,7 +165,7 @@ impl Experiment {
         })
     }
 
-    fn fill(&self, line: &mut Line, cell: &Sketch, missing: &[Run], timed: Option<&Result<Timed, String>>) {
+    fn fill(&self, line: &mut Line, cell: &CellOutline, missing: &[Run], timed: Option<&Result<Timed, String>>) {
         let settings = &self.settings;
         let (n, dev) = (cell.n, settings.dev.unwrap_or_else(|| Split::dev_of(cell.n)));
         let time = match timed {

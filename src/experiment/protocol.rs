@@ -13,10 +13,10 @@ use crate::prompt::{Examples, Prompts};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Demonstrations {
-    /// The N training examples, in one order for every query: what the trained methods learn from, and their common beginning is computed once.
+    /// The N training examples, in one order for every query: what the trained methods learn from, and their common prefix is computed once.
     #[default]
     Same,
-    /// As the authors evaluate: min(256, N - 1) rows of the task's train part that the run neither learns from nor tests on, drawn anew for
+    /// As the authors evaluate: min(256, N - 1) rows of the task's train part that the run neither learns from nor tests on, drawn again for
     /// each query. N = 1 leaves none, and the run fails.
     PerQuery,
 }

@@ -74,7 +74,7 @@ pub(super) struct Record {
     pub evaluated: BTreeMap<String, Evaluated>,
     /// What became of other tasks, by the digest of what was asked.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub elsewhere: BTreeMap<String, Elsewhere>,
+    pub elsewhere: BTreeMap<String, ForgettingRecord>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ pub(super) struct TrainedRecord {
     pub dev_cross_entropy: Option<f64>,
     pub steps: u64,
     pub seconds: f64,
-    /// A digest of what it came to: the adapter beside the record holds these.
+    /// A digest of what it came to: the adapter next to the record holds these.
     pub parameters: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -105,7 +105,7 @@ pub(super) struct Cost {
 
 /// A task that the run did not learn, before and after it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Elsewhere {
+pub(super) struct ForgettingRecord {
     pub task: String,
     pub examples: usize,
     /// Of the model on queries alone, nats.
@@ -125,7 +125,7 @@ pub(super) struct Found {
     #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
     pub dev_loss: Option<f64>,
     pub seconds: f64,
-    /// A digest of the vector in the file beside the record.
+    /// A digest of the vector in the file next to the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<String>,
     #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
@@ -140,7 +140,7 @@ pub(super) struct Found {
 pub(super) struct Evaluated {
     pub task: String,
     pub examples: usize,
-    /// Those that are defined, by their names; and what was measured besides.
+    /// Those that are defined, by their names; and what else was measured.
     pub metrics: BTreeMap<String, f64>,
     /// Columns that were asked for and are not defined here.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::cell::Overseer;
+use super::cell::RunControl;
 use super::grid::Grid;
 use super::record::{Record, Run};
 use super::settings::Demand;
@@ -14,7 +14,7 @@ use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::progress::Progress;
 
 impl Experiment {
@@ -28,7 +28,7 @@ impl Experiment {
     /// A setting that makes no sense; a task that cannot be opened or has too few rows for every N; a model with an adapter on it; files that cannot be
     /// read or written, were changed since they were written, or are gone before the grid is done; a bug.
     pub fn run(&self) -> Result<Study> {
-        door("running an experiment", || {
+        guarded("running an experiment", || {
             let home = self.home()?;
             interrupt::keeps("what was done is kept: the same call does the rest");
             let grid = self.grid()?;
@@ -82,7 +82,7 @@ impl Experiment {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn so_far(&self) -> Result<Study> {
-        door("reading an experiment", || self.study(self.home()?, &self.grid()?, false))
+        guarded("reading an experiment", || self.study(self.home()?, &self.grid()?, false))
     }
 
     /// For the eyes while the rest is being done: what cannot be read now is told when all is.
@@ -144,9 +144,9 @@ struct Alone<'a> {
     table: &'a dyn Fn() -> Option<Bundle>,
 }
 
-impl Overseer for Alone<'_> {
+impl RunControl for Alone<'_> {
     fn goes_on(&mut self) -> Result<bool> {
-        Ok(!interrupt::is_asked())
+        Ok(!interrupt::is_requested())
     }
 
     fn done(&mut self, run: &Run, _: &Record, _: f64) -> Result<()> {

@@ -103,7 +103,7 @@ impl Study {
     /// # Errors
     /// No run has an accuracy, or none an ECE.
     pub fn figure_1(&self) -> Result<Figure> {
-        draw(&paper::accuracy_and_ece(), &taught(self.runs()?)?)
+        draw(&paper::accuracy_and_ece(), &without_zero_shot(self.runs()?)?)
     }
 
     /// Figure 2: asim with ICL over layers, a panel per trained method and a line per model (of one model, in the method's colour), over all
@@ -154,7 +154,7 @@ impl Study {
             there.dedup();
             return Err(Error::input(format!("nothing learned `{task}` and was tested on `{on}`; there are {}", there.join(", "))));
         }
-        draw(&paper::accuracy_over_n(), &taught(own)?)
+        draw(&paper::accuracy_over_n(), &without_zero_shot(own)?)
     }
 }
 
@@ -168,7 +168,7 @@ fn draw(chart: &Chart, frame: &DataFrame) -> Result<Figure> {
     chart.clone().order(&names()[1..]).draw(frame)
 }
 
-fn taught(frame: DataFrame) -> Result<DataFrame> {
+fn without_zero_shot(frame: DataFrame) -> Result<DataFrame> {
     only(&frame, "method", &names()[1..])
 }
 

@@ -7,8 +7,8 @@ use polars::prelude::*;
 
 use super::choose::{Chosen, choose};
 use super::cluster::Progress;
-use super::held::Held;
-use super::record::{Cost, Elsewhere, Evaluated, Record, Run};
+use super::lazy_model::LazyModel;
+use super::record::{Cost, Evaluated, ForgettingRecord, Record, Run};
 use super::{Choice, effects};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub(super) struct Entry {
     pub tests: Vec<(String, String)>,
     /// Digest of what was asked of another task.
     pub elsewhere: Option<String>,
-    pub model: Held,
+    pub model: LazyModel,
 }
 
 impl Entry {
@@ -88,8 +88,8 @@ impl<'a> Row<'a> {
         self.adapter().filter(|_| self.run().method.own_adapter().is_none())
     }
 
-    /// What became of another task: told beside the run's own.
-    pub fn elsewhere(&self) -> Option<&'a Elsewhere> {
+    /// What became of another task: told next to the run's own.
+    pub fn elsewhere(&self) -> Option<&'a ForgettingRecord> {
         self.entry.elsewhere.as_ref().filter(|_| !self.ood()).and_then(|digest| self.entry.record.elsewhere.get(digest))
     }
 

@@ -100,7 +100,7 @@ impl Study {
         for (first, second) in pairs {
             for value in values {
                 let of = |method: Method| rows.iter().filter(move |row| row.run().method == method && row.number(value).is_some());
-                // One of ICL stands beside one of each adapter.
+                // One of ICL stands next to one of each adapter.
                 let pairs: Vec<(&Row<'_>, &Row<'_>)> = of(*first)
                     .flat_map(|row| of(*second).filter(move |other| same_run(row, other)).map(move |other| (row, other)))
                     .collect();

@@ -75,9 +75,9 @@ impl Experiment {
             Ok(task) => task,
             Err(error) => {
                 let partial = Benchmark::named(name).ok().filter(|benchmark| !benchmark.is_installed());
-                let partial = partial.map(|benchmark| benchmark.compat(compat).parts_there()).filter(Benchmark::is_installed);
+                let partial = partial.map(|benchmark| benchmark.compat(compat).subsets_present()).filter(Benchmark::is_installed);
                 let Some(benchmark) = partial else { return Err(error) };
-                said.push(format!("{name} {}: the rest of it is not installed", benchmark.parts_in_words()));
+                said.push(format!("{name} {}: the rest of it is not installed", benchmark.subsets_in_words()));
                 benchmark.open()?
             }
         };

@@ -19,7 +19,7 @@ pub(super) fn text(chart: &Chart, data: &Data) -> String {
         Marks::Violins => ("Violin plot", "one violin"),
     };
     let (columns, settings) = (&chart.columns, &chart.settings);
-    let ys: Vec<String> = match (&columns.also[..], &columns.beside[..]) {
+    let ys: Vec<String> = match (&columns.also[..], &columns.own_panels[..]) {
         ([], []) => vec![settings.y_name(&columns.y)],
         (also, beside) => [&columns.y].into_iter().chain(also).chain(beside).map(|name| settings.name(name)).collect(),
     };

@@ -51,7 +51,7 @@ pub struct AttentionHeads {
 
 /// Where a head's weight lies, as sums over its queries.
 #[derive(Clone, Copy, Default)]
-struct Habit {
+struct HeadSummary {
     itself: f64,
     before: f64,
     first: f64,
@@ -96,7 +96,7 @@ impl AttentionHeads {
     pub(super) fn scene(&self, frame: &DataFrame) -> Result<(Scene, String)> {
         let columns = columns();
         let (frame, notes) = self.select.rows(frame, &self.settings)?;
-        let habits = habits(&frame, &self.settings)?;
+        let summaries = summaries(&frame, &self.settings)?;
         let selected = self.select.last((frame, notes), ("key", "query"), Some("weight"), &self.settings)?;
         let mut data = Cells::read(&selected.0, &columns, &self.settings)?;
         let across = data.panels.len() / data.row_names.len().max(1);
@@ -109,7 +109,7 @@ impl AttentionHeads {
         let all = data.panels.len();
         let first = self.settings.paged(all, across, MOST)?.0.start;
         data.turn(&self.settings, MOST)?;
-        let habits = &habits[first..];
+        let summaries = &summaries[first..];
         let layers: Vec<String> = data.row_names.iter().map(short).collect();
         let mut parts = selected.1;
         parts.push("in each: queries downward, keys to the right".to_owned());
@@ -118,8 +118,8 @@ impl AttentionHeads {
         parts.extend((data.skipped > 0).then(|| format!("{} rows without numbers left out", data.skipped)));
         parts.extend(data.page.clone());
         let note = parts.join("; ");
-        let scene = self.thumbnails(&data, &ramp, (&layers, &heads), habits, &note)?;
-        let alt = self.alt((&layers, &heads), habits, &note);
+        let scene = self.thumbnails(&data, &ramp, (&layers, &heads), summaries, &note)?;
+        let alt = self.alt((&layers, &heads), summaries, &note);
         Ok((scene, alt))
     }
 
@@ -128,7 +128,7 @@ impl AttentionHeads {
         data: &Cells,
         ramp: &Ramp,
         (layers, heads): (&[String], &[String]),
-        habits: &[Habit],
+        summaries: &[HeadSummary],
         note: &str,
     ) -> Result<Scene> {
         // The longer side goes along x: pages are wide.
@@ -177,11 +177,11 @@ impl AttentionHeads {
             let (column, row) = if turned { (layer, head) } else { (head, layer) };
             (left + step.0 * column as f64, top + step.1 * row as f64)
         };
-        for panel in (0..data.panels.len()).filter(|panel| habits[*panel].all > 0.0) {
+        for panel in (0..data.panels.len()).filter(|panel| summaries[*panel].all > 0.0) {
             let (x, y) = corner(panel);
             scene.line(vec![(x, y), (x + side, y), (x + side, y + high), (x, y + high), (x, y)], 0.6, GRID);
             let (layer_of, head_of) = (&layers[panel / heads.len()], &heads[panel % heads.len()]);
-            scene.hover((x, y), (x + side, y + high), format!("{layer} {layer_of}, {head} {head_of}\n{}", habits[panel].words()));
+            scene.hover((x, y), (x + side, y + high), format!("{layer} {layer_of}, {head} {head_of}\n{}", summaries[panel].words()));
         }
         let next = |a: &Cell, b: &Cell| (a.panel, a.y, a.x + 1) == (b.panel, b.y, b.x) && ramp.colour(a.value) == ramp.colour(b.value);
         for run in data.cells.chunk_by(next) {
@@ -196,26 +196,26 @@ impl AttentionHeads {
         Ok(scene)
     }
 
-    fn alt(&self, (layers, heads): (&[String], &[String]), habits: &[Habit], note: &str) -> String {
+    fn alt(&self, (layers, heads): (&[String], &[String]), summaries: &[HeadSummary], note: &str) -> String {
         let title = self.settings.sentence();
-        let most = |of: fn(&Habit) -> f64, name: &str| {
-            let mut order: Vec<usize> = (0..layers.len() * heads.len()).filter(|at| habits[*at].all > 0.0).collect();
-            order.sort_by(|&a, &b| of(&habits[b]).total_cmp(&of(&habits[a])));
+        let most = |of: fn(&HeadSummary) -> f64, name: &str| {
+            let mut order: Vec<usize> = (0..layers.len() * heads.len()).filter(|at| summaries[*at].all > 0.0).collect();
+            order.sort_by(|&a, &b| of(&summaries[b]).total_cmp(&of(&summaries[a])));
             let named: Vec<String> = order
                 .iter()
                 .take(3)
-                .map(|&at| format!("layer {}, head {} ({})", layers[at / heads.len()], heads[at % heads.len()], shown(of(&habits[at]))))
+                .map(|&at| format!("layer {}, head {} ({})", layers[at / heads.len()], heads[at % heads.len()], shown(of(&summaries[at]))))
                 .collect();
             format!("Most on {name}: {}.", named.join("; "))
         };
-        let itself = most(|habit| habit.itself / habit.all, "the token itself");
-        let before = most(|habit| habit.before / habit.all, "the token before");
-        let first = most(|habit| habit.first / habit.all, "the first token");
+        let itself = most(|summary| summary.itself / summary.all, "the token itself");
+        let before = most(|summary| summary.before / summary.all, "the token before");
+        let first = most(|summary| summary.first / summary.all, "the first token");
         format!("{title}Attention of {} layers of {} heads, as thumbnails. {itself} {before} {first} ({note})", layers.len(), heads.len())
     }
 }
 
-impl Habit {
+impl HeadSummary {
     fn words(&self) -> String {
         let part = |sum: f64| shown((100.0 * sum / self.all).round() / 100.0);
         format!("on the token itself {}, on the one before {}, on the first {}", part(self.itself), part(self.before), part(self.first))
@@ -228,18 +228,18 @@ fn columns() -> Columns {
 }
 
 /// Where the weight of each head lies, over all its queries.
-fn habits(frame: &DataFrame, settings: &Settings) -> Result<Vec<Habit>> {
+fn summaries(frame: &DataFrame, settings: &Settings) -> Result<Vec<HeadSummary>> {
     let [query, key, weight] = [("query", "y"), ("key", "x"), ("weight", "the value")].map(|(name, role)| read::numbers(frame, name, role));
     let (query, key, weight) = (query?, key?, weight?);
     let (panels, panel_of, _) = read::grid(frame, settings)?;
     let first = key.iter().copied().fold(f64::INFINITY, f64::min);
-    let mut habits = vec![Habit::default(); panels.len()];
+    let mut summaries = vec![HeadSummary::default(); panels.len()];
     for (row, &panel) in panel_of.iter().enumerate().filter(|(row, _)| weight[*row].is_finite()) {
-        let habit = &mut habits[panel];
-        habit.all += weight[row];
-        habit.itself += if key[row] == query[row] { weight[row] } else { 0.0 };
-        habit.before += if key[row] + 1.0 == query[row] { weight[row] } else { 0.0 };
-        habit.first += if key[row] == first { weight[row] } else { 0.0 };
+        let summary = &mut summaries[panel];
+        summary.all += weight[row];
+        summary.itself += if key[row] == query[row] { weight[row] } else { 0.0 };
+        summary.before += if key[row] + 1.0 == query[row] { weight[row] } else { 0.0 };
+        summary.first += if key[row] == first { weight[row] } else { 0.0 };
     }
-    Ok(habits)
+    Ok(summaries)
 }

@@ -35,7 +35,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
     // A number at the tip of a whisker would be read as the tip's.
     let inside = bars.iter().any(|(_, bar, _)| bar.whisker.is_some()) || chart.dots;
     for (at, (cell, bar, label)) in bars.iter().enumerate() {
-        let colour = data.looks[cell.group].colour;
+        let colour = data.styles[cell.group].colour;
         scene.rectangle((bar.left, bar.zero), (bar.right, bar.end), colour);
         let centre = (bar.left + bar.right) / 2.0;
         let up = cell.mean >= 0.0;
@@ -105,7 +105,7 @@ pub(super) fn placed(panel: &Panel, end: End) -> (f64, bool) {
     (panel.y.within(end.value), end.cut || outside)
 }
 
-/// Which groups stand at each place along x, beside each other and centred over it.
+/// Which groups stand at each place along x, next to each other and centred over it.
 pub(super) struct Slots {
     /// By place: the groups there, in any panel.
     groups: Vec<Vec<usize>>,

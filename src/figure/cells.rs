@@ -24,7 +24,7 @@ pub(super) struct Columns {
     pub y: String,
     pub value: String,
     pub text: Option<String>,
-    /// Columns of texts and of their values that are said of a cell besides.
+    /// Columns of texts and of their values that are shown of a cell in addition.
     pub besides: Vec<(String, String)>,
     pub x_names: Option<String>,
     pub y_names: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct Cell {
     pub y: usize,
     pub value: f64,
     pub text: String,
-    /// What is said of the cell besides, in lines.
+    /// What is shown of the cell in addition, in lines.
     pub besides: String,
 }
 
@@ -125,7 +125,7 @@ impl Cells {
         Ok(read)
     }
 
-    /// Writes what is said of a row besides its text, in lines.
+    /// Writes what is shown of a row besides its text, in lines.
     fn besides(frame: &DataFrame, columns: &Columns) -> Result<impl Fn(usize) -> String> {
         let read = |(text, value): &(String, String)| {
             Ok((read::texts(frame, text, "further text")?, read::numbers(frame, value, "further values")?))

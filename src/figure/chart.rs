@@ -9,7 +9,7 @@ use super::{Figure, alt, bars, check, lines, note, points, violins};
 use crate::error::Result;
 use crate::plot::along::Along;
 use crate::plot::axis::Places;
-use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::layout::{self, LayoutOptions, Panel};
 use crate::plot::legend::{self, Legend};
 use crate::plot::reference::{self, Reference};
 use crate::plot::scale::Steps;
@@ -106,7 +106,7 @@ impl Chart {
     }
 
     /// One line, bar, or colour of points or violins per value of this column. Numbers, and names that are more than 16, go from dark to light
-    /// in their order. The paper's methods have the same name, place and look in every figure.
+    /// in their order. The paper's methods have the same name, place and style in every figure.
     pub fn colour(mut self, column: &str) -> Self {
         self.columns.colour = Some(column.to_owned());
         self
@@ -144,8 +144,8 @@ impl Chart {
     }
 
     /// One more y column, in a panel of its own with a y axis of its own (accuracy and ECE).
-    pub fn beside(mut self, column: &str) -> Self {
-        self.columns.beside.push(column.to_owned());
+    pub fn panel(mut self, column: &str) -> Self {
+        self.columns.own_panels.push(column.to_owned());
         self
     }
 
@@ -268,8 +268,8 @@ impl Chart {
         let mut data = Data::read(frame, &self.columns, &self.settings)?;
         check::values(self, &data)?;
         // Axes are those of all pages.
-        let shared = data.panels.len() == data.abreast;
-        let axes = self.y_axes(&data, data.panels.len() > layout::abreast(data.panels.len()));
+        let shared = data.panels.len() == data.panels_per_row;
+        let axes = self.y_axes(&data, data.panels.len() > layout::panels_per_row(data.panels.len()));
         data.turn(&self.settings)?;
         if let Some((from, to)) = self.x_range {
             let (inside, before) = (|x: f64| (from..=to).contains(&x), data.cells.len());
@@ -280,18 +280,18 @@ impl Chart {
             data.outside = before - data.cells.len();
         }
         let count = data.panels.len();
-        let abreast = match data.row_names.len() {
-            0 if shared || data.abreast == 1 => layout::abreast(count),
-            0 => data.abreast,
+        let panels_per_row = match data.row_names.len() {
+            0 if shared || data.panels_per_row == 1 => layout::panels_per_row(count),
+            0 => data.panels_per_row,
             rows => count / rows,
         };
-        let rows = count.div_ceil(abreast);
+        let rows = count.div_ceil(panels_per_row);
         let names = if matches!(data.along, Along::Names(_)) && self.has_slots() { data.along.len() as u32 * 14 + 90 } else { 0 };
         let (width, height) = self.settings.size(match rows {
             1 => (720.max(names.min(1600)), 400),
             2 => (720.max(names.min(1600)), 560),
             3 => (720, 760),
-            _ => (if abreast > 4 { 1100 } else { 900 }, 130 + if abreast > 4 { 120 } else { 190 } * rows.min(17) as u32),
+            _ => (if panels_per_row > 4 { 1100 } else { 900 }, 130 + if panels_per_row > 4 { 120 } else { 190 } * rows.min(17) as u32),
         })?;
         let mut scene = Scene::new(width, height);
         let along = if self.free.0 { (0..count).map(|panel| data.along_of(panel)).collect() } else { vec![data.along.clone()] };
@@ -300,7 +300,7 @@ impl Chart {
             Marks::Lines => Places::Apart(self.x_steps),
             Marks::Points => Places::Round(self.x_steps),
         };
-        let wishes = Wishes {
+        let options = LayoutOptions {
             legend: self.legend(&data),
             row_names: data.row_names.clone(),
             remarks: self.remarks(frame, &data)?,
@@ -308,9 +308,9 @@ impl Chart {
             x_name: self.settings.x_name(&self.columns.x),
             y_name: if shared { self.y_name() } else { String::new() },
             note: note::text(self, &data),
-            ..Wishes::new(data.panels.clone(), abreast, (along, places), data.kept(axes))
+            ..LayoutOptions::new(data.panels.clone(), panels_per_row, (along, places), data.kept(axes))
         };
-        let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        let panels: Vec<Panel> = layout::prepare(&mut scene, &self.settings, &options)?;
         let bands = |band: bool| self.references.iter().enumerate().filter(move |(_, line)| (line.from < line.to) == band);
         panels.iter().for_each(|panel| reference::draw(&mut scene, bands(true), panel));
         // Behind lines and points, but bars and violins would hide it.
@@ -351,13 +351,13 @@ impl Chart {
         };
         let title =
             self.columns.colour.as_deref().filter(|_| there && !data.plain).map_or_else(String::new, |colour| self.settings.name(colour));
-        let groups = || data.groups.iter().cloned().zip(data.looks.iter().copied());
+        let groups = || data.groups.iter().cloned().zip(data.styles.iter().copied());
         // More than a reader looks up one by one.
         let row = there && data.ordered && data.groups.len() > 8;
-        let mut names: Vec<_> = groups().filter(|_| there && !row).map(|(name, look)| (name, look, sample)).collect();
+        let mut names: Vec<_> = groups().filter(|_| there && !row).map(|(name, style)| (name, style, sample)).collect();
         names.extend(self.references.iter().enumerate().map(|(at, line)| {
             let sample = if line.from == line.to { reference::LINE } else { reference::BAND };
-            (line.words(), reference::look(at), sample)
+            (line.words(), reference::style(at), sample)
         }));
         (row || !names.is_empty()).then(|| Legend { title, names, row: groups().filter(|_| row).collect() })
     }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use polars::prelude::*;
 
-use super::looks::looks;
 use super::spread::Spread;
+use super::styles::styles;
 use super::{bounds, read};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plot::along::Along;
-use crate::plot::palette::{self, Look, MOST_GROUPS};
+use crate::plot::palette::{self, MOST_GROUPS, MarkStyle};
 use crate::plot::scale::shown;
 use crate::plot::settings::Settings;
 
@@ -25,7 +25,7 @@ pub(crate) struct Columns {
     /// More y columns: groups of the same panel.
     pub also: Vec<String>,
     /// More y columns: panels of their own.
-    pub beside: Vec<String>,
+    pub own_panels: Vec<String>,
     pub colour: Option<String>,
     /// A faint line of its own for each value.
     pub each: Option<String>,
@@ -77,12 +77,12 @@ pub(crate) struct Data {
     pub along: Along,
     pub panels: Vec<String>,
     /// Panels of one y column in a row; those of the next follow.
-    pub abreast: usize,
+    pub panels_per_row: usize,
     /// The names of rows of panels, where rows have some.
     pub row_names: Vec<String>,
     pub groups: Vec<String>,
-    /// Each group's look: colour, marker and dash.
-    pub looks: Vec<Look>,
+    /// Each group's style: colour, marker and dash.
+    pub styles: Vec<MarkStyle>,
     /// Are groups in order, and more than can be told apart one by one?
     pub ordered: bool,
     /// Do the groups' names need no title, as the paper's methods and the names of y columns?
@@ -112,7 +112,7 @@ impl Data {
 
     /// The panels that share a y axis with this one.
     pub(crate) fn sharing(&self, panel: usize) -> impl Iterator<Item = &Cell> {
-        self.cells.iter().filter(move |cell| cell.panel / self.abreast == panel / self.abreast)
+        self.cells.iter().filter(move |cell| cell.panel / self.panels_per_row == panel / self.panels_per_row)
     }
 
     /// Where a cell stands along x when places keep their distances.
@@ -122,12 +122,12 @@ impl Data {
 
     /// Groups and aggregates the frame.
     pub(crate) fn read(frame: &DataFrame, columns: &Columns, settings: &Settings) -> Result<Self> {
-        if !columns.also.is_empty() && !columns.beside.is_empty() {
-            return Err(Error::input("figure: further y columns go into the same panel (`also`) or into their own (`beside`), not both"));
+        if !columns.also.is_empty() && !columns.own_panels.is_empty() {
+            return Err(Error::input("figure: further y columns go into the same panel (`also`) or into their own (`panel`), not both"));
         }
         let order = &settings.order;
         let x = read::column(frame, &columns.x, "x")?;
-        let ys: Vec<&String> = [&columns.y].into_iter().chain(&columns.also).chain(&columns.beside).collect();
+        let ys: Vec<&String> = [&columns.y].into_iter().chain(&columns.also).chain(&columns.own_panels).collect();
         let values: Vec<Vec<f64>> = ys.iter().map(|name| read::numbers(frame, name, "y")).collect::<Result<_>>()?;
         let error = columns.error.as_deref().map(|name| read::numbers(frame, name, "the error")).transpose()?;
         let marked = columns.marked.as_deref().map(|name| read::flags(frame, name, "the marks")).transpose()?;
@@ -139,9 +139,9 @@ impl Data {
             }
             None => (vec![String::new()], vec![0; frame.height()], false),
         };
-        if settings.rows.is_some() && !columns.beside.is_empty() {
+        if settings.rows.is_some() && !columns.own_panels.is_empty() {
             return Err(Error::input(
-                "figure: rows of panels are either values of a column (`rows`) or further y columns (`beside`), not both",
+                "figure: rows of panels are either values of a column (`rows`) or further y columns (`panel`), not both",
             ));
         }
         let (facets, facet_of, row_names) = read::grid(frame, settings)?;
@@ -151,13 +151,13 @@ impl Data {
         let groups = if together { pairs(&groups, &titles, false) } else { groups };
         read::at_most(columns.colour.as_deref().unwrap_or(&columns.y), groups.len(), GROUPS, "colours")?;
         let in_order = numeric && !together || groups.len() > MOST_GROUPS;
-        let looks = match in_order {
+        let styles = match in_order {
             true => (0..groups.len()).map(|at| palette::ordered(at, groups.len())).collect(),
-            false => looks(&groups, order),
+            false => styles(&groups, order),
         };
         let plain = together || groups.iter().all(|group| crate::method::Method::place(group).is_some());
-        let abreast = facets.len();
-        let panels = if columns.beside.is_empty() { facets } else { pairs(&titles, &facets, true) };
+        let panels_per_row = facets.len();
+        let panels = if columns.own_panels.is_empty() { facets } else { pairs(&titles, &facets, true) };
         let (along, at_of) = read::places(x, order)?;
 
         let limits: Vec<(f64, f64)> = ys.iter().zip(&values).map(|(name, values)| bounds::of(name, values)).collect();
@@ -170,7 +170,7 @@ impl Data {
                 let marked = marked.as_ref().is_some_and(|marked| marked[row]);
                 let (panel, group) = match together {
                     true => (facet_of[row], group_of[row] * ys.len() + index),
-                    false => (index * abreast + facet_of[row], group_of[row]),
+                    false => (index * panels_per_row + facet_of[row], group_of[row]),
                 };
                 match at_of[row] {
                     Some(at) if y[row].is_finite() && bar.is_none_or(f64::is_finite) => {
@@ -183,7 +183,7 @@ impl Data {
         if places.is_empty() {
             return Err(Error::numeric(format!("figure: none of the {skipped} rows has numbers in `{}` and `{}`", columns.x, columns.y)));
         }
-        let bounds = |(panel, group, _): (usize, usize, usize)| limits[if together { group % ys.len() } else { panel / abreast }];
+        let bounds = |(panel, group, _): (usize, usize, usize)| limits[if together { group % ys.len() } else { panel / panels_per_row }];
         let spread = columns.spread;
         let mut cells: Vec<Cell> =
             places.into_iter().map(|(place, rows)| cell(place, &rows, spread, bounds(place))).collect::<Result<_>>()?;
@@ -191,10 +191,10 @@ impl Data {
         let mut data = Self {
             along,
             panels,
-            abreast,
+            panels_per_row,
             row_names,
             groups,
-            looks,
+            styles,
             ordered: in_order,
             plain,
             each: Vec::new(),
@@ -209,7 +209,7 @@ impl Data {
         if let Some(name) = &columns.each {
             let place = |index: usize, row: usize| match together {
                 true => (facet_of[row], group_of[row] * ys.len() + index),
-                false => (index * abreast + facet_of[row], group_of[row]),
+                false => (index * panels_per_row + facet_of[row], group_of[row]),
             };
             data.each = data.lines(read::names(read::column(frame, name, "each line")?, order)?.1, &values, &at_of, &place);
         }

@@ -63,10 +63,10 @@ fn further_columns_are_groups_or_panels() {
     let data = read(&frame, &also).unwrap();
     assert_eq!((&data.groups[..], data.panels.len(), data.skipped), (&["train".to_owned(), "dev".to_owned()][..], 1, 1));
     assert_eq!(data.series(0, 0).iter().map(|cell| (cell.mean, cell.marked)).collect::<Vec<_>>(), [(3.0, false), (2.0, true)]);
-    let beside = Columns { beside: vec!["dev".into()], ..columns("step", "train", None) };
+    let beside = Columns { own_panels: vec!["dev".into()], ..columns("step", "train", None) };
     let data = Data::read(&frame, &beside, &panels("run", None)).unwrap();
     assert_eq!(data.panels, ["train: run 0", "dev: run 0"]);
-    assert_eq!((data.abreast, data.sharing(1).count()), (1, 1));
+    assert_eq!((data.panels_per_row, data.sharing(1).count()), (1, 1));
     assert!(read(&frame, &Columns { also: vec!["dev".into()], ..beside }).unwrap_err().to_string().contains("not both"));
 }
 
@@ -90,7 +90,7 @@ fn numbers_and_many_names_take_colours_in_order() {
     let frame = df!("x" => vec![0i64; 32], "y" => vec![1.0; 32], "layer" => (0..32i64).collect::<Vec<_>>(), "head" => (0..32).map(|at| format!("L0H{at}")).collect::<Vec<_>>()).unwrap();
     for colour in ["layer", "head"] {
         let data = read(&frame, &columns("x", "y", Some(colour))).unwrap();
-        assert!(data.ordered && data.looks.len() == 32 && data.looks[0].colour != data.looks[31].colour, "{colour}");
+        assert!(data.ordered && data.styles.len() == 32 && data.styles[0].colour != data.styles[31].colour, "{colour}");
     }
     assert!(!read(&frame.head(Some(9)), &columns("x", "y", Some("head"))).unwrap().ordered);
 }

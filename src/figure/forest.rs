@@ -2,16 +2,16 @@
 
 use polars::prelude::*;
 
-use super::looks::looks;
 use super::settings::setters;
+use super::styles::styles;
 use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
 use crate::plot::along::Along;
 use crate::plot::axis::{Places, YAxis};
-use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::layout::{self, LayoutOptions, Panel};
 use crate::plot::legend::{Legend, Sample};
-use crate::plot::palette::{self, AXIS, GRID, Look, MUTED, TEXT, WHITE};
+use crate::plot::palette::{self, AXIS, GRID, MUTED, MarkStyle, TEXT, WHITE};
 use crate::plot::scale::{self, Steps};
 use crate::plot::scene::{Anchor, Label, Point, Scene};
 use crate::plot::settings::Settings;
@@ -131,15 +131,15 @@ impl Forest {
         let names = panels.iter().map(|panel| panel.name.clone()).collect();
         let along = panels.iter().map(|panel| panel.along()).collect();
         let rows = panels.iter().map(|panel| YAxis::list(&panel.labels(), lines, width * 0.3)).collect();
-        let wishes = Wishes {
+        let options = LayoutOptions {
             legend: Some(self.legend()),
             remarks: panels.iter().map(|panel| panel.better().to_owned()).collect(),
             x_name: self.x_name(),
             right: side + 12.0,
             note: self.remarks(skipped, page),
-            ..Wishes::new(names, 1, (along, Places::Round(Steps::Linear)), rows)
+            ..LayoutOptions::new(names, 1, (along, Places::Round(Steps::Linear)), rows)
         };
-        let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        let places = layout::prepare(&mut scene, &self.settings, &options)?;
         let head = text::fitted(&head, SIDE, side);
         for (place, panel) in places.iter().zip(&panels) {
             scene.text(Label::new((place.sides.1 + 12.0 + side, place.y.end - 8.0), &head, SIDE, MUTED, Anchor::End));
@@ -162,7 +162,7 @@ impl Forest {
         let (groups, group_of) = names(&self.group, "the group")?;
         let (facets, facet_of) = names(&self.settings.facet, "the panels")?;
         read::some_rows(frame)?;
-        let looks = looks(&methods, &self.settings.order);
+        let styles = styles(&methods, &self.settings.order);
         let mut order: Vec<usize> = (0..frame.height()).filter(|&row| difference[row].is_finite()).collect();
         order.sort_by_key(|&row| (facet_of[row], group_of[row], baseline_of[row], method_of[row]));
         let skipped = frame.height() - order.len();
@@ -187,7 +187,7 @@ impl Forest {
                 panels.push(Rows { name: self.settings.name(column), better, rows: Vec::new() });
             }
             let row =
-                Row { group: groups[group_of[row]].clone(), name, look: looks[method_of[row]], difference: difference[row], interval };
+                Row { group: groups[group_of[row]].clone(), name, style: styles[method_of[row]], difference: difference[row], interval };
             panels.iter_mut().last().into_iter().for_each(|panel| panel.rows.push(row.clone()));
         }
         Ok((panels, skipped))
@@ -249,7 +249,7 @@ impl Forest {
 struct Row {
     group: String,
     name: String,
-    look: Look,
+    style: MarkStyle,
     difference: f64,
     interval: Option<(f64, f64)>,
 }
@@ -365,28 +365,28 @@ impl Rows {
             if let Some((low, high)) = row.interval {
                 let cap = (room * 0.2).min(4.0);
                 for end in [low, high].map(|end| panel.x.at(end)) {
-                    scene.line(vec![(end, y - cap), (end, y + cap)], 1.6, row.look.colour);
+                    scene.line(vec![(end, y - cap), (end, y + cap)], 1.6, row.style.colour);
                 }
-                scene.line(vec![(panel.x.at(low), y), (panel.x.at(high), y)], 1.8, row.look.colour);
+                scene.line(vec![(panel.x.at(low), y), (panel.x.at(high), y)], 1.8, row.style.colour);
             }
-            mark(scene, (panel.x.at(row.difference), y), row.look, row.is_apart(), (room * 0.26).min(5.0));
+            mark(scene, (panel.x.at(row.difference), y), row.style, row.is_apart(), (room * 0.26).min(5.0));
         }
     }
 }
 
 /// A marker that is full, or hollow.
-fn mark(scene: &mut Scene, at: Point, look: Look, full: bool, radius: f64) {
-    palette::marker(scene, at, look, radius);
+fn mark(scene: &mut Scene, at: Point, style: MarkStyle, full: bool, radius: f64) {
+    palette::marker(scene, at, style, radius);
     if !full {
-        palette::shape(scene, at, look.marker, radius * 0.55, WHITE);
+        palette::shape(scene, at, style.marker, radius * 0.55, WHITE);
     }
 }
 
-const GREY: Look = Look { colour: MUTED, marker: 0, dash: 0 };
-const FULL: Sample = Sample { width: 26.0, draw: |scene, at, look| sample(scene, at, look, true) };
-const HOLLOW: Sample = Sample { width: 26.0, draw: |scene, at, look| sample(scene, at, look, false) };
+const GREY: MarkStyle = MarkStyle { colour: MUTED, marker: 0, dash: 0 };
+const FULL: Sample = Sample { width: 26.0, draw: |scene, at, style| sample(scene, at, style, true) };
+const HOLLOW: Sample = Sample { width: 26.0, draw: |scene, at, style| sample(scene, at, style, false) };
 
-fn sample(scene: &mut Scene, (x, y): Point, look: Look, full: bool) {
-    scene.line(vec![(x, y), (x + 26.0, y)], 1.8, look.colour);
-    mark(scene, (x + 13.0, y), look, full, 4.6);
+fn sample(scene: &mut Scene, (x, y): Point, style: MarkStyle, full: bool) {
+    scene.line(vec![(x, y), (x + 26.0, y)], 1.8, style.colour);
+    mark(scene, (x + 13.0, y), style, full, 4.6);
 }

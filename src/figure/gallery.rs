@@ -74,7 +74,7 @@ fn tables() -> Result<Vec<Table>> {
 pub(super) const DOCUMENTED: &str = "\n# Every kind, drawn\nEach of [`FIGURES`] from its sample (written by the test `gallery`).\n\n";
 
 /// One kind for the documentation: what it shows, with a small picture.
-pub(super) fn documented(kind: &Kind, figure: &Figure) -> String {
+pub(super) fn documented(kind: &FigureEntry, figure: &Figure) -> String {
     let wide = figure.svg().split('"').nth(3).and_then(|width| width.parse::<f64>().ok()).unwrap();
     let png = render::pixels(figure.svg(), false, 440.0 / wide).unwrap();
     let (png, about) = (crate::display::base64(&png), crate::display::escape(kind.about));
@@ -231,11 +231,11 @@ fn pictures() -> Vec<(String, Draw)> {
     });
     add("hard_ceiling_lines", || {
         let frame = df!("demonstrations" => [2u32, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.97, 1.0], "ece" => [0.3, 0.2, 0.02, 0.0], "std" => [0.05, 0.1, 0.1, 0.02])?;
-        Chart::lines("demonstrations", "accuracy").beside("ece").error("std").x_log2().draw(&frame)
+        Chart::lines("demonstrations", "accuracy").panel("ece").error("std").x_log2().draw(&frame)
     });
     add("hard_ceiling_whiskers", || {
         let frame = df!("demonstrations" => [2u32, 4, 8, 16], "accuracy" => [0.5, 0.7, 0.97, 1.0], "ece" => [0.3, 0.2, 0.02, 0.0], "std" => [0.05, 0.1, 0.1, 0.02])?;
-        Chart::lines("demonstrations", "accuracy").beside("ece").error("std").x_log2().whiskers().draw(&frame)
+        Chart::lines("demonstrations", "accuracy").panel("ece").error("std").x_log2().whiskers().draw(&frame)
     });
     add("hard_letters", || {
         let tokens = ["⏎", "␣the", "▁film", "⇥", "Ġa", "\u{fffd}", "中文", "\u{1b}[", "\u{1f600}", "e\u{301}", "\r\n"];

@@ -41,7 +41,7 @@ fn powers_of_two_are_equally_far_apart() {
 #[test]
 fn bars_are_as_high_as_their_values_in_each_panel_of_its_own_axis() {
     let frame = df!("m" => ["a", "b"], "accuracy" => [0.4, 0.8], "ece" => [0.02, 0.01]).unwrap();
-    let scene = Chart::bars("m", "accuracy").beside("ece").colour("m").scene(&frame).unwrap().0;
+    let scene = Chart::bars("m", "accuracy").panel("ece").colour("m").scene(&frame).unwrap().0;
     let high = |group: usize| rectangles(&scene, palette::colour(group)).iter().map(|(from, to)| to.1 - from.1).collect::<Vec<_>>();
     let (a, b) = (high(0), high(1));
     assert_eq!((a.len(), b.len()), (2, 2), "no legend where colour repeats x");

@@ -10,7 +10,7 @@ use super::{Figure, scrolled};
 use crate::error::{Error, Result};
 use crate::plot::axis::{Places, YAxis};
 use crate::plot::colour_bar::{self, Bar};
-use crate::plot::layout::{self, Grid, Panel, Wishes};
+use crate::plot::layout::{self, Grid, LayoutOptions, Panel};
 use crate::plot::palette::GRID;
 use crate::plot::ramp::{self, Ramp};
 use crate::plot::scene::{Anchor, Label, Scene};
@@ -45,7 +45,7 @@ pub struct HeatMap {
     shares: bool,
     downward: bool,
     written: bool,
-    abreast: Option<usize>,
+    panels_per_row: Option<usize>,
     square: bool,
     pub(super) empty: String,
 }
@@ -65,7 +65,7 @@ impl HeatMap {
             shares: false,
             downward: false,
             written: true,
-            abreast: None,
+            panels_per_row: None,
             square: false,
             empty: "no value".to_owned(),
         }
@@ -78,9 +78,9 @@ impl HeatMap {
 
     setters!(rows);
 
-    /// A column of text and one of numbers that are said of a cell besides, where the pointer rests on it (the second likeliest token and its
+    /// A column of text and one of numbers that are shown in addition where the pointer rests on a cell (the second likeliest token and its
     /// probability). Frames without them are drawn all the same.
-    pub fn besides(mut self, text: &str, value: &str) -> Self {
+    pub fn tooltip(mut self, text: &str, value: &str) -> Self {
         self.columns.besides.push((text.to_owned(), value.to_owned()));
         self
     }
@@ -150,14 +150,14 @@ impl HeatMap {
     }
 
     /// Whether values are written into the cells where all of them fit; by default they are.
-    pub fn written(mut self, written: bool) -> Self {
+    pub fn annotated(mut self, written: bool) -> Self {
         self.written = written;
         self
     }
 
     /// Panels in one row; by default about as many as there are rows of them, at most six.
-    pub fn abreast(mut self, panels: usize) -> Self {
-        self.abreast = Some(panels);
+    pub fn panels_per_row(mut self, panels: usize) -> Self {
+        self.panels_per_row = Some(panels);
         self
     }
 
@@ -193,19 +193,19 @@ impl HeatMap {
         let most = if data.pieces.is_empty() { MOST_PANELS } else { (HIGHEST / (data.y.len() * TEXT_ROW + PIECE)).clamp(1, MOST_PANELS) };
         data.turn(&self.settings, most)?;
         let usual = match (data.row_names.len(), data.pieces.is_empty()) {
-            (0, true) => abreast(data.panels.len()),
+            (0, true) => panels_per_row(data.panels.len()),
             (0, false) => 1,
             (rows, _) => data.panels.len() / rows,
         };
-        let abreast = self.abreast.filter(|_| data.row_names.is_empty()).unwrap_or(usual).clamp(1, data.panels.len());
-        let (width, height) = self.settings.size(self.usual(&data, abreast))?;
+        let panels_per_row = self.panels_per_row.filter(|_| data.row_names.is_empty()).unwrap_or(usual).clamp(1, data.panels.len());
+        let (width, height) = self.settings.size(self.usual(&data, panels_per_row))?;
         let mut scene = Scene::new(width, height);
         scene.html = table;
         let bars: Vec<Bar> =
             ramps.iter().zip([name.clone(), format!("difference in {name}")]).map(|(ramp, name)| Bar::new(*ramp, name)).collect();
         let note = self.remark(&data, &ramps, selected.1);
         let along = if data.pieces.is_empty() { vec![data.x.clone()] } else { data.pieces.clone() };
-        let wishes = Wishes {
+        let options = LayoutOptions {
             row_names: data.row_names.clone(),
             x_name: self.settings.x_name(&self.columns.x),
             y_name: self.settings.y_name(&self.columns.y),
@@ -222,9 +222,14 @@ impl HeatMap {
                 },
             }),
             note: note.clone(),
-            ..Wishes::new(data.panels.clone(), abreast, (along, Places::Cells), vec![YAxis::rows(&data.y.labels(), self.upwards(&data))])
+            ..LayoutOptions::new(
+                data.panels.clone(),
+                panels_per_row,
+                (along, Places::Cells),
+                vec![YAxis::rows(&data.y.labels(), self.upwards(&data))],
+            )
         };
-        let panels = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        let panels = layout::prepare(&mut scene, &self.settings, &options)?;
         self.cells(&mut scene, &data, &ramps, &panels)?;
         colour_bar::draw(&mut scene, &panels, &bars, layout::row_room(&data.row_names));
         self.hover(&mut scene, &data, &panels);
@@ -246,9 +251,9 @@ impl HeatMap {
     }
 
     /// Cells that hold text need room for it; others only need to be seen. The layout takes back what square or low cells leave over.
-    fn usual(&self, data: &Cells, abreast: usize) -> (u32, u32) {
+    fn usual(&self, data: &Cells, panels_per_row: usize) -> (u32, u32) {
         let (columns, rows) = (data.across(0).len(), data.y.len());
-        let down = data.panels.len().div_ceil(abreast);
+        let down = data.panels.len().div_ceil(panels_per_row);
         let text = self.columns.text.is_some();
         let wide = if text {
             if columns > 14 { 33 } else { 44 }
@@ -257,8 +262,8 @@ impl HeatMap {
         } else {
             1
         };
-        let width = ((columns * wide + 24) * abreast + 140).clamp(if abreast > 4 { 960 } else { 720 }, 1100);
-        let across = (width - 150) / abreast - 28;
+        let width = ((columns * wide + 24) * panels_per_row + 140).clamp(if panels_per_row > 4 { 960 } else { 720 }, 1100);
+        let across = (width - 150) / panels_per_row - 28;
         let square = across * rows / columns.max(1);
         let panel = match down {
             _ if text => rows * if rows > 12 { TEXT_ROW } else { 24 },
@@ -344,7 +349,7 @@ fn beside(a: &Cell, b: &Cell) -> bool {
 }
 
 /// Small panels read best in a grid about as wide as it is high, without a lone one in its last row.
-fn abreast(panels: usize) -> usize {
+fn panels_per_row(panels: usize) -> usize {
     let choices: &[usize] = match panels {
         0..=4 => return panels.max(1),
         5..=6 => return 3,
@@ -357,13 +362,13 @@ fn abreast(panels: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::abreast;
+    use super::panels_per_row;
 
     #[test]
     fn no_panel_stands_alone() {
-        assert_eq!([9, 10, 12, 14, 16, 32, 64, 13].map(abreast), [3, 5, 4, 5, 4, 8, 8, 5]);
+        assert_eq!([9, 10, 12, 14, 16, 32, 64, 13].map(panels_per_row), [3, 5, 4, 5, 4, 8, 8, 5]);
         for panels in 1..=64 {
-            let columns = abreast(panels);
+            let columns = panels_per_row(panels);
             assert!(columns == 1 || panels % columns != 1, "{panels} in rows of {columns}");
         }
     }

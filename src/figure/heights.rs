@@ -14,8 +14,8 @@ impl Chart {
             true => (0..data.panels.len())
                 .map(|panel| self.y_axis(&data.cells.iter().filter(|cell| cell.panel == panel).collect::<Vec<_>>(), data, wanted))
                 .collect(),
-            false => (0..data.panels.len() / data.abreast)
-                .map(|index| self.y_axis(&data.sharing(index * data.abreast).collect::<Vec<_>>(), data, wanted))
+            false => (0..data.panels.len() / data.panels_per_row)
+                .map(|index| self.y_axis(&data.sharing(index * data.panels_per_row).collect::<Vec<_>>(), data, wanted))
                 .collect(),
         }
     }

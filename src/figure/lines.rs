@@ -14,7 +14,7 @@ use crate::plot::scene::{Point, Scene};
 const APART: f64 = 18.0;
 /// How opaque the line of a single run is.
 const EACH: f64 = 0.35;
-/// The most lines that the pointer is told of.
+/// The most lines whose values the pointer shows.
 const MOST_SAID: usize = 12;
 /// The most places that are marked from bottom to top.
 pub(super) const FEW_MARKED: usize = 4;
@@ -32,23 +32,23 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         // All bands lie below all lines: a band over another group's line would change its colour.
         for (group, cells) in series.iter().enumerate() {
             let edges: Vec<Edges> = cells.iter().map(|cell| edges(panel, cell, x(cell))).collect();
-            spread(scene, &edges, data.looks[group].colour, chart.has_whiskers());
+            spread(scene, &edges, data.styles[group].colour, chart.has_whiskers());
         }
         for (_, group, points) in data.each.iter().filter(|line| line.0 == index) {
             let points = points.iter().map(|&(x, y)| (panel.x.at(x), panel.y.within(y))).collect();
-            scene.line(points, 1.0, data.looks[*group].colour.faint(EACH));
+            scene.line(points, 1.0, data.styles[*group].colour.faint(EACH));
         }
         for (group, cells) in series.iter().enumerate() {
-            let look = data.looks[group];
+            let style = data.styles[group];
             let points: Vec<Point> = cells.iter().map(|cell| (x(cell), panel.y.within(cell.mean))).collect();
-            scene.dashed(&points, if data.groups.len() > 8 && data.ordered { 1.6 } else { 2.2 }, look.colour, look.pattern());
+            scene.dashed(&points, if data.groups.len() > 8 && data.ordered { 1.6 } else { 2.2 }, style.colour, style.pattern());
             let length = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0);
             let each = (APART * points.len().saturating_sub(1) as f64 / length.max(1.0)).ceil().max(1.0) as usize;
             // Groups start at different points, so that markers of close lines do not cover each other.
             let start = group * each / data.groups.len();
             // Colours in order have no markers to be told apart by.
             let few = !(data.ordered && data.groups.len() > 8) || points.len() == 1;
-            points.iter().skip(start).step_by(each).filter(|_| few).for_each(|&point| palette::marker(scene, point, look, 3.6));
+            points.iter().skip(start).step_by(each).filter(|_| few).for_each(|&point| palette::marker(scene, point, style, 3.6));
         }
         hover(scene, chart, data, panel, index);
     }

@@ -44,7 +44,6 @@ mod heat;
 mod heat_words;
 mod heights;
 mod lines;
-mod looks;
 mod note;
 mod pages;
 pub mod paper;
@@ -58,6 +57,7 @@ mod select;
 mod settings;
 mod shapes;
 mod spread;
+mod styles;
 mod token_text;
 mod value;
 mod violins;
@@ -140,7 +140,7 @@ pub fn reliability(frame: &DataFrame, binning: Binning) -> Result<Figure> {
 /// One kind of figure.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Kind {
+pub struct FigureEntry {
     /// Its name.
     pub name: &'static str,
     /// What it shows, in a line.
@@ -153,169 +153,169 @@ pub struct Kind {
     pub draw: fn(&DataFrame) -> Result<Figure>,
 }
 
-impl Show for Kind {
+impl Show for FigureEntry {
     fn bundle(&self) -> Bundle {
         Bundle::text(format!("{}: {} (reads {})", self.name, self.about, self.columns.join(", ")))
     }
 }
 
 /// All kinds of figures.
-pub static FIGURES: &[Kind] = &[
-    Kind {
+pub static FIGURES: &[FigureEntry] = &[
+    FigureEntry {
         name: "lines",
         about: "a value over a number, one line per group, bands over runs, one panel per facet",
         columns: &["layer", "asim", "method", "task"],
         sample: samples::layers,
         draw: |frame| Chart::lines("layer", "asim").colour("method").facet("task").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "bars",
         about: "a value per name, one bar per group, whiskers over runs",
         columns: &["demonstrations", "accuracy", "method"],
         sample: samples::runs,
         draw: |frame| bars(frame, "demonstrations", "accuracy", "method"),
     },
-    Kind {
+    FigureEntry {
         name: "scatter",
         about: "a point per row, coloured by group, with the least-squares line and the correlation",
         columns: &["asim", "accuracy", "method"],
         sample: samples::runs,
         draw: |frame| scatter(frame, "asim", "accuracy", "method"),
     },
-    Kind {
+    FigureEntry {
         name: "violins",
         about: "the distribution of a value per name, with mean and median",
         columns: &["pair", "overlap"],
         sample: samples::overlaps,
         draw: |frame| violins(frame, "pair", "overlap"),
     },
-    Kind {
+    FigureEntry {
         name: "heat_map",
         about: "a value as colour over two columns, with a colour bar",
         columns: &["position", "layer", "asim"],
         sample: samples::positions,
         draw: |frame| HeatMap::new("position", "layer", "asim").diverging().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "matrix",
         about: "layers by layers or methods by methods, values in the cells",
         columns: &["layer", "other_layer", "value"],
         sample: samples::likeness,
         draw: |frame| matrix("other_layer", "layer", "value").range(0.0, 1.0).name("value", "CKA").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "reliability",
         about: "accuracy per bin of confidence, with the counts and ECE",
         columns: &["lower", "upper", "count", "confidence", "accuracy"],
         sample: samples::bins,
         draw: |frame| Reliability::new().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "training",
         about: "train and dev loss over steps, the best check marked",
         columns: &["step", "train_loss", "dev_loss", "best"],
         sample: samples::history,
         draw: |frame| training().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "token_table",
         about: "the most probable token per layer and position, coloured by its probability",
         columns: &["layer", "position", "token", "top", "probability"],
         sample: samples::lens,
         draw: |frame| token_table().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "attention",
         about: "attention weights of each head, queries by keys",
         columns: &["head", "query", "key", "weight"],
         sample: samples::heads,
         draw: |frame| attention().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "attention_head",
         about: "one head large, with its tokens, the mask blank",
         columns: &["layer", "head", "query", "key", "query_token", "key_token", "weight"],
         sample: samples::patterns,
         draw: |frame| attention_head(0, 0).draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "attention_heads",
         about: "all heads of all layers as thumbnails",
         columns: &["layer", "head", "query", "key", "weight"],
         sample: samples::patterns,
         draw: |frame| attention_heads().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "token_text",
         about: "text coloured by a value per token",
         columns: &["token", "log_likelihood"],
         sample: samples::text,
         draw: |frame| token_text("token", "log_likelihood").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "patching",
         about: "how much of the donor's answer each layer and position brings back",
         columns: &["layer", "position", "token", "site", "normalised_logit_difference"],
         sample: samples::patches,
         draw: |frame| patching().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "difference",
         about: "two heat maps in the same colours, and their difference",
         columns: &["position", "layer", "asim", "method"],
         sample: samples::two_maps,
         draw: |frame| HeatMap::new("position", "layer", "asim").difference("method", "SFT", "IA2").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "components",
         about: "points in the plane of two principal components, coloured by label",
         columns: &["pc1", "pc2", "label"],
         sample: samples::plane,
         draw: |frame| components().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "forest",
         about: "paired differences with their intervals, grouped, and the numbers at the side",
         columns: &["method", "baseline", "metric", "task", "difference", "low", "high"],
         sample: samples::differences,
         draw: |frame| forest().interval("95 % interval").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "critical_difference",
         about: "mean ranks of methods, bars joining those that are not told apart",
         columns: &["method", "run", "accuracy"],
         sample: samples::blocks,
         draw: |frame| CriticalDifference::new("method", "run", "accuracy").draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "paper_1",
         about: "accuracy and ECE over N, bars per method",
         columns: &["demonstrations", "accuracy", "ece", "method"],
         sample: samples::runs,
         draw: |frame| paper::accuracy_and_ece().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "paper_2",
         about: "asim over layers, one panel per method, one line per model",
         columns: &["layer", "asim", "method", "model"],
         sample: samples::models,
         draw: |frame| paper::asim_over_layers().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "paper_3_and_5",
         about: "accuracy and ECE over asim, coloured by method",
         columns: &["asim", "accuracy", "ece", "method"],
         sample: samples::runs,
         draw: |frame| paper::asim_against_performance().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "paper_4",
         about: "subspace overlap per pair of methods",
         columns: &["pair", "overlap"],
         sample: samples::overlaps,
         draw: |frame| paper::overlap().draw(frame),
     },
-    Kind {
+    FigureEntry {
         name: "paper_6",
         about: "accuracy over N by its logarithm, one line per method",
         columns: &["demonstrations", "accuracy", "method"],

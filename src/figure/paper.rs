@@ -9,7 +9,7 @@ use super::Chart;
 ///
 /// Columns: `demonstrations` (N), `method`, `accuracy` and `ece` (fractions; rows where one is null are left out of that one's panel).
 pub fn accuracy_and_ece() -> Chart {
-    Chart::bars("demonstrations", "accuracy").beside("ece").colour("method").name("ece", "ECE").name("demonstrations", "demonstrations (N)")
+    Chart::bars("demonstrations", "accuracy").panel("ece").colour("method").name("ece", "ECE").name("demonstrations", "demonstrations (N)")
 }
 
 /// Figure 2: asim with ICL over layers, one panel per method and one line per model, with bands over the rows (data sets and runs).
@@ -24,7 +24,7 @@ pub fn asim_over_layers() -> Chart {
 ///
 /// Columns: `asim` (mean over layers), `accuracy`, `ece`, `method`.
 pub fn asim_against_performance() -> Chart {
-    Chart::points("asim", "accuracy").beside("ece").colour("method").fit().name("ece", "ECE").x_label("asim with ICL")
+    Chart::points("asim", "accuracy").panel("ece").colour("method").fit().name("ece", "ECE").x_label("asim with ICL")
 }
 
 /// Figure 4: the distribution of subspace overlap per pair of methods, with mean and median.

@@ -9,13 +9,13 @@ use super::data::{Columns, Data};
 use super::read;
 use crate::error::Result;
 use crate::plot::layout::Panel;
-use crate::plot::palette::{self, Look, TEXT, WHITE};
+use crate::plot::palette::{self, MarkStyle, TEXT, WHITE};
 use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Point, Scene};
 use crate::plot::settings::Settings;
 
 /// Where a point is, how it looks and what it says.
-type Dot = (Point, Look, String);
+type Dot = (Point, MarkStyle, String);
 
 /// Points that a panel shows at full size.
 const FEW: usize = 150;
@@ -36,7 +36,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
             for &y in &cell.values {
                 let aside = if chart.jitter { ASIDE * spread(there.len()) } else { 0.0 };
                 let at = (panel.x.within(data.x(cell)) + aside, panel.y.within(y));
-                there.push((at, data.looks[cell.group], format!("{group}{}, {}", data.label(cell.at), shown(y))));
+                there.push((at, data.styles[cell.group], format!("{group}{}, {}", data.label(cell.at), shown(y))));
             }
         }
         let radius = if there.len() > FEW { 2.6 } else { 4.0 };
@@ -48,11 +48,11 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
             count if count <= FEW => 0.75,
             count => (0.6 * (FEW as f64 / count as f64).sqrt()).max(0.2),
         });
-        for (at, look, _) in turns.iter().map(|&turn| &there[turn]) {
+        for (at, style, _) in turns.iter().map(|&turn| &there[turn]) {
             match opacity {
-                1.0 => palette::marker(scene, *at, *look, radius),
+                1.0 => palette::marker(scene, *at, *style, radius),
                 // A rim would hide what lies below.
-                _ => palette::shape(scene, *at, look.marker, radius, look.colour.faint(opacity)),
+                _ => palette::shape(scene, *at, style.marker, radius, style.colour.faint(opacity)),
             }
         }
         hover(scene, &there);
@@ -98,10 +98,10 @@ fn hover(scene: &mut Scene, points: &[Dot]) {
     }
 }
 
-/// How much of its panel's variance lies along each axis, where the frame says so: the columns `pc1_share` and `pc2_share` beside `pc1` and `pc2`.
+/// How much of its panel's variance lies along each axis, where the frame says so: the columns `pc1_share` and `pc2_share` next to `pc1` and `pc2`.
 pub(super) fn shares(frame: &DataFrame, columns: &Columns, settings: &Settings, data: &Data) -> Result<Vec<String>> {
     let names = [format!("{}_share", columns.x), format!("{}_share", columns.y)];
-    if names.iter().any(|name| frame.column(name).is_err()) || !columns.beside.is_empty() || settings.rows.is_some() {
+    if names.iter().any(|name| frame.column(name).is_err()) || !columns.own_panels.is_empty() || settings.rows.is_some() {
         return Ok(Vec::new());
     }
     let [x, y] = [&names[0], &names[1]].map(|name| read::numbers(frame, name, "the share of variance"));

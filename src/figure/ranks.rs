@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use polars::prelude::*;
 
-use super::looks::looks;
 use super::settings::setters;
+use super::styles::styles;
 use super::{Figure, alt, bounds, read};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
-use crate::plot::palette::{self, AXIS, Look, MUTED, TEXT};
+use crate::plot::palette::{self, AXIS, MUTED, MarkStyle, TEXT};
 use crate::plot::scale::shown;
 use crate::plot::scene::{Anchor, Label, Scene};
 use crate::plot::settings::{Settings, TITLE};
@@ -113,7 +113,7 @@ impl CriticalDifference {
         let mut scene = Scene::new(width, height);
         let top = layout::header(&mut scene, &self.settings, None);
         let widest = found.methods.iter().map(|method| text::width(&method.name, NAME, false)).fold(0.0, f64::max);
-        let rank = |method: &Method| format!(" {:.2}", method.rank);
+        let rank = |method: &RankedMethod| format!(" {:.2}", method.rank);
         let number = text::width(" 10.00", NAME, false);
         let names = widest.min((width - 2.0 * layout::MARGIN) * 0.3 - number) + number;
         let (left, right) = (layout::MARGIN + names + 14.0, width - layout::MARGIN - names - 14.0);
@@ -148,8 +148,8 @@ impl CriticalDifference {
             let (is_left, row) = if at < rows { (true, at) } else { (false, found.methods.len() - 1 - at) };
             let (at_x, y) = (x(method.rank), first + ROW * row as f64);
             let (side, anchor) = if is_left { (left - 8.0, Anchor::End) } else { (right + 8.0, Anchor::Start) };
-            scene.line(vec![(at_x, line), (at_x, y), (side + if is_left { 4.0 } else { -4.0 }, y)], 1.2, method.look.colour);
-            palette::marker(&mut scene, (at_x, line), method.look, 4.6);
+            scene.line(vec![(at_x, line), (at_x, y), (side + if is_left { 4.0 } else { -4.0 }, y)], 1.2, method.style.colour);
+            palette::marker(&mut scene, (at_x, line), method.style, 4.6);
             let name = text::fitted(&method.name, NAME, names - number);
             scene.text(Label::new((side, y + 4.2), &format!("{name}{}", rank(method)), NAME, TEXT, anchor));
             scene.hover((at_x - 6.0, line - 6.0), (at_x + 6.0, line + 6.0), format!("{}: mean rank {:.2}", method.name, method.rank));
@@ -206,11 +206,11 @@ impl CriticalDifference {
         let of: Vec<Vec<f64>> =
             (0..names.len()).map(|method| by_block.values().map(|methods| sign * mean(&methods[method])).collect()).collect();
         let test = friedman(&of).map_err(|error| error.context(format_args!("figure: the ranks of `{}`", self.value)))?;
-        let looks = looks(&names, &self.settings.order);
+        let styles = styles(&names, &self.settings.order);
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| test.ranks[a].total_cmp(&test.ranks[b]));
-        let methods: Vec<Method> =
-            order.iter().map(|&at| Method { name: names[at].clone(), rank: test.ranks[at], look: looks[at] }).collect();
+        let methods: Vec<RankedMethod> =
+            order.iter().map(|&at| RankedMethod { name: names[at].clone(), rank: test.ranks[at], style: styles[at] }).collect();
         let critical = if self.holm { None } else { Some(nemenyi(names.len(), test.blocks, self.level)?) };
         let bars = match (test.p < self.level, critical) {
             (false, _) => vec![(0, methods.len() - 1)],
@@ -252,15 +252,15 @@ impl CriticalDifference {
     }
 }
 
-struct Method {
+struct RankedMethod {
     name: String,
     rank: f64,
-    look: Look,
+    style: MarkStyle,
 }
 
 struct Found {
     /// From the best on.
-    methods: Vec<Method>,
+    methods: Vec<RankedMethod>,
     test: Friedman,
     critical: Option<f64>,
     /// First and last of methods that are not told apart.

@@ -8,7 +8,7 @@ use super::{Figure, read};
 use crate::error::{Error, Result};
 use crate::plot::along::Along;
 use crate::plot::axis::{Places, YAxis};
-use crate::plot::layout::{self, Panel, Wishes};
+use crate::plot::layout::{self, LayoutOptions, Panel};
 use crate::plot::legend::{self, Legend, Sample};
 use crate::plot::palette::{self, AXIS, GRID, MUTED};
 use crate::plot::scale::{self, Steps, shown};
@@ -21,7 +21,7 @@ const STRIP: f64 = 58.0;
 /// The level of the binomial intervals unless another is asked for.
 const LEVEL: f64 = 0.95;
 /// The look of the gap between accuracy and confidence.
-const GAP_LOOK: usize = 1;
+const GAP_STYLE: usize = 1;
 
 /// A reliability diagram of bins, as [`calibration`](crate::metric::calibration) gives them.
 ///
@@ -110,9 +110,10 @@ impl Reliability {
         let from = self.from.unwrap_or(if first < 0.2 { 0.0 } else { first.min(0.9) });
         let (range, page) = self.settings.paged(panels.len(), 1, MOST_PANELS)?;
         let panels = &panels[range];
-        let abreast = layout::abreast(panels.len());
-        let rows = panels.len().div_ceil(abreast) as u32;
-        let usual = if panels.len() == 1 { (480, 460) } else { (if abreast > 4 { 1100 } else { 720 }, (130 + 250 * rows).min(4000)) };
+        let panels_per_row = layout::panels_per_row(panels.len());
+        let rows = panels.len().div_ceil(panels_per_row) as u32;
+        let usual =
+            if panels.len() == 1 { (480, 460) } else { (if panels_per_row > 4 { 1100 } else { 720 }, (130 + 250 * rows).min(4000)) };
         let (width, height) = self.settings.size(usual)?;
         let mut scene = Scene::new(width, height);
         let binning = self.named(panels);
@@ -128,16 +129,16 @@ impl Reliability {
         }
         note.extend(page.map(|page| format!("; {page}")));
         let mut names = vec![
-            ("accuracy".to_owned(), palette::look(0), legend::SQUARE),
-            ("gap to mean confidence".to_owned(), palette::look(GAP_LOOK), GAP_SAMPLE),
+            ("accuracy".to_owned(), palette::style(0), legend::SQUARE),
+            ("gap to mean confidence".to_owned(), palette::style(GAP_STYLE), GAP_SAMPLE),
         ];
         if self.predictions.is_some() {
-            names.push(("smoothed accuracy".to_owned(), palette::look(0), CURVE_SAMPLE));
+            names.push(("smoothed accuracy".to_owned(), palette::style(0), CURVE_SAMPLE));
         }
         let names_of = panels.iter().map(|panel| panel.name.clone()).collect();
         // Not the ends alone: between whole numbers, labels would be whole too.
         let along = vec![Along::Numbers(vec![from, from.midpoint(1.0), 1.0])];
-        let wishes = Wishes {
+        let options = LayoutOptions {
             legend: Some(Legend { title: String::new(), names, row: Vec::new() }),
             remarks: panels.iter().map(Bins::remark).collect(),
             x_range: Some((from, 1.0)),
@@ -145,9 +146,14 @@ impl Reliability {
             y_name: self.settings.y_name("accuracy"),
             strip: STRIP,
             note,
-            ..Wishes::new(names_of, abreast, (along, Places::Round(Steps::Linear)), vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)])
+            ..LayoutOptions::new(
+                names_of,
+                panels_per_row,
+                (along, Places::Round(Steps::Linear)),
+                vec![YAxis::of((0.0, 1.0), 5, Steps::Linear)],
+            )
         };
-        let places = layout::prepare(&mut scene, &self.settings, &wishes)?;
+        let places = layout::prepare(&mut scene, &self.settings, &options)?;
         let curves = self.curves(panels)?;
         for ((panel, bins), curve) in places.iter().zip(panels).zip(&curves) {
             bins.draw(&mut scene, panel, level, &self.settings);
@@ -322,7 +328,7 @@ impl Bins {
 
 /// What lies between accuracy and confidence: light with a rim, the same over bars and on white.
 fn gap(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
-    let colour = palette::colour(GAP_LOOK);
+    let colour = palette::colour(GAP_STYLE);
     scene.rectangle(from, to, palette::WHITE);
     scene.rectangle(from, to, colour.faint(0.45));
     scene.line(vec![from, (to.0, from.1), to, (from.0, to.1), from], 1.0, colour);

@@ -70,7 +70,7 @@ macro_rules! setters {
         }
     };
     (rows) => {
-        /// One row of panels per value of this column, below each other; with [`Self::facet`] for the panels beside each other.
+        /// One row of panels per value of this column, below each other; with [`Self::facet`] for the panels next to each other.
         pub fn rows(mut self, column: &str) -> Self {
             self.settings.rows = Some(column.to_owned());
             self

@@ -34,7 +34,7 @@ pub fn matrix(x: &str, y: &str, value: &str) -> HeatMap {
 /// `probability_2` to `top_5`, `probability_5` where they are there.
 pub fn token_table() -> HeatMap {
     let map = HeatMap::new("position", "layer", "probability").text("top").x_names("token").range(0.0, 1.0).x_label("input token");
-    (2..=5).fold(map, |map, place| map.besides(&format!("top_{place}"), &format!("probability_{place}")))
+    (2..=5).fold(map, |map, place| map.tooltip(&format!("top_{place}"), &format!("probability_{place}")))
 }
 
 /// Text whose tokens are coloured by the column `value` ([`TokenText`]): the frames of [`Scores::tokens`](crate::model::Scores::tokens) (`log_likelihood`), of
@@ -75,7 +75,7 @@ pub fn attention_heads() -> AttentionHeads {
 pub fn patching() -> HeatMap {
     HeatMap::new("position", "layer", "normalised_logit_difference")
         .facet("site")
-        .written(false)
+        .annotated(false)
         .x_names("token")
         .diverging()
         .range(-1.0, 1.0)

@@ -108,7 +108,7 @@ fn text_stays_inside_and_never_overlaps() {
         (Chart::lines("y", "y").facet("few"), &frame),
         (Chart::bars("few", "y").error("few"), &frame),
         (Chart::violins("x", "y").colour("z").name("z", long), &frame),
-        (Chart::violins("few", "y").facet("few").beside("few").size(900, 500), &frame),
+        (Chart::violins("few", "y").facet("few").panel("few").size(900, 500), &frame),
         (Chart::points("y", "few").colour("z").facet("few").y_log10(), &frame),
         (Chart::points("y", "y").facet("few").fit().title(long), &frame),
         (Chart::lines("layer", "asim").colour("method").facet("task"), &sample("lines")),
@@ -132,7 +132,7 @@ fn text_stays_inside_and_never_overlaps() {
         (HeatMap::new("position", "layer", "asim").width(COLUMN), &sample("heat_map")),
         (token_table().width(PAPER), &sample("token_table")),
         (attention(), &heads),
-        (attention().abreast(2).width(COLUMN), &heads),
+        (attention().panels_per_row(2).width(COLUMN), &heads),
         (HeatMap::new("key", "query", "weight"), &heads),
     ];
     scenes.extend(maps.into_iter().map(|(map, frame)| map.scene(frame).unwrap().0));
@@ -247,7 +247,7 @@ fn settings_out_of_bounds_are_errors() {
     assert!(message(Chart::points("asim", "accuracy").dots()).contains("points have no points over them"));
     assert!(message(Chart::lines("run", "accuracy").x_range(2.0, 1.0)).contains("range of x must be two ascending numbers"));
     assert!(message(chart().spread(Spread::T(95.0))).contains("in (0, 1)"));
-    assert!(message(chart().rows("run").beside("ece")).contains("not both"));
+    assert!(message(chart().rows("run").panel("ece")).contains("not both"));
     let message = |map: HeatMap| map.draw(&frame).unwrap_err().to_string();
     assert!(message(map().x_names("method")).contains("place 2 of column `demonstrations` has two names"));
 }

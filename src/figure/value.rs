@@ -1,4 +1,4 @@
-//! The finished picture as a value: shown in a notebook, saved to a file, set beside others.
+//! The finished picture as a value: shown in a notebook, saved to a file, set next to others.
 
 use std::fmt;
 use std::path::Path;

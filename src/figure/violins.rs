@@ -22,8 +22,8 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
         let panel = &panels[cell.panel];
         let (left, right, _) = slots.of_cell(panel, cell);
         let (centre, half) = (left.midpoint(right), ((right - left) / 2.0).min(42.0));
-        let look = data.looks[cell.group];
-        let colour = look.colour;
+        let style = data.styles[cell.group];
+        let colour = style.colour;
         let mut sorted = cell.values.clone();
         sorted.sort_by(f64::total_cmp);
         let y = |value: f64| panel.y.within(value);
@@ -35,7 +35,7 @@ pub(super) fn draw(scene: &mut Scene, chart: &Chart, data: &Data, panels: &[Pane
                 scene.line(outline.iter().chain(outline.first()).copied().collect(), 1.2, colour);
             }
             None if chart.dots => {}
-            None => sorted.iter().for_each(|&value| palette::marker(scene, (centre, y(value)), look, 3.2)),
+            None => sorted.iter().for_each(|&value| palette::marker(scene, (centre, y(value)), style, 3.2)),
         }
         if chart.dots {
             points::dots(scene, panel, &cell.values, (centre - half * 0.5, centre + half * 0.5), at);

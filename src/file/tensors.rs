@@ -136,7 +136,8 @@ pub(crate) fn is_ours(texts: &HashMap<String, String>) -> bool {
 pub(crate) fn read_tensors(path: &Path, remedy: &str) -> Result<Tensors> {
     let bytes = super::bytes(path, super::Holds::Tensors).map_err(|error| Error::unread(path, error))?;
     let malformed = |error| {
-        let what = super::mistaken(&bytes, "numbers").unwrap_or_else(|| format!("is no readable safetensors file (truncated?): {remedy}"));
+        let what =
+            super::misidentified(&bytes, "numbers").unwrap_or_else(|| format!("is no readable safetensors file (truncated?): {remedy}"));
         Error::file(format!("{} {what}", path.display())).because(error)
     };
     let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(malformed)?;

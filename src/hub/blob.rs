@@ -19,7 +19,7 @@ use crate::progress::Progress;
 const PIECE: usize = 1 << 20;
 /// How often a file that another program replaces is opened again.
 const TRIES: usize = 8;
-/// What is downloaded between two failures for the count of failures to begin anew.
+/// What is downloaded between two failures for the count of failures to begin again.
 const PROGRESS: u64 = 8 << 20;
 const MEGABYTE: u64 = 1_000_000;
 /// Downloads below this are counted in kilobytes, so that slow ones are seen to move.

@@ -1,4 +1,4 @@
-//! The cache's layout: `models--org--name/{blobs,snapshots,refs,.no_exist}`, and `.locks` beside them.
+//! The cache's layout: `models--org--name/{blobs,snapshots,refs,.no_exist}`, and `.locks` next to them.
 
 use std::path::{Path, PathBuf};
 

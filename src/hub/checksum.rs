@@ -1,4 +1,4 @@
-//! The checksums that content goes by in the hub and its cache.
+//! The checksums that content is named by in the hub and its cache.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};

@@ -251,7 +251,7 @@ fn watch(agent: Agent) -> Sender<()> {
     let (sender, dropped): (Sender<()>, Receiver<()>) = channel();
     let watching = move || {
         while dropped.recv_timeout(NAP) == Err(RecvTimeoutError::Timeout) {
-            if interrupt::is_asked() {
+            if interrupt::is_requested() {
                 return agent.shutdown();
             }
         }

@@ -55,7 +55,7 @@ impl Patience {
         Ok(())
     }
 
-    /// It went on: the count begins anew.
+    /// It went on: the count begins again.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }

@@ -157,7 +157,7 @@ pub fn during<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Whether the call that is running is to stop. For loops that give what they have instead of an error; others use [`check`].
-pub fn is_asked() -> bool {
+pub fn is_requested() -> bool {
     let stops = STOPS.get();
     if stops == Stops::Nothing {
         return false;
@@ -184,7 +184,7 @@ fn within() -> bool {
 /// # Errors
 /// The call was interrupted; the text says what was running and how far it was.
 pub fn check() -> Result<()> {
-    if is_asked() { Err(interrupted()) } else { Ok(()) }
+    if is_requested() { Err(interrupted()) } else { Ok(()) }
 }
 
 /// [`check`], and says how far the work is: `done` of `total` (0 where that is not known) `units`.
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn the_fuse_counts_questions() {
         fuse(2);
-        let asked: Vec<bool> = (0..4).map(|_| is_asked()).collect();
+        let asked: Vec<bool> = (0..4).map(|_| is_requested()).collect();
         assert_eq!((asked, fuse(u64::MAX)), (vec![false, false, true, true], 0));
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate_with;
 use crate::frame::{below, in_front};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::model::reading::Watch;
 use crate::nn::{Hooks, Selection, layer_of};
@@ -40,7 +40,7 @@ pub enum Ablation {
 /// A pattern that selects nothing; [`Ablation::Mean`] of heads, or where the value is not `[example, token, hidden]`; what
 /// [`evaluate`](crate::evaluate::evaluate) refuses.
 pub fn ablate(model: &Model, prompts: &Prompts, pattern: &str, ablation: Ablation) -> Result<DataFrame> {
-    door("ablation", || {
+    guarded("ablation", || {
         let paths = model.points().select(&Selection::new(pattern)?)?;
         let means = match ablation {
             Ablation::Zero => HashMap::new(),

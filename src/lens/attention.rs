@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::model::reading::Watch;
 use crate::nn::Hooks;
@@ -34,7 +34,7 @@ const WEIGHTS: usize = 1 << 26;
 /// rows, before anything is computed.
 pub fn attention_patterns(model: &Model, prompts: &Prompts, layers: impl IntoIterator<Item = usize>, last: usize) -> Result<DataFrame> {
     let layers: Vec<usize> = layers.into_iter().collect();
-    door("attention patterns", || {
+    guarded("attention patterns", || {
         let _inference = tch::no_grad_guard();
         let (count, heads) = (model.config().layers as usize, model.config().heads as usize);
         if layers.is_empty() {
@@ -70,7 +70,7 @@ pub fn attention_patterns(model: &Model, prompts: &Prompts, layers: impl IntoIte
             }
             Ok(())
         });
-        // Whole rows: what a shared beginning's tokens look at lies elsewhere in each batch.
+        // Whole rows: what a shared prefix's tokens look at lies elsewhere in each batch.
         model.visit(&rows, batch, |_| (0, 0), Watch::From(0), &mut hooks)?;
         drop(hooks);
         frame(model, prompts, &rows, &layers, found)

@@ -6,15 +6,15 @@ use tch::{Kind, Tensor};
 use super::{BATCH, encoded, last_of};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::reading::Watch;
-use crate::model::{Asked, Model};
+use crate::model::{Model, TokenRow};
 use crate::nn::Hooks;
 use crate::prompt::{LabelTokens, Prompts};
 
 /// Rows of logits at a time: several copies of them lie in memory.
 const ROWS: usize = 64;
-/// The likeliest tokens that are told of each place.
+/// The likeliest tokens that are given for each place.
 const LIKELIEST: usize = 5;
 
 /// What each layer would say if it were the last: its output through the final norm and the unembedding (the logit lens, nostalgebraist 2020).
@@ -23,7 +23,7 @@ const LIKELIEST: usize = 5;
 /// model says itself. Only the last layer was trained to be read like this: what earlier ones show is a hint.
 ///
 /// `last` tokens of each prompt are read: 1 is the place that predicts the answer, `usize::MAX` all. One forward per batch of 16 prompts.
-/// Where the labels of a task begin alike, their common first tokens follow the prompt, as in [`evaluate`](crate::evaluate::evaluate).
+/// Where the labels of a task share their first tokens, these follow the prompt, as in [`evaluate`](crate::evaluate::evaluate).
 ///
 /// One row per prompt, layer and position:
 ///
@@ -41,7 +41,7 @@ const LIKELIEST: usize = 5;
 /// # Errors
 /// No prompts, no tokens asked for; no tokenizer; labels that cannot be told apart; a prompt over the context; logits that are not finite.
 pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataFrame> {
-    door("the logit lens", || {
+    guarded("the logit lens", || {
         let _inference = tch::no_grad_guard();
         let mut rows = encoded(model, prompts)?;
         let names = prompts.form().label_set();
@@ -78,7 +78,7 @@ pub fn logit_lens(model: &Model, prompts: &Prompts, last: usize) -> Result<DataF
         });
         // Observers of all tokens see shared ones; of the last few no other is shown.
         let watch = if counts.iter().zip(&rows).all(|(&count, row)| count == row.len()) { Watch::Pieces } else { Watch::End };
-        let texts: Vec<Asked> = rows.iter().zip(queries).map(|(row, query)| Asked { tokens: row.clone(), query }).collect();
+        let texts: Vec<TokenRow> = rows.iter().zip(queries).map(|(row, query)| TokenRow { tokens: row.clone(), query }).collect();
         model.visit(&texts, BATCH, |row| (rows[row].len() - counts[row], counts[row]), watch, &mut hooks)?;
         drop(hooks);
         read.frame(model, prompts, &rows, &counts)

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate_from;
 use crate::frame::{below, in_front};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::nn::{HookPoint, Hooks, layer_of};
 use crate::prompt::{AnswerForm, Prompts};
@@ -35,7 +35,7 @@ use crate::prompt::{AnswerForm, Prompts};
 /// Not as many donors as prompts; tokens that a prompt or donor does not have; hook points that this model does not have, or of another width;
 /// what [`evaluate`](crate::evaluate::evaluate) refuses.
 pub fn patch(model: &Model, prompts: &Prompts, donors: &Activations, last: usize) -> Result<DataFrame> {
-    door("activation patching", || {
+    guarded("activation patching", || {
         if donors.examples() != prompts.len() {
             let text = format!(
                 "{} donors for {} prompts: each prompt takes the activation of the donor of the same place",

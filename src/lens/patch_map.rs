@@ -7,7 +7,7 @@ use super::patch::patch;
 use crate::activations::Activations;
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::nn::layer_of;
 use crate::prompt::Prompts;
@@ -50,7 +50,7 @@ use crate::prompt::Prompts;
 /// # Errors
 /// A task without labels, whose answers have no logits to compare; no prompt whose gold is another than its donor's; what [`patch`] refuses.
 pub fn patch_map(model: &Model, prompts: &Prompts, donors: &Activations, last: usize) -> Result<DataFrame> {
-    door("the patching map", || {
+    guarded("the patching map", || {
         if prompts.form().label_set().is_empty() {
             return Err(Error::input("a patching map compares the logits of two labels: these prompts have free answers, use `patch`"));
         }

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn another_copy_is_found() {
-        // First, because the answer is kept: other tests go through doors meanwhile.
+        // First, because the answer is kept: other tests run guarded calls meanwhile.
         check().unwrap();
         assert_eq!(other(), None);
         let folder = tempfile::tempdir().unwrap();

@@ -235,7 +235,7 @@ pub(crate) struct AdamStep {
 }
 
 /// Whether this thread records what gradients need; tch can only switch it within a scope.
-// Never inlined, as the next one: a door is generic and may be compiled in a notebook's cell, from where C symbols cannot be reached.
+// Never inlined, as the next one: a guarded call is generic and may be compiled in a notebook's cell, from where C symbols cannot be reached.
 #[inline(never)]
 pub(crate) fn gradients() -> bool {
     ia2_gradients()

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The most bins.
 const MOST: usize = 10_000;
 
-/// How confidences in [0, 1] are put into bins. An ECE means little without it: name it beside the number.
+/// How confidences in [0, 1] are put into bins. An ECE means little without it: name it next to the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binning {
     /// `n` bins of equal width: bin *b* is (b/n, (b+1)/n], closed above, and 0 belongs to the first one (Guo et al. 2017).
@@ -81,7 +81,7 @@ pub fn ece(frame: &DataFrame, binning: Binning) -> Result<f64> {
 
 /// Maximum calibration error, in [0, 1]; lower is better: `max_b |accuracy_b − confidence_b|` over the bins that hold rows (Naeini et al. 2015).
 ///
-/// A bin of few rows decides it: read it beside the counts of [`calibration`].
+/// A bin of few rows decides it: read it together with the counts of [`calibration`].
 ///
 /// # Errors
 /// As [`ece`].

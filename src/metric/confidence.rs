@@ -77,7 +77,7 @@ pub fn answer_brier(frame: &DataFrame) -> Result<f64> {
     mean(frame, |confidence, correct| (confidence - f64::from(u8::from(correct))).powi(2))
 }
 
-/// The most that one answer adds to [`answer_nll`], nats: about that of a probability of 2^-52, which an f64 cannot tell from 0 beside 1.
+/// The most that one answer adds to [`answer_nll`], nats: about that of a probability of 2^-52, which an f64 cannot tell from 0 next to 1.
 pub(super) const MOST: f64 = 36.0;
 
 /// Negative log-likelihood of being right or wrong as one was, in [0, 36] nats; lower is better: the mean of `-ln confidence` over right answers

@@ -82,19 +82,19 @@ impl Row for Vec<u32> {}
 
 /// A text that goes on after its query.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct TokenRow {
     pub tokens: Vec<u32>,
     /// Tokens up to the query's end.
     pub query: usize,
 }
 
-impl AsRef<[u32]> for Asked {
+impl AsRef<[u32]> for TokenRow {
     fn as_ref(&self) -> &[u32] {
         &self.tokens
     }
 }
 
-impl Row for Asked {
+impl Row for TokenRow {
     fn asked(&self) -> usize {
         self.query.saturating_sub(1)
     }

@@ -18,7 +18,9 @@ use std::fmt;
 use std::path::Path;
 use tch::{Kind, Tensor};
 
-pub use parts::{LayerParts, NormPlace, Parts};
+#[cfg(test)]
+pub(crate) use parts::LayerParts;
+pub(crate) use parts::{NormPlacement, Parts};
 
 /// More layers than any model has; a wrong number must not become a list of a billion weights.
 const MOST_LAYERS: i64 = 4096;
@@ -71,7 +73,7 @@ pub struct Config {
     /// The epsilon inside the root of every norm; above 0.
     pub rms_norm_eps: f64,
     /// The rotary position embedding, of all layers or of those with full attention; unused where positions are learned.
-    pub rope: Rope,
+    pub(crate) rope: Rope,
     /// The longest sequence, prompt and response together, in tokens.
     pub max_positions: i64,
     /// True if the output layer is the embedding's matrix; then there is no `lm_head.weight`.
@@ -84,8 +86,8 @@ pub struct Config {
     pub mlp_bias: bool,
     /// True if queries and keys pass a norm before the rotation.
     pub qk_norm: bool,
-    /// What the decoder is made of beside these sizes.
-    pub parts: Parts,
+    /// What the decoder is made of besides these sizes.
+    pub(crate) parts: Parts,
     /// The kind the file declares (`dtype`, `torch_dtype`); f32 when it declares none. The weights themselves decide what is loaded.
     pub kind: Kind,
     /// The token that begins a text, if any: `generation_config.json`'s, else `config.json`'s.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use tch::{Kind, Tensor};
 
-use super::config::{Config, NormPlace};
+use super::config::{Config, NormPlacement};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::libtorch::operations;
@@ -48,7 +48,7 @@ enum Block {
 
 /// How far a forward has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Through the final norm: somebody reads logits.
     Full,
     /// To the last hook point that somebody wants: nothing after it is computed.
@@ -107,7 +107,7 @@ impl Decoder {
     }
 
     /// Every hook point, in the order in which a forward reaches them.
-    pub fn hook_points(&self) -> &[String] {
+    pub(crate) fn hook_points(&self) -> &[String] {
         self.points.common()
     }
 
@@ -117,12 +117,12 @@ impl Decoder {
     }
 
     /// Every weight by its name in [`Config::weights`], as it was taken.
-    pub fn weights(&self) -> &[(String, Tensor)] {
+    pub(crate) fn weights(&self) -> &[(String, Tensor)] {
         &self.weights
     }
 
     /// Every linear module that an adapter can sit on, with its `(in, out)` widths.
-    pub fn sites(&self) -> Vec<(String, (i64, i64))> {
+    pub(crate) fn sites(&self) -> Vec<(String, (i64, i64))> {
         self.linears().map(|linear| (linear.path().to_string(), linear.widths())).collect()
     }
 
@@ -136,7 +136,7 @@ impl Decoder {
     }
 
     /// The groups of linear modules that the family's files hold as one matrix each; the whole is a site, too.
-    pub fn fused(&self) -> Vec<&Fused> {
+    pub(crate) fn fused(&self) -> Vec<&Fused> {
         let fused = self.layers.iter().flat_map(|layer| {
             let mlp = match &layer.mlp {
                 Block::One(mlp) => mlp.fused(),
@@ -157,7 +157,7 @@ impl Decoder {
     }
 
     /// Ids `[example, token]` to normalised hidden states `[example, kept, hidden]`; `None` if the depth ended before.
-    pub fn forward(&self, ids: &Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
+    pub(crate) fn forward(&self, ids: &Tensor, depth: Depth, pass: &mut Pass<'_, '_>) -> Result<Option<Tensor>> {
         let stream = pass.hook("model.embed_tokens", self.embed(ids)?)?;
         self.run(stream, depth, pass)
     }
@@ -225,7 +225,7 @@ impl Decoder {
     /// Normalised hidden states `[.., hidden]` to logits `[.., vocab]`.
     ///
     /// The value at the hook point `lm_head` is what the model says: with a family's factor and soft cap.
-    pub fn logits(&self, hidden: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn logits(&self, hidden: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         if self.divisor.is_none() && self.cap.is_none() {
             return self.head.forward(hidden, pass);
         }
@@ -240,7 +240,7 @@ impl Decoder {
     }
 
     /// The kind the weights are held in.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.embedding.kind()
     }
 }
@@ -253,7 +253,7 @@ impl Layer {
             true => Norm::new(format!("{path}.{name}"), parts.norm, hidden, config.rms_norm_eps, source).map(Some),
             false => Ok(None),
         };
-        let (before, after) = (parts.norms != NormPlace::After, parts.norms != NormPlace::Before);
+        let (before, after) = (parts.norms != NormPlacement::After, parts.norms != NormPlacement::Before);
         let kind = if parts.norm == NormKind::Layer { NormKind::Rms } else { parts.norm };
         let shape = AttentionShape {
             hidden,

@@ -1,4 +1,4 @@
-//! Forwards over given tokens: plain, with hooks, with gradients, and over taught responses.
+//! Forwards over given tokens: plain, with hooks, with gradients, and teacher-forced over given responses.
 
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,8 @@ use super::{Config, Model};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::kind::widened;
-use crate::libtorch::{door, guest};
-use crate::nn::{self, Beginning, Draws, Hooks, KvCache, Packed, Pass};
+use crate::libtorch::{guarded, user_code};
+use crate::nn::{self, CachedPrefix, DropoutDraws, Hooks, KvCache, Packed, Pass};
 
 /// Width of the residual stream from which packing pays. (One thread of an EPYC, f32: with 128 and little padding it took 9 % longer, with 576 and a
 /// third of padding 14 % less.)
@@ -35,7 +35,7 @@ pub struct Gradients {
     pub points: Vec<(String, Tensor, Tensor)>,
 }
 
-/// A prompt and the response whose tokens are taught or measured.
+/// A prompt and the response whose tokens are trained on or measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Tokens before the response; never empty.
@@ -55,7 +55,7 @@ impl Sample {
 
 /// How a forward over samples is done.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Teaching {
+pub(crate) struct TeacherForcing {
     /// How far it goes.
     pub depth: Depth,
     /// Whether the last layer computes the response positions alone, so that hooks on it see `[example, longest response, hidden]`.
@@ -64,11 +64,11 @@ pub(crate) struct Teaching {
     /// [`Model::packs`] allows.
     pub packed: bool,
     /// In a step of training what an adapter's dropout draws from; without it dropout is off.
-    pub draws: Option<Draws>,
+    pub draws: Option<DropoutDraws>,
 }
 
 /// What a forward over samples gives; the first axis runs over all response tokens of all samples, one sample after the other.
-pub(crate) struct Taught {
+pub(crate) struct TeacherForced {
     /// Normalised hidden states `[token, hidden]`; `None` if the forward ended at the last hook point.
     pub hidden: Option<Tensor>,
     /// Token ids `[token]` to be predicted there.
@@ -91,7 +91,7 @@ impl Model {
     /// # Errors
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
     pub fn forward_with(&self, prompts: &[Vec<u32>], hooks: &mut Hooks<'_>) -> Result<Logits> {
-        door("forward", || {
+        guarded("forward", || {
             let _inference = tch::no_grad_guard();
             self.logits_of(prompts, hooks)
         })
@@ -129,7 +129,7 @@ impl Model {
     /// # Errors
     /// As [`Model::forward_with`]; a scalar that is not one element, not finite, or does not depend on a selected value.
     pub fn gradients(&self, prompts: &[Vec<u32>], pattern: &str, scalar: impl Fn(&Tensor) -> Tensor) -> Result<Gradients> {
-        door("gradients", || {
+        guarded("gradients", || {
             let mut values: Vec<(String, Tensor)> = Vec::new();
             let mut hooks = Hooks::new();
             hooks.edit(pattern, |point, value| {
@@ -140,7 +140,7 @@ impl Model {
             });
             let logits = self.logits_of(prompts, &mut hooks)?.values;
             drop(hooks);
-            let result = guest(|| "the scalar of the logits".into(), || Ok(scalar(&logits)))?;
+            let result = user_code(|| "the scalar of the logits".into(), || Ok(scalar(&logits)))?;
             if result.numel() != 1 {
                 return Err(Error::input(format!(
                     "the scalar has shape {:?}: reduce it to one element, e.g. with `.sum(None)`",
@@ -169,8 +169,8 @@ impl Model {
 
     /// The cache of virtual tokens for one forward over the batch.
     fn behind(&self, prefix: Option<KvCache>, batch: &Batch) -> Option<KvCache> {
-        let beginning = prefix.map(Beginning::whole)?;
-        let mut cache = KvCache::lent(&vec![Some(beginning); batch.lengths.len()], batch.tokens(), self.device());
+        let cached_prefix = prefix.map(CachedPrefix::whole)?;
+        let mut cache = KvCache::lent(&vec![Some(cached_prefix); batch.lengths.len()], batch.tokens(), self.device());
         cache.advance(&batch.real());
         Some(cache)
     }
@@ -179,8 +179,13 @@ impl Model {
     /// response tokens (the last prompt token, then each response token but the last).
     ///
     /// The hooks must be bound. Gradients flow if the caller lets them.
-    pub(crate) fn teach(&self, samples: &[&Sample], teaching: Teaching, hooks: Option<&mut Hooks<'_>>) -> Result<Taught> {
-        let Teaching { depth, narrow, packed, draws } = teaching;
+    pub(crate) fn teacher_forced(
+        &self,
+        samples: &[&Sample],
+        teaching: TeacherForcing,
+        hooks: Option<&mut Hooks<'_>>,
+    ) -> Result<TeacherForced> {
+        let TeacherForcing { depth, narrow, packed, draws } = teaching;
         let rows: Vec<Vec<u32>> = samples.iter().map(|sample| sample.read()).collect();
         self.check(&rows, 0)?;
         // The last one is not read, but its place among the logits is.
@@ -218,12 +223,12 @@ impl Model {
             let width = hidden.size()[2];
             hidden.reshape([-1, width]).index_select(0, &real)
         });
-        Ok(Taught { hidden, labels: Tensor::from_slice(&labels).to_device(self.device()), counts })
+        Ok(TeacherForced { hidden, labels: Tensor::from_slice(&labels).to_device(self.device()), counts })
     }
 
-    /// Whether samples of different lengths are best [`packed`](Teaching::packed): on the CPU, from a width on at which a token costs more than the calls
+    /// Whether samples of different lengths are best [`packed`](TeacherForcing::packed): on the CPU, from a width on at which a token costs more than the calls
     /// of attention for each sample; where nobody sees the padded shape (`unseen`) or draws by it (dropout), nothing stands before the first tokens
-    /// (virtual tokens), and nothing goes by the row as a whole (the place of a vector, rotations that turn anew).
+    /// (virtual tokens), and nothing goes by the row as a whole (the place of a vector, rotations that turn again).
     pub(crate) fn packs(&self, unseen: bool, draws: bool) -> bool {
         let Config { hidden_size, max_positions, .. } = *self.config();
         let alone = self.virtual_tokens().is_none() && !self.is_steered() && !self.turns_anew(max_positions as usize);

@@ -18,7 +18,7 @@ use super::score::Step;
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::kind::widened;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, LabelTokens, Prompts};
 
@@ -157,7 +157,7 @@ pub struct Generated {
 
 impl Model {
     /// The settings as they are for these prompts: with the length limit of a label task, each response may have all tokens of a label, and ends
-    /// with it or where it is none. A limit of 1 would cut labels with a common beginning (the space of ` 0` and ` 1`) before they differ.
+    /// with it or where it is none. A limit of 1 would cut labels with a common prefix (the space of ` 0` and ` 1`) before they differ.
     pub(crate) fn reaching(&self, prompts: &Prompts, settings: &Generation) -> Result<Generation> {
         if !settings.reach_labels || prompts.form().label_set().is_empty() {
             return Ok(settings.clone());
@@ -176,7 +176,7 @@ impl Model {
     /// An empty batch or prompt, an id outside the vocabulary, a prompt that with `max_new_tokens` exceeds the context, unusable settings,
     /// stop strings without a tokenizer.
     pub fn generate(&self, prompts: &[Vec<u32>], settings: &Generation) -> Result<Vec<Generated>> {
-        door("generate", || self.generate_hooked(prompts, settings, None, Watch::End))
+        guarded("generate", || self.generate_hooked(prompts, settings, None, Watch::End))
     }
 
     /// [`Model::generate`] with observers and editors, which see the prompt's tokens once and then each new token.
@@ -184,7 +184,7 @@ impl Model {
     /// # Errors
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
     pub fn generate_with(&self, prompts: &[Vec<u32>], settings: &Generation, hooks: &mut Hooks<'_>) -> Result<Vec<Generated>> {
-        door("generate", || {
+        guarded("generate", || {
             hooks.bind(self.points())?;
             let responses = self.generate_hooked(prompts, settings, Some(hooks), Watch::From(0))?;
             hooks.finish()?;
@@ -241,7 +241,7 @@ impl Model {
 
     /// Logits `[example, vocab]` (f32, or f64 for an f64 model) after the last token of each prompt.
     ///
-    /// What prompts begin with alike is computed once. Bound hooks see every token from the position beside them on.
+    /// A prefix that prompts share is computed once. Bound hooks see every token from the position next to them on.
     pub(crate) fn next_logits<R: Row>(&self, prompts: &[R], batch: usize, hooks: Option<(&mut Hooks<'_>, usize)>) -> Result<Tensor> {
         let _inference = tch::no_grad_guard();
         self.check(prompts, 0)?;

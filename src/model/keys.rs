@@ -28,8 +28,8 @@ impl Keys {
         let text = file::text(path, Holds::Settings)
             .map_err(|error| Error::file(format!("{place} cannot be read: check that it exists and is UTF-8 text")).because(error))?;
         let value = serde_json::from_str(&text).map_err(|error| {
-            let what =
-                file::mistaken(text.as_bytes(), "settings").unwrap_or_else(|| "is not valid JSON: correct it or download it again".into());
+            let what = file::misidentified(text.as_bytes(), "settings")
+                .unwrap_or_else(|| "is not valid JSON: correct it or download it again".into());
             Error::file(format!("{place} {what}")).because(error)
         })?;
         Self::of(place, value)

@@ -2,7 +2,7 @@
 
 mod batch;
 mod changed;
-pub mod config;
+pub(crate) mod config;
 mod decoder;
 pub mod family;
 mod forward;
@@ -32,11 +32,12 @@ use std::rc::Rc;
 use polars::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-pub(crate) use changed::Asked;
 pub use changed::Change;
+pub(crate) use changed::TokenRow;
 pub use config::Config;
-pub use decoder::{Decoder, Depth};
-pub(crate) use forward::Teaching;
+pub use decoder::Decoder;
+pub(crate) use decoder::Depth;
+pub(crate) use forward::TeacherForcing;
 pub use forward::{Gradients, Logits, Sample};
 pub use generate::{Ending, Generated, Generation};
 pub(crate) use identity::Identity;
@@ -49,16 +50,16 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::hub;
 use crate::interrupt;
-use crate::libtorch::{self, door};
+use crate::libtorch::{self, guarded};
 use crate::memory;
-use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Precision, Prefix, Steer, Virtual};
+use crate::nn::{self, Adapt, Hooks, KvCache, Pass, Precision, Prefix, Steer, VirtualTokens};
 use crate::tokenizer::Tokenizer;
 use gguf::Gguf;
 use storage::Files;
 use weights::Weights;
 
 crate::display::show_as_text!("{}": Config, family::Family);
-crate::display::show_as_text!(Decoder, Depth, Ending, Generation, OpenOptions, Sample, config::LayerParts, config::NormPlace);
+crate::display::show_as_text!(Decoder, Depth, Ending, Generation, OpenOptions, Sample);
 crate::display::show_as_text!(config::Parts, weights::Weights);
 
 /// A decoder with its tokenizer, perhaps with an adapter on it.
@@ -144,7 +145,7 @@ impl OpenOptions {
     /// As [`Model::open`]; with [`OpenOptions::strict`] an unknown key, with [`OpenOptions::verify`] what [`Model::verify`] refuses.
     pub fn open(self, name: impl AsRef<Path>) -> Result<Model> {
         let name = name.as_ref();
-        door(&format!("opening {}", name.display()), || self.open_place(resolve::place(name)?))
+        guarded(&format!("opening {}", name.display()), || self.open_place(resolve::place(name)?))
     }
 
     fn open_place(self, folder: PathBuf) -> Result<Model> {
@@ -255,7 +256,7 @@ impl Model {
     /// Compares the files of a model from the hub (or its one GGUF file) with the checksums that the hub published: SHA-256 of large files, git's SHA-1 of small ones.
     ///
     /// Opening looks at sizes only. This reads all bytes once and remembers what it has seen by size, time of change and inode, in the cache
-    /// beside the locks: a file that has not changed since is not read again. (A disk that loses a bit changes no time. To read all
+    /// next to the locks: a file that has not changed since is not read again. (A disk that loses a bit changes no time. To read all
     /// again, remove `ia2-verified.json` there.)
     ///
     /// One row per file: `file`, `size` (bytes), `checksum` (as published; null for a file that is no link into the cache's `blobs`, of which
@@ -303,7 +304,7 @@ impl Model {
         })
     }
 
-    /// The token that is taught at the end of a free answer, and ends it: the tokenizer's own ([`Tokenizer::eos`]), or else the first of
+    /// The token that free answers are trained to end with: the tokenizer's own ([`Tokenizer::eos`]), or else the first of
     /// `generation_config.json` or `config.json`; `None` for a model that has none.
     ///
     /// Generation ends at every token that any of these files names.
@@ -398,7 +399,7 @@ impl Model {
         let (count, kind, device) = (prefix.len(), self.kind(), self.device());
         let mut cache = KvCache::of_virtual(layers as usize, count, kv_heads, head_dim, prefix.visible, kind, device);
         match prefix.tokens {
-            Virtual::Embeddings(embeddings) => {
+            VirtualTokens::Embeddings(embeddings) => {
                 let positions = nn::positions(-count, count, device);
                 let mut pass = self.turning(positions, count, &[], &[]);
                 // Keys and values are all that is wanted of the last layer; its one kept query is the least a forward can do.
@@ -407,7 +408,7 @@ impl Model {
                 pass.cache = Some(&mut cache);
                 self.decoder().run(embeddings.to_kind(kind).unsqueeze(0), Depth::Full, &mut pass)?;
             }
-            Virtual::KeysValues(values) => {
+            VirtualTokens::KeysValues(values) => {
                 // [virtual, 2 layer, kv_head, head_dim] to [2 layer, kv_head, virtual, head_dim]
                 let values = values.to_kind(kind).permute([1, 2, 0, 3]);
                 for layer in 0..layers {

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::family::Family;
 use super::storage::Files;
-use super::{Config, Decoder, Depth, Generation, Model, OpenOptions, Sample, Teaching};
+use super::{Config, Decoder, Depth, Generation, Model, OpenOptions, Sample, TeacherForcing};
 use crate::adapter::{Adapter, Lora, PromptTuning};
 use crate::error::Result;
 use crate::nn::{Edit, Hooks, Steer};
@@ -195,8 +195,8 @@ fn packed_samples_are_what_padded_ones_are() -> Result<()> {
                     Ok(())
                 });
                 hooks.bind(model.points())?;
-                let teaching = Teaching { depth: Depth::Full, narrow, packed, draws: None };
-                let hidden = model.teach(&samples, teaching, Some(&mut hooks))?.hidden.unwrap().to_kind(wide);
+                let teaching = TeacherForcing { depth: Depth::Full, narrow, packed, draws: None };
+                let hidden = model.teacher_forced(&samples, teaching, Some(&mut hooks))?.hidden.unwrap().to_kind(wide);
                 drop(hooks);
                 let (all, kept) = if packed { ([1, 40], [1, 10]) } else { ([4, 20], [4, 4]) };
                 assert_eq!(sizes, [all, all, if narrow { kept } else { all }], "{name}");

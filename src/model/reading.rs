@@ -16,7 +16,7 @@ use super::changed::Row;
 use super::decoder::Depth;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::nn::{self, Beginning, Hooks, KvCache, Pass, Pieces};
+use crate::nn::{self, CachedPrefix, Hooks, KvCache, Pass, Pieces};
 use tree::FORWARD;
 pub(super) use tree::Tree;
 use walk::{Step, Waiting, Walk};
@@ -48,16 +48,16 @@ pub(crate) struct Batched {
     pub examples: Vec<usize>,
     /// How many tokens of each have been read.
     starts: Vec<usize>,
-    beginnings: Vec<Option<Beginning>>,
+    cached_prefixes: Vec<Option<CachedPrefix>>,
 }
 
 /// Where the rows go, a batch at a time.
 pub(crate) type Each<'e, 'h> = &'e mut dyn FnMut(&Batched, Option<&mut Hooks<'h>>) -> Result<()>;
 
-type Behind = Waiting<Option<Beginning>>;
+type Behind = Waiting<Option<CachedPrefix>>;
 
 impl Model {
-    /// Reads what `rows` begin with alike, of each row at most `at_most` tokens and as far as `depth` says, and hands the rows over in batches of
+    /// Reads the prefixes that `rows` share, of each row at most `at_most` tokens and as far as `depth` says, and hands the rows over in batches of
     /// at most `batch`, to go on from there.
     pub(super) fn read<'h, R: Row>(
         &self,
@@ -68,13 +68,13 @@ impl Model {
         mut hooks: Option<&mut Hooks<'h>>,
         each: Each<'_, 'h>,
     ) -> Result<()> {
-        // What turns anew with a text's length has no part that texts of several lengths could share.
+        // What depends on a text's length has no part that texts of several lengths could share.
         let anew = rows.iter().any(|row| self.turns_anew(row.as_ref().len()));
         // Where a vector acts, rows part: it acts at the end of each row's own query.
         let alike = |row: usize| if self.is_steered() { at_most(row).min(rows[row].asked()) } else { at_most(row) };
         let tree = Tree::of(rows, |row| if anew { 0 } else { alike(row) });
         let mut done = 0;
-        let root = self.prefix(None)?.map(Beginning::whole);
+        let root = self.prefix(None)?.map(CachedPrefix::whole);
         let length = |row: usize| rows[row].as_ref().len();
         let mut walk = Walk::new(&tree, batch, &root, &length);
         while let Some(step) = walk.next() {
@@ -90,7 +90,7 @@ impl Model {
         Ok(())
     }
 
-    /// Reads beginnings, each behind what was read before it, and gives what goes on from them.
+    /// Reads prefixes, each behind what was read before it, and gives what goes on from them.
     fn read_shared<R: Row>(
         &self,
         rows: &[R],
@@ -102,11 +102,11 @@ impl Model {
         taken.sort_by_key(|waiting| tree.node(waiting.number).end - waiting.start);
         let own = |waiting: &Behind| &rows[tree.rows(waiting.number)[0]].as_ref()[waiting.start..tree.node(waiting.number).end];
         let segments: Vec<&[u32]> = taken.iter().map(own).collect();
-        let beginnings: Vec<Option<Beginning>> = taken.iter().map(|waiting| waiting.behind.clone()).collect();
-        let filled = Beginning::longest(&beginnings);
+        let cached_prefixes: Vec<Option<CachedPrefix>> = taken.iter().map(|waiting| waiting.behind.clone()).collect();
+        let filled = CachedPrefix::longest(&cached_prefixes);
         let widest = segments.last().map_or(0, |segment| segment.len());
         let mut cache = self.cache(segments.len() as i64, filled + widest as i64);
-        cache.go_on_from(&beginnings);
+        cache.go_on_from(&cached_prefixes);
         for part in cuts(&segments.iter().map(|segment| segment.len()).collect::<Vec<_>>()) {
             let batch = Batch::new(&segments[part.clone()], self.device());
             let mut own = cache.rows(part.start, part.len());
@@ -130,8 +130,8 @@ impl Model {
         let cache = Rc::new(cache);
         let grown = |(row, waiting): (usize, Behind)| {
             let tokens = segments[row].len();
-            let beginning = Beginning::grown(waiting.behind.as_ref(), &cache, row, filled, tokens as i64);
-            Waiting { number: waiting.number, start: waiting.start + tokens, behind: Some(beginning) }
+            let cached_prefix = CachedPrefix::grown(waiting.behind.as_ref(), &cache, row, filled, tokens as i64);
+            Waiting { number: waiting.number, start: waiting.start + tokens, behind: Some(cached_prefix) }
         };
         Ok(taken.into_iter().enumerate().map(grown).collect())
     }
@@ -146,11 +146,11 @@ impl Model {
         watch: Watch,
         mut hooks: Option<&mut Hooks<'_>>,
     ) -> Result<(Tensor, Option<KvCache>)> {
-        let filled = Beginning::longest(&batched.beginnings);
+        let filled = CachedPrefix::longest(&batched.cached_prefixes);
         let widest = batched.rests(rows).map(<[u32]>::len).max().unwrap_or(0) as i64;
         let mut cache = (room > 0).then(|| self.cache(batched.examples.len() as i64, filled + widest + room));
         if let Some(cache) = &mut cache {
-            cache.go_on_from(&batched.beginnings);
+            cache.go_on_from(&batched.cached_prefixes);
         }
         let mut logits = Vec::new();
         for part in batched.parts(rows) {
@@ -212,8 +212,8 @@ impl Model {
         hooks.finish()
     }
 
-    /// Reads the beginning of a text by itself, for texts to go on from; `None` of no tokens, and where positions turn anew with a text's length.
-    pub(crate) fn begin(&self, tokens: &[u32]) -> Result<Option<Beginning>> {
+    /// Reads the prefix of a text by itself, for texts to go on from; `None` of no tokens, and where positions depend on a text's length.
+    pub(crate) fn begin(&self, tokens: &[u32]) -> Result<Option<CachedPrefix>> {
         if tokens.is_empty() || self.turns_anew(self.config().max_positions as usize) {
             return Ok(None);
         }
@@ -225,15 +225,16 @@ impl Model {
         pass.keep = Some(Tensor::zeros([1, 1], (Kind::Int64, self.device())));
         self.decoder().forward(&batch.ids, Depth::Full, &mut pass)?;
         drop(pass);
-        Ok(Some(Beginning::whole(cache)))
+        Ok(Some(CachedPrefix::whole(cache)))
     }
 
     /// The normalised hidden states `[token, hidden]` of rows at their tokens from `starts` on, one row after the other; their first tokens have
-    /// been read ([`Model::begin`]), of those without a beginning none.
-    pub(crate) fn go_on(&self, rows: &[Vec<u32>], starts: &[usize], beginnings: Vec<Option<Beginning>>) -> Result<Tensor> {
+    /// been read ([`Model::begin`]), of those without a prefix none.
+    pub(crate) fn go_on(&self, rows: &[Vec<u32>], starts: &[usize], cached_prefixes: Vec<Option<CachedPrefix>>) -> Result<Tensor> {
         self.check(rows, 0)?;
-        let read = beginnings.iter().zip(starts).map(|(beginning, &start)| if beginning.is_some() { start } else { 0 }).collect();
-        let batched = Batched { examples: (0..rows.len()).collect(), starts: read, beginnings };
+        let read =
+            cached_prefixes.iter().zip(starts).map(|(cached_prefix, &start)| if cached_prefix.is_some() { start } else { 0 }).collect();
+        let batched = Batched { examples: (0..rows.len()).collect(), starts: read, cached_prefixes };
         let (rest, mut own) = self.rest(rows, &batched, 0..rows.len(), None, 0);
         let mut pass = self.pass_over(self.places(rest.starts, rest.batch.tokens()), rest.examples, &rest.whole());
         pass.cache = own.as_mut();
@@ -258,8 +259,8 @@ impl Model {
     ) -> (Rest<'b>, Option<KvCache>) {
         let tokens: Vec<&[u32]> = batched.rests(rows).skip(part.start).take(part.len()).collect();
         let batch = Batch::new(&tokens, self.device());
-        let beginnings = &batched.beginnings[part.clone()];
-        let lent = || beginnings.iter().any(Option::is_some).then(|| KvCache::lent(beginnings, batch.tokens(), self.device()));
+        let cached_prefixes = &batched.cached_prefixes[part.clone()];
+        let lent = || cached_prefixes.iter().any(Option::is_some).then(|| KvCache::lent(cached_prefixes, batch.tokens(), self.device()));
         let mut cache = match own {
             Some(own) => {
                 own.blank(batch.tokens(), widest);
@@ -318,13 +319,13 @@ impl Batched {
         Self {
             examples: waiting.iter().map(|waiting| waiting.number).collect(),
             starts: waiting.iter().map(|waiting| waiting.start).collect(),
-            beginnings: waiting.into_iter().map(|waiting| waiting.behind).collect(),
+            cached_prefixes: waiting.into_iter().map(|waiting| waiting.behind).collect(),
         }
     }
 
     /// Rows of which nothing was read, behind no virtual tokens.
     pub(super) fn unread(examples: Vec<usize>) -> Self {
-        Self { starts: vec![0; examples.len()], beginnings: vec![None; examples.len()], examples }
+        Self { starts: vec![0; examples.len()], cached_prefixes: vec![None; examples.len()], examples }
     }
 
     /// The tokens of each row that have not been read.

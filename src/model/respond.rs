@@ -10,7 +10,7 @@ use super::{Ending, Generated, Generation, Model, Sample};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::nn::Hooks;
 use crate::prompt::{AnswerForm, Prompt, Prompts, SEPARATOR};
 use crate::tokenizer::{Chat, Tokenizer};
@@ -70,7 +70,7 @@ impl Responses {
         Self { form: prompts.form().clone(), rows: prompts.iter().zip(generated).map(row).collect() }
     }
 
-    /// Responses from elsewhere, e.g. taught by hand.
+    /// Responses from elsewhere, e.g. written by hand.
     pub fn from_rows(form: AnswerForm, rows: Vec<Response>) -> Self {
         Self { form, rows }
     }
@@ -187,7 +187,7 @@ impl Model {
         settings: &Generation,
         hooks: Option<&mut Hooks<'_>>,
     ) -> Result<(Responses, Vec<Vec<Step>>)> {
-        door("generate", || {
+        guarded("generate", || {
             let rows = self.encode(prompts)?;
             let generated = match hooks {
                 None => self.generate_steps(&rows, settings, None, Watch::End, true)?,
@@ -247,7 +247,7 @@ impl Model {
     }
 
     /// How long prompts are, before they are run: `index`, `demonstrations` (count), `tokens` (special tokens included), `left` (positions of
-    /// the context that remain for the response), `read` (those of its tokens that are read for it: a beginning that it shares with an earlier
+    /// the context that remain for the response), `read` (those of its tokens that are read for it: a prefix that it shares with an earlier
     /// prompt is read once, if that saves time). Where `left` is negative the prompt does not fit: everything that runs prompts
     /// refuses it, and none is ever cut.
     ///

@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 use crate::interrupt;
 use crate::kind;
-use crate::libtorch::door;
-use crate::nn::Weights;
+use crate::libtorch::guarded;
+use crate::nn::LinearWeights;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
-/// Shards of an older save: beside a whole file they would leave it open which of the two is the model.
+/// Shards of an older save: next to a whole file they would leave it open which of the two is the model.
 const INDEX: &str = "model.safetensors.index.json";
 
 /// What goes with a model unchanged.
@@ -47,7 +47,7 @@ impl Model {
     }
 
     /// Weight `[out, in]` and bias of a linear module, or of a whole of several.
-    pub(crate) fn frozen(&self, site: &str) -> Result<Weights> {
+    pub(crate) fn frozen(&self, site: &str) -> Result<LinearWeights> {
         if let Some(fused) = self.decoder().fused().into_iter().find(|fused| fused.path() == site) {
             let parts = fused.parts().iter().map(|part| self.frozen(part)).collect::<Result<Vec<_>>>()?;
             let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = parts.into_iter().unzip();
@@ -76,14 +76,14 @@ impl Model {
 
     /// Writes the model into `folder`, which [`Model::open`] and Hugging Face transformers open: `config.json`, `model.safetensors`, and the
     /// tokenizer's and generation's files of the folder that this model came from, or what its GGUF file says as such files. What was there is replaced only when all is written, and in such
-    /// an order that nobody ever finds the weights of one model beside the configuration of another; see [`Adapter::save`](crate::adapter::Adapter::save).
+    /// an order that nobody ever finds the weights of one model next to the configuration of another; see [`Adapter::save`](crate::adapter::Adapter::save).
     /// The weights hold a checksum over their file and digests of the others, which [`Model::open`] compares.
     ///
     /// # Errors
     /// A model with an adapter on it (merge it, or save the adapter), one that was not opened from a folder, one held in f64, the model's own
     /// folder or one that holds shards of another, a folder that cannot be written or that another process keeps locked.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
-        door("saving a model", || interrupt::saving(|| self.write(folder.as_ref())))
+        guarded("saving a model", || interrupt::saving(|| self.write(folder.as_ref())))
     }
 
     fn write(&self, folder: &Path) -> Result<()> {

@@ -6,12 +6,12 @@ use tch::{Kind, Tensor};
 use super::batch::Batch;
 use super::decoder::Depth;
 use super::reading::Watch;
-use super::{Model, Sample, Teaching};
+use super::{Model, Sample, TeacherForcing};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::widened;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::nn::KvCache;
 use crate::prompt::Prompts;
 
@@ -130,7 +130,7 @@ impl Model {
     /// How likely each of the `continuations` is after each prompt.
     ///
     /// A continuation has the tokens that it has after the prompt's query ([`Tokenizer::encode_after`](crate::tokenizer::Tokenizer::encode_after)), no
-    /// end-of-sequence token among them. What prompts begin with alike is computed once, and each prompt once for all its continuations.
+    /// end-of-sequence token among them. A prefix that prompts share is computed once, and each prompt once for all its continuations.
     ///
     /// ```
     /// use ia2::prelude::*;
@@ -189,12 +189,12 @@ impl Model {
 
     /// ln p(token | prompt, tokens before it) of each response token of each sample, nats.
     ///
-    /// Samples with the same prompt share its forward, and what prompts begin with alike is computed once.
+    /// Samples with the same prompt share its forward, and a prefix that prompts share is computed once.
     ///
     /// # Errors
     /// No samples; an empty prompt or response, an id outside the vocabulary, a sample over the context; logits that are not finite.
     pub fn log_likelihoods(&self, samples: &[Sample]) -> Result<Vec<Vec<f64>>> {
-        door("scoring", || {
+        guarded("scoring", || {
             let _inference = tch::no_grad_guard();
             if let Some(place) = samples.iter().position(|sample| sample.response.is_empty()) {
                 return Err(Error::input(format!("the continuation of sample {place} has no tokens: there is nothing to score")));
@@ -238,8 +238,9 @@ impl Model {
 
     /// Of all tokens of one sample, by one forward over it.
     fn whole(&self, sample: &Sample) -> Result<Vec<f64>> {
-        let taught = self.teach(&[sample], Teaching { depth: Depth::Full, narrow: true, packed: false, draws: None }, None)?;
-        let hidden = taught.hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
+        let forced =
+            self.teacher_forced(&[sample], TeacherForcing { depth: Depth::Full, narrow: true, packed: false, draws: None }, None)?;
+        let hidden = forced.hidden.ok_or_else(|| Error::internal("a full forward ended early"))?;
         self.chosen(&self.logits(&hidden, None)?, &sample.response)
     }
 

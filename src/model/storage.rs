@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::config::Config;
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::nn::{self, Order};
+use crate::nn::{self, FusedLayout};
 
 /// How a family's files name and store its weights.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ impl Storage {
         self.names.iter().find(|(common, _)| *common == word).map_or(word, |(_, own)| own)
     }
 
-    /// Other spellings of a common path: the family's own, under each base, and its words behind the common beginning.
+    /// Other spellings of a common path: the family's own, under each base, and its words behind the common prefix.
     pub fn spellings(&self, path: &str) -> Vec<String> {
         let bases = self.base.iter().filter(|base| !base.is_empty());
         let mut all: Vec<String> = bases.flat_map(|base| self.head.iter().map(move |head| self.own(path, base, head))).collect();
@@ -110,12 +110,12 @@ impl Storage {
 
 impl Config {
     /// In which order the one matrix that is stored for the parts of `whole` holds them; `None` where each is stored by itself.
-    pub(super) fn fused(&self, whole: &str) -> Option<Order> {
+    pub(super) fn fused(&self, whole: &str) -> Option<FusedLayout> {
         self.family.storage().fused.iter().find(|own| own.name == whole).map(|own| self.order(own))
     }
 
-    fn order(&self, whole: &Whole) -> Order {
-        if whole.by_head { Order::ByHead { heads: self.heads } } else { Order::Stacked }
+    fn order(&self, whole: &Whole) -> FusedLayout {
+        if whole.by_head { FusedLayout::ByHead { heads: self.heads } } else { FusedLayout::Stacked }
     }
 }
 
@@ -155,7 +155,7 @@ enum How {
     /// One for one, `[in, out]`.
     Transposed,
     /// One for several.
-    Whole(Order, bool),
+    Whole(FusedLayout, bool),
     /// Several for one: those of each expert, one after the other.
     Experts,
     /// Several for one: of each expert one after the other.

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::{Depth, Generation, Model, OpenOptions, Sample, Teaching};
+use super::{Depth, Generation, Model, OpenOptions, Sample, TeacherForcing};
 use crate::error::Result;
-use crate::nn::{self, Adapt, Draws, Hooks, Prefix, Virtual};
+use crate::nn::{self, Adapt, DropoutDraws, Hooks, Prefix, VirtualTokens};
 
 #[derive(Debug)]
 struct Fixed {
@@ -18,11 +18,11 @@ struct Fixed {
 
 impl Adapt for Fixed {
     fn prefix(&self) -> Option<Prefix> {
-        let embeddings = self.embeddings.as_ref().map(|values| Virtual::Embeddings(values.shallow_clone()));
-        let tokens = embeddings.or_else(|| Some(Virtual::KeysValues(self.keys_values.as_ref()?.shallow_clone())))?;
+        let embeddings = self.embeddings.as_ref().map(|values| VirtualTokens::Embeddings(values.shallow_clone()));
+        let tokens = embeddings.or_else(|| Some(VirtualTokens::KeysValues(self.keys_values.as_ref()?.shallow_clone())))?;
         let shift = match (&tokens, self.hidden) {
             (_, true) => 0,
-            (Virtual::Embeddings(values) | Virtual::KeysValues(values), false) => values.size()[0],
+            (VirtualTokens::Embeddings(values) | VirtualTokens::KeysValues(values), false) => values.size()[0],
         };
         Some(Prefix { tokens, visible: !self.hidden, shift })
     }
@@ -50,7 +50,7 @@ fn prompts() -> Vec<Vec<u32>> {
     PROMPTS.iter().map(|row| row.to_vec()).collect()
 }
 
-/// Prompts that begin alike for long enough to share a cache.
+/// Prompts with a common prefix that is long enough to share a cache.
 fn alike() -> Vec<Vec<u32>> {
     (0..3).map(|tail| (4..30).chain([tail + 5, 9, 11 + tail]).collect()).collect()
 }
@@ -104,7 +104,7 @@ fn virtual_embeddings_are_tokens_in_front() -> Result<()> {
     for model in models() {
         let config = model.config();
         let adapted = with(&model, 4, false, false);
-        let Some(Prefix { tokens: Virtual::Embeddings(embeddings), .. }) = adapted.virtual_tokens() else { unreachable!() };
+        let Some(Prefix { tokens: VirtualTokens::Embeddings(embeddings), .. }) = adapted.virtual_tokens() else { unreachable!() };
         for row in prompts() {
             // The plain way: all embeddings in one row through the decoder.
             let ids: Vec<i64> = row.iter().map(|&id| i64::from(id)).collect();
@@ -164,14 +164,17 @@ fn gradients_reach_virtual_tokens_and_narrowing_changes_nothing() -> Result<()> 
     for keys_values in [false, true] {
         let adapted = with(model, 4, keys_values, false);
         let Some(prefix) = adapted.virtual_tokens() else { unreachable!() };
-        let (Virtual::Embeddings(leaf) | Virtual::KeysValues(leaf)) = prefix.tokens;
+        let (VirtualTokens::Embeddings(leaf) | VirtualTokens::KeysValues(leaf)) = prefix.tokens;
         let leaf = leaf.set_requires_grad(true);
         let samples = [Sample { prompt: vec![1, 7, 9], response: vec![4, 5] }, Sample { prompt: vec![1, 3], response: vec![9] }];
         let samples: Vec<&Sample> = samples.iter().collect();
         let gradient = |narrow: bool| -> Result<Tensor> {
-            let taught =
-                adapted.teach(&samples, Teaching { depth: Depth::Full, narrow, packed: false, draws: Some(Draws::new(0)) }, None)?;
-            let sum = taught.hidden.unwrap().square().sum(None);
+            let forced = adapted.teacher_forced(
+                &samples,
+                TeacherForcing { depth: Depth::Full, narrow, packed: false, draws: Some(DropoutDraws::new(0)) },
+                None,
+            )?;
+            let sum = forced.hidden.unwrap().square().sum(None);
             Ok(Tensor::run_backward(&[sum], &[&leaf], false, false).remove(0))
         };
         let (narrow, wide) = (gradient(true)?, gradient(false)?);

@@ -83,7 +83,7 @@ impl Weights {
         Ok(Self { place, sources: Sources::Gguf(Box::new(file)), left, taken: BTreeSet::new(), device, kind })
     }
 
-    /// Refuses files that this library saved and that were changed since, and others beside them than were saved with them.
+    /// Refuses files that this library saved and that were changed since, and others next to them than were saved with them.
     pub(crate) fn check_saved(&self) -> Result<()> {
         self.shards().iter().try_for_each(|shard| shard.check_saved(&self.place))
     }

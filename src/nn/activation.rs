@@ -7,7 +7,7 @@ use crate::libtorch::operations;
 
 /// A function of each number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
+pub(crate) enum Activation {
     /// `x sigmoid(x)` (Hendrycks & Gimpel 2016).
     Silu,
     /// `x Phi(x)`, `Phi` the normal distribution (Hendrycks & Gimpel 2016).

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::Source;
-use super::fused::{Fused, Order};
+use super::fused::{Fused, FusedLayout};
 use super::joined::Joined;
 use super::linear::Linear;
 use super::mask::mask;
@@ -15,7 +15,7 @@ use crate::libtorch::operations;
 
 /// Sizes and kind of one attention block.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionShape {
+pub(crate) struct AttentionShape {
     /// Width of the residual stream.
     pub hidden: i64,
     /// Query heads.
@@ -39,12 +39,12 @@ pub struct AttentionShape {
     /// Scores `s` become `cap tanh(s / cap)`.
     pub cap: Option<f64>,
     /// The order of the one matrix that the family's files hold for the three projections, if they do.
-    pub fused: Option<Order>,
+    pub fused: Option<FusedLayout>,
 }
 
 /// Norms of queries and keys before their rotation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct QkNorm {
+pub(crate) struct QkNorm {
     /// The kind of norm.
     pub kind: NormKind,
     /// Its epsilon; above 0.
@@ -59,7 +59,7 @@ pub struct QkNorm {
 /// computed only when a hook asks for it: the fused kernel never forms it. `{path}.heads`, `[example, query, head * head_dim]`, is what the heads
 /// give to `o_proj`, one after the other.
 #[derive(Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     path: String,
     /// The hook point of what enters `o_proj`.
     heads: String,

@@ -11,7 +11,7 @@ use crate::libtorch::operations;
 
 /// Sizes and kind of a block of experts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExpertsShape {
+pub(crate) struct ExpertsShape {
     /// How many there are.
     pub count: i64,
     /// How many each token takes; at most `count`.
@@ -27,7 +27,7 @@ pub struct ExpertsShape {
 /// The experts' matrices are held stacked; they are no adapter sites and no hook points: which tokens one sees depends on the tokens.
 /// The whole block's value is a hook point at its path.
 #[derive(Debug)]
-pub struct Experts {
+pub(crate) struct Experts {
     path: String,
     shape: ExpertsShape,
     activation: Activation,

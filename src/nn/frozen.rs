@@ -5,18 +5,18 @@ use tch::Tensor;
 use crate::error::Result;
 
 /// A weight `[out, in]` and its bias `[out]`, if it has one.
-pub type Weights = (Tensor, Option<Tensor>);
+pub(crate) type LinearWeights = (Tensor, Option<Tensor>);
 
 /// A linear module of the base model, frozen: where it is, its weight, and what it makes of an input.
-pub struct Frozen<'a> {
+pub(crate) struct Frozen<'a> {
     path: &'a str,
     base: &'a dyn Fn(&Tensor) -> Result<Tensor>,
-    weights: &'a dyn Fn() -> Result<Weights>,
+    weights: &'a dyn Fn() -> Result<LinearWeights>,
 }
 
 impl<'a> Frozen<'a> {
     /// The module at `path`; `base` must give a fresh tensor, which nobody else holds.
-    pub fn new(path: &'a str, base: &'a dyn Fn(&Tensor) -> Result<Tensor>, weights: &'a dyn Fn() -> Result<Weights>) -> Self {
+    pub fn new(path: &'a str, base: &'a dyn Fn(&Tensor) -> Result<Tensor>, weights: &'a dyn Fn() -> Result<LinearWeights>) -> Self {
         Self { path, base, weights }
     }
 
@@ -37,7 +37,7 @@ impl<'a> Frozen<'a> {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn weights(&self) -> Result<Weights> {
+    pub fn weights(&self) -> Result<LinearWeights> {
         (self.weights)()
     }
 }

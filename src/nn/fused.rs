@@ -2,14 +2,14 @@
 
 use tch::Tensor;
 
-use super::frozen::{Frozen, Weights};
+use super::frozen::{Frozen, LinearWeights};
 use super::linear::Linear;
-use super::pass::{Adapt, Pass, Update};
+use super::pass::{Adapt, LowRankUpdate, Pass};
 use crate::error::{Error, Result};
 
 /// In which order the rows of one matrix hold those of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum FusedLayout {
     /// All of the first part, then all of the second, ...
     Stacked,
     /// Head by head: the first head's rows of each part, then the second head's, ...
@@ -22,18 +22,18 @@ pub enum Order {
 /// Linear modules of one input that a family's files hold as one matrix: the whole of them is an adapter site and a hook point, too, whose rows
 /// and values stand in the files' order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fused {
+pub(crate) struct Fused {
     path: String,
     parts: Vec<String>,
     inputs: i64,
     /// Of each part.
     outputs: Vec<i64>,
-    order: Order,
+    order: FusedLayout,
 }
 
 impl Fused {
     /// The whole at `path` of these parts.
-    pub(crate) fn new(path: String, parts: &[&Linear], order: Order) -> Self {
+    pub(crate) fn new(path: String, parts: &[&Linear], order: FusedLayout) -> Self {
         let inputs = parts.first().map_or(0, |part| part.widths().0);
         let outputs = parts.iter().map(|part| part.widths().1).collect();
         Self { path, parts: parts.iter().map(|part| part.path().to_string()).collect(), inputs, outputs, order }
@@ -76,7 +76,7 @@ impl Fused {
     }
 
     /// Weight and bias of the whole.
-    fn weights(&self, linears: &[&Linear]) -> Result<Weights> {
+    fn weights(&self, linears: &[&Linear]) -> Result<LinearWeights> {
         let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = linears.iter().map(|linear| linear.weights()).unzip();
         let biases: Vec<Tensor> = biases.into_iter().flatten().collect();
         let bias = (!biases.is_empty()).then(|| self.join(&biases, 0)).transpose()?;
@@ -85,7 +85,7 @@ impl Fused {
 
     /// The parts' values with adapter and the whole's hooks, but not yet the parts'; `None` where nobody asks for the whole.
     pub(super) fn values(&self, linears: &[&Linear], input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
-        let adapter = pass.adapter.filter(|adapter| adapter.sits_at(&self.path));
+        let adapter = pass.adapter.filter(|adapter| adapter.applies_at(&self.path));
         if adapter.is_none() && !pass.wants(&self.path) {
             return Ok(None);
         }
@@ -100,7 +100,7 @@ impl Fused {
     /// The whole's values with an adapter that may sit on it, on its parts, or on both: it is asked for each.
     fn adapted(&self, adapter: &dyn Adapt, linears: &[&Linear], input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
         let base = |input: &Tensor| self.join(&linears.iter().map(|linear| linear.adapted(input, pass)).collect::<Result<Vec<_>>>()?, -1);
-        let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
+        let Some(LowRankUpdate { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
             let weights = || self.weights(linears);
             return adapter.linear(&Frozen::new(&self.path, &base, &weights), input, pass.draws);
         };
@@ -116,8 +116,8 @@ impl Fused {
 }
 
 /// One tensor of the parts' values.
-pub(crate) fn join(order: Order, parts: &[Tensor], axis: i64) -> Result<Tensor> {
-    let Order::ByHead { heads } = order else { return Ok(Tensor::f_cat(parts, axis)?) };
+pub(crate) fn join(order: FusedLayout, parts: &[Tensor], axis: i64) -> Result<Tensor> {
+    let FusedLayout::ByHead { heads } = order else { return Ok(Tensor::f_cat(parts, axis)?) };
     let by_head = parts.iter().map(|part| Ok(part.f_unflatten(axis, [heads, -1])?)).collect::<Result<Vec<_>>>()?;
     // The axis of a head's rows comes behind that of the heads.
     let inner = if axis < 0 { axis } else { axis + 1 };
@@ -128,10 +128,10 @@ pub(crate) fn join(order: Order, parts: &[Tensor], axis: i64) -> Result<Tensor> 
 }
 
 /// The parts, `widths` wide, of one tensor.
-pub(crate) fn split(order: Order, widths: &[i64], whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
+pub(crate) fn split(order: FusedLayout, widths: &[i64], whole: &Tensor, axis: i64) -> Result<Vec<Tensor>> {
     let pieces = match order {
-        Order::Stacked => whole.f_split_with_sizes(widths, axis)?,
-        Order::ByHead { heads } => {
+        FusedLayout::Stacked => whole.f_split_with_sizes(widths, axis)?,
+        FusedLayout::ByHead { heads } => {
             if heads < 1 || widths.iter().any(|width| width % heads != 0) {
                 return Err(Error::internal(format!("parts of {widths:?} rows by {heads} heads")));
             }
@@ -149,7 +149,7 @@ pub(crate) fn split(order: Order, widths: &[i64], whole: &Tensor, axis: i64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Draws;
+    use crate::nn::DropoutDraws;
     use crate::nn::rope::Rope;
     use tch::{Device, Kind};
 
@@ -158,19 +158,19 @@ mod tests {
         let draw = |rows: i64| Tensor::randn([rows, 5], (Kind::Double, Device::Cpu));
         let parts = [draw(6), draw(6), draw(6)];
         // Two heads of three rows, each head's rows of all parts together.
-        let whole = join(Order::ByHead { heads: 2 }, &parts, 0)?;
+        let whole = join(FusedLayout::ByHead { heads: 2 }, &parts, 0)?;
         let expected: Vec<Tensor> = (0..2).flat_map(|head| parts.iter().map(move |part| part.narrow(0, 3 * head, 3))).collect();
         assert_eq!(whole, Tensor::cat(&expected, 0));
-        assert_eq!(split(Order::ByHead { heads: 2 }, &[6, 6, 6], &whole, 0)?, parts);
+        assert_eq!(split(FusedLayout::ByHead { heads: 2 }, &[6, 6, 6], &whole, 0)?, parts);
         let values: Vec<Tensor> = parts.iter().map(Tensor::tr).collect();
-        let columns = join(Order::ByHead { heads: 2 }, &values, -1)?;
+        let columns = join(FusedLayout::ByHead { heads: 2 }, &values, -1)?;
         assert_eq!(columns, whole.tr());
-        assert_eq!(split(Order::ByHead { heads: 2 }, &[6, 6, 6], &columns, -1)?[1], values[1]);
+        assert_eq!(split(FusedLayout::ByHead { heads: 2 }, &[6, 6, 6], &columns, -1)?[1], values[1]);
         let uneven = [draw(6), draw(2), draw(2)];
-        let whole = join(Order::Stacked, &uneven, 0)?;
+        let whole = join(FusedLayout::Stacked, &uneven, 0)?;
         assert_eq!(whole, Tensor::cat(&uneven, 0));
-        assert_eq!(split(Order::Stacked, &[6, 2, 2], &whole, 0)?, uneven);
-        assert!(split(Order::ByHead { heads: 4 }, &[6, 6], &whole, 0).unwrap_err().to_string().contains("by 4 heads"));
+        assert_eq!(split(FusedLayout::Stacked, &[6, 2, 2], &whole, 0)?, uneven);
+        assert!(split(FusedLayout::ByHead { heads: 4 }, &[6, 6], &whole, 0).unwrap_err().to_string().contains("by 4 heads"));
         Ok(())
     }
 
@@ -183,8 +183,8 @@ mod tests {
     }
 
     impl Adapt for Low {
-        fn low_rank(&self, site: &str) -> Option<Update<'_>> {
-            (site == "qkv_proj").then_some(Update { a: &self.a, b: &self.b, scale: 0.5, dropout: self.dropout })
+        fn low_rank(&self, site: &str) -> Option<LowRankUpdate<'_>> {
+            (site == "qkv_proj").then_some(LowRankUpdate { a: &self.a, b: &self.b, scale: 0.5, dropout: self.dropout })
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
             tch::manual_seed(4);
             let draw = |size: &[i64]| Tensor::randn(size, (wide, Device::Cpu));
             let linear = |name: &str, rows: i64| Linear::new(name.into(), 8, rows, true, &mut |_, size| Ok(draw(size).to_kind(kind)));
-            for (order, rows) in [(Order::Stacked, [6, 2, 2]), (Order::ByHead { heads: 2 }, [6, 6, 6])] {
+            for (order, rows) in [(FusedLayout::Stacked, [6, 2, 2]), (FusedLayout::ByHead { heads: 2 }, [6, 6, 6])] {
                 let linears = [linear("q_proj", rows[0])?, linear("k_proj", rows[1])?, linear("v_proj", rows[2])?];
                 let linears: Vec<&Linear> = linears.iter().collect();
                 let fused = Fused::new("qkv_proj".into(), &linears, order);
@@ -203,7 +203,7 @@ mod tests {
                 for dropout in [0.0, 0.4] {
                     let (a, b) = (draw(&[3, 8]).set_requires_grad(true), draw(&[fused.widths().1, 3]).set_requires_grad(true));
                     let low = Low { a: a.shallow_clone(), b: b.shallow_clone(), dropout };
-                    let draws = Draws::new(9);
+                    let draws = DropoutDraws::new(9);
                     let mut pass = Pass::new(Tensor::zeros([1, 3], (Kind::Int64, Device::Cpu)), 0, &Rope::new(1e4), 2, kind, &[]);
                     pass.adapter = Some(&low);
                     pass.draws = Some(draws);

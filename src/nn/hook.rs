@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::paths::Paths;
 use crate::display::shortened;
 use crate::error::{Error, Result};
-use crate::libtorch::guest;
+use crate::libtorch::user_code;
 
 /// Characters of a pattern in a message.
 const SHOWN: usize = 80;
@@ -45,7 +45,7 @@ enum Action<'a> {
     Edit(Edit<'a>),
 }
 
-struct Tap<'a> {
+struct Hook<'a> {
     pattern: String,
     action: Action<'a>,
     called: bool,
@@ -71,7 +71,7 @@ struct Tap<'a> {
 /// ```
 #[derive(Default)]
 pub struct Hooks<'a> {
-    taps: Vec<Tap<'a>>,
+    hooks: Vec<Hook<'a>>,
     bound: HashMap<String, Vec<usize>>,
     outer: Option<&'a mut (dyn Fire + 'a)>,
 }
@@ -114,20 +114,20 @@ impl<'a> Hooks<'a> {
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.taps.is_empty()
+        self.hooks.is_empty()
     }
 
     fn push(&mut self, pattern: &str, action: Action<'a>) -> &mut Self {
-        self.taps.push(Tap { pattern: pattern.to_string(), action, called: false, fired: false });
+        self.hooks.push(Hook { pattern: pattern.to_string(), action, called: false, fired: false });
         self
     }
 
     /// Resolves the patterns against a model's hook points; selecting nothing is an error.
     pub(crate) fn bind(&mut self, points: &Paths) -> Result<()> {
         self.bound.clear();
-        for (index, tap) in self.taps.iter_mut().enumerate() {
-            (tap.called, tap.fired) = (false, false);
-            for path in points.select(&Selection::new(&tap.pattern)?)? {
+        for (index, hook) in self.hooks.iter_mut().enumerate() {
+            (hook.called, hook.fired) = (false, false);
+            for path in points.select(&Selection::new(&hook.pattern)?)? {
                 self.bound.entry(path).or_default().push(index);
             }
         }
@@ -151,14 +151,14 @@ impl<'a> Hooks<'a> {
 
     /// At the end of a call: a hook that was never reached, or an editor that never replaced a value, is an error.
     pub(crate) fn finish(&self) -> Result<()> {
-        if let Some(tap) = self.taps.iter().find(|tap| !tap.called) {
-            let pattern = shortened(&tap.pattern, SHOWN);
+        if let Some(hook) = self.hooks.iter().find(|hook| !hook.called) {
+            let pattern = shortened(&hook.pattern, SHOWN);
             return Err(Error::input(format!("`{pattern}` was never reached: this call does not compute it for hooks to see")));
         }
-        match self.taps.iter().find(|tap| matches!(tap.action, Action::Edit(_)) && !tap.fired) {
-            Some(tap) => Err(Error::input(format!(
+        match self.hooks.iter().find(|hook| matches!(hook.action, Action::Edit(_)) && !hook.fired) {
+            Some(hook) => Err(Error::input(format!(
                 "the editor at `{}` never replaced a value: it returned None each time it was called; check its condition",
-                shortened(&tap.pattern, SHOWN)
+                shortened(&hook.pattern, SHOWN)
             ))),
             None => Ok(()),
         }
@@ -181,14 +181,14 @@ impl Fire for Hooks<'_> {
         {
             value = outer.call(point, value)?;
         }
-        let Some(taps) = self.bound.get(point.path) else { return Ok(value) };
-        for &index in taps {
-            let tap = &mut self.taps[index];
-            tap.called = true;
-            match &mut tap.action {
-                Action::Observe(read) => guest(|| format!("the hook at `{}`", point.path), || read(point, &value))?,
+        let Some(hooks) = self.bound.get(point.path) else { return Ok(value) };
+        for &index in hooks {
+            let hook = &mut self.hooks[index];
+            hook.called = true;
+            match &mut hook.action {
+                Action::Observe(read) => user_code(|| format!("the hook at `{}`", point.path), || read(point, &value))?,
                 Action::Edit(edit) => {
-                    let edited = guest(|| format!("the editor at `{}`", point.path), || edit(point, &value))?;
+                    let edited = user_code(|| format!("the editor at `{}`", point.path), || edit(point, &value))?;
                     let Some(replacement) = edited else { continue };
                     if replacement.size() != value.size() || replacement.kind() != value.kind() {
                         return Err(Error::input(format!(
@@ -200,7 +200,7 @@ impl Fire for Hooks<'_> {
                             value.size()
                         )));
                     }
-                    tap.fired = true;
+                    hook.fired = true;
                     value = replacement;
                 }
             }
@@ -240,7 +240,7 @@ impl Fire for Pieces<'_, '_> {
 
 impl std::fmt::Debug for Hooks<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.taps.iter().map(|tap| &tap.pattern)).finish()
+        f.debug_list().entries(self.hooks.iter().map(|hook| &hook.pattern)).finish()
     }
 }
 

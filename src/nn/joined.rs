@@ -52,7 +52,7 @@ impl Joined {
     pub fn values(&self, linears: &[&Linear], first: usize, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
         let mut modules = Vec::with_capacity(linears.len());
         for linear in &linears[first..] {
-            let adapter = pass.adapter.filter(|adapter| adapter.sits_at(linear.path()));
+            let adapter = pass.adapter.filter(|adapter| adapter.applies_at(linear.path()));
             let update = match adapter.map(|adapter| adapter.low_rank(linear.path())) {
                 None => None,
                 // Each module's own dropout is another input.
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::nn::rope::Rope;
-    use crate::nn::{Activation, Adapt, Draws, Frozen, Hooks, Mlp, MlpShape, Paths, Update};
+    use crate::nn::{Activation, Adapt, DropoutDraws, Frozen, Hooks, LowRankUpdate, Mlp, MlpShape, Paths};
 
     /// A low-rank update at one site, and a factor at another.
     #[derive(Debug)]
@@ -107,15 +107,15 @@ mod tests {
     }
 
     impl Adapt for Own {
-        fn sits_at(&self, site: &str) -> bool {
+        fn applies_at(&self, site: &str) -> bool {
             [self.low.0, self.factor].contains(&site)
         }
 
-        fn low_rank(&self, site: &str) -> Option<Update<'_>> {
-            (site == self.low.0).then_some(Update { a: &self.low.1, b: &self.low.2, scale: 0.5, dropout: self.dropout })
+        fn low_rank(&self, site: &str) -> Option<LowRankUpdate<'_>> {
+            (site == self.low.0).then_some(LowRankUpdate { a: &self.low.1, b: &self.low.2, scale: 0.5, dropout: self.dropout })
         }
 
-        fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+        fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
             Ok(module.forward(input)? * if module.path() == self.factor { 3.0 } else { 1.0 })
         }
     }
@@ -174,7 +174,7 @@ mod tests {
             let mut pass = Pass::new(Tensor::zeros([1, 3], (Kind::Int64, Device::Cpu)), 0, &Rope::new(1e4), 2, Kind::Double, &[]);
             pass.adapter = Some(&own);
             pass.hooks = Some(&mut hooks);
-            let draws = Draws::new(3);
+            let draws = DropoutDraws::new(3);
             pass.draws = Some(draws);
             let input = draw(&[2, 3, 8]).set_requires_grad(true);
             let ours = mlp.forward(&input, &mut pass)?;

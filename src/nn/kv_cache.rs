@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 /// from other caches is padded on the left, so that it ends at one slot. `valid` masks both.
 /// Positions (and so rotary angles) follow the logical token, not the slot.
 #[derive(Debug)]
-pub struct KvCache {
+pub(crate) struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     valid: Tensor,
     filled: i64,
@@ -27,13 +27,13 @@ enum Growth {
     /// They are joined to those before and kept; gradients flow through them.
     Kept,
     /// Nothing but one forward reads this cache: they are joined to those of earlier caches, a layer at a time, and not kept. Gradients flow
-    /// through them where all rows go on from one beginning. Without gradients all layers are joined in the same memory, keys and values.
+    /// through them where all rows go on from one prefix. Without gradients all layers are joined in the same memory, keys and values.
     Lent(Vec<Run>, [Option<Tensor>; 2]),
 }
 
 /// What a continuation goes on from: the tokens of one row of a cache.
 #[derive(Clone, Debug)]
-pub(crate) struct Beginning {
+pub(crate) struct CachedPrefix {
     cache: Rc<KvCache>,
     row: i64,
     /// The slot after the last token.
@@ -42,7 +42,7 @@ pub(crate) struct Beginning {
     slots: i64,
 }
 
-impl Beginning {
+impl CachedPrefix {
     /// All of the first row.
     pub fn whole(cache: KvCache) -> Self {
         let slots = cache.filled;
@@ -55,9 +55,9 @@ impl Beginning {
         Self { cache: cache.clone(), row: row as i64, end: start + tokens, slots: slots + tokens }
     }
 
-    /// Slots that the longest of some beginnings takes.
-    pub fn longest(beginnings: &[Option<Self>]) -> i64 {
-        beginnings.iter().flatten().map(|beginning| beginning.slots).max().unwrap_or(0)
+    /// Slots that the longest of some prefixes takes.
+    pub fn longest(cached_prefixes: &[Option<Self>]) -> i64 {
+        cached_prefixes.iter().flatten().map(|cached_prefix| cached_prefix.slots).max().unwrap_or(0)
     }
 
     fn is_at(&self, other: &Self) -> bool {
@@ -70,22 +70,22 @@ impl Beginning {
     }
 }
 
-/// Neighbouring rows that go on from the same beginning.
+/// Neighbouring rows that go on from the same prefix.
 #[derive(Debug)]
 struct Run {
     first: i64,
     rows: i64,
-    beginning: Option<Beginning>,
+    cached_prefix: Option<CachedPrefix>,
 }
 
 impl Run {
-    fn of(beginnings: &[Option<Beginning>]) -> Vec<Self> {
+    fn of(cached_prefixes: &[Option<CachedPrefix>]) -> Vec<Self> {
         let mut runs: Vec<Self> = Vec::new();
-        for (row, beginning) in beginnings.iter().enumerate() {
-            match (runs.last_mut(), beginning) {
-                (Some(Self { rows, beginning: Some(last), .. }), Some(own)) if last.is_at(own) => *rows += 1,
-                (Some(Self { rows, beginning: None, .. }), None) => *rows += 1,
-                _ => runs.push(Self { first: row as i64, rows: 1, beginning: beginning.clone() }),
+        for (row, cached_prefix) in cached_prefixes.iter().enumerate() {
+            match (runs.last_mut(), cached_prefix) {
+                (Some(Self { rows, cached_prefix: Some(last), .. }), Some(own)) if last.is_at(own) => *rows += 1,
+                (Some(Self { rows, cached_prefix: None, .. }), None) => *rows += 1,
+                _ => runs.push(Self { first: row as i64, rows: 1, cached_prefix: cached_prefix.clone() }),
             }
         }
         runs
@@ -95,12 +95,12 @@ impl Run {
     /// finite.
     fn write(&self, values: &Tensor, axis: i64, end: i64, pick: impl Fn(&KvCache) -> &Tensor) {
         let own = values.narrow(0, self.first, self.rows);
-        let slots = self.beginning.as_ref().map_or(0, |beginning| beginning.slots);
+        let slots = self.cached_prefix.as_ref().map_or(0, |cached_prefix| cached_prefix.slots);
         if slots < end {
             let _ = own.narrow(axis, 0, end - slots).zero_();
         }
-        if let Some(beginning) = &self.beginning {
-            own.narrow(axis, end - slots, slots).copy_(&beginning.of(pick(&beginning.cache), axis));
+        if let Some(cached_prefix) = &self.cached_prefix {
+            own.narrow(axis, end - slots, slots).copy_(&cached_prefix.of(pick(&cached_prefix.cache), axis));
         }
     }
 }
@@ -127,19 +127,9 @@ impl KvCache {
         cache
     }
 
-    /// Real tokens so far: the logical position of the next.
-    pub fn tokens(&self) -> i64 {
-        self.filled - self.virtual_tokens
-    }
-
     /// Slots filled so far, those of virtual tokens included.
     pub fn len(&self) -> i64 {
         self.filled
-    }
-
-    /// True before the first token.
-    pub fn is_empty(&self) -> bool {
-        self.filled == 0
     }
 
     /// `[example, slot]`: true where a filled slot holds a real token.
@@ -147,7 +137,7 @@ impl KvCache {
         self.valid.narrow(1, 0, self.filled)
     }
 
-    /// Keys and values of the first example, `[slot, 2 layer, kv_head, head_dim]`, in the order of [`Virtual::KeysValues`](super::Virtual).
+    /// Keys and values of the first example, `[slot, 2 layer, kv_head, head_dim]`, in the order of [`VirtualTokens::KeysValues`](super::VirtualTokens).
     pub(crate) fn keys_values(&self) -> Tensor {
         let both = self.layers.iter().flat_map(|(keys, values)| [keys, values]);
         Tensor::cat(&both.map(|values| values.narrow(0, 0, 1).narrow(2, 0, self.filled)).collect::<Vec<_>>(), 0).permute([2, 0, 1, 3])
@@ -180,9 +170,9 @@ impl KvCache {
     }
 
     /// Copies what each row goes on from into this new cache, whose room is filled up to where the longest of them ends.
-    pub(crate) fn go_on_from(&mut self, beginnings: &[Option<Beginning>]) {
-        let end = Beginning::longest(beginnings);
-        let runs = Run::of(beginnings);
+    pub(crate) fn go_on_from(&mut self, cached_prefixes: &[Option<CachedPrefix>]) {
+        let end = CachedPrefix::longest(cached_prefixes);
+        let runs = Run::of(cached_prefixes);
         for (layer, (keys, values)) in self.layers.iter().enumerate() {
             for run in &runs {
                 run.write(keys, 2, end, |cache| &cache.layers[layer].0);
@@ -190,16 +180,22 @@ impl KvCache {
             }
         }
         runs.iter().for_each(|run| run.write(&self.valid, 1, end, |cache| &cache.valid));
-        (self.filled, self.virtual_tokens) = (end, virtual_tokens(beginnings));
+        (self.filled, self.virtual_tokens) = (end, virtual_tokens(cached_prefixes));
     }
 
-    /// A cache for one forward over `tokens` tokens that go on from these beginnings, one row for each: they are lent and not copied as a whole.
-    pub(crate) fn lent(beginnings: &[Option<Beginning>], tokens: i64, device: Device) -> Self {
-        let filled = Beginning::longest(beginnings);
-        let valid = Tensor::zeros([beginnings.len() as i64, filled + tokens], (Kind::Bool, device));
-        let runs = Run::of(beginnings);
+    /// A cache for one forward over `tokens` tokens that go on from these prefixes, one row for each: they are lent and not copied as a whole.
+    pub(crate) fn lent(cached_prefixes: &[Option<CachedPrefix>], tokens: i64, device: Device) -> Self {
+        let filled = CachedPrefix::longest(cached_prefixes);
+        let valid = Tensor::zeros([cached_prefixes.len() as i64, filled + tokens], (Kind::Bool, device));
+        let runs = Run::of(cached_prefixes);
         runs.iter().for_each(|run| run.write(&valid, 1, filled, |cache| &cache.valid));
-        Self { layers: Vec::new(), valid, filled, virtual_tokens: virtual_tokens(beginnings), growth: Growth::Lent(runs, [None, None]) }
+        Self {
+            layers: Vec::new(),
+            valid,
+            filled,
+            virtual_tokens: virtual_tokens(cached_prefixes),
+            growth: Growth::Lent(runs, [None, None]),
+        }
     }
 
     /// These rows of a cache with room: what is put here is put there. Both must be told of new slots.
@@ -243,14 +239,14 @@ impl KvCache {
     }
 }
 
-fn virtual_tokens(beginnings: &[Option<Beginning>]) -> i64 {
-    beginnings.iter().flatten().map(|beginning| beginning.cache.virtual_tokens).max().unwrap_or(0)
+fn virtual_tokens(cached_prefixes: &[Option<CachedPrefix>]) -> i64 {
+    cached_prefixes.iter().flatten().map(|cached_prefix| cached_prefix.cache.virtual_tokens).max().unwrap_or(0)
 }
 
 /// `new [example, kv_head, token, head_dim]` behind what its rows go on from, which ends at the slot `before`; in `memory` if no gradient flows.
 fn joined(runs: &[Run], before: i64, new: &Tensor, pick: &dyn Fn(&KvCache) -> &Tensor, memory: &mut Option<Tensor>) -> Tensor {
-    if let [Run { rows, beginning: Some(beginning), .. }] = runs {
-        let shared = beginning.of(pick(&beginning.cache), 2);
+    if let [Run { rows, cached_prefix: Some(cached_prefix), .. }] = runs {
+        let shared = cached_prefix.of(pick(&cached_prefix.cache), 2);
         if shared.requires_grad() || new.requires_grad() {
             return Tensor::cat(&[shared.expand([*rows, -1, -1, -1], false), new.shallow_clone()], 2);
         }

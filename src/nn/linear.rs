@@ -5,14 +5,14 @@ use std::cell::Cell;
 use tch::Tensor;
 
 use super::Source;
-use super::frozen::{Frozen, Weights};
-use super::pass::{Pass, Update};
+use super::frozen::{Frozen, LinearWeights};
+use super::pass::{LowRankUpdate, Pass};
 use crate::error::Result;
 use crate::libtorch::operations;
 
 /// A linear module: an adapter site and a hook point at its path.
 #[derive(Debug)]
-pub struct Linear {
+pub(crate) struct Linear {
     path: String,
     widths: (i64, i64),
     weight: Tensor,
@@ -55,7 +55,7 @@ impl Linear {
     /// The same without hooks.
     pub(crate) fn adapted(&self, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Tensor> {
         let Some(adapter) = pass.adapter else { return self.base(input) };
-        let Some(Update { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
+        let Some(LowRankUpdate { a, b, scale, dropout }) = adapter.low_rank(&self.path) else {
             let weights = || Ok(self.weights());
             return adapter.linear(&Frozen::new(&self.path, &|input| self.base(input), &weights), input, pass.draws);
         };
@@ -95,7 +95,7 @@ impl Linear {
     }
 
     /// The weight `[out, in]` and the bias `[out]`, if there is one.
-    pub(super) fn weights(&self) -> Weights {
+    pub(super) fn weights(&self) -> LinearWeights {
         (self.weight.shallow_clone(), self.bias.as_ref().map(Tensor::shallow_clone))
     }
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::Source;
 use super::activation::Activation;
-use super::fused::{Fused, Order};
+use super::fused::{Fused, FusedLayout};
 use super::joined::Joined;
 use super::linear::Linear;
 use super::pass::Pass;
@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// Sizes and kind of a feed-forward block.
 #[derive(Clone, Copy, Debug)]
-pub struct MlpShape {
+pub(crate) struct MlpShape {
     /// Width of the residual stream.
     pub hidden: i64,
     /// Width inside.
@@ -24,12 +24,12 @@ pub struct MlpShape {
     /// `down(f(gate(x)) * up(x))`; `down(f(up(x)))` without.
     pub gated: bool,
     /// The order of the one matrix that the family's files hold for gate and up, if they do.
-    pub fused: Option<Order>,
+    pub fused: Option<FusedLayout>,
 }
 
 /// `down(f(gate(x)) * up(x))` (Shazeer 2020; SwiGLU where `f` is SiLU), or the plain `down(f(up(x)))`.
 #[derive(Debug)]
-pub struct Mlp {
+pub(crate) struct Mlp {
     path: String,
     activation: Activation,
     gate: Option<Linear>,

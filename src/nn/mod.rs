@@ -16,33 +16,55 @@ mod mlp;
 mod norm;
 mod pass;
 mod paths;
-pub mod rope;
+pub(crate) mod rope;
 mod steer;
 
-pub use activation::Activation;
-pub use attention::{Attention, AttentionShape, QkNorm};
-pub use experts::{Experts, ExpertsShape};
-pub use frozen::{Frozen, Weights};
-pub use fused::{Fused, Order};
-pub(crate) use fused::{join, split};
+pub(crate) use activation::Activation;
+pub(crate) use attention::{Attention, AttentionShape, QkNorm};
+pub(crate) use experts::{Experts, ExpertsShape};
+pub(crate) use frozen::{Frozen, LinearWeights};
+pub(crate) use fused::{Fused, FusedLayout, join, split};
 pub use hook::{HookPoint, Hooks, Selection};
 pub(crate) use hook::{Pieces, layer_of};
-pub(crate) use kv_cache::Beginning;
-pub use kv_cache::KvCache;
-pub use linear::{Linear, Precision};
-pub use mlp::{Mlp, MlpShape};
-pub use norm::{Norm, NormKind};
-pub use pass::{Adapt, Draws, Pass, Prefix, Update, Virtual};
-pub(crate) use pass::{Packed, positions};
-pub use paths::Paths;
+pub(crate) use kv_cache::{CachedPrefix, KvCache};
+pub(crate) use linear::Linear;
+pub use linear::Precision;
+pub(crate) use mlp::{Mlp, MlpShape};
+pub(crate) use norm::{Norm, NormKind};
+pub(crate) use pass::{Adapt, DropoutDraws, LowRankUpdate, Packed, Pass, Prefix, VirtualTokens, positions};
+pub(crate) use paths::Paths;
 pub use steer::Edit;
 pub(crate) use steer::{Steer, Steered};
 
 use crate::error::Result;
 use tch::Tensor;
 
-crate::display::show_as_text!(Activation, Attention, AttentionShape, Draws, Edit, Experts, ExpertsShape, Fused, KvCache, Linear, Mlp);
-crate::display::show_as_text!(MlpShape, Norm, NormKind, Order, Paths, Precision, Prefix, QkNorm, Selection, Virtual, rope::Rope);
+crate::display::show_as_text!(
+    Activation,
+    Attention,
+    AttentionShape,
+    DropoutDraws,
+    Edit,
+    Experts,
+    ExpertsShape,
+    Fused,
+    KvCache,
+    Linear,
+    Mlp
+);
+crate::display::show_as_text!(
+    MlpShape,
+    Norm,
+    NormKind,
+    FusedLayout,
+    Paths,
+    Precision,
+    Prefix,
+    QkNorm,
+    Selection,
+    VirtualTokens,
+    rope::Rope
+);
 crate::display::show_as_text!(rope::Scaling);
 
 /// Where a module's weights come from: a path and the shape it must have, to a tensor.

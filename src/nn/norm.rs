@@ -10,7 +10,7 @@ use crate::libtorch::operations;
 
 /// A kind of norm over the last axis, with weight `w`, the kind's `eps`, and means over the axis; computed in f32 at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormKind {
+pub(crate) enum NormKind {
     /// `x / sqrt(mean(x^2) + eps)`, brought back to the kind of `x`, times `w` (Zhang & Sennrich 2019; as Llama rounds it).
     Rms,
     /// `x / sqrt(mean(x^2) + eps) * w`, then brought back to the kind of `x`.
@@ -23,7 +23,7 @@ pub enum NormKind {
 
 /// A norm over the last axis; a hook point at its path.
 #[derive(Debug)]
-pub struct Norm {
+pub(crate) struct Norm {
     path: String,
     /// What the input is multiplied with, `1 + w` where that is it; of the wider kind where it meets the input before that is brought back.
     weight: Tensor,

@@ -14,12 +14,12 @@ use crate::random::Random;
 
 /// The random numbers of one forward: a seed, from which every module has a stream of its own.
 ///
-/// libtorch has one generator for a process. What draws from that gives other numbers when something beside it draws, too; these are the same
+/// libtorch has one generator for a process. What draws from that gives other numbers when something else draws, too; these are the same
 /// whatever else is computed, and on whichever thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draws(u64);
+pub(crate) struct DropoutDraws(u64);
 
-impl Draws {
+impl DropoutDraws {
     /// The draws of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -37,27 +37,27 @@ impl Draws {
 }
 
 /// What an adapter may change in a forward. Each method's default leaves the base model as it is.
-pub trait Adapt: std::fmt::Debug {
+pub(crate) trait Adapt: std::fmt::Debug {
     /// The linear `module`, `[example, token, in]` to `[example, token, out]`.
     ///
     /// In a step of training there are `draws`: dropout is on, and draws from them.
     ///
     /// # Errors
     /// When libtorch refuses.
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, draws: Option<DropoutDraws>) -> Result<Tensor> {
         let _ = draws;
         module.forward(input)
     }
 
     /// The low-rank update at `site`, where that is all that this changes there: the module computes it with its own product, in one operation
     /// that keeps less and is quicker than [`linear`](Self::linear), which is not called then.
-    fn low_rank(&self, site: &str) -> Option<Update<'_>> {
+    fn low_rank(&self, site: &str) -> Option<LowRankUpdate<'_>> {
         let _ = site;
         None
     }
 
     /// Whether [`Adapt::linear`] may change the module at `site`; where it says not, the module may be left unasked.
-    fn sits_at(&self, site: &str) -> bool {
+    fn applies_at(&self, site: &str) -> bool {
         let _ = site;
         true
     }
@@ -70,7 +70,7 @@ pub trait Adapt: std::fmt::Debug {
     /// The numbers that tell this change from another, by name and in one order.
     fn numbers(&self) -> Vec<(String, Tensor)> {
         let values = |prefix: Prefix| match prefix.tokens {
-            Virtual::Embeddings(values) | Virtual::KeysValues(values) => ("prefix".to_string(), values),
+            VirtualTokens::Embeddings(values) | VirtualTokens::KeysValues(values) => ("prefix".to_string(), values),
         };
         self.prefix().map(values).into_iter().collect()
     }
@@ -78,7 +78,7 @@ pub trait Adapt: std::fmt::Debug {
 
 /// A low-rank update of a linear module: `W x` becomes `W x + scale B A x`.
 #[derive(Clone, Copy, Debug)]
-pub struct Update<'a> {
+pub(crate) struct LowRankUpdate<'a> {
     /// `[rank, in]`; f64 under an f64 model, else f32.
     pub a: &'a Tensor,
     /// `[out, rank]`, of the same kind.
@@ -94,9 +94,9 @@ pub struct Update<'a> {
 /// As attention is causal, what a virtual token is at any layer does not depend on the real ones. So virtual tokens are computed once,
 /// for one example, and enter a forward as cached keys and values: hooks, losses and metrics count real tokens alone, whatever their number.
 #[derive(Debug)]
-pub struct Prefix {
+pub(crate) struct Prefix {
     /// The virtual tokens.
-    pub tokens: Virtual,
+    pub tokens: VirtualTokens,
     /// Whether real tokens see them; hidden ones must leave every value of the base model as it is.
     pub visible: bool,
     /// By how much they move the rotary position of every real token: their number, unless hidden.
@@ -105,7 +105,7 @@ pub struct Prefix {
 
 /// How virtual tokens are given.
 #[derive(Debug)]
-pub enum Virtual {
+pub(crate) enum VirtualTokens {
     /// In place of token embeddings, `[virtual, hidden]` (prompt tuning).
     Embeddings(Tensor),
     /// Keys and values of every layer as they enter attention, `[virtual, 2 layer, kv_head, head_dim]` in the order layer 0 key, layer 0
@@ -117,7 +117,7 @@ impl Prefix {
     /// How many virtual tokens.
     pub fn len(&self) -> i64 {
         match &self.tokens {
-            Virtual::Embeddings(values) | Virtual::KeysValues(values) => values.size()[0],
+            VirtualTokens::Embeddings(values) | VirtualTokens::KeysValues(values) => values.size()[0],
         }
     }
 
@@ -131,7 +131,7 @@ impl Prefix {
 ///
 /// Batches are padded on the right, so a plain forward needs no mask but the causal one: no real token ever sees padding before it.
 /// With a cache, the slots of padding are masked by [`KvCache::valid`].
-pub struct Pass<'a, 'h> {
+pub(crate) struct Pass<'a, 'h> {
     /// Logical position of each token, `[example, token]`, or `[1, token]` where all examples agree; 0 is the first real token.
     pub positions: Tensor,
     /// By how much the positions of what is embedded are higher than those that hooks see: the number of virtual tokens.
@@ -145,7 +145,7 @@ pub struct Pass<'a, 'h> {
     /// Changes to the base model.
     pub adapter: Option<&'a dyn Adapt>,
     /// In a step of training what an adapter's dropout draws from; without it dropout is off.
-    pub draws: Option<Draws>,
+    pub draws: Option<DropoutDraws>,
     /// Which examples of the caller's batch these rows are.
     pub examples: &'a [usize],
     /// Token indices `[example, kept]` that the last layer has to give; earlier layers always compute all.
@@ -171,6 +171,7 @@ pub(crate) struct Packed {
 impl<'a, 'h> Pass<'a, 'h> {
     /// A plain forward at logical `positions`, with one rotary embedding that turns the first `width` of each head; its positions are higher
     /// by `shift`.
+    #[cfg(test)]
     pub fn new(positions: Tensor, shift: i64, rope: &Rope, width: i64, kind: Kind, examples: &'a [usize]) -> Self {
         Self::turning(positions, shift, &[rope], width, kind, &[], examples)
     }

@@ -5,7 +5,7 @@ use crate::error::Result;
 
 /// Module paths as they are called here, and as a family's own files call the same modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Paths {
+pub(crate) struct Paths {
     common: Vec<String>,
     /// Other spellings of each.
     own: Vec<Vec<String>>,

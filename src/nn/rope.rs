@@ -13,20 +13,20 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 
 /// For which embedding, width, kind and length, and the frequencies.
-type Known = (Rope, i64, Kind, i64, Vec<f64>);
+type CachedFrequencies = (Rope, i64, Kind, i64, Vec<f64>);
 
 /// How many are remembered: a family has one embedding, or one for each kind of layer.
-const REMEMBERED: usize = 4;
+const CACHED: usize = 4;
 
 thread_local! {
     /// What was asked for last: a model asks for the same at every token.
-    static LAST: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+    static LAST: RefCell<Vec<CachedFrequencies>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A rotary position embedding: position `p` turns the pair of dimensions `(i, i + width / 2)` of the first `width` of each head by the angle
 /// `p * f_i`, with `f_i` from [`Rope::inverse_frequencies`], and grows both by [`Rope::growth`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
+pub(crate) struct Rope {
     /// The base of the geometric series of wavelengths; above 1. Llama 2: 1e4, Llama 3: 5e5, Qwen: 1e6.
     pub theta: f64,
     /// How the frequencies are changed for contexts longer than the pre-training's.
@@ -35,7 +35,7 @@ pub struct Rope {
 
 /// How a [`Rope`]'s frequencies are stretched. `f_i` is the frequency before, `f'_i` after.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Scaling {
+pub(crate) enum Scaling {
     /// `f'_i = f_i`.
     None,
     /// `f'_i = f_i / factor`: positions are interpolated.
@@ -128,16 +128,16 @@ impl Rope {
 
     /// The same, computed in `kind`, f32 or f64, for texts of this [`Rope::regime`].
     pub(super) fn frequencies(&self, width: i64, kind: Kind, regime: i64) -> Vec<f64> {
-        LAST.with_borrow_mut(|known| {
-            let same = |(rope, own, of, tokens, _): &Known| (rope, *own, *of, *tokens) == (self, width, kind, regime);
-            if let Some((.., frequencies)) = known.iter().find(|known| same(known)) {
+        LAST.with_borrow_mut(|cached| {
+            let same = |(rope, own, of, tokens, _): &CachedFrequencies| (rope, *own, *of, *tokens) == (self, width, kind, regime);
+            if let Some((.., frequencies)) = cached.iter().find(|cached| same(cached)) {
                 return frequencies.clone();
             }
             let frequencies = Vec::<f64>::try_from(self.computed(width, kind, regime).to_kind(Kind::Double)).unwrap_or_default();
-            if known.len() == REMEMBERED {
-                known.remove(0);
+            if cached.len() == CACHED {
+                cached.remove(0);
             }
-            known.push((self.clone(), width, kind, regime, frequencies.clone()));
+            cached.push((self.clone(), width, kind, regime, frequencies.clone()));
             frequencies
         })
     }

@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use super::registry::{Known, PLAIN};
-use super::{Objective, Outputs, Part, Samples, Targets, responses};
+use super::registry::{ObjectiveEntry, PLAIN};
+use super::{LossTerm, Objective, Outputs, Samples, Targets, responses};
 use crate::activations::{Activations, Positions};
 use crate::compat::Compat;
 use crate::dataset::Split;
@@ -13,7 +13,7 @@ use crate::kind::widened;
 use crate::model::Model;
 use crate::nn::layer_of;
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "ia2",
     formula: "sum over layers of the mean over tokens and hidden of (activation - ICL activation)^2",
     make: |given| Ok(Box::new(given.targets()?.ia2()?.compat(given.compat))),
@@ -148,8 +148,8 @@ impl Objective for Ia2 {
         }
     }
 
-    fn parts(&self) -> Vec<Part> {
-        vec![Part { name: "IA2".into(), weight: 1.0 }]
+    fn parts(&self) -> Vec<LossTerm> {
+        vec![LossTerm { name: "IA2".into(), weight: 1.0 }]
     }
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
@@ -164,7 +164,7 @@ impl Objective for Ia2 {
                 )));
             }
         }
-        responses::taught(self.target.responses(), model, split)
+        responses::as_samples(self.target.responses(), model, split)
     }
 
     fn hook_points(&self) -> &[String] {

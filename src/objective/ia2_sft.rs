@@ -2,14 +2,14 @@
 
 use tch::Tensor;
 
-use super::registry::{Known, PLAIN};
-use super::{Ia2, Objective, Outputs, Part, Samples, Targets, sft};
+use super::registry::{ObjectiveEntry, PLAIN};
+use super::{Ia2, LossTerm, Objective, Outputs, Samples, Targets, sft};
 use crate::compat::Compat;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "ia2_sft",
     formula: "0.5 ia2 + 0.5 sft",
     beta: true,
@@ -54,8 +54,8 @@ impl Objective for Ia2Sft {
         format!("{} + SFT (beta {})", self.ia2.name(), self.beta)
     }
 
-    fn parts(&self) -> Vec<Part> {
-        vec![Part { name: "IA2".into(), weight: 1.0 - self.beta }, Part { name: "SFT".into(), weight: self.beta }]
+    fn parts(&self) -> Vec<LossTerm> {
+        vec![LossTerm { name: "IA2".into(), weight: 1.0 - self.beta }, LossTerm { name: "SFT".into(), weight: self.beta }]
     }
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {

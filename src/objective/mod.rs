@@ -1,7 +1,7 @@
 //! Objectives: what training minimises.
 //!
-//! Every objective speaks about the same forward: queries without demonstrations, their responses taught. An objective says which
-//! responses, what it needs to see of the forward, and the loss of each example. It may draw its responses anew in each step, and have a
+//! Every objective is computed from the same forward: queries without demonstrations, their responses teacher-forced. An objective says which
+//! responses, what it needs to see of the forward, and the loss of each example. It may draw its responses again in each step, and have a
 //! teacher ([`Objective::draw`], [`Objective::teach`]). One file per objective.
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
 pub(crate) use registry::Given;
-pub use registry::Known;
+pub use registry::ObjectiveEntry;
 pub use self_distillation::{Divergence, SelfDistillation, Teacher};
 pub use sft::Sft;
 pub use soft_sft::SoftSft;
@@ -40,11 +40,11 @@ use crate::dataset::Split;
 use crate::error::Result;
 use crate::model::{Model, Sample};
 
-crate::display::show_as_text!(Distance, Divergence, Ia2, Ia2Sft, Outputs, Part, Samples, SelfDistillation, Sft, SoftSft, Teacher);
+crate::display::show_as_text!(Distance, Divergence, Ia2, Ia2Sft, Outputs, LossTerm, Samples, SelfDistillation, Sft, SoftSft, Teacher);
 
 /// Every objective: one file each, and its line here.
 #[rustfmt::skip]
-pub const OBJECTIVES: &[Known] = &[
+pub const OBJECTIVES: &[ObjectiveEntry] = &[
     sft::GOLD,
     sft::ENTRY,
     soft_sft::ENTRY,
@@ -61,7 +61,7 @@ pub const OBJECTIVES: &[Known] = &[
 /// What cannot be used is an [`Error`](crate::Error) of yours, with the words that whoever runs it shall read.
 ///
 /// ```
-/// use ia2::objective::{Objective, Outputs, Part, Samples};
+/// use ia2::objective::{Objective, Outputs, LossTerm, Samples};
 /// use ia2::prelude::*;
 ///
 /// #[derive(Debug)]
@@ -75,8 +75,8 @@ pub const OBJECTIVES: &[Known] = &[
 ///     }
 ///
 ///     // Each is a column of the history; the loss is the sum of weight x part.
-///     fn parts(&self) -> Vec<Part> {
-///         vec![Part { name: "sft".into(), weight: 1.0 }, Part { name: "negative_entropy".into(), weight: self.weight }]
+///     fn parts(&self) -> Vec<LossTerm> {
+///         vec![LossTerm { name: "sft".into(), weight: 1.0 }, LossTerm { name: "negative_entropy".into(), weight: self.weight }]
 ///     }
 ///
 ///     // Those of SFT: the gold answers of the train set, then of the dev set.
@@ -123,8 +123,8 @@ pub trait Objective: std::fmt::Debug {
     fn name(&self) -> String;
 
     /// What the loss is made of: `sum weight x part`. The history of a run has a column for each.
-    fn parts(&self) -> Vec<Part> {
-        vec![Part { name: self.name(), weight: 1.0 }]
+    fn parts(&self) -> Vec<LossTerm> {
+        vec![LossTerm { name: self.name(), weight: 1.0 }]
     }
 
     /// The samples to learn from, then those of the dev set; their order is the index that [`Objective::losses`] is given.
@@ -192,7 +192,7 @@ pub trait Objective: std::fmt::Debug {
 
 /// One term of a loss.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct LossTerm {
     /// What it is called in a history.
     pub name: String,
     /// What it is multiplied with.

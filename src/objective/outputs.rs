@@ -5,8 +5,8 @@ use tch::Tensor;
 use super::Objective;
 use crate::compat::Compat;
 use crate::error::{Error, Result};
-use crate::model::{Depth, Model, Sample, Teaching};
-use crate::nn::{Draws, Hooks};
+use crate::model::{Depth, Model, Sample, TeacherForcing};
+use crate::nn::{DropoutDraws, Hooks};
 
 /// What a forward over a batch of samples shows at the response positions. The axis *token* runs over all response tokens of the batch,
 /// one example after the other.
@@ -68,7 +68,7 @@ impl Outputs {
         model: &Model,
         samples: &[&Sample],
         objective: &dyn Objective,
-        (packed, draws): (bool, Option<Draws>),
+        (packed, draws): (bool, Option<DropoutDraws>),
         user: &mut Hooks<'_>,
     ) -> Result<Self> {
         let points = objective.hook_points();
@@ -85,7 +85,7 @@ impl Outputs {
         let narrow = user.is_empty() && misplaced.is_none();
         let depth = if objective.needs_logits() { Depth::Full } else { Depth::Hooks };
         let places = Places::of(samples, model, packed);
-        let taught = {
+        let forced = {
             let mut hooks = Hooks::on_top_of(user);
             if !wanted.is_empty() {
                 hooks.observe(&wanted.join(","), |point, value| {
@@ -99,7 +99,7 @@ impl Outputs {
                 });
             }
             hooks.bind(model.points())?;
-            model.teach(samples, Teaching { depth, narrow, packed, draws }, Some(&mut hooks))?
+            model.teacher_forced(samples, TeacherForcing { depth, narrow, packed, draws }, Some(&mut hooks))?
         };
         let caught = caught.into_iter().collect::<Option<Vec<_>>>();
         let mut activations = caught.ok_or_else(|| Error::internal("a hook point of the objective never came"))?;
@@ -107,11 +107,11 @@ impl Outputs {
             true => activations.pop().map(|hidden| model.logits(&hidden, None)).transpose()?,
             false => None,
         };
-        let logits = match &taught.hidden {
+        let logits = match &forced.hidden {
             Some(hidden) if objective.needs_logits() => Some(model.logits(hidden, Some(user))?),
             _ => None,
         };
-        Ok(Self { misplaced_logits, ..Self::new(logits, activations, taught.labels, taught.counts)? })
+        Ok(Self { misplaced_logits, ..Self::new(logits, activations, forced.labels, forced.counts)? })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::activations::{Activations, Collected, Distributions};
 use crate::adapter::Adapter;
 use crate::dataset::Task;
 use crate::model::{Ending, OpenOptions, Response, Responses};
-use crate::nn::{Adapt, Draws, Hooks, Prefix, Virtual};
+use crate::nn::{Adapt, DropoutDraws, Hooks, Prefix, VirtualTokens};
 use crate::prompt::{AnswerForm, Example, Examples, Prompt};
 use crate::train::Training;
 
@@ -104,7 +104,7 @@ fn objective(case: &str, golden: &Golden, kind: Kind, compat: Compat) -> Result<
 /// `[example]`: the sum of the weighted parts.
 pub(super) fn losses(objective: &dyn Objective, model: &Model, samples: &[Sample], packed: bool) -> Result<Tensor> {
     let rows: Vec<&Sample> = samples.iter().collect();
-    let outputs = Outputs::of(model, &rows, objective, (packed, Some(Draws::new(0))), &mut Hooks::new())?;
+    let outputs = Outputs::of(model, &rows, objective, (packed, Some(DropoutDraws::new(0))), &mut Hooks::new())?;
     weighted(objective, &(0..rows.len()).collect::<Vec<_>>(), &outputs)
 }
 
@@ -149,7 +149,7 @@ impl Objective for Given {
     fn name(&self) -> String {
         self.0.name()
     }
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<LossTerm> {
         self.0.parts()
     }
     fn samples(&self, _model: &Model, _split: &Split) -> Result<Samples> {
@@ -206,7 +206,7 @@ struct Prompted(Tensor);
 
 impl Adapt for Prompted {
     fn prefix(&self) -> Option<Prefix> {
-        Some(Prefix { tokens: Virtual::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
+        Some(Prefix { tokens: VirtualTokens::Embeddings(self.0.shallow_clone()), visible: true, shift: self.0.size()[0] })
     }
 }
 
@@ -241,7 +241,7 @@ fn without_virtual_embeddings_the_authors_way_is_the_right_one() -> Result<()> {
     struct Prefixed(Tensor);
     impl Adapt for Prefixed {
         fn prefix(&self) -> Option<Prefix> {
-            Some(Prefix { tokens: Virtual::KeysValues(self.0.shallow_clone()), visible: true, shift: 3 })
+            Some(Prefix { tokens: VirtualTokens::KeysValues(self.0.shallow_clone()), visible: true, shift: 3 })
         }
     }
     for adapted in [model.base(), model.adapted(Rc::new(Prefixed(keys_values)))] {
@@ -310,7 +310,7 @@ fn every_registered_objective_has_its_minimum_and_a_value_by_hand() -> Result<()
         close(&weighted(objective.as_ref(), &[0], &outputs(&certain, &target))?, known.minimum, known.name);
         assert!(!known.formula.is_empty() && objective.needs_logits() == (known.name != "ia2"));
     }
-    assert!(Known::named("ia3").unwrap_err().to_string().contains("soft_sft, self_distillation, ia2"));
+    assert!(ObjectiveEntry::named("ia3").unwrap_err().to_string().contains("soft_sft, self_distillation, ia2"));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ const BETA: f64 = 0.5;
 
 /// An objective: what it is called, what it minimises, and how it is made of targets.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub struct ObjectiveEntry {
     /// Name for grids and frames, singular snake_case.
     pub name: &'static str,
     /// The formula of one example's loss.
@@ -23,7 +23,7 @@ pub struct Known {
     pub(crate) distributions: bool,
     /// Whether its loss has a weight beta, over which a grid goes, and a part `sft` by which it is chosen.
     pub(crate) beta: bool,
-    /// Whether its samples are drawn anew in each step.
+    /// Whether its samples are drawn again in each step.
     pub(crate) on_policy: bool,
     pub(super) make: fn(&Given<'_>) -> Result<Box<dyn Objective>>,
 }
@@ -42,7 +42,7 @@ impl<'t> Given<'t> {
 }
 
 /// What most entries have; each says its own name, formula and how it is made.
-pub(super) const PLAIN: Known = Known {
+pub(super) const PLAIN: ObjectiveEntry = ObjectiveEntry {
     name: "",
     formula: "",
     minimum: 0.0,
@@ -53,7 +53,7 @@ pub(super) const PLAIN: Known = Known {
     make: |_| Err(Error::internal("an objective that nobody makes")),
 };
 
-impl Known {
+impl ObjectiveEntry {
     /// The objective of that name.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Known {
     }
 }
 
-impl Show for Known {
+impl Show for ObjectiveEntry {
     fn bundle(&self) -> Bundle {
         Bundle::text(format!("{}: {}, at least {}", self.name, self.formula, number(self.minimum)))
     }

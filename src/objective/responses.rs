@@ -17,7 +17,7 @@ pub(super) fn settings(prompts: &Prompts, at_most: Option<usize>, stop: Option<S
 /// Given responses after the queries alone, checked to be of the split: the last are those to its dev queries in their order; those before are to
 /// its train queries in their order, once or several times over (several demonstration orders), or to other queries, each after
 /// demonstrations from the train set (unlabelled queries), none of which is a dev or test query.
-pub(super) fn taught(responses: &Responses, model: &Model, split: &Split) -> Result<Samples> {
+pub(super) fn as_samples(responses: &Responses, model: &Model, split: &Split) -> Result<Samples> {
     check(responses, split)?;
     if let Some(row) = responses.rows().iter().find(|row| row.tokens.response.is_empty()) {
         return Err(Error::input(format!("the response to {:?} is empty: there is nothing to learn from it", row.prompt.example.query)));

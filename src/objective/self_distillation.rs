@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
-use super::registry::{Known, PLAIN};
+use super::registry::{ObjectiveEntry, PLAIN};
 use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::activations::Capture;
 use crate::dataset::Split;
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::widened;
 use crate::model::{Config, Generation, Model, Responses, Sample};
-use crate::nn::Beginning;
+use crate::nn::CachedPrefix;
 use crate::prompt::{Prompt, Prompts};
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "self_distillation",
     formula: "mean over sampled tokens of KL(p || ICL distribution)",
     on_policy: true,
@@ -59,7 +59,7 @@ const MOST_HELD: f64 = -1e-7;
 /// at every learning rate of one seed: checks differ by the student, not by luck of the draw.
 ///
 /// A step costs more than one of other objectives: it generates, and the teacher reads. Demonstrations are read once in a run where the teacher is the
-/// base (as long as their keys and values take no more than 1 GiB), and anew in each step where it changes. Observers and editors
+/// base (as long as their keys and values take no more than 1 GiB), and again in each step where it changes. Observers and editors
 /// ([`Training::run_with`](crate::train::Training::run_with)) see the student's forward over its samples alone.
 ///
 /// ```
@@ -91,7 +91,7 @@ pub struct SelfDistillation {
 
 /// The contexts of a run's teacher that have been read; a copy of an objective begins with none.
 #[derive(Default)]
-struct Contexts(RefCell<HashMap<usize, Option<Beginning>>>);
+struct Contexts(RefCell<HashMap<usize, Option<CachedPrefix>>>);
 
 impl Clone for Contexts {
     fn clone(&self) -> Self {
@@ -220,25 +220,25 @@ impl SelfDistillation {
 
     /// The teacher's hidden states at the tokens of the samples. Each context is read by itself, so that it is the same whenever it is read.
     fn after_contexts(&self, examples: &[usize], samples: &[&Sample], teacher: &Model) -> Result<Tensor> {
-        let (mut rows, mut starts, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rows, mut starts, mut cached_prefixes) = (Vec::new(), Vec::new(), Vec::new());
         for (&example, sample) in examples.iter().zip(samples) {
             interrupt::check()?;
             let prompt = &self.row(example)?.tokens.prompt;
             let start = prompt.len() - 1;
             let known = self.contexts.0.borrow().get(&example).cloned();
-            let beginning = match known {
-                Some(beginning) => beginning,
+            let cached_prefix = match known {
+                Some(cached_prefix) => cached_prefix,
                 None => {
-                    let beginning = teacher.begin(&prompt[..start])?;
-                    self.contexts.0.borrow_mut().insert(example, beginning.clone());
-                    beginning
+                    let cached_prefix = teacher.begin(&prompt[..start])?;
+                    self.contexts.0.borrow_mut().insert(example, cached_prefix.clone());
+                    cached_prefix
                 }
             };
-            beginnings.push(beginning);
+            cached_prefixes.push(cached_prefix);
             rows.push(Sample { prompt: prompt.clone(), response: sample.response.clone() }.read());
             starts.push(start);
         }
-        teacher.go_on(&rows, &starts, beginnings)
+        teacher.go_on(&rows, &starts, cached_prefixes)
     }
 
     fn row(&self, example: usize) -> Result<&crate::model::Response> {
@@ -265,7 +265,7 @@ impl Objective for SelfDistillation {
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
         self.check(model.config().vocab_size)?;
-        let samples = responses::taught(&self.responses, model, split)?;
+        let samples = responses::as_samples(&self.responses, model, split)?;
         // What no teacher can read is found before the first step.
         let longest = self.generation(model, &self.responses.prompts(), 0)?.max_new_tokens();
         let contexts: Vec<&[u32]> = self.responses.rows().iter().map(|row| row.tokens.prompt.as_slice()).collect();
@@ -310,7 +310,7 @@ impl Objective for SelfDistillation {
         };
         let rows = examples.iter().zip(samples).map(row).collect::<Result<Vec<_>>>()?;
         let answers = Responses::from_rows(self.responses.form().clone(), rows);
-        // What contexts begin with alike is read once.
+        // A prefix that contexts share is read once.
         let hidden = Capture::at(HIDDEN).device(teacher.device()).of(teacher, &answers)?;
         let each = (0..samples.len()).map(|place| Ok(hidden.example(place)?.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
         teacher.logits(&Tensor::cat(&each, 0), None).map(Some)

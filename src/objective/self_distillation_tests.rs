@@ -9,7 +9,7 @@ use crate::adapter::{Adapter, Lora};
 use crate::dataset::Task;
 use crate::file;
 use crate::model::Responses;
-use crate::nn::{Draws, Hooks};
+use crate::nn::{DropoutDraws, Hooks};
 use crate::train::{Stopped, Trained, Training};
 
 const FAMILIES: [&str; 3] = ["gemma3_text", "gpt2", "gpt_neox"];
@@ -44,7 +44,7 @@ fn objective(case: &str, golden: &Golden, responses: &Responses) -> SelfDistilla
 /// `[example]` on given samples.
 fn losses(objective: &SelfDistillation, student: &Model, average: Option<&Model>, samples: &[Sample]) -> Result<Tensor> {
     let (rows, examples): (Vec<&Sample>, Vec<usize>) = (samples.iter().collect(), (0..samples.len()).collect());
-    let mut outputs = Outputs::of(student, &rows, objective, (false, Some(Draws::new(0))), &mut Hooks::new())?;
+    let mut outputs = Outputs::of(student, &rows, objective, (false, Some(DropoutDraws::new(0))), &mut Hooks::new())?;
     outputs.teacher = {
         let _constant = tch::no_grad_guard();
         objective.teach(&examples, &rows, student, average)?

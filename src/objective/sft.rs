@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::registry::{Known, PLAIN};
+use super::registry::{ObjectiveEntry, PLAIN};
 use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::libtorch::operations;
 use crate::model::{Model, Responses, Sample};
 
-pub(crate) const GOLD: Known = Known {
+pub(crate) const GOLD: ObjectiveEntry = ObjectiveEntry {
     name: "sft_gold",
     formula: "mean over tokens of -log p(gold token)",
     targets: false,
@@ -18,7 +18,7 @@ pub(crate) const GOLD: Known = Known {
     ..PLAIN
 };
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "sft",
     formula: "mean over tokens of -log p(token of the ICL response)",
     make: |given| Ok(Box::new(given.targets()?.sft())),
@@ -44,7 +44,7 @@ impl Sft {
     /// A gold has the tokens that it has after its query ([`Tokenizer::encode_after`](crate::tokenizer::Tokenizer::encode_after)); where the two merge
     /// over their border, those of a line that begins with it. Where answers may have several tokens
     /// ([`AnswerForm::ends_with_eos`](crate::prompt::AnswerForm::ends_with_eos)) an end-of-sequence token ([`Model::eos`]) follows, as in the authors'
-    /// code; never after a label. A model that has no such token is taught none.
+    /// code; never after a label. A model that has no such token is not trained to end.
     pub fn gold() -> Self {
         Self { responses: None }
     }
@@ -62,7 +62,7 @@ impl Objective for Sft {
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
         match &self.responses {
-            Some(given) => responses::taught(given, model, split),
+            Some(given) => responses::as_samples(given, model, split),
             None => gold(model, split),
         }
     }

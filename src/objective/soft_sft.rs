@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-use super::registry::{Known, PLAIN};
+use super::registry::{ObjectiveEntry, PLAIN};
 use super::{Objective, Outputs, Samples, Targets, responses};
 use crate::activations::{Distributions, Keep};
 use crate::compat::Compat;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::kind::widened;
 use crate::model::Model;
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "soft_sft",
     formula: "mean over tokens of KL(ICL distribution || p)",
     distributions: true,
@@ -68,7 +68,7 @@ impl Objective for SoftSft {
         if there != here {
             return Err(Error::input(format!("soft labels are over {there} ids, this model has {here}: collect them from this model")));
         }
-        responses::taught(self.target.responses(), model, split)
+        responses::as_samples(self.target.responses(), model, split)
     }
 
     fn needs_logits(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::compat::Compat;
 use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::{Model, Responses};
 use crate::prompt::{Examples, LabelTokens, Orders, Prompts};
 
@@ -233,7 +233,7 @@ impl Collect<'_> {
     /// # Errors
     /// As [`Collect::plan`] and [`Model::respond`]; a file in the folder that is damaged or of another collection, or that cannot be written.
     pub fn collect(&self) -> Result<Targets> {
-        door("collecting targets", || Ok(Targets { collected: self.collection()?.collect()? }))
+        guarded("collecting targets", || Ok(Targets { collected: self.collection()?.collect()? }))
     }
 
     fn collection(&self) -> Result<Collection> {

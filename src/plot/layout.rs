@@ -45,12 +45,12 @@ pub(crate) struct Grid {
 }
 
 /// What a kind of figure asks of the layout.
-pub(crate) struct Wishes {
+pub(crate) struct LayoutOptions {
     pub legend: Option<Legend>,
     /// The panels' names; one empty name for a figure without.
     pub panels: Vec<String>,
     /// Panels in one row of the grid.
-    pub abreast: usize,
+    pub panels_per_row: usize,
     /// What stands to the right of each row of panels; may be empty.
     pub row_names: Vec<String>,
     /// What stands above each panel on the right; may be empty.
@@ -73,13 +73,13 @@ pub(crate) struct Wishes {
     pub note: String,
 }
 
-impl Wishes {
+impl LayoutOptions {
     /// Of panels and what stands along their axes, with nothing around them.
-    pub(crate) fn new(panels: Vec<String>, abreast: usize, (along, places): (Vec<Along>, Places), y: Vec<YAxis>) -> Self {
+    pub(crate) fn new(panels: Vec<String>, panels_per_row: usize, (along, places): (Vec<Along>, Places), y: Vec<YAxis>) -> Self {
         Self {
             legend: None,
             panels,
-            abreast,
+            panels_per_row,
             row_names: Vec::new(),
             remarks: Vec::new(),
             along,
@@ -105,31 +105,31 @@ const LEAST_PANEL: f64 = 40.0;
 ///
 /// # Errors
 /// The figure is too small for its legend, labels and panels, or has too many names along x.
-pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -> Result<Vec<Panel>> {
-    let count = wishes.panels.len();
-    let columns = wishes.abreast.clamp(1, count.max(1));
+pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, options: &LayoutOptions) -> Result<Vec<Panel>> {
+    let count = options.panels.len();
+    let columns = options.panels_per_row.clamp(1, count.max(1));
     let rows = count.div_ceil(columns);
-    let (y_axis, x_axis) = (|panel: usize| panel * wishes.y.len() / count, |panel: usize| panel * wishes.along.len() / count);
-    let own_x = wishes.along.len() > 1;
+    let (y_axis, x_axis) = (|panel: usize| panel * options.y.len() / count, |panel: usize| panel * options.along.len() / count);
+    let own_x = options.along.len() > 1;
     // A panel labels its y axis where the one on its left has another.
     let labelled = |panel: usize| panel.is_multiple_of(columns) || y_axis(panel) != y_axis(panel - 1);
 
-    let top = header(scene, settings, wishes.legend.as_ref());
-    let note = note_lines(settings, &wishes.note, scene.width);
+    let top = header(scene, settings, options.legend.as_ref());
+    let note = note_lines(settings, &options.note, scene.width);
     let note_height = note_height(&note);
     let bottom = scene.height - MARGIN - note_height;
     let width_of = |column: usize| {
         (0..count)
             .filter(|&panel| panel % columns == column && labelled(panel))
-            .map(|panel| wishes.y[y_axis(panel)].width() + 8.0)
+            .map(|panel| options.y[y_axis(panel)].width() + 8.0)
             .fold(0.0, f64::max)
     };
-    let row_room = row_room(&wishes.row_names);
-    let right = scene.width - MARGIN - 6.0 - wishes.right - row_room;
+    let row_room = row_room(&options.row_names);
+    let right = scene.width - MARGIN - 6.0 - options.right - row_room;
     let labels: Vec<f64> = (0..columns).map(width_of).collect();
     // The name of y takes a second line where its panels are not high enough for one.
     let about = (bottom - top - 40.0).max(LEAST_PANEL);
-    let y_name = text::wrapped(&wishes.y_name, AXIS_NAME, about, 2);
+    let y_name = text::wrapped(&options.y_name, AXIS_NAME, about, 2);
     let left = MARGIN + if y_name.is_empty() { 0.0 } else { NAME_ROW * (y_name.len() - 1) as f64 + AXIS_NAME + 8.0 };
     let mut width = (right - left - labels.iter().sum::<f64>() - GAP * (columns - 1) as f64) / columns as f64;
     let too_small = || {
@@ -140,11 +140,12 @@ pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     if width < LEAST_PANEL {
         return Err(too_small());
     }
-    let xs: Vec<XAxis> = wishes.along.iter().map(|along| XAxis::of(along, wishes.places, wishes.x_range, width)).collect::<Result<_>>()?;
+    let xs: Vec<XAxis> =
+        options.along.iter().map(|along| XAxis::of(along, options.places, options.x_range, width)).collect::<Result<_>>()?;
     let label_height = xs.iter().map(XAxis::height).fold(0.0, f64::max) + 6.0;
-    let x_name = text::wrapped(&wishes.x_name, AXIS_NAME, right - left, 2);
+    let x_name = text::wrapped(&options.x_name, AXIS_NAME, right - left, 2);
     let headings: Vec<Heading> =
-        (0..count).map(|panel| Heading::of(&wishes.panels[panel], wishes.remarks.get(panel).map_or("", String::as_str), width)).collect();
+        (0..count).map(|panel| Heading::of(&options.panels[panel], options.remarks.get(panel).map_or("", String::as_str), width)).collect();
     let heading_height = |row: usize| {
         let lines = headings.iter().skip(row * columns).take(columns).map(Heading::lines).max().unwrap_or(0);
         if lines == 0 { 4.0 } else { lines as f64 * HEADING_ROW + 7.0 }
@@ -152,12 +153,12 @@ pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
     // Only the lowest panels label their x axis where the others share it.
     let between = if own_x { label_height } else { 0.0 } + 8.0;
     let below = if own_x { 0.0 } else { label_height } + x_name.len() as f64 * NAME_ROW + 4.0;
-    let fixed = (0..rows).map(heading_height).sum::<f64>() + rows as f64 * (wishes.strip + between) - if own_x { 0.0 } else { 8.0 };
+    let fixed = (0..rows).map(heading_height).sum::<f64>() + rows as f64 * (options.strip + between) - if own_x { 0.0 } else { 8.0 };
     let mut height = (bottom - below - top - fixed) / rows as f64;
-    if height < if wishes.grid.is_some_and(|grid| grid.down < 4) { 10.0 } else { LEAST_PANEL } {
+    if height < if options.grid.is_some_and(|grid| grid.down < 4) { 10.0 } else { LEAST_PANEL } {
         return Err(too_small());
     }
-    if let Some(grid) = wishes.grid {
+    if let Some(grid) = options.grid {
         (width, height) = grid.within(width, height);
     }
 
@@ -167,20 +168,20 @@ pub(crate) fn prepare(scene: &mut Scene, settings: &Settings, wishes: &Wishes) -
         for (column, index) in (row * columns..count.min((row + 1) * columns)).enumerate() {
             let from = left + labels[..=column].iter().sum::<f64>() + column as f64 * (width + GAP);
             let (end, to) = (above + height, from + width);
-            let (x, y) = (&xs[x_axis(index)], &wishes.y[y_axis(index)]);
-            let panel = Panel { x: x.scale(from, to), y: y.scale(end, above), sides: (from, to), base: end + wishes.strip };
+            let (x, y) = (&xs[x_axis(index)], &options.y[y_axis(index)]);
+            let panel = Panel { x: x.scale(from, to), y: y.scale(end, above), sides: (from, to), base: end + options.strip };
             headings[index].draw(scene, (from, to), above - 8.0);
             y.draw(scene, &panel.y, (from, to), labelled(index));
             scene.line(vec![(from, panel.base), (to, panel.base)], 1.2, AXIS);
             added = x.draw(scene, &panel.x, panel.base, own_x || index + columns >= count).or(added);
             panels.push(panel);
         }
-        if let (Some(name), Some(panel)) = (wishes.row_names.get(row), panels.last()) {
+        if let (Some(name), Some(panel)) = (options.row_names.get(row), panels.last()) {
             let name = text::fitted(name, HEADING, height / 0.88);
             let at = (panel.sides.1 + 8.0 + HEADING * 0.8, panel.y.start.midpoint(panel.y.end));
             scene.text(Label { turned: true, bold: true, ..Label::new(at, &name, HEADING, TEXT, Anchor::Middle) });
         }
-        above += height + wishes.strip + between;
+        above += height + options.strip + between;
     }
     let base = panels.iter().map(|panel: &Panel| panel.base).fold(top, f64::max) + label_height;
     let (from, to) = panels.iter().fold((right, left), |(from, to): (f64, f64), panel| (from.min(panel.sides.0), to.max(panel.sides.1)));
@@ -253,7 +254,7 @@ impl Grid {
     }
 }
 
-/// A panel's name on the left and its remark on the right, or below where there is no room beside it.
+/// A panel's name on the left and its remark on the right, or below where there is no room next to it.
 struct Heading {
     name: Vec<String>,
     remark: String,
@@ -286,7 +287,7 @@ impl Heading {
 }
 
 /// Panels in a row: up to three stand in one, more in a grid that leaves few places empty.
-pub(crate) fn abreast(panels: usize) -> usize {
+pub(crate) fn panels_per_row(panels: usize) -> usize {
     let choices: &[usize] = match panels {
         0..=3 => return panels.max(1),
         4 => return 2,

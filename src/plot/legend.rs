@@ -1,7 +1,7 @@
-//! What the looks mean: a row of samples with names, or a row of colours in order.
+//! The legend: a row of samples with names, or a row of colours in order.
 
 use super::layout::MARGIN;
-use super::palette::{self, AXIS, Look, MUTED, TEXT};
+use super::palette::{self, AXIS, MUTED, MarkStyle, TEXT};
 use super::scene::{Anchor, Label, Point, Scene};
 use super::{scale, text};
 
@@ -15,17 +15,17 @@ const SIZE: f64 = 12.0;
 #[derive(Clone, Copy)]
 pub(crate) struct Sample {
     pub width: f64,
-    /// Draws the sample of a look, from a left end and centred at its height.
-    pub draw: fn(&mut Scene, Point, Look),
+    /// Draws the sample of a style, from a left end and centred at its height.
+    pub draw: fn(&mut Scene, Point, MarkStyle),
 }
 
 /// What the legend says.
 pub(crate) struct Legend {
     /// What the names are values of; empty where they speak for themselves.
     pub title: String,
-    pub names: Vec<(String, Look, Sample)>,
+    pub names: Vec<(String, MarkStyle, Sample)>,
     /// Many groups in order: a colour each, with some of their names.
-    pub row: Vec<(String, Look)>,
+    pub row: Vec<(String, MarkStyle)>,
 }
 
 /// Draws it from the height `y` on; returns where the panels may begin.
@@ -60,15 +60,15 @@ pub(crate) fn draw(scene: &mut Scene, legend: &Legend, mut y: f64) -> f64 {
         names.iter().fold((1, from), step).0
     };
     let full = right - from - widest - 7.0;
-    let across = |abreast: usize| (right - from + SPACE) / abreast as f64 - widest - 7.0 - SPACE;
+    let across = |panels_per_row: usize| (right - from + SPACE) / panels_per_row as f64 - widest - 7.0 - SPACE;
     let choices = std::iter::once(full).chain((2..=legend.names.len().max(2)).map(across));
     let cut = choices.map(names).find(|names| rows_of(names) <= rows).unwrap_or_else(|| names(24.0));
-    for (name, (whole, look, sample)) in cut.iter().zip(&legend.names) {
+    for (name, (whole, style, sample)) in cut.iter().zip(&legend.names) {
         if x > start && x + wide(name) - SPACE > right {
             x = start;
             y += ROW;
         }
-        (sample.draw)(scene, (x, y + ROW / 2.0), *look);
+        (sample.draw)(scene, (x, y + ROW / 2.0), *style);
         let at = (x + widest + 7.0, y + ROW / 2.0 + 4.2);
         scene.text(Label::new(at, name, SIZE, TEXT, Anchor::Start));
         if name != whole {
@@ -80,17 +80,17 @@ pub(crate) fn draw(scene: &mut Scene, legend: &Legend, mut y: f64) -> f64 {
 }
 
 /// Colours side by side, some with their names below.
-fn row(scene: &mut Scene, row: &[(String, Look)], (x, y): Point) {
+fn row(scene: &mut Scene, row: &[(String, MarkStyle)], (x, y): Point) {
     let room = (scene.width - MARGIN - x - 8.0).min(360.0);
     let each = (room / row.len() as f64).min(26.0);
     let widest = row.iter().map(|(name, _)| text::width(&text::fitted(name, 10.5, 90.0), 10.5, false)).fold(0.0, f64::max);
     let every = scale::every(each, widest + 8.0);
     let (top, base) = (y + 4.0, y + 14.0);
-    for (at, (name, look)) in row.iter().enumerate() {
+    for (at, (name, style)) in row.iter().enumerate() {
         let left = x + at as f64 * each;
         // Under the next: pieces that only touch show seams in browsers.
         let right = if at + 1 < row.len() { left + each + 0.3 } else { left + each };
-        scene.rectangle((left, top), (right, base), look.colour);
+        scene.rectangle((left, top), (right, base), style.colour);
         if at % every == 0 {
             let middle = left + each / 2.0;
             scene.line(vec![(middle, base), (middle, base + 3.0)], 1.0, AXIS);
@@ -104,18 +104,18 @@ fn row(scene: &mut Scene, row: &[(String, Look)], (x, y): Point) {
 
 /// A legend sample for areas: a filled square.
 pub(crate) const SQUARE: Sample =
-    Sample { width: 14.0, draw: |scene, (x, y), look| scene.rectangle((x, y - 7.0), (x + 14.0, y + 7.0), look.colour) };
+    Sample { width: 14.0, draw: |scene, (x, y), style| scene.rectangle((x, y - 7.0), (x + 14.0, y + 7.0), style.colour) };
 
 /// A legend sample for points: the marker.
-pub(crate) const MARKER: Sample = Sample { width: 12.0, draw: |scene, (x, y), look| palette::marker(scene, (x + 6.0, y), look, 4.6) };
+pub(crate) const MARKER: Sample = Sample { width: 12.0, draw: |scene, (x, y), style| palette::marker(scene, (x + 6.0, y), style, 4.6) };
 
 /// A legend sample for lines: a stretch of the line with its marker, drawn from the marker outwards so that both sides match.
 pub(crate) const LINE: Sample = Sample {
     width: 34.0,
-    draw: |scene, (x, y), look| {
+    draw: |scene, (x, y), style| {
         for end in [x, x + 34.0] {
-            scene.dashed(&[(x + 17.0, y), (end, y)], 2.2, look.colour, look.pattern());
+            scene.dashed(&[(x + 17.0, y), (end, y)], 2.2, style.colour, style.pattern());
         }
-        palette::marker(scene, (x + 17.0, y), look, 4.0);
+        palette::marker(scene, (x + 17.0, y), style, 4.0);
     },
 };

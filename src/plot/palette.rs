@@ -26,7 +26,7 @@ const MARKERS: usize = 8;
 
 /// The most groups that colour, marker and dash keep apart for a reader; more go by the colours of what is in order.
 pub(crate) const MOST_GROUPS: usize = 16;
-/// The most groups in order that markers keep apart besides.
+/// The most groups in order that markers also keep apart.
 const MOST_MARKED: usize = 6;
 
 pub(crate) const TEXT: Colour = Colour::hex(0x222222);
@@ -35,15 +35,15 @@ pub(crate) const AXIS: Colour = Colour::hex(0x808080);
 pub(crate) const GRID: Colour = Colour::hex(0xE4E4E4);
 pub(crate) const WHITE: Colour = Colour::hex(0xFFFFFF);
 
-/// How a group looks.
+/// How a group is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Look {
+pub(crate) struct MarkStyle {
     pub colour: Colour,
     pub marker: usize,
     pub dash: usize,
 }
 
-impl Look {
+impl MarkStyle {
     /// Lengths drawn and left out in turn.
     pub(crate) fn pattern(self) -> &'static [f64] {
         DASHES[self.dash % DASHES.len()]
@@ -55,25 +55,25 @@ pub(crate) const fn colour(group: usize) -> Colour {
     COLOURS[group % COLOURS.len()]
 }
 
-/// The look of the `group`-th group; after all colours are used, markers and dashes come in another order.
-pub(crate) const fn look(group: usize) -> Look {
+/// The style of the `group`-th group; after all colours are used, markers and dashes come in another order.
+pub(crate) const fn style(group: usize) -> MarkStyle {
     let turn = group + group / COLOURS.len();
-    Look { colour: colour(group), marker: turn % MARKERS, dash: turn % DASHES.len() }
+    MarkStyle { colour: colour(group), marker: turn % MARKERS, dash: turn % DASHES.len() }
 }
 
-/// The look of the `at`-th of groups in order.
-pub(crate) fn ordered(at: usize, of: usize) -> Look {
+/// The style of the `at`-th of groups in order.
+pub(crate) fn ordered(at: usize, of: usize) -> MarkStyle {
     let colour = ramp::mixed(&ORDERED, at as f64 / of.saturating_sub(1).max(1) as f64);
     match of {
-        ..=MOST_MARKED => Look { colour, marker: at % MARKERS, dash: at % DASHES.len() },
-        _ => Look { colour, marker: 0, dash: 0 },
+        ..=MOST_MARKED => MarkStyle { colour, marker: at % MARKERS, dash: at % DASHES.len() },
+        _ => MarkStyle { colour, marker: 0, dash: 0 },
     }
 }
 
-/// Draws a look's marker with a white rim, which keeps crossing lines apart.
-pub(crate) fn marker(scene: &mut Scene, at: Point, look: Look, radius: f64) {
-    shape(scene, at, look.marker, radius + 1.2, WHITE);
-    shape(scene, at, look.marker, radius, look.colour);
+/// Draws a style's marker with a white rim, which keeps crossing lines apart.
+pub(crate) fn marker(scene: &mut Scene, at: Point, style: MarkStyle, radius: f64) {
+    shape(scene, at, style.marker, radius + 1.2, WHITE);
+    shape(scene, at, style.marker, radius, style.colour);
 }
 
 /// Draws a marker alone, in any colour.
@@ -114,7 +114,7 @@ mod tests {
     fn no_two_groups_look_alike() {
         for a in 0..MOST_GROUPS {
             for b in 0..a {
-                assert_ne!(look(a), look(b), "groups {a} and {b}");
+                assert_ne!(style(a), style(b), "groups {a} and {b}");
             }
         }
         for of in [2, MOST_MARKED, 40] {

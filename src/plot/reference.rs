@@ -2,7 +2,7 @@
 
 use super::layout::Panel;
 use super::legend::Sample;
-use super::palette::{Look, MUTED};
+use super::palette::{MUTED, MarkStyle};
 use super::scale::shown;
 use super::scene::Scene;
 
@@ -24,23 +24,23 @@ impl Reference {
     }
 }
 
-/// The look of the `at`-th reference: grey, told apart by its dashes.
-pub(crate) fn look(at: usize) -> Look {
-    Look { colour: MUTED, marker: 0, dash: at + 1 }
+/// The style of the `at`-th reference: grey, told apart by its dashes.
+pub(crate) fn style(at: usize) -> MarkStyle {
+    MarkStyle { colour: MUTED, marker: 0, dash: at + 1 }
 }
 
 /// A legend sample for lines.
 pub(crate) const LINE: Sample =
-    Sample { width: 26.0, draw: |scene, (x, y), look| scene.dashed(&[(x, y), (x + 26.0, y)], 1.5, look.colour, look.pattern()) };
+    Sample { width: 26.0, draw: |scene, (x, y), style| scene.dashed(&[(x, y), (x + 26.0, y)], 1.5, style.colour, style.pattern()) };
 /// A legend sample for bands.
 pub(crate) const BAND: Sample =
-    Sample { width: 26.0, draw: |scene, (x, y), look| scene.rectangle((x, y - 6.0), (x + 26.0, y + 6.0), look.colour.faint(BAND_INK)) };
+    Sample { width: 26.0, draw: |scene, (x, y), style| scene.rectangle((x, y - 6.0), (x + 26.0, y + 6.0), style.colour.faint(BAND_INK)) };
 const BAND_INK: f64 = 0.18;
 
 /// Draws those that lie inside a panel.
 pub(crate) fn draw<'a>(scene: &mut Scene, references: impl Iterator<Item = (usize, &'a Reference)>, panel: &Panel) {
     for (at, reference) in references {
-        let (look, scale) = (look(at), if reference.upright { &panel.x } else { &panel.y });
+        let (style, scale) = (style(at), if reference.upright { &panel.x } else { &panel.y });
         if reference.to < scale.from.min(scale.to) || reference.from > scale.from.max(scale.to) {
             continue;
         }
@@ -50,8 +50,8 @@ pub(crate) fn draw<'a>(scene: &mut Scene, references: impl Iterator<Item = (usiz
             false => ((panel.sides.0, b), (panel.sides.1, a)),
         };
         match reference.from == reference.to {
-            true => scene.dashed(&[from, to], 1.5, look.colour, look.pattern()),
-            false => scene.rectangle(from, to, look.colour.faint(BAND_INK)),
+            true => scene.dashed(&[from, to], 1.5, style.colour, style.pattern()),
+            false => scene.rectangle(from, to, style.colour.faint(BAND_INK)),
         }
         scene.hover(from, to, reference.words());
     }

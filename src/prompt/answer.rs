@@ -180,7 +180,7 @@ impl AnswerForm {
         self.max_new_tokens
     }
 
-    /// Whether golds are taught with an end-of-sequence token after them: where an answer may have more than one token, so that the model learns
+    /// Whether golds are trained on with an end-of-sequence token after them: where an answer may have more than one token, so that the model learns
     /// where it ends. Never after a label, where nothing further is read.
     pub fn ends_with_eos(&self) -> bool {
         self.labels.is_empty() && self.max_new_tokens > 1

@@ -165,7 +165,7 @@ impl Examples {
         (0..count).map(|query| self.pick(shown(query)).rows).collect()
     }
 
-    /// Each query after the same demonstrations: all of `from`, in one random order, so that all prompts share their beginning.
+    /// Each query after the same demonstrations: all of `from`, in one random order, so that all prompts share their prefix.
     ///
     /// # Errors
     /// An input error when either set is empty, or a query of this set is also in `from`.
@@ -177,9 +177,9 @@ impl Examples {
         self.prompts(|_| Ok(shown.clone()))
     }
 
-    /// Each query after demonstrations of its own: `min(at_most, from.len())` examples of `from`, drawn anew for every query.
+    /// Each query after demonstrations of its own: `min(at_most, from.len())` examples of `from`, drawn again for every query.
     ///
-    /// As the authors evaluate, who draw from the rows of the train part that no run learned from. No two prompts share their beginning
+    /// As the authors evaluate, who draw from the rows of the train part that no run learned from. No two prompts share their prefix
     /// then, so nothing can be computed once for all: [`with_demonstrations`](Self::with_demonstrations) is several times faster. Query *i*'s
     /// draw depends on `seed`, *i* and the size of `from` only.
     ///
@@ -206,7 +206,7 @@ impl Examples {
         self.prompts(|place| Ok(prompts.get(place % prompts.len()).map(|prompt| prompt.demonstrations.clone()).unwrap_or_default()))
     }
 
-    /// One prompt per example; the door that no prompt with its own answer in it passes.
+    /// One prompt per example; the check that no prompt with its own answer in it passes.
     fn prompts(&self, demonstrations: impl Fn(usize) -> Result<Vec<Example>>) -> Result<Prompts> {
         if self.is_empty() {
             return Err(Error::input(format!("`{}` has no examples to make prompts of", self.name)));

@@ -12,7 +12,7 @@ use crate::tokenizer::Tokenizer;
 /// The one position and the tokens at which a task's labels are told apart.
 ///
 /// A label has the tokens that it has *after its query* ([`after`](Self::after)), as it stands in a demonstration: those of query and label
-/// together, less the query's. These are taught, and these are read, after the query *and* the labels' common first tokens
+/// together, less the query's. These are trained on and read after the query *and* the labels' common first tokens
 /// ([`prefix`](Self::prefix)), at the first position where they differ:
 ///
 /// p(label k) = softmax(logits after query ++ prefix)\[ids\[k\]\]

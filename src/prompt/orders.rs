@@ -10,7 +10,7 @@ use crate::random::Random;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orders {
-    /// Prompts share their beginnings, which a model reads once: the examples are halved at random, each half is shown to the queries of the other,
+    /// Prompts share their prefixes, which a model reads once: the examples are halved at random, each half is shown to the queries of the other,
     /// and so on within each half. All N prompts of the N - 1 others take N log2 N demonstrations to read, and not N (N - 1).
     #[default]
     Tree,

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::representation::Representation;
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 
 /// A representation in the directions in which it is widest.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct PrincipalComponents {
 /// # Errors
 /// A count of 0 or above the number of directions in which the examples differ; all examples the same.
 pub fn principal_components(of: &Representation, count: usize) -> Result<PrincipalComponents> {
-    door("principal components", || {
+    guarded("principal components", || {
         let _inference = tch::no_grad_guard();
         let basis = of.basis()?;
         let rank = basis.singular.size()[0];

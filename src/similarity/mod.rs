@@ -38,7 +38,7 @@ pub use cca::{Pca, cca, pwcca, svcca};
 pub use cka::{debiased_cka, debiased_rbf_cka, linear_cka, rbf_cka};
 pub use components::{PrincipalComponents, principal_components};
 pub use distance::{debiased_distance_correlation, distance_correlation, mutual_neighbours, rsa_pearson, rsa_spearman};
-pub use probe::{Probe, ProbeTransfer, Targets, probe_transfer};
+pub use probe::{Probe, ProbeTargets, ProbeTransfer, probe_transfer};
 pub use procrustes::procrustes;
 pub use representation::Representation;
 pub use resample::{Null, interval, permutation};

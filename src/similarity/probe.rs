@@ -10,7 +10,7 @@ use crate::random::Random;
 
 /// What a probe is to read from a representation, one per example.
 #[derive(Clone, Copy, Debug)]
-pub enum Targets<'a> {
+pub enum ProbeTargets<'a> {
     /// Classes from 0; scored by accuracy.
     Classes(&'a [usize]),
     /// Numbers; scored by R² = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², at most 1, with ȳ the mean over all examples.
@@ -64,7 +64,7 @@ impl Show for ProbeTransfer {
 /// # Errors
 /// Different numbers of examples or widths, targets of another number, one class only or values that do not vary, a value that is not
 /// finite, settings out of range, more folds than examples, examples all the same.
-pub fn probe_transfer(a: &Representation, b: &Representation, targets: Targets<'_>, probe: Probe) -> Result<ProbeTransfer> {
+pub fn probe_transfer(a: &Representation, b: &Representation, targets: ProbeTargets<'_>, probe: Probe) -> Result<ProbeTransfer> {
     let n = a.examples();
     if !(probe.ridge > 0.0 && probe.ridge.is_finite()) || probe.folds < 2 || probe.folds > n {
         return Err(Error::input(format!(
@@ -126,16 +126,16 @@ impl Reader {
 }
 
 /// `[example, output]`: one-hot classes or one column of values.
-fn outputs(targets: Targets<'_>, n: usize) -> Result<Tensor> {
+fn outputs(targets: ProbeTargets<'_>, n: usize) -> Result<Tensor> {
     let count = match targets {
-        Targets::Classes(classes) => classes.len(),
-        Targets::Values(values) => values.len(),
+        ProbeTargets::Classes(classes) => classes.len(),
+        ProbeTargets::Values(values) => values.len(),
     };
     if count != n {
         return Err(Error::input(format!("{count} targets for {n} examples: give one for each")));
     }
     match targets {
-        Targets::Classes(classes) => {
+        ProbeTargets::Classes(classes) => {
             let last = classes.iter().max().copied().unwrap_or(0);
             if classes.iter().all(|class| *class == last) {
                 return Err(Error::input("all examples are of one class, so that there is nothing to read: give examples of at least two"));
@@ -146,7 +146,7 @@ fn outputs(targets: Targets<'_>, n: usize) -> Result<Tensor> {
             let ids: Vec<i64> = classes.iter().map(|&class| class as i64).collect();
             Ok(Tensor::from_slice(&ids).one_hot(last as i64 + 1).to_kind(Kind::Double))
         }
-        Targets::Values(values) => {
+        ProbeTargets::Values(values) => {
             if let Some(row) = values.iter().position(|value| !value.is_finite()) {
                 return Err(Error::numeric(format!("target {row} is {}: remove the example or give a number", values[row])));
             }
@@ -158,13 +158,13 @@ fn outputs(targets: Targets<'_>, n: usize) -> Result<Tensor> {
     }
 }
 
-fn score(targets: Targets<'_>, outputs: &Tensor, wanted: &Tensor) -> Result<f64> {
+fn score(targets: ProbeTargets<'_>, outputs: &Tensor, wanted: &Tensor) -> Result<f64> {
     let value = match targets {
-        Targets::Classes(_) => {
+        ProbeTargets::Classes(_) => {
             let classes = |values: &Tensor| values.argmax(1, false);
             classes(outputs).eq_tensor(&classes(wanted)).to_kind(Kind::Double).mean(Kind::Double)
         }
-        Targets::Values(_) => {
+        ProbeTargets::Values(_) => {
             let square = |values: Tensor| values.square().sum(Kind::Double);
             1.0 - square(wanted - outputs) / square(wanted - wanted.mean(Kind::Double))
         }
@@ -172,10 +172,10 @@ fn score(targets: Targets<'_>, outputs: &Tensor, wanted: &Tensor) -> Result<f64>
     Ok(value.double_value(&[]))
 }
 
-fn chance(targets: Targets<'_>) -> f64 {
+fn chance(targets: ProbeTargets<'_>) -> f64 {
     match targets {
-        Targets::Values(_) => 0.0,
-        Targets::Classes(classes) => {
+        ProbeTargets::Values(_) => 0.0,
+        ProbeTargets::Classes(classes) => {
             let mut counts = vec![0usize; classes.iter().max().map_or(0, |last| last + 1)];
             classes.iter().for_each(|&class| counts[class] += 1);
             counts.into_iter().max().unwrap_or(0) as f64 / classes.len() as f64

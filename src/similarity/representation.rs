@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::axes;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 
 /// The most examples: a measure holds a few matrices `[example, example]` of f64 (800 MB each at this number).
 const MOST: i64 = 10_000;
@@ -44,7 +44,7 @@ impl Representation {
     /// # Errors
     /// There are not two axes, fewer than two or more than 10,000 examples, no hidden width, or a value is NaN or infinite.
     pub fn new(values: &Tensor) -> Result<Self> {
-        door("preparing a representation", || {
+        guarded("preparing a representation", || {
             axes::expect(values, "a representation", &["example", "hidden"], &[None, None])?;
             let (examples, hidden) = values.size2()?;
             if !(2..=MOST).contains(&examples) || hidden == 0 {
@@ -158,7 +158,7 @@ pub(super) fn double_centred(matrix: &Tensor) -> Tensor {
     matrix - mean(0) - mean(1) + matrix.mean(Kind::Double)
 }
 
-/// Checks that two representations can be compared, and runs `f` behind the door.
+/// Checks that two representations can be compared, and runs `f` guarded.
 pub(super) fn paired<T>(name: &str, a: &Representation, b: &Representation, least: usize, f: impl FnOnce() -> Result<T>) -> Result<T> {
     if a.examples() != b.examples() {
         return Err(Error::input(format!(
@@ -170,7 +170,7 @@ pub(super) fn paired<T>(name: &str, a: &Representation, b: &Representation, leas
     if a.examples() < least {
         return Err(Error::input(format!("{name} is not defined on {} examples: give at least {least}", a.examples())));
     }
-    door(name, || {
+    guarded(name, || {
         interrupt::check()?;
         tch::no_grad(f)
     })
@@ -198,7 +198,7 @@ pub(super) fn product(
     })
 }
 
-/// A matrix divided by its Frobenius norm: a numeric error where that is nothing beside the matrix `before` it was centred.
+/// A matrix divided by its Frobenius norm: a numeric error where that is negligible against the matrix `before` it was centred.
 pub(super) fn unit(matrix: &Tensor, before: &Tensor) -> Result<Tensor> {
     let norm = |matrix: &Tensor| matrix.square().sum(Kind::Double).double_value(&[]).sqrt();
     let own = norm(matrix);

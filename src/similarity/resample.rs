@@ -6,7 +6,7 @@ use super::{Measure, Representation};
 use crate::display::{self, Bundle, Show};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::random::Random;
 use crate::sample::{Interval, MOST_DRAWS, mean};
 
@@ -42,7 +42,7 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
         return Err(Error::input(format!("a permutation null needs 1 to {MOST_DRAWS} permutations, {count} asked for; 999 is usual")));
     }
     let mut random = Random::new(seed, "permutation null", 0);
-    let (value, draws) = door("a permutation null", || {
+    let (value, draws) = guarded("a permutation null", || {
         let value = measure.compute(a, b)?;
         let draw = |place: usize| {
             interrupt::at(place as u64, count as u64, "permutations")?;
@@ -67,7 +67,7 @@ pub fn permutation(measure: &Measure, a: &Representation, b: &Representation, co
 pub fn interval(measure: &Measure, a: &Representation, b: &Representation, count: usize, level: f64, seed: u64) -> Result<Interval> {
     Interval::check(count, level)?;
     let mut random = Random::new(seed, "half samples", 0);
-    let (value, mut draws) = door("an interval of half samples", || {
+    let (value, mut draws) = guarded("an interval of half samples", || {
         let value = measure.compute(a, b)?;
         let draw = |place: usize| {
             interrupt::at(place as u64, count as u64, "half samples")?;

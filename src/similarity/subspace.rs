@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::axes;
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 
 /// The two factors of a LoRA update `s B A` at one site: `a [rank, in]` reads the input, `b [out, rank]` writes the output.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub enum Side {
 /// Factors that do not fit, a count of 0 or above a rank, NaN or infinity; fewer independent directions than `count`, as in B = 0 at the start
 /// of training.
 pub fn subspace_overlap(first: &Factors<'_>, second: &Factors<'_>, side: Side, count: usize) -> Result<f64> {
-    door("subspace overlap", || {
+    guarded("subspace overlap", || {
         tch::no_grad(|| {
             let (u, v) = both(first, second, side, count)?;
             let overlap = u.tr().matmul(&v).square().sum(Kind::Double).double_value(&[]);
@@ -54,7 +54,7 @@ pub fn subspace_overlap(first: &Factors<'_>, second: &Factors<'_>, side: Side, c
 /// # Errors
 /// As [`subspace_overlap`].
 pub fn principal_angles(first: &Factors<'_>, second: &Factors<'_>, side: Side, count: usize) -> Result<Vec<f64>> {
-    door("principal angles", || {
+    guarded("principal angles", || {
         tch::no_grad(|| {
             let (u, v) = both(first, second, side, count)?;
             let product = u.tr().matmul(&v);
@@ -71,7 +71,7 @@ pub fn principal_angles(first: &Factors<'_>, second: &Factors<'_>, side: Side, c
 /// # Errors
 /// Factors that do not fit, NaN or infinity, an update that is zero.
 pub fn update_cosine(first: &Factors<'_>, second: &Factors<'_>) -> Result<f64> {
-    door("cosine of updates", || {
+    guarded("cosine of updates", || {
         tch::no_grad(|| {
             let (first, second) = (first.checked("the first update")?, second.checked("the second update")?);
             fit(&first, &second)?;

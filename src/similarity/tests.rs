@@ -226,7 +226,7 @@ fn a_probe_transfers_to_the_same_coordinates_only() {
     let values: Vec<f64> = Vec::try_from(a.select(1, 0) + random(&[90]) * 0.1).unwrap();
     let near = &a + random(&[90, 10]) * 0.1;
     let turned = a.matmul(&rotation(10));
-    for targets in [Targets::Classes(&classes), Targets::Values(&values)] {
+    for targets in [ProbeTargets::Classes(&classes), ProbeTargets::Values(&values)] {
         let read = |b: &Tensor| probe_transfer(&of(&a), &of(b), targets, Probe::default()).unwrap();
         let same = read(&a);
         assert_eq!(same.own, same.transferred);
@@ -243,15 +243,15 @@ fn a_probe_transfers_to_the_same_coordinates_only() {
         let error = probe_transfer(&of(&a), &of(b), targets, probe).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     };
-    let (own, fine) = (Probe::default(), Targets::Classes(&classes));
+    let (own, fine) = (Probe::default(), ProbeTargets::Classes(&classes));
     fails(&random(&[90, 9]), fine, own, "width");
     fails(&random(&[80, 10]), fine, own, "80");
-    fails(&a, Targets::Classes(&classes[1..]), own, "89 targets for 90");
-    fails(&a, Targets::Classes(&[1; 90]), own, "of one class");
+    fails(&a, ProbeTargets::Classes(&classes[1..]), own, "89 targets for 90");
+    fails(&a, ProbeTargets::Classes(&[1; 90]), own, "of one class");
     let (gap, nan) = ([vec![0; 89], vec![90]].concat(), [vec![0.0; 89], vec![f64::NAN]].concat());
-    fails(&a, Targets::Classes(&gap), own, "without gaps");
-    fails(&a, Targets::Values(&[2.0; 90]), own, "the same");
-    fails(&a, Targets::Values(&nan), own, "target 89");
+    fails(&a, ProbeTargets::Classes(&gap), own, "without gaps");
+    fails(&a, ProbeTargets::Values(&[2.0; 90]), own, "the same");
+    fails(&a, ProbeTargets::Values(&nan), own, "target 89");
     fails(&a, fine, Probe { ridge: 0.0, ..own }, "ridge above 0");
     fails(&a, fine, Probe { ridge: f64::INFINITY, ..own }, "ridge above 0");
     fails(&a, fine, Probe { folds: 91, ..own }, "91");

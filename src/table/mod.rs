@@ -1,4 +1,4 @@
-//! Tables: frames of several methods beside each other, and tables in the forms that papers print.
+//! Tables: frames of several methods next to each other, and tables in the forms that papers print.
 //!
 //! [`Summary`] makes a [`Table`] of a frame of runs: mean (standard deviation), the best in bold, names starred. [`significance`] makes one of
 //! tests. A [`Table`] shows itself in a notebook and gives [`Table::markdown`], [`Table::latex`], [`Table::csv`] and [`Table::frame`];

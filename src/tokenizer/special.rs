@@ -1,4 +1,4 @@
-//! What stands beside `tokenizer.json`: the names of the special tokens and the chat template.
+//! What stands next to `tokenizer.json`: the names of the special tokens and the chat template.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -87,7 +87,7 @@ impl Training {
         self
     }
 
-    /// Of the adapter's start, of the order of examples, and of dropout, which draws anew in every step.
+    /// Of the adapter's start, of the order of examples, and of dropout, which draws again in every step.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self

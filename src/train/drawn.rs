@@ -1,4 +1,4 @@
-//! Samples that an objective draws anew in each step, and what follows the adapter to teach it.
+//! Samples that an objective draws again in each step, and what follows the adapter to teach it.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::run::Loop;
 use crate::adapter::Adapter;
 use crate::error::{Error, Result};
-use crate::libtorch::guest;
+use crate::libtorch::user_code;
 use crate::model::{Model, Sample};
 use crate::random::Random;
 
@@ -16,7 +16,7 @@ use crate::random::Random;
 pub(super) struct Drawn(HashMap<usize, Sample>);
 
 impl Loop<'_> {
-    /// What the objective draws for these examples. Training draws anew in each step; every look at the dev set draws by the same random numbers,
+    /// What the objective draws for these examples. Training draws again in each step; every look at the dev set draws by the same random numbers,
     /// so that the checks of a run, and the runs of one seed, differ by the model alone.
     pub(super) fn drawn(&self, purpose: &str, examples: &[usize]) -> Result<Drawn> {
         let _constant = tch::no_grad_guard();
@@ -26,7 +26,7 @@ impl Loop<'_> {
         let seed = random.below(i64::MAX as usize) as u64;
         let given: Vec<&Sample> = examples.iter().map(|&example| &self.samples.rows[example]).collect();
         let name = || format!("the objective {}", objective.name());
-        let Some(samples) = guest(name, || objective.draw(examples, &given, &self.model, seed))? else { return Ok(Drawn::default()) };
+        let Some(samples) = user_code(name, || objective.draw(examples, &given, &self.model, seed))? else { return Ok(Drawn::default()) };
         if samples.len() != examples.len() || samples.iter().any(|sample| sample.prompt.is_empty() || sample.response.is_empty()) {
             return Err(Error::input(format!(
                 "{} drew {} samples for {} examples, or one without prompt or response tokens: draw one with both for each",
@@ -44,11 +44,11 @@ impl Loop<'_> {
     }
 
     /// What the objective's teacher expects at these samples.
-    pub(super) fn taught(&self, examples: &[usize], samples: &[&Sample]) -> Result<Option<Tensor>> {
+    pub(super) fn teacher(&self, examples: &[usize], samples: &[&Sample]) -> Result<Option<Tensor>> {
         let _constant = tch::no_grad_guard();
         let objective = self.training.objective.as_ref();
         let average = self.average.as_ref().map(|average| &average.model);
-        guest(|| format!("the objective {}", objective.name()), || objective.teach(examples, samples, &self.model, average))
+        user_code(|| format!("the objective {}", objective.name()), || objective.teach(examples, samples, &self.model, average))
     }
 }
 

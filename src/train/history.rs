@@ -17,7 +17,7 @@ pub(super) struct Row {
     pub train_loss: f64,
     #[serde(with = "exact")]
     pub dev_loss: f64,
-    pub parts: Vec<PartLoss>,
+    pub parts: Vec<TermLoss>,
     #[serde(with = "exact")]
     pub learning_rate: f64,
     #[serde(with = "exact")]
@@ -33,7 +33,7 @@ pub(super) struct Row {
 
 /// One part of an objective at a dev check, without its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct PartLoss {
+pub(super) struct TermLoss {
     pub name: String,
     #[serde(with = "exact")]
     pub train: f64,
@@ -54,7 +54,7 @@ pub(super) fn frame(rows: &[Row]) -> Result<DataFrame> {
         Column::new("dev_loss".into(), floats(|row| row.dev_loss)),
     ];
     for name in parts(rows) {
-        let losses = |value: fn(&PartLoss) -> f64| {
+        let losses = |value: fn(&TermLoss) -> f64| {
             let of = |row: &Row| row.parts.iter().find(|part| snake(&part.name) == name).map(value);
             rows.iter().map(of).collect::<Vec<Option<f64>>>()
         };
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn row(phase: u64, parts: &[&str]) -> Row {
-        let part = |name: &&str| PartLoss { name: name.to_string(), train: 1.0, dev: 2.0 };
+        let part = |name: &&str| TermLoss { name: name.to_string(), train: 1.0, dev: 2.0 };
         let zero = 0.0;
         Row {
             phase,

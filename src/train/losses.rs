@@ -6,9 +6,9 @@ use super::batches;
 use super::drawn::Drawn;
 use super::run::Loop;
 use crate::error::{Error, Result};
-use crate::libtorch::guest;
+use crate::libtorch::user_code;
 use crate::model::Sample;
-use crate::nn::{Draws, Hooks};
+use crate::nn::{DropoutDraws, Hooks};
 use crate::objective::Outputs;
 use crate::random::Random;
 
@@ -18,15 +18,21 @@ const TOKENS_ON_CPU: usize = 155;
 impl Loop<'_> {
     /// The sum over the examples of each part of the objective's loss, unweighted; gradients flow unless the caller forbids. With `draws`
     /// dropout is on.
-    pub(super) fn losses(&self, examples: &[usize], drawn: &Drawn, draws: Option<Draws>, hooks: &mut Hooks<'_>) -> Result<Vec<Tensor>> {
+    pub(super) fn losses(
+        &self,
+        examples: &[usize],
+        drawn: &Drawn,
+        draws: Option<DropoutDraws>,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Vec<Tensor>> {
         let objective = self.training.objective.as_ref();
         let samples: Vec<&Sample> = examples.iter().map(|&example| self.row(example, drawn)).collect();
         // One call of attention for all is best where nothing is padded.
         let differ = samples.windows(2).any(|pair| read(pair[0]) != read(pair[1]));
         let packed = differ && self.model.packs(hooks.is_empty(), draws.is_some());
         let mut outputs = Outputs::of(&self.model, &samples, objective, (packed, draws), hooks)?;
-        outputs.teacher = self.taught(examples, &samples)?;
-        let losses = guest(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
+        outputs.teacher = self.teacher(examples, &samples)?;
+        let losses = user_code(|| format!("the objective {}", objective.name()), || objective.losses(examples, &outputs))?;
         if losses.len() != self.parts.len() || losses.iter().any(|loss| loss.size() != [examples.len() as i64]) {
             let sizes: Vec<_> = losses.iter().map(Tensor::size).collect();
             return Err(Error::input(format!(

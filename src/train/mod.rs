@@ -1,6 +1,6 @@
 //! The one training loop: an adapter, an objective, a split.
 //!
-//! [`Training`] says what and how, [`Training::preview`] shows which tokens are taught, [`Training::run`] trains and gives a [`Trained`]: the
+//! [`Training`] says what and how, [`Training::preview`] shows which tokens are trained on, [`Training::run`] trains and gives a [`Trained`]: the
 //! model with its adapter, the history as a frame, and the [`Manifest`] from which the run can be repeated.
 //!
 //! | setting | default |
@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::nn::Hooks;
 use crate::objective::Objective;
@@ -194,7 +194,7 @@ impl Training {
     /// # Errors
     /// When libtorch refuses to copy the parameters.
     pub fn after(mut self, trained: &Trained) -> Result<Self> {
-        self.start = Some(door("going on from a training", || trained.as_start())?);
+        self.start = Some(guarded("going on from a training", || trained.as_start())?);
         Ok(self)
     }
 
@@ -228,7 +228,7 @@ impl Training {
     /// # Errors
     /// Also a pattern that selects nothing, an editor that never replaces a value, and what the hooks themselves return.
     pub fn run_with(self, model: &Model, split: &Split, hooks: &mut Hooks<'_>) -> Result<Trained> {
-        door("training", || {
+        guarded("training", || {
             self.check()?;
             if model.is_steered() {
                 return Err(Error::input("a vector is on the model, which no manifest of a training tells of: train on `model.base()`"));

@@ -1,4 +1,4 @@
-//! What a training will teach, token by token.
+//! What a training will train on, token by token.
 
 use polars::prelude::*;
 
@@ -6,7 +6,7 @@ use super::Training;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::{door, guest};
+use crate::libtorch::{guarded, user_code};
 use crate::model::{Model, Sample};
 use crate::objective::{Objective, Samples};
 
@@ -14,19 +14,19 @@ impl Training {
     /// The tokens that the objective will be trained and checked on, one row each: `split` (train or dev), `sample` (0-based in that set),
     /// `position` (0-based in the sample), `id`, `token` (as [`Tokenizer::spelling`](crate::tokenizer::Tokenizer::spelling) spells it; null
     /// without a tokenizer), `role` (prompt or response), `taught`: whether the loss counts this token's prediction (which reads, and for IA2
-    /// aligns, the position before it). Of an objective that draws its samples anew in each step ([`Objective::draw`]) these are the responses that
+    /// aligns, the position before it). Of an objective that draws its samples again in each step ([`Objective::draw`]) these are the responses that
     /// stand for them.
     ///
     /// # Errors
     /// As [`Training::run`] before its first step: the objective does not fit the split, a sample has no response tokens.
     pub fn preview(&self, model: &Model, split: &Split) -> Result<DataFrame> {
-        door("previewing a training", || frame(&samples(self.objective.as_ref(), model, split)?, model))
+        guarded("previewing a training", || frame(&samples(self.objective.as_ref(), model, split)?, model))
     }
 }
 
 /// The objective's samples, checked.
 pub(super) fn samples(objective: &dyn Objective, model: &Model, split: &Split) -> Result<Samples> {
-    let samples = guest(|| format!("the objective {}", objective.name()), || objective.samples(model, split))?;
+    let samples = user_code(|| format!("the objective {}", objective.name()), || objective.samples(model, split))?;
     for path in objective.hook_points() {
         // Values of other axes would be read at the wrong places, and in silence.
         model.width_at(path)?;

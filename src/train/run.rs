@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::batches::{Step, Steps};
 use super::drawn::{Average, DEV};
 use super::exact::Exact;
-use super::history::{PartLoss, Row};
+use super::history::{Row, TermLoss};
 use super::losses::{self, numbers, read};
 use super::manifest::{Begun, Manifest, Outcome};
 use super::optimizer::{Moments, clipping};
@@ -20,8 +20,8 @@ use crate::display::{Bundle, Curve, curves};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::Model;
-use crate::nn::{Draws, Hooks};
-use crate::objective::{Part, Samples};
+use crate::nn::{DropoutDraws, Hooks};
+use crate::objective::{LossTerm, Samples};
 use crate::progress::Progress;
 
 /// Between two checkpoints of a run that keeps few.
@@ -35,7 +35,7 @@ pub(super) struct Loop<'t> {
     pub adapter: Adapter,
     pub samples: Samples,
     steps: Steps,
-    pub parts: Vec<Part>,
+    pub parts: Vec<LossTerm>,
     /// Whether the adapter draws random numbers.
     pub draws: bool,
     pub moments: Moments,
@@ -215,7 +215,7 @@ impl<'t> Loop<'t> {
         let (mut sum, mut losses): (Option<Tensor>, Vec<Tensor>) = (None, Vec::new());
         for (place, examples) in forwards.iter().enumerate() {
             let seed = self.seed("dropout", place, hooks);
-            let parts = self.losses(examples, &drawn, self.draws.then(|| Draws::new(seed)), hooks)?;
+            let parts = self.losses(examples, &drawn, self.draws.then(|| DropoutDraws::new(seed)), hooks)?;
             let weighted = parts.iter().zip(&self.parts).map(|(loss, part)| loss * part.weight).reduce(|sum, loss| sum + loss);
             let weighted = weighted.ok_or_else(|| Error::internal("the objective has no parts"))?;
             let gradient = self.adapter.parameters().gradient(&(weighted / step.divisor))?;
@@ -284,7 +284,7 @@ impl<'t> Loop<'t> {
         }
         let since = std::mem::take(&mut self.state.since);
         let train: Vec<f64> = since.parts.iter().map(|sum| sum.0 / since.examples as f64).collect();
-        let part = |(part, (train, dev)): (&Part, (&f64, f64))| PartLoss { name: part.name.clone(), train: *train, dev };
+        let part = |(part, (train, dev)): (&LossTerm, (&f64, f64))| TermLoss { name: part.name.clone(), train: *train, dev };
         let Since { tokens, seconds, gradient_norm, learning_rate, .. } = since;
         self.state.history.push(Row {
             phase: self.manifest.phase,

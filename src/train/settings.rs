@@ -1,4 +1,4 @@
-//! Everything that decides a run's course beside model, adapter, objective and data.
+//! Everything that decides a run's course besides model, adapter, objective and data.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a run under way knows beside its tensors.
+//! What a run under way knows besides its tensors.
 
 use serde::{Deserialize, Serialize};
 

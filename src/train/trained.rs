@@ -10,7 +10,7 @@ use super::{Earlier, Moments, Settings, Start, Stopped};
 use crate::adapter::{Adapter, HISTORY, MANIFEST};
 use crate::display::{Bundle, Show, headed};
 use crate::error::Result;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 
 /// A training that has ended: the adapter that was best on dev, the model with it, and how it went.
@@ -93,7 +93,7 @@ impl Trained {
     /// The folder cannot be made or written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
-        door("saving a training", || {
+        guarded("saving a training", || {
             let mut csv = Vec::new();
             CsvWriter::new(&mut csv).finish(&mut self.history()?)?;
             let manifest = self.manifest.json()?;

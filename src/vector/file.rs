@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Kind as Number, Tensor};
 
-use super::{Edit, Kind, MadeFor, Tried, Vector};
+use super::{Edit, MadeFor, Tried, Vector, VectorKind};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::train::exact;
 
@@ -27,7 +27,7 @@ const COLUMNS: i64 = 4;
 #[serde(deny_unknown_fields)]
 struct Manifest {
     ia2: String,
-    kind: Kind,
+    kind: VectorKind,
     edit: Edit,
     layer: usize,
     #[serde(with = "exact")]
@@ -49,7 +49,7 @@ impl Vector {
             let (tensors, text) = self.content()?;
             file::write_safetensors(path.as_ref(), &tensors, HashMap::from([(MANIFEST.into(), text)]))
         };
-        door("saving a vector", || interrupt::saving(save))
+        guarded("saving a vector", || interrupt::saving(save))
     }
 
     /// Reads what [`Vector::save`] wrote, for the model that it was made on.
@@ -58,7 +58,7 @@ impl Vector {
     /// A file that is missing, truncated, changed since it was written, or holds something else; another model.
     pub fn open(path: impl AsRef<Path>, model: &Model) -> Result<Self> {
         let path = path.as_ref();
-        door("opening a vector", || {
+        guarded("opening a vector", || {
             let (manifest, values, mut others) = file::read_values::<Manifest>(path, MANIFEST, "vector", REMEDY)?;
             let (tried, effects) = (others.remove(TRIED), others.remove(EFFECTS));
             let vector = manifest.vector(values, tried, effects);

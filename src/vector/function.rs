@@ -2,11 +2,11 @@
 
 use tch::{Kind as Number, Tensor};
 
-use super::{Edit, Kind, Tried, Vector, dev_losses, mean, search, shown};
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 use crate::prompt::{Prompt, Prompts};
 use crate::random::Random;
@@ -50,7 +50,7 @@ impl FunctionVector {
     /// # Errors
     /// As [`TaskVector::find`](super::TaskVector::find); a model with an adapter on it.
     pub fn find(model: &Model, split: &Split) -> Result<Vector> {
-        door("finding a function vector", || {
+        guarded("finding a function vector", || {
             let _inference = tch::no_grad_guard();
             if model.is_adapted() {
                 return Err(Error::input(
@@ -80,7 +80,7 @@ impl FunctionVector {
             let tried = candidates.iter().zip(losses);
             let tried = tried.map(|(&(layer, sum), dev_loss)| Tried { layer, strength: 1.0, heads: counts[sum], dev_loss }).collect();
             let mut summed = 0;
-            let mut vector = Vector::found(Kind::Function, Edit::Add, model, tried, |best| {
+            let mut vector = Vector::found(VectorKind::Function, Edit::Add, model, tried, |best| {
                 summed = best.heads;
                 let place = counts.iter().position(|&count| count == best.heads);
                 place.map(|place| sums[place].shallow_clone()).ok_or_else(|| Error::internal("a number of heads got lost"))
@@ -109,7 +109,7 @@ fn shuffled(prompts: &Prompts, run: u64) -> Prompts {
 fn effects(model: &Model, shuffled: &Prompts, means: &Tensor) -> Result<Vec<f64>> {
     let (heads, width) = (model.config().heads as usize, model.config().head_dim);
     let count = heads * model.config().layers as usize;
-    let samples = search::golds(model, shuffled, search::Part::Telling)?;
+    let samples = search::golds(model, shuffled, search::GoldSpan::Telling)?;
     let mut effects = vec![0.0; count];
     for (place, sample) in samples.iter().enumerate() {
         interrupt::at(place as u64, samples.len() as u64, "prompts with shuffled answers")?;

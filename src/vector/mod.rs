@@ -30,7 +30,7 @@
 //! gold's tokens (no end-of-sequence token among them), nats; the least is chosen, of equal ones the first. Nothing is trained, and nothing is drawn but
 //! the orders of demonstrations and of shuffled answers, by the split's run.
 //!
-//! A kind is one file and one entry of [`Kind`].
+//! A kind is one file and one entry of [`VectorKind`].
 
 mod file;
 mod function;
@@ -52,18 +52,18 @@ use crate::dataset::{SHOWN_AT_MOST, Split};
 use crate::display::{Bundle, Show, headed};
 use crate::error::{Error, Result};
 use crate::kind::wide;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::{Change, Identity, Model};
 pub use crate::nn::Edit;
 use crate::nn::Steer;
 use crate::prompt::{Orders, Prompts};
 
-crate::display::show_as_text!(FunctionVector, Kind, Steering, TaskVector);
+crate::display::show_as_text!(FunctionVector, VectorKind, Steering, TaskVector);
 
 /// How a vector was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum VectorKind {
     /// [`TaskVector`].
     Task,
     /// [`FunctionVector`].
@@ -74,7 +74,7 @@ pub enum Kind {
     Own,
 }
 
-impl Kind {
+impl VectorKind {
     /// The kinds that are found.
     pub const ALL: [Self; 3] = [Self::Task, Self::Function, Self::Steering];
 
@@ -91,7 +91,7 @@ impl Kind {
     /// Finds a vector of this kind.
     ///
     /// # Errors
-    /// As [`TaskVector::find`], [`FunctionVector::find`] and [`Steering::find`]; [`Kind::Own`] is not found but given.
+    /// As [`TaskVector::find`], [`FunctionVector::find`] and [`Steering::find`]; [`VectorKind::Own`] is not found but given.
     pub fn find(self, model: &Model, split: &Split) -> Result<Vector> {
         match self {
             Self::Task => TaskVector::find(model, split),
@@ -108,7 +108,7 @@ impl Kind {
 /// some), also in a padded batch and where an answer is generated with a cache.
 #[derive(Debug)]
 pub struct Vector {
-    kind: Kind,
+    kind: VectorKind,
     edit: Edit,
     layer: usize,
     strength: f64,
@@ -157,7 +157,7 @@ impl Vector {
     /// # Errors
     /// A layer that the model has not, values that are not `[hidden]` or not finite.
     pub fn new(model: &Model, edit: Edit, layer: usize, values: &Tensor) -> Result<Self> {
-        door("making a vector", || {
+        guarded("making a vector", || {
             let (layers, hidden) = (model.config().layers, model.config().hidden_size);
             if layer as i64 >= layers {
                 return Err(Error::input(format!("there is no layer {layer}: the model has {layers}, counted from 0")));
@@ -173,7 +173,7 @@ impl Vector {
                 return Err(Error::numeric("the values of a vector are not finite"));
             }
             Ok(Self {
-                kind: Kind::Own,
+                kind: VectorKind::Own,
                 edit,
                 layer,
                 strength: 1.0,
@@ -197,7 +197,7 @@ impl Vector {
         if !factor.is_finite() {
             return Err(Error::input(format!("a vector cannot be scaled by {factor}: use a finite number")));
         }
-        door("scaling a vector", || {
+        guarded("scaling a vector", || {
             let effects = self.effects.as_ref().map(Tensor::shallow_clone);
             Ok(Self {
                 strength: self.strength * factor,
@@ -212,7 +212,7 @@ impl Vector {
     }
 
     /// How it was made.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> VectorKind {
         self.kind
     }
 
@@ -299,7 +299,7 @@ impl Change for Vector {
     /// The vector was made on another model.
     fn on(&self, model: &Model) -> Result<Model> {
         self.check_fit(model)?;
-        door("putting a vector on a model", || {
+        guarded("putting a vector on a model", || {
             let vector = match self.edit {
                 Edit::Replace => self.values.shallow_clone(),
                 Edit::Add => &self.values * self.strength,
@@ -323,7 +323,13 @@ impl Vector {
     }
 
     /// The one that was chosen.
-    fn found(kind: Kind, edit: Edit, model: &Model, tried: Vec<Tried>, values: impl FnOnce(&Tried) -> Result<Tensor>) -> Result<Self> {
+    fn found(
+        kind: VectorKind,
+        edit: Edit,
+        model: &Model,
+        tried: Vec<Tried>,
+        values: impl FnOnce(&Tried) -> Result<Tensor>,
+    ) -> Result<Self> {
         let best = best(&tried).map(|row| tried[row]).ok_or_else(|| Error::internal("no vector was tried"))?;
         let mut vector = Self::new(model, edit, best.layer, &values(&best)?)?;
         (vector.kind, vector.strength, vector.tried) = (kind, best.strength, tried);
@@ -343,7 +349,7 @@ fn shown(split: &Split) -> Result<Prompts> {
 
 /// The mean dev loss of each candidate; `edit` is given a layer, a candidate's number and the residual stream `[hidden]` after that layer.
 fn dev_losses(model: &Model, split: &Split, candidates: usize, edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>) -> Result<Vec<f64>> {
-    let samples = search::golds(model, &split.dev.zero_shot()?, search::Part::Whole)?;
+    let samples = search::golds(model, &split.dev.zero_shot()?, search::GoldSpan::Whole)?;
     let mut losses = vec![0.0; candidates];
     for (place, sample) in samples.iter().enumerate() {
         crate::interrupt::at(place as u64, samples.len() as u64, "dev examples")?;

@@ -6,17 +6,17 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::wide;
 use crate::model::reading::Watch;
-use crate::model::{Asked, Model, Sample};
+use crate::model::{Model, Sample, TokenRow};
 use crate::nn::{HookPoint, Hooks};
 use crate::prompt::{LabelTokens, Prompts};
 
-/// Prompts per forward, and edits per forward, of which each reads a prompt's last token anew.
+/// Prompts per forward, and edits per forward, of which each reads a prompt's last token again.
 const BATCH: usize = 16;
 const EDITS: usize = 32;
 
 /// How much of an answer is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum GoldSpan {
     /// All of it.
     Whole,
     /// Up to the token that tells the labels apart; of a free answer the first token.
@@ -24,7 +24,7 @@ pub(super) enum Part {
 }
 
 /// Each prompt with its gold's tokens.
-pub(super) fn golds(model: &Model, prompts: &Prompts, part: Part) -> Result<Vec<Sample>> {
+pub(super) fn golds(model: &Model, prompts: &Prompts, part: GoldSpan) -> Result<Vec<Sample>> {
     let (tokenizer, form) = (model.tokenizer()?, prompts.form());
     let labels = if form.label_set().is_empty() { Vec::new() } else { LabelTokens::of(tokenizer, prompts)? };
     let mut samples = Vec::with_capacity(prompts.len());
@@ -39,7 +39,7 @@ pub(super) fn golds(model: &Model, prompts: &Prompts, part: Part) -> Result<Vec<
                 (labels.tokens(label).ok_or_else(none)?.to_vec(), labels.prefix().len() + 1)
             }
         };
-        if part == Part::Telling {
+        if part == GoldSpan::Telling {
             response.truncate(telling);
         }
         if response.is_empty() {
@@ -87,7 +87,7 @@ pub(super) fn under(
     pattern: &str,
     edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>,
 ) -> Result<Vec<f64>> {
-    let text = Asked { tokens: sample.read(), query: sample.prompt.len() };
+    let text = TokenRow { tokens: sample.read(), query: sample.prompt.len() };
     let rows = vec![text; edits];
     let (asked, answer) = (sample.prompt.len() as i64 - 1, sample.response.len() as i64);
     let ids: Vec<i64> = sample.response.iter().map(|&id| i64::from(id)).collect();

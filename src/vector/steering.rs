@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use super::{Edit, Kind, Tried, Vector, dev_losses, mean, search, shown};
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
 use crate::dataset::Split;
 use crate::error::Result;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 
 /// The strengths that are tried.
@@ -26,7 +26,7 @@ impl Steering {
     /// # Errors
     /// As [`TaskVector::find`](super::TaskVector::find).
     pub fn find(model: &Model, split: &Split) -> Result<Vector> {
-        door("finding a steering vector", || {
+        guarded("finding a steering vector", || {
             let _inference = tch::no_grad_guard();
             let values = |prompts| search::at_the_end(model, prompts, "model.layers.*");
             // [layer, hidden]
@@ -39,7 +39,7 @@ impl Steering {
                 (layer == own).then(|| stream + (at(layer) * strength).to_kind(stream.kind()))
             })?;
             let tried = candidates.iter().zip(losses).map(|(&(layer, strength), dev_loss)| Tried { layer, strength, heads: 0, dev_loss });
-            Vector::found(Kind::Steering, Edit::Add, model, tried.collect(), |best| Ok(at(best.layer)))
+            Vector::found(VectorKind::Steering, Edit::Add, model, tried.collect(), |best| Ok(at(best.layer)))
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use tch::Tensor;
 
-use super::{Edit, Kind, Tried, Vector, dev_losses, mean, search, shown};
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
 use crate::dataset::Split;
 use crate::error::Result;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 use crate::model::Model;
 
 /// The task vector of Hendel, Geva and Globerson (2023, arXiv:2310.15916): what the residual stream holds under ICL where the answer is to come.
@@ -23,7 +23,7 @@ impl TaskVector {
     /// # Errors
     /// Fewer than two training examples; no tokenizer; a prompt over the context; labels that cannot be told apart; logits that are not finite.
     pub fn find(model: &Model, split: &Split) -> Result<Vector> {
-        door("finding a task vector", || {
+        guarded("finding a task vector", || {
             let _inference = tch::no_grad_guard();
             // [layer, hidden]
             let means = mean(&search::at_the_end(model, &shown(split)?, "model.layers.*")?);
@@ -33,7 +33,7 @@ impl TaskVector {
                 (layer == candidate).then(|| at(layer).to_kind(stream.kind()))
             })?;
             let tried = losses.into_iter().enumerate().map(|(layer, dev_loss)| Tried { layer, strength: 1.0, heads: 0, dev_loss });
-            Vector::found(Kind::Task, Edit::Replace, model, tried.collect(), |best| Ok(at(best.layer)))
+            Vector::found(VectorKind::Task, Edit::Replace, model, tried.collect(), |best| Ok(at(best.layer)))
         })
     }
 }

@@ -203,7 +203,7 @@ fn an_adapter_opens_as_it_was_saved_and_on_its_own_base() -> Result<()> {
     for result in [Adapter::open(&first, &model), Adapter::open_as_it_is(&first, &model)] {
         refused(result, &["adapter_model.safetensors", "checksum"]);
     }
-    // What an earlier training left beside it goes with a new adapter.
+    // What an earlier training left next to it goes with a new adapter.
     two.adapter().save(&first)?;
     let names: Vec<_> = common::listing(&first).into_iter().map(|(path, _)| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);

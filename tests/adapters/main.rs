@@ -331,7 +331,7 @@ fn a_merged_model_is_the_adapted_one() -> Result<()> {
 fn generation_with_a_cache_and_batches_change_nothing() -> Result<()> {
     for checkpoint in CHECKPOINTS {
         let model = open(checkpoint, Kind::Double)?;
-        // Prompts that begin alike share a cache; ragged ones are padded.
+        // Prompts that share a prefix share a cache; ragged ones are padded.
         let alike: Vec<Vec<u32>> = (0..3).map(|tail| (4..30).chain([tail + 5, 9, 11 + tail]).collect()).collect();
         for config in configs() {
             let adapted = model.with(&disturbed(&Adapter::new(&model, config.clone(), 3)?, &model, 0.3)?)?;

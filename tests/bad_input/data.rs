@@ -59,7 +59,7 @@ fn activations_from_files_and_hands() -> Result<()> {
         refused(Activations::open(&file), &["values.safetensors", "truncated"]);
     }
     refused(Activations::open(golden_folder(NAME).join("model.safetensors")), &["model.safetensors", "no activations"]);
-    // A manifest at odds with its values, a value that is another: found at the door, not as a panic in the first `example`.
+    // A manifest at odds with its values, a value that is another: found when the file is opened, not as a panic in the first `example`.
     let (from, to) = (b"\\\"lengths\\\":[1,1]", b"\\\"lengths\\\":[1,7]");
     let place = whole.windows(from.len()).position(|window| window == from).unwrap();
     let mut bytes = whole.clone();

@@ -60,7 +60,7 @@ fn a_malformed_row_names_file_place_and_reason() {
     let latin = folder("train.tsv", b"0\tgood\t1\n1\tcaf\xe9\t1\n");
     refused(Task::benchmark("PoemS", latin.path()), &["train.tsv`, line 2", "not UTF-8"]);
     let choice = "{\"question\": {\"stem\": \"q\", \"choices\": [{\"text\": \"t\", \"label\": \"A\"}]}, \"answerKey\": \"A\"}\n";
-    let three = open("QASCr").parts(&[Part::Train], &[]).unwrap();
+    let three = open("QASCr").subsets(&[Subset::Train], &[]).unwrap();
     refused(three.read(folder("train.jsonl", choice.as_bytes()).path()), &["train.jsonl`, line 1", "1 choices, 8 expected"]);
     refused(
         three.read(folder("train.jsonl", choice.replace(": \"A\"}\n", ": \"I\"}\n").as_bytes()).path()),
@@ -114,11 +114,11 @@ fn missing_files_say_which_and_where_to_get_them() {
     let words = ["files of SST2 are not in", "train `train.tsv`", "dev `dev.tsv`", "data/validation-*.parquet", "stanfordnlp/sst2"];
     refused(Task::benchmark("SST2", empty.path()), &words);
     let half = folder("sst2/train.tsv", b"sentence\tlabel\nfine\t1\n");
-    refused(Task::benchmark("SST2", half.path()), &["Only train is there", "Benchmark::named(\"SST2\")?.parts(&[Part::Train], &[])?"]);
-    assert_eq!(open("SST2").parts(&[Part::Train], &[]).unwrap().read(half.path()).unwrap().len(), 1);
+    refused(Task::benchmark("SST2", half.path()), &["Only train is there", "Benchmark::named(\"SST2\")?.subsets(&[Subset::Train], &[])?"]);
+    assert_eq!(open("SST2").subsets(&[Subset::Train], &[]).unwrap().read(half.path()).unwrap().len(), 1);
     refused(Task::benchmark("SST3", empty.path()), &["no benchmark `SST3`", "SST2, FinS", "SciQ"]);
-    refused(open("SST2").parts(&[], &[Part::Dev]), &["no part to learn from"]);
-    refused(open("SST2").parts(&[Part::Dev], &[Part::Dev]), &["`dev` is named twice"]);
+    refused(open("SST2").subsets(&[], &[Subset::Dev]), &["no part to learn from"]);
+    refused(open("SST2").subsets(&[Subset::Dev], &[Subset::Dev]), &["`dev` is named twice"]);
     // By name: in the library's own data folder no benchmark is installed.
     if std::env::var_os("IA2_DATA").is_none() {
         refused(Task::open("HMathA"), &["files of HMathA are not in", "data/tasks/math_algebra", "EleutherAI/hendrycks_math"]);
@@ -149,7 +149,7 @@ fn files_of_ones_own_open_by_their_ending_whatever_their_columns_are_called() ->
     let expected = [Example::new("a \"fine\" film", "1"), Example::new("so, so", "0"), Example::new("Käse?", "1")];
     let golds =
         |golds: [&str; 3]| expected.clone().into_iter().zip(golds).map(|(row, gold)| Example::new(row.query, gold)).collect::<Vec<_>>();
-    // Made by pandas or pyarrow: whole numbers, in text files and typed; booleans; other columns beside them.
+    // Made by pandas or pyarrow: whole numbers, in text files and typed; booleans; other columns next to them.
     for name in
         ["rows.jsonl", "marked.jsonl", "array.json", "lines.json", "rows.csv", "rows.tsv", "zstd.parquet", "gzip.parquet", "plain.parquet"]
     {

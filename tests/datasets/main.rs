@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use common::{refused, shared};
-use ia2::dataset::{Benchmark, Card, Columns, Part};
+use ia2::dataset::{Benchmark, Card, Columns, Subset};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples};
 
@@ -169,7 +169,7 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
         ])
     );
     assert_eq!((task.repeated(), task.disputed()?.height()), (2, 1));
-    let task = open("PoemS").parts(&[Part::Train, Part::Dev, Part::Test], &[])?.read(samples("PoemS/parquet"))?;
+    let task = open("PoemS").subsets(&[Subset::Train, Subset::Dev, Subset::Test], &[])?.read(samples("PoemS/parquet"))?;
     let expected = [
         ("train", "learn, kept", 2),
         ("train", "no impact", 1),
@@ -181,7 +181,7 @@ fn what_is_left_out_is_counted_with_its_reason() -> Result<()> {
     let task = Task::benchmark("HMathA", samples("HMathA/mixed"))?;
     let (kept, other, boxless) = ("learn, kept", "not algebra", "no \\boxed{} in the solution");
     assert_eq!(counts(&task)[..3], counted(&[("train", kept, 1), ("train", other, 1), ("train", boxless, 1)]));
-    let task = open("QASCr").parts(&[Part::Train, Part::Test], &[])?.read(samples("QASCr/original"))?;
+    let task = open("QASCr").subsets(&[Subset::Train, Subset::Test], &[])?.read(samples("QASCr/original"))?;
     assert_eq!(counts(&task), counted(&[("train", kept, 2), ("test", kept, 0), ("test", "no answer", 1)]));
     let task = Task::of(Examples::new("t", AnswerForm::free(), vec![Example::new("a", "b"), Example::new("a", "c")])?, Card::default());
     assert_eq!(counts(&task), counted(&[("", kept, 1), ("", "the query of an earlier row, with another gold", 1)]));
@@ -231,7 +231,7 @@ fn bbc_news_as_the_authors_read_it_is_cut_and_tested_on_the_hubs_test_part() -> 
     assert_eq!(paper.examples().rows()[0].query, format!("Text:{kept}\nLabel:"));
     assert!(paper.held_out().rows()[0].query.starts_with("Text:net word"));
     // Parts that were chosen stay, and the way back leads back.
-    let chosen = open("BBCN").parts(&[Part::Train], &[])?.compat(Compat::Paper).read(folder.path())?;
+    let chosen = open("BBCN").subsets(&[Subset::Train], &[])?.compat(Compat::Paper).read(folder.path())?;
     assert_eq!((chosen.len(), chosen.held_out().len()), (2, 0));
     assert_eq!(open("BBCN").compat(Compat::Paper).compat(Compat::Corrected).read(folder.path())?.examples(), whole.examples());
     // The makers' folders have no test part.
@@ -291,14 +291,14 @@ fn real_files_have_their_counts() -> Result<()> {
     assert_eq!(counts(&task("HMathA")?), counted(&[("train", kept, 150), ("test", "test, kept", 100)]));
     // Its train file is not there.
     refused(task("AGN"), &["train `train.csv`", "Only test is there"]);
-    let news = open("AGN").parts(&[Part::Test], &[])?.read(&data)?;
+    let news = open("AGN").subsets(&[Subset::Test], &[])?.read(&data)?;
     assert_eq!(counts(&news), counted(&[("test", kept, 2_000)]));
     // Of the train part positive and negative rows are the paper's 288; of all parts together they are 359.
     let poems = task("PoemS")?;
     assert_eq!(counts(&poems), counted(&[("train", kept, 288), ("train", "no impact", 555), ("train", "mixed", 49)]));
     let of = |task: &Task, label: &str| task.examples().rows().iter().filter(|row| row.gold == label).count();
     assert_eq!((of(&poems, "0"), of(&poems, "1")), (155, 133));
-    let all = open("PoemS").parts(&[Part::Train, Part::Dev, Part::Test], &[])?.read(&data)?;
+    let all = open("PoemS").subsets(&[Subset::Train, Subset::Dev, Subset::Test], &[])?.read(&data)?;
     assert_eq!((all.len(), of(&all, "0"), of(&all, "1")), (359, 193, 166));
     // Texts as they stand in the files.
     assert_eq!(task("SST2")?.examples().rows()[0], Example::new("Text:hide new secretions from the parental units \nLabel:", "0"));
@@ -322,7 +322,7 @@ fn a_large_file_is_read_in_well_under_a_second() -> Result<()> {
     let rows: String = (0..67_349).map(|row| format!("a film of some words that is number {row} \t{}\n", row % 2)).collect();
     let files = folder("train.tsv", format!("sentence\tlabel\n{rows}").as_bytes());
     let start = Instant::now();
-    let task = open("SST2").parts(&[Part::Train], &[])?.read(files.path())?;
+    let task = open("SST2").subsets(&[Subset::Train], &[])?.read(files.path())?;
     let took = start.elapsed();
     assert_eq!(task.len(), 67_349);
     println!("67,349 rows in {took:.2?}");

@@ -54,7 +54,7 @@ fn tables_and_figures_come_from_one_call_each() -> Result<()> {
 fn the_papers_figures_stand_beside_ours() -> Result<()> {
     let model = model();
     let study = small(&model).methods(&[Method::Icl]).run()?;
-    let frame = study.beside_paper()?;
+    let frame = study.compared_with_paper()?;
     assert_eq!(frame.height(), 10 * 4);
     assert!(numbers(&frame, "accuracy").iter().all(Option::is_none), "sentiment is none of the paper's");
     let row = (0..40).find(|&row| texts(&frame, "task")[row] == "SST2" && texts(&frame, "method")[row] == "IA2 → SFT").unwrap();
@@ -65,7 +65,7 @@ fn the_papers_figures_stand_beside_ours() -> Result<()> {
     let task = Task::of(Examples::new("SST2", form, rows)?, ia2::dataset::Card::default());
     let paper =
         Experiment::paper(&model).task(&task).sizes(&[4]).runs(1).methods(&[Method::Icl]).test_at_most(24).compared_at_most(8).run()?;
-    let frame = paper.beside_paper()?;
+    let frame = paper.compared_with_paper()?;
     let ours = paper.frame()?;
     let there = |frame: &DataFrame, name: &str| numbers(frame, name).into_iter().flatten().collect::<Vec<f64>>();
     for name in ["accuracy", "top_1_accuracy", "top_1_ece_paper_15"] {
@@ -82,11 +82,11 @@ fn the_papers_figures_stand_beside_ours() -> Result<()> {
     assert!((there(&frame, "difference")[0] - (there(&frame, "top_1_accuracy")[0] - 0.854)).abs() < 1e-12, "like with like");
     assert!((there(&frame, "ece_difference")[0] - (there(&frame, "top_1_ece_paper_15")[0] - 0.13)).abs() < 1e-12);
 
-    // Free answers have no likeliest label: what is read of them stands beside the paper's.
+    // Free answers have no likeliest label: what is read of them stands next to the paper's.
     let free = Task::open("answer")?;
     let task = Task::of(Examples::new("GSM8K", free.form().clone(), free.examples().rows().to_vec())?, ia2::dataset::Card::default());
     let grid = Experiment::new(&model).task(&task).sizes(&[4]).runs(1).methods(&[Method::Icl]).test_at_most(8).compared_at_most(2);
-    let frame = grid.run()?.beside_paper()?;
+    let frame = grid.run()?.compared_with_paper()?;
     let row = (0..40).find(|&row| texts(&frame, "task")[row] == "GSM8K" && texts(&frame, "method")[row] == "ICL").unwrap();
     assert_eq!(numbers(&frame, "top_1_accuracy")[row], None);
     assert!((numbers(&frame, "difference")[row].unwrap() - (numbers(&frame, "accuracy")[row].unwrap() - 0.764)).abs() < 1e-12);
@@ -94,7 +94,7 @@ fn the_papers_figures_stand_beside_ours() -> Result<()> {
     Ok(())
 }
 
-/// The example that cargo builds beside the tests.
+/// The example that cargo builds next to the tests.
 #[test]
 fn the_example_writes_what_its_reader_needs_to_repeat_it() {
     let Some(example) = common::example("study") else { return };

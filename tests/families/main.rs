@@ -215,7 +215,7 @@ fn generation_cached_batched_and_plain_is_that_of_transformers() {
         let (prompts, expected) = (lists("prompts"), lists("tokens"));
         let model = open(case, Kind::Float)?;
         let settings = Generation::greedy(expected[0].len()).ignore_eos();
-        // Together, in ragged batches of two, and alone; prompts that begin alike share a cache.
+        // Together, in ragged batches of two, and alone; prompts that share a prefix share a cache.
         let shared: Vec<Vec<u32>> = vec![prompts[2].clone(), prompts[2].clone(), prompts[1].clone()];
         for (rows, batch) in [(prompts.clone(), 32), (prompts.clone(), 2), (prompts.clone(), 1), (shared, 32)] {
             for generated in model.generate(&rows, &settings.clone().batch(batch))? {

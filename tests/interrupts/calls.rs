@@ -270,7 +270,7 @@ fn calls(all: &Fixture) -> Vec<Call<'_>> {
     call!("an interval of half samples", shown(similarity::interval(measure()?, left, right, 40, 0.9, 0)?));
     call!("linear-probe transfer", {
         let classes: Vec<usize> = (0..60).map(|row| row % 2).collect();
-        shown(similarity::probe_transfer(left, right, similarity::Targets::Classes(&classes), Probe::default())?)
+        shown(similarity::probe_transfer(left, right, similarity::ProbeTargets::Classes(&classes), Probe::default())?)
     });
     call!("a bootstrap", shown(METRICS[0].bootstrap(&all.predictions, 50, 0.9, 0)?));
     call!("fitting a temperature", {
@@ -342,7 +342,7 @@ fn named_in_sources(folder: &Path, found: &mut BTreeSet<String>) {
         if path.to_string_lossy().ends_with("tests.rs") {
             continue;
         }
-        for opening in ["door(\"", "during(\"", "door(&format!(\"", "during(&format!(\""] {
+        for opening in ["guarded(\"", "during(\"", "guarded(&format!(\"", "during(&format!(\""] {
             for (place, _) in text.match_indices(opening).filter(|(place, _)| !text[..*place].ends_with("fn ")) {
                 let line = &text[text[..place].rfind('\n').map_or(0, |end| end + 1)..];
                 let rest = &text[place + opening.len()..];

@@ -403,7 +403,7 @@ fn in_a_kernel_an_interrupt_stops_what_runs_and_ends_nothing() {
     }
 }
 
-/// The examples that cargo builds beside the tests.
+/// The examples that cargo builds next to the tests.
 #[test]
 fn examples_end_with_the_code_of_their_signal() {
     let out = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ const NAMES: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
 const LAYERS: usize = 3;
 const ALL: usize = usize::MAX;
 
-/// More than one batch of ragged prompts, with labels that begin alike or not.
+/// More than one batch of ragged prompts, with labels that share a prefix or not.
 fn prompts(labels: [&str; 3]) -> Result<Prompts> {
     let query = |row: usize| (0..=row % 5).map(|word| format!("t{} ", 5 + (row * 11 + word * 17) % 58)).collect::<String>();
     let rows = (0..21).map(|row| Example::new(format!("t{} {}", row + 10, query(row)), labels[row * 7 % 3])).collect();

@@ -95,7 +95,7 @@ fn what_a_patch_hands_over() -> Result<()> {
     let picked = patch(&model, &prompts, &last.select(&others)?, 1)?;
     assert!(picked.equals_missing(&rolled), "a roll is a selection");
 
-    // The columns beside: the donor's gold, whether it is followed, and by how much the prompt's own has the higher logit.
+    // The other columns: the donor's gold, whether it is followed, and by how much the prompt's own has the higher logit.
     let (answers, golds) = (texts(&rolled, "answer"), texts(&rolled, "gold"));
     let (theirs, follows) = (texts(&rolled, "donor_gold"), rolled.column("follows_donor")?.bool()?);
     let differences: Vec<Option<f64>> = rolled.column("logit_difference")?.f64()?.iter().collect();

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Tensor};
 
-use super::method::{Merged, Method};
+use super::method::{Merged, Tuning};
 use super::peft::Settings;
 use super::sites::Sites;
 use super::{Base, Parameters};
 use crate::error::Result;
 use crate::kind::wide;
 use crate::model::{Config, Model};
-use crate::nn::{Adapt, Draws, Frozen};
+use crate::nn::{Adapt, DropoutDraws, Frozen};
 
 /// The parameter's name behind its module's.
 const SHIFT: &str = "shift_b";
@@ -32,7 +32,7 @@ impl Shift {
     }
 }
 
-impl Method for Shift {
+impl Tuning for Shift {
     fn name(&self) -> String {
         format!("shifts on {}", self.sites)
     }
@@ -70,11 +70,11 @@ impl Method for Shift {
 struct Shifts(HashMap<String, Tensor>);
 
 impl Adapt for Shifts {
-    fn sits_at(&self, site: &str) -> bool {
+    fn applies_at(&self, site: &str) -> bool {
         self.0.contains_key(site)
     }
 
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
         let values = module.forward(input)?;
         Ok(match self.0.get(module.path()) {
             Some(shift) => (&values + shift).to_kind(values.kind()),

@@ -1,6 +1,6 @@
 //! TREC: questions by what they ask for.
 
-use super::entry::{Answers, Class, Entry, Layout, Part, TEXT, classified};
+use super::entry::{Answers, Class, Entry, Layout, Subset, TEXT, classified};
 use crate::dataset::read::Format;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -15,13 +15,13 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1", "2"]),
     ood: &[],
-    learn: &[Part::Train],
-    test: &[Part::Test],
+    learn: &[Subset::Train],
+    test: &[Subset::Test],
     authors: None,
     layouts: &[Layout {
         what: "tables of class and question",
         format: Format::Csv(&["class", "question"]),
-        files: &[(Part::Train, &["train.csv"]), (Part::Test, &["test.csv"])],
+        files: &[(Subset::Train, &["train.csv"]), (Subset::Test, &["test.csv"])],
         row: |record, _| {
             let classes =
                 [("DESC", Class::Label("0")), ("HUM", Class::Label("1")), ("LOC", Class::Label("2")), ("NUM", Class::Left("a number"))];

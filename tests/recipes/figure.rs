@@ -2,10 +2,10 @@
 
 use polars::prelude::*;
 
-use super::{Chart, Kind};
+use super::{Chart, FigureEntry};
 use crate::error::Result;
 
-pub(super) const ENTRY: Kind = Kind {
+pub(super) const ENTRY: FigureEntry = FigureEntry {
     name: "lengths",
     about: "accuracy over the length of the prompt, one line per method",
     columns: &["prompt_tokens", "accuracy", "method"],

@@ -8,7 +8,7 @@ use crate::metric::with_temperature;
 use crate::model::Model;
 use crate::prompt::Prompts;
 
-pub(super) const ENTRY: Entry = Entry { name: "ICL, softened", look: 17, needs_labels: true, way: Way::Icl(softened), ..PLAIN };
+pub(super) const ENTRY: Entry = Entry { name: "ICL, softened", style: 17, needs_labels: true, way: Way::Icl(softened), ..PLAIN };
 
 /// The answers of ICL at temperature 2.
 fn softened(_: &Model, _: &Prompts, answers: &DataFrame) -> Result<DataFrame> {

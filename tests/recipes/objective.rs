@@ -2,14 +2,14 @@
 
 use tch::{Kind, Tensor};
 
-use super::registry::{Known, PLAIN};
+use super::registry::{ObjectiveEntry, PLAIN};
 use super::{Objective, Outputs, Samples, Sft};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::kind::widened;
 use crate::model::Model;
 
-pub(crate) const ENTRY: Known = Known {
+pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "missed",
     formula: "mean over tokens of 1 - p(token of the ICL response)",
     make: |given| Ok(Box::new(Missed { responses: given.targets()?.sft() })),

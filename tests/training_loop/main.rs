@@ -16,7 +16,7 @@ use ia2::Result;
 use ia2::adapter::{AdapterConfig, Start};
 use ia2::dataset::{Card, Split};
 use ia2::model::Sample;
-use ia2::objective::{Objective, Outputs, Part, Samples};
+use ia2::objective::{LossTerm, Objective, Outputs, Samples};
 use ia2::prelude::*;
 use ia2::prompt::{AnswerForm, Example, Examples};
 use ia2::train::{Manifest, Optimizer, Schedule, Stopped};
@@ -28,7 +28,7 @@ const CHECKPOINTS: [&str; 2] = ["llama_grouped_tied", "qwen3_grouped_tied"];
 struct Noted {
     inner: Sft,
     samples: Vec<Sample>,
-    parts: Vec<Part>,
+    parts: Vec<LossTerm>,
     asked: Rc<RefCell<Vec<usize>>>,
     /// A file to write once twelve have been asked for.
     stop: Option<PathBuf>,
@@ -36,7 +36,7 @@ struct Noted {
 
 impl Noted {
     fn new(samples: Vec<Sample>) -> Self {
-        let whole = Part { name: "CE on these".into(), weight: 1.0 };
+        let whole = LossTerm { name: "CE on these".into(), weight: 1.0 };
         Self { inner: Sft::gold(), samples, parts: vec![whole], asked: Rc::default(), stop: None }
     }
 }
@@ -45,7 +45,7 @@ impl Objective for Noted {
     fn name(&self) -> String {
         "noted".into()
     }
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<LossTerm> {
         self.parts.clone()
     }
     fn samples(&self, _model: &Model, _split: &Split) -> Result<Samples> {
@@ -215,7 +215,7 @@ fn schedules_clipping_and_weight_decay_show_in_the_history() -> Result<()> {
 #[test]
 fn parts_of_an_objective_have_columns() -> Result<()> {
     let model = model(CHECKPOINTS[0], Kind::Float)?;
-    let part = |name: &str, weight| Part { name: name.into(), weight };
+    let part = |name: &str, weight| LossTerm { name: name.into(), weight };
     let mut two = Noted::new(ten());
     two.parts = vec![part("IA2", 0.75), part("CE on ICL", 0.125)];
     let first = Training::new(Lora::rank(4), Noted::new(ten())).epochs(1).run(&model, &some_split()?)?;
@@ -332,7 +332,7 @@ fn trainings_side_by_side_draw_what_each_draws_alone() {
     assert_ne!(alone[0], alone[1]);
     for _ in 0..3 {
         let both = [1, 2].map(|seed| std::thread::spawn(move || with_dropout(seed)));
-        // Somebody else who draws from the process's generator; not beside a test that draws from it, too.
+        // Somebody else who draws from the process's generator; not while a test runs that draws from it, too.
         let _alone = GENERATOR.lock();
         for _ in 0..2000 {
             let _ = Tensor::rand([16], (Kind::Float, Device::Cpu));

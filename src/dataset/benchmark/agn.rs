@@ -1,6 +1,6 @@
 //! AGN: news in four classes.
 
-use super::entry::{Answers, Class, Entry, Layout, Part, TEXT, classified};
+use super::entry::{Answers, Class, Entry, Layout, Subset, TEXT, classified};
 use super::parquet;
 use crate::dataset::read::Format;
 
@@ -16,14 +16,14 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1", "2", "3"]),
     ood: &["BBCN"],
-    learn: &[Part::Train],
-    test: &[Part::Test],
+    learn: &[Subset::Train],
+    test: &[Subset::Test],
     authors: None,
     layouts: &[
         Layout {
             what: "the original files",
             format: Format::Csv(&["class", "title", "description"]),
-            files: &[(Part::Train, &["train.csv", "ag_news_csv/train.csv"]), (Part::Test, &["test.csv", "ag_news_csv/test.csv"])],
+            files: &[(Subset::Train, &["train.csv", "ag_news_csv/train.csv"]), (Subset::Test, &["test.csv", "ag_news_csv/test.csv"])],
             row: |record, _| {
                 let text = format!("{} {}", record.text("title")?, record.text("description")?);
                 let classes = [("1", Class::Label("0")), ("2", Class::Label("1")), ("3", Class::Label("2")), ("4", Class::Label("3"))];

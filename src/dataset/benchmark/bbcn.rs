@@ -1,6 +1,6 @@
 //! BBCN: news in five classes, mapped to those of AGN.
 
-use super::entry::{Answers, Authors, Class, Entry, Layout, Made, Part, TEXT, classified};
+use super::entry::{Answers, Authors, Class, Entry, Layout, Made, Subset, TEXT, classified};
 use super::parquet;
 use crate::dataset::read::{Format, Reason, Record};
 
@@ -16,26 +16,26 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1", "2", "3"]),
     ood: &[],
-    learn: &[Part::Train, Part::Test],
+    learn: &[Subset::Train, Subset::Test],
     test: &[],
-    authors: Some(Authors { learn: &[Part::Train], test: &[Part::Test], text: cut }),
+    authors: Some(Authors { learn: &[Subset::Train], test: &[Subset::Test], text: cut }),
     layouts: &[
         Layout {
             what: "the original folders",
             format: Format::Text,
-            files: &[(Part::Train, &["*/*.txt", "bbc/*/*.txt"])],
+            files: &[(Subset::Train, &["*/*.txt", "bbc/*/*.txt"])],
             row: |record, _| row(record, "class"),
         },
         Layout {
             what: "Kaggle's file",
             format: Format::Csv(&[]),
-            files: &[(Part::Train, &["bbc-text.csv", "BBC News Train.csv"])],
+            files: &[(Subset::Train, &["bbc-text.csv", "BBC News Train.csv"])],
             row: |record, _| row(record, "category"),
         },
         Layout {
             what: "Hugging Face's files",
             format: Format::Lines,
-            files: &[(Part::Train, &["train.jsonl"]), (Part::Test, &["test.jsonl"])],
+            files: &[(Subset::Train, &["train.jsonl"]), (Subset::Test, &["test.jsonl"])],
             row: |record, _| row(record, "label_text"),
         },
         parquet!("default", |record, _| row(record, "label_text")),

@@ -11,7 +11,7 @@ use crate::random::Random;
 /// A part of a data set as its makers published it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Part {
+pub enum Subset {
     /// To learn from; or all, where the makers made no parts.
     Train,
     /// To develop with (`dev`, `valid`, `validation`).
@@ -20,7 +20,7 @@ pub enum Part {
     Test,
 }
 
-impl Part {
+impl Subset {
     /// `train`, `dev` or `test`.
     pub fn name(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for Subset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -55,17 +55,17 @@ pub(super) struct Entry {
     /// Names of the benchmarks it is also tested on.
     pub(super) ood: &'static [&'static str],
     /// The parts that few-shot sets are drawn from, and those tested on; without the latter, tests are drawn from the rest of the former.
-    pub(super) learn: &'static [Part],
-    pub(super) test: &'static [Part],
-    /// Where the authors' code reads other rows or texts than the paper says, beside their answers' parsers.
+    pub(super) learn: &'static [Subset],
+    pub(super) test: &'static [Subset],
+    /// Where the authors' code reads other rows or texts than the paper says, apart from their answers' parsers.
     pub(super) authors: Option<Authors>,
     pub(super) layouts: &'static [Layout],
 }
 
 /// What the authors' code makes of a benchmark, for [`Compat::Paper`](crate::compat::Compat::Paper).
 pub(super) struct Authors {
-    pub(super) learn: &'static [Part],
-    pub(super) test: &'static [Part],
+    pub(super) learn: &'static [Subset],
+    pub(super) test: &'static [Subset],
     /// What is left of a text.
     pub(super) text: fn(&str) -> &str,
 }
@@ -122,7 +122,7 @@ pub(super) struct Layout {
     pub(super) what: &'static str,
     pub(super) format: Format,
     /// Paths below the benchmark's folder, `*` for any part of a name; the first of a part that is there counts.
-    pub(super) files: &'static [(Part, &'static [&'static str])],
+    pub(super) files: &'static [(Subset, &'static [&'static str])],
     pub(super) row: fn(&Record, &mut Random) -> std::result::Result<Made, Reason>,
 }
 

@@ -1,6 +1,6 @@
 //! FinS: sentences of financial news.
 
-use super::entry::{Answers, Class, Entry, Layout, Part, TEXT, classified};
+use super::entry::{Answers, Class, Entry, Layout, Subset, TEXT, classified};
 use super::parquet;
 use crate::dataset::read::Format;
 
@@ -16,14 +16,14 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1"]),
     ood: &["SST2", "PoemS"],
-    learn: &[Part::Train],
+    learn: &[Subset::Train],
     test: &[],
     authors: None,
     layouts: &[
         Layout {
             what: "the original file",
             format: Format::At,
-            files: &[(Part::Train, &["Sentences_50Agree.txt", "FinancialPhraseBank-v1.0/Sentences_50Agree.txt"])],
+            files: &[(Subset::Train, &["Sentences_50Agree.txt", "FinancialPhraseBank-v1.0/Sentences_50Agree.txt"])],
             row: |record, _| {
                 let classes = [("negative", Class::Label("0")), ("positive", Class::Label("1")), ("neutral", Class::Left("neutral"))];
                 classified(record.text("sentence")?, record, "class", &classes)

@@ -1,6 +1,6 @@
 //! GSM8K: word problems of grade school mathematics.
 
-use super::entry::{Answers, Entry, Layout, Made, Part, QUESTION};
+use super::entry::{Answers, Entry, Layout, Made, QUESTION, Subset};
 use super::parquet;
 use crate::dataset::read::{Format, Reason, Record};
 use crate::random::Random;
@@ -17,16 +17,16 @@ pub(super) const ENTRY: Entry = Entry {
     template: QUESTION,
     answers: Answers::Number { at_most: 200 },
     ood: &["GSM8Ks"],
-    learn: &[Part::Train],
-    test: &[Part::Test],
+    learn: &[Subset::Train],
+    test: &[Subset::Test],
     authors: None,
     layouts: &[
         Layout {
             what: "the original files",
             format: Format::Lines,
             files: &[
-                (Part::Train, &["train.jsonl", "grade_school_math/data/train.jsonl"]),
-                (Part::Test, &["test.jsonl", "grade_school_math/data/test.jsonl"]),
+                (Subset::Train, &["train.jsonl", "grade_school_math/data/train.jsonl"]),
+                (Subset::Test, &["test.jsonl", "grade_school_math/data/test.jsonl"]),
             ],
             row,
         },

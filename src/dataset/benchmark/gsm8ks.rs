@@ -1,6 +1,6 @@
 //! GSM8Ks: GSM8K's problems with other names and numbers.
 
-use super::entry::{Answers, Entry, Layout, Part, QUESTION};
+use super::entry::{Answers, Entry, Layout, QUESTION, Subset};
 use super::gsm8k::row;
 use super::parquet;
 use crate::dataset::read::Format;
@@ -17,14 +17,14 @@ pub(super) const ENTRY: Entry = Entry {
     template: QUESTION,
     answers: Answers::Number { at_most: 200 },
     ood: &[],
-    learn: &[Part::Test],
+    learn: &[Subset::Test],
     test: &[],
     authors: None,
     layouts: &[
         Layout {
             what: "the original file",
             format: Format::Lines,
-            files: &[(Part::Test, &["GSM_symbolic.jsonl", "generated_data/GSM_symbolic.jsonl", "main/test.jsonl"])],
+            files: &[(Subset::Test, &["GSM_symbolic.jsonl", "generated_data/GSM_symbolic.jsonl", "main/test.jsonl"])],
             row,
         },
         parquet!("main", row),

@@ -1,6 +1,6 @@
 //! HMathA: algebra of mathematics competitions.
 
-use super::entry::{Answers, Entry, Layout, Made, Part, QUESTION};
+use super::entry::{Answers, Entry, Layout, Made, QUESTION, Subset};
 use super::parquet;
 use crate::dataset::read::{Format, Reason, Record};
 use crate::random::Random;
@@ -17,16 +17,16 @@ pub(super) const ENTRY: Entry = Entry {
     template: QUESTION,
     answers: Answers::Boxed { at_most: 400 },
     ood: &[],
-    learn: &[Part::Train],
-    test: &[Part::Test],
+    learn: &[Subset::Train],
+    test: &[Subset::Test],
     authors: None,
     layouts: &[
         Layout {
             what: "the original files",
             format: Format::Object,
             files: &[
-                (Part::Train, &["train/algebra/*.json", "MATH/train/algebra/*.json"]),
-                (Part::Test, &["test/algebra/*.json", "MATH/test/algebra/*.json"]),
+                (Subset::Train, &["train/algebra/*.json", "MATH/train/algebra/*.json"]),
+                (Subset::Test, &["test/algebra/*.json", "MATH/test/algebra/*.json"]),
             ],
             row,
         },

@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, Layout, Part};
+use super::entry::{Entry, Layout, Subset};
 use crate::error::{Error, Result};
 
 /// The files of each part, in the parts' order.
-pub(super) type Found = Vec<(Part, Vec<PathBuf>)>;
+pub(super) type Found = Vec<(Subset, Vec<PathBuf>)>;
 
 impl Layout {
     /// The files of one part below `folder`, in a fixed order; none when they are not there.
-    fn files(&self, folder: &Path, part: Part) -> Vec<PathBuf> {
+    fn files(&self, folder: &Path, part: Subset) -> Vec<PathBuf> {
         let patterns = self.files.iter().filter(|(own, _)| *own == part).flat_map(|(_, patterns)| patterns.iter());
         patterns.map(|pattern| matching(folder, pattern)).find(|files| !files.is_empty()).unwrap_or_default()
     }
 
-    fn lists(&self, part: Part) -> bool {
+    fn lists(&self, part: Subset) -> bool {
         self.files.iter().any(|(own, _)| *own == part)
     }
 
     /// The files that are looked for.
-    fn wanted(&self, parts: &[Part]) -> String {
+    fn wanted(&self, parts: &[Subset]) -> String {
         let wanted = self.files.iter().filter(|(part, _)| parts.contains(part));
         // The usual two places; the others are spellings of them.
         let either = |patterns: &[&str]| patterns.iter().take(2).map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>().join(" or ");
@@ -30,7 +30,7 @@ impl Layout {
 }
 
 /// The files that are looked for, in all layouts.
-pub(super) fn wanted(entry: &Entry, parts: &[Part]) -> String {
+pub(super) fn wanted(entry: &Entry, parts: &[Subset]) -> String {
     entry.layouts.iter().map(|layout| layout.wanted(parts)).collect::<Vec<_>>().join("; ")
 }
 
@@ -39,7 +39,7 @@ pub(super) fn wanted(entry: &Entry, parts: &[Part]) -> String {
 ///
 /// # Errors
 /// A file error that says what is looked for, what is there, and where to get the rest.
-pub(super) fn locate(entry: &'static Entry, folder: &Path, learn: &[Part], test: &[Part]) -> Result<(&'static Layout, Found)> {
+pub(super) fn locate(entry: &'static Entry, folder: &Path, learn: &[Subset], test: &[Subset]) -> Result<(&'static Layout, Found)> {
     let mut partly = Vec::new();
     for layout in entry.layouts {
         let parts = learn.iter().filter(|part| layout.lists(**part)).chain(test);
@@ -52,7 +52,7 @@ pub(super) fn locate(entry: &'static Entry, folder: &Path, learn: &[Part], test:
     let remedy = match partly.first() {
         None => String::new(),
         Some(part) => format!(
-            " Only {part} is there; to draw everything from it: Benchmark::named(\"{}\")?.parts(&[Part::{part:?}], &[])?",
+            " Only {part} is there; to draw everything from it: Benchmark::named(\"{}\")?.subsets(&[Subset::{part:?}], &[])?",
             entry.name
         ),
     };
@@ -66,7 +66,7 @@ pub(super) fn locate(entry: &'static Entry, folder: &Path, learn: &[Part], test:
 }
 
 /// The parts of which there are files, in the first layout that has any.
-pub(super) fn there(entry: &'static Entry, folder: &Path, parts: &[Part]) -> Vec<Part> {
+pub(super) fn there(entry: &'static Entry, folder: &Path, parts: &[Subset]) -> Vec<Subset> {
     let of = |layout: &Layout| parts.iter().copied().filter(|&part| !layout.files(folder, part).is_empty()).collect::<Vec<_>>();
     entry.layouts.iter().map(of).find(|found| !found.is_empty()).unwrap_or_default()
 }

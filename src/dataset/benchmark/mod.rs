@@ -48,7 +48,7 @@ use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
 
-pub use entry::Part;
+pub use entry::Subset;
 
 use super::local::folder;
 use super::{Card, Source, Task};
@@ -93,9 +93,9 @@ macro_rules! parquet {
             what: "Hugging Face's parquet files",
             format: crate::dataset::read::Format::Parquet,
             files: &[
-                (crate::dataset::Part::Train, parquet!(@ $config, "train")),
-                (crate::dataset::Part::Dev, parquet!(@ $config, "validation")),
-                (crate::dataset::Part::Test, parquet!(@ $config, "test")),
+                (crate::dataset::Subset::Train, parquet!(@ $config, "train")),
+                (crate::dataset::Subset::Dev, parquet!(@ $config, "validation")),
+                (crate::dataset::Subset::Test, parquet!(@ $config, "test")),
             ],
             row: $row,
         }
@@ -116,18 +116,18 @@ use parquet;
 /// A benchmark and how it is to be read.
 ///
 /// ```no_run
-/// use ia2::dataset::{Benchmark, Part};
+/// use ia2::dataset::{Benchmark, Subset};
 ///
 /// let task = Benchmark::named("SST2")?.read("../data/sst2")?;
-/// let poems = Benchmark::named("PoemS")?.parts(&[Part::Train, Part::Dev, Part::Test], &[])?.open()?; // 359 rows, not the paper's 288
+/// let poems = Benchmark::named("PoemS")?.subsets(&[Subset::Train, Subset::Dev, Subset::Test], &[])?.open()?; // 359 rows, not the paper's 288
 /// println!("{}", task.counts()?);
 /// # Ok::<(), ia2::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Benchmark {
     entry: &'static Entry,
-    learn: Vec<Part>,
-    test: Vec<Part>,
+    learn: Vec<Subset>,
+    test: Vec<Subset>,
     choices: u64,
     printed: bool,
     compat: Compat,
@@ -171,7 +171,7 @@ impl Benchmark {
             "label" => column(labels),
             "ood" => column(|entry| entry.ood.join(", ")),
             "folder" => column(|entry| entry.folders.join(" or ")),
-            "file" => column(|entry| wanted(entry, &[Part::Train, Part::Dev, Part::Test])),
+            "file" => column(|entry| wanted(entry, &[Subset::Train, Subset::Dev, Subset::Test])),
             "installed" => Self::all().iter().map(Self::is_installed).collect::<Vec<_>>(),
             "license" => column(|entry| entry.license.into()),
             "source" => column(|entry| entry.source.into()),
@@ -202,11 +202,11 @@ impl Benchmark {
     ///
     /// # Errors
     /// An input error when `learn` is empty or a part is named twice.
-    pub fn parts(self, learn: &[Part], test: &[Part]) -> Result<Self> {
+    pub fn subsets(self, learn: &[Subset], test: &[Subset]) -> Result<Self> {
         if learn.is_empty() {
-            return Err(Error::input("no part to learn from: few-shot sets need one, such as `Part::Train`"));
+            return Err(Error::input("no part to learn from: few-shot sets need one, such as `Subset::Train`"));
         }
-        let all: Vec<Part> = learn.iter().chain(test).copied().collect();
+        let all: Vec<Subset> = learn.iter().chain(test).copied().collect();
         if let Some(part) = (1..all.len()).find(|&place| all[..place].contains(&all[place])).map(|place| all[place]) {
             return Err(Error::input(format!("the part `{part}` is named twice: no row may be both learned from and tested on")));
         }
@@ -220,10 +220,10 @@ impl Benchmark {
     /// use ia2::dataset::Benchmark;
     ///
     /// // From a folder `ag_news` that holds `test.csv` alone: learned from and tested on rows of it.
-    /// let task = Benchmark::named("AGN")?.parts_there().open()?;
+    /// let task = Benchmark::named("AGN")?.subsets_present().open()?;
     /// # Ok::<(), ia2::Error>(())
     /// ```
-    pub fn parts_there(self) -> Self {
+    pub fn subsets_present(self) -> Self {
         if self.is_installed() {
             return self;
         }
@@ -234,8 +234,8 @@ impl Benchmark {
     }
 
     /// Which parts are learned from, and which are tested on, in words.
-    pub(crate) fn parts_in_words(&self) -> String {
-        let names = |parts: &[Part]| parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and ");
+    pub(crate) fn subsets_in_words(&self) -> String {
+        let names = |parts: &[Subset]| parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(" and ");
         match self.test.as_slice() {
             [] => format!("learned from and tested on {}", names(&self.learn)),
             test => format!("learned from {}, tested on {}", names(&self.learn), names(test)),
@@ -296,7 +296,7 @@ impl Benchmark {
         let path = path.as_ref();
         if path.is_file() {
             let layout = layout_of(self.entry, path)?;
-            return self.task(layout, &[(Part::Train, vec![path.to_owned()])], &[]);
+            return self.task(layout, &[(Subset::Train, vec![path.to_owned()])], &[]);
         }
         let own = self.own_folder(path);
         let inside = own.is_dir() && locate(self.entry, path, &self.learn, &self.test).is_err();
@@ -322,7 +322,7 @@ impl Benchmark {
 
 impl fmt::Debug for Benchmark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Benchmark({}, {})", self.name(), self.parts_in_words())
+        write!(f, "Benchmark({}, {})", self.name(), self.subsets_in_words())
     }
 }
 

@@ -1,6 +1,6 @@
 //! PoemS: verses.
 
-use super::entry::{Answers, Class, Entry, Layout, Part, TEXT, classified};
+use super::entry::{Answers, Class, Entry, Layout, Subset, TEXT, classified};
 use super::parquet;
 use crate::dataset::read::Format;
 
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1"]),
     ood: &[],
-    learn: &[Part::Train],
+    learn: &[Subset::Train],
     test: &[],
     authors: None,
     layouts: &[
@@ -25,9 +25,9 @@ pub(super) const ENTRY: Entry = Entry {
             what: "the original files",
             format: Format::Tsv(&["index", "verse", "label"]),
             files: &[
-                (Part::Train, &["train.tsv", "data/train.tsv"]),
-                (Part::Dev, &["dev.tsv", "data/dev.tsv"]),
-                (Part::Test, &["test.tsv", "data/test.tsv"]),
+                (Subset::Train, &["train.tsv", "data/train.tsv"]),
+                (Subset::Dev, &["dev.tsv", "data/dev.tsv"]),
+                (Subset::Test, &["test.tsv", "data/test.tsv"]),
             ],
             row: |record, _| {
                 let classes =

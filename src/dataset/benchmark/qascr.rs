@@ -1,6 +1,6 @@
 //! QASCr: science questions with eight choices that are called by words.
 
-use super::entry::{Answers, CHOICES, Entry, Layout, Made, Part, chosen};
+use super::entry::{Answers, CHOICES, Entry, Layout, Made, Subset, chosen};
 use super::{WORDS, parquet};
 use crate::dataset::read::{Format, Reason, Record};
 use crate::random::Random;
@@ -17,17 +17,17 @@ pub(super) const ENTRY: Entry = Entry {
     template: CHOICES,
     answers: Answers::Labels(&WORDS),
     ood: &[],
-    learn: &[Part::Train],
-    test: &[Part::Dev],
+    learn: &[Subset::Train],
+    test: &[Subset::Dev],
     authors: None,
     layouts: &[
         Layout {
             what: "the original files",
             format: Format::Lines,
             files: &[
-                (Part::Train, &["train.jsonl", "QASC_Dataset/train.jsonl"]),
-                (Part::Dev, &["dev.jsonl", "QASC_Dataset/dev.jsonl"]),
-                (Part::Test, &["test.jsonl", "QASC_Dataset/test.jsonl"]),
+                (Subset::Train, &["train.jsonl", "QASC_Dataset/train.jsonl"]),
+                (Subset::Dev, &["dev.jsonl", "QASC_Dataset/dev.jsonl"]),
+                (Subset::Test, &["test.jsonl", "QASC_Dataset/test.jsonl"]),
             ],
             row: original,
         },

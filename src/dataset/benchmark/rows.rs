@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::Benchmark;
-use super::entry::{Layout, Made, Part};
+use super::entry::{Layout, Made, Subset};
 use crate::dataset::Task;
-use crate::dataset::count::{Count, Outcome, Sieve};
+use crate::dataset::count::{Count, DuplicateFilter, Outcome};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::prompt::{AnswerForm, Example, Examples, check};
 use crate::random::Random;
 
 impl Benchmark {
-    pub(super) fn task(&self, layout: &Layout, learn: &[(Part, Vec<PathBuf>)], test: &[(Part, Vec<PathBuf>)]) -> Result<Task> {
+    pub(super) fn task(&self, layout: &Layout, learn: &[(Subset, Vec<PathBuf>)], test: &[(Subset, Vec<PathBuf>)]) -> Result<Task> {
         let form = self.form()?;
-        let mut reading = Reading { benchmark: self, layout, form: &form, sieve: Sieve::default(), counts: Vec::new() };
+        let mut reading = Reading { benchmark: self, layout, form: &form, filter: DuplicateFilter::default(), counts: Vec::new() };
         let what = format!("reading the benchmark {}", self.name());
         let (learned, tested) = interrupt::during(&what, || Ok((reading.rows(learn, "learn")?, reading.rows(test, "test")?)))?;
-        let (counts, disputes) = (reading.counts, reading.sieve.disputes);
+        let (counts, disputes) = (reading.counts, reading.filter.disputes);
         for (rows, parts, what) in [(&learned, learn, "learn from"), (&tested, test, "test on")] {
             if rows.is_empty() && !parts.is_empty() {
                 let files =
@@ -37,12 +37,12 @@ struct Reading<'a> {
     layout: &'a Layout,
     form: &'a AnswerForm,
     /// Of rows that ask the same the first is kept, over all parts.
-    sieve: Sieve,
+    filter: DuplicateFilter,
     counts: Vec<Count>,
 }
 
 impl Reading<'_> {
-    fn rows(&mut self, parts: &[(Part, Vec<PathBuf>)], used: &'static str) -> Result<Vec<Example>> {
+    fn rows(&mut self, parts: &[(Subset, Vec<PathBuf>)], used: &'static str) -> Result<Vec<Example>> {
         let mut rows = Vec::new();
         for (part, files) in parts {
             let mut number = 0;
@@ -70,7 +70,7 @@ impl Reading<'_> {
                         return Err("the text is empty".into());
                     }
                     check(&example, self.form).map_err(|error| error.to_string())?;
-                    let outcome = self.sieve.outcome(&example, self.form);
+                    let outcome = self.filter.outcome(&example, self.form);
                     count.add(outcome);
                     if outcome == Outcome::Kept {
                         rows.push(example);

@@ -1,14 +1,14 @@
 //! SciQ: science questions, answered with their support.
 
-use super::entry::{Answers, Entry, Layout, Made, Part, QUESTION};
+use super::entry::{Answers, Entry, Layout, Made, QUESTION, Subset};
 use super::parquet;
 use crate::dataset::read::{Format, Reason, Record};
 use crate::random::Random;
 
-pub(super) const ORIGINAL: &[(Part, &[&str])] = &[
-    (Part::Train, &["train.json", "SciQ dataset-2 3/train.json"]),
-    (Part::Dev, &["valid.json", "SciQ dataset-2 3/valid.json"]),
-    (Part::Test, &["test.json", "SciQ dataset-2 3/test.json"]),
+pub(super) const ORIGINAL: &[(Subset, &[&str])] = &[
+    (Subset::Train, &["train.json", "SciQ dataset-2 3/train.json"]),
+    (Subset::Dev, &["valid.json", "SciQ dataset-2 3/valid.json"]),
+    (Subset::Test, &["test.json", "SciQ dataset-2 3/test.json"]),
 ];
 
 pub(super) const ENTRY: Entry = Entry {
@@ -23,8 +23,8 @@ pub(super) const ENTRY: Entry = Entry {
     template: QUESTION,
     answers: Answers::Marked { at_most: 200 },
     ood: &[],
-    learn: &[Part::Train],
-    test: &[Part::Dev],
+    learn: &[Subset::Train],
+    test: &[Subset::Dev],
     authors: None,
     layouts: &[Layout { what: "the original files", format: Format::Array, files: ORIGINAL, row }, parquet!("default", row)],
 };

@@ -1,6 +1,6 @@
 //! SciQr: science questions with four choices that are called by words.
 
-use super::entry::{Answers, CHOICES, Entry, Layout, Made, Part, chosen};
+use super::entry::{Answers, CHOICES, Entry, Layout, Made, Subset, chosen};
 use super::{WORDS, parquet};
 use crate::dataset::read::{Format, Reason, Record};
 use crate::random::Random;
@@ -19,8 +19,8 @@ pub(super) const ENTRY: Entry = Entry {
     template: CHOICES,
     answers: Answers::Labels(NAMES),
     ood: &["QASCr"],
-    learn: &[Part::Train],
-    test: &[Part::Dev],
+    learn: &[Subset::Train],
+    test: &[Subset::Dev],
     authors: None,
     layouts: &[Layout { what: "the original files", format: Format::Array, files: super::sciq::ORIGINAL, row }, parquet!("default", row)],
 };

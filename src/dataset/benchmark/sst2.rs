@@ -1,6 +1,6 @@
 //! SST2: single sentences of film reviews.
 
-use super::entry::{Answers, Class, Entry, Layout, Part, TEXT, classified};
+use super::entry::{Answers, Class, Entry, Layout, Subset, TEXT, classified};
 use super::parquet;
 use crate::dataset::read::Format;
 
@@ -18,14 +18,14 @@ pub(super) const ENTRY: Entry = Entry {
     template: TEXT,
     answers: Answers::Labels(&["0", "1"]),
     ood: &["FinS", "PoemS"],
-    learn: &[Part::Train],
-    test: &[Part::Dev],
+    learn: &[Subset::Train],
+    test: &[Subset::Dev],
     authors: None,
     layouts: &[
         Layout {
             what: "GLUE's files",
             format: Format::Tsv(&[]),
-            files: &[(Part::Train, &["train.tsv", "SST-2/train.tsv"]), (Part::Dev, &["dev.tsv", "SST-2/dev.tsv"])],
+            files: &[(Subset::Train, &["train.tsv", "SST-2/train.tsv"]), (Subset::Dev, &["dev.tsv", "SST-2/dev.tsv"])],
             row: |record, _| classified(record.text("sentence")?, record, "label", &CLASSES),
         },
         parquet!("sst2", |record, _| classified(record.text("sentence")?, record, "label", &CLASSES)),

@@ -1,6 +1,6 @@
 //! STF: questions to be answered by implicit reasoning, yes or no.
 
-use super::entry::{Answers, Class, Entry, Layout, Made, Part, QUESTION, classified};
+use super::entry::{Answers, Class, Entry, Layout, Made, QUESTION, Subset, classified};
 use crate::dataset::read::{Format, Reason, Record};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -16,20 +16,23 @@ pub(super) const ENTRY: Entry = Entry {
     template: QUESTION,
     answers: Answers::Labels(&["0", "1"]),
     ood: &[],
-    learn: &[Part::Train, Part::Dev],
+    learn: &[Subset::Train, Subset::Dev],
     test: &[],
     authors: None,
     layouts: &[
         Layout {
             what: "the project's files",
             format: Format::Array,
-            files: &[(Part::Train, &["train.json", "data/strategyqa/train.json"]), (Part::Dev, &["dev.json", "data/strategyqa/dev.json"])],
+            files: &[
+                (Subset::Train, &["train.json", "data/strategyqa/train.json"]),
+                (Subset::Dev, &["dev.json", "data/strategyqa/dev.json"]),
+            ],
             row,
         },
         Layout {
             what: "the released file",
             format: Format::Array,
-            files: &[(Part::Train, &["strategyqa_train.json", "strategyqa_dataset/strategyqa_train.json"])],
+            files: &[(Subset::Train, &["strategyqa_train.json", "strategyqa_dataset/strategyqa_train.json"])],
             row,
         },
         // Here `test` is a part of the labelled questions.
@@ -37,15 +40,15 @@ pub(super) const ENTRY: Entry = Entry {
             what: "Hugging Face's parquet files",
             format: Format::Parquet,
             files: &[
-                (Part::Train, &["data/train-*.parquet", "default/train/*.parquet"]),
-                (Part::Dev, &["data/test-*.parquet", "default/test/*.parquet"]),
+                (Subset::Train, &["data/train-*.parquet", "default/train/*.parquet"]),
+                (Subset::Dev, &["data/test-*.parquet", "default/test/*.parquet"]),
             ],
             row,
         },
         Layout {
             what: "Hugging Face's one parquet file",
             format: Format::Parquet,
-            files: &[(Part::Train, &["*/test/*.parquet", "test-*.parquet", "test.parquet"])],
+            files: &[(Subset::Train, &["*/test/*.parquet", "test-*.parquet", "test.parquet"])],
             row,
         },
     ],

@@ -16,15 +16,15 @@ use super::{Each, Record, malformed};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::interrupt;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 
 pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
     let file = file::open(path).map_err(|error| Error::file(format!("cannot read `{}`", path.display())).because(error))?;
     let unreadable =
         || format!("`{}` is no readable parquet file (damaged, or packed otherwise than with snappy, gzip or zstd?)", path.display());
-    // Some damaged files make the reader panic; nothing of ours runs behind this door.
-    let records = door("reading parquet", || {
-        let reader = SerializedFileReader::new(Ended(file)).map_err(|error| Error::file(unreadable()).because(error))?;
+    // Some damaged files make the reader panic; nothing of ours runs inside this guard.
+    let records = guarded("reading parquet", || {
+        let reader = SerializedFileReader::new(CheckedFile(file)).map_err(|error| Error::file(unreadable()).because(error))?;
         check_counts(&reader).map_err(|error| Error::file(unreadable()).because(error))?;
         let row = |row: ParquetResult<Row>| {
             interrupt::check()?;
@@ -42,15 +42,15 @@ pub(super) fn rows(path: &Path, each: &mut Each) -> Result<()> {
 
 /// A file whose end is said: the crate skips what it does not know of a page's header element by element, and goes on behind the file's end, where
 /// nothing can be read, as long as a damaged header counts.
-struct Ended(File);
+struct CheckedFile(File);
 
-impl Length for Ended {
+impl Length for CheckedFile {
     fn len(&self) -> u64 {
         self.0.len()
     }
 }
 
-impl ChunkReader for Ended {
+impl ChunkReader for CheckedFile {
     type T = UntilEnd<BufReader<File>>;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {

@@ -1,4 +1,4 @@
-//! A run beside the untouched model: likeness, drift, distance to ICL, and what became of another task.
+//! A run compared with the untouched model: similarity, drift, distance to ICL, and what became of another task.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::experiment::effects::{DISTANCE, DRIFT};
 use crate::experiment::protocol::{self, Rollouts};
-use crate::experiment::record::{Elsewhere, Evaluated, digest};
+use crate::experiment::record::{Evaluated, ForgettingRecord, digest};
 use crate::method::{Method, Way};
 use crate::metric::accuracy;
 use crate::model::{Model, Responses};
@@ -23,7 +23,7 @@ use crate::sample;
 pub(super) struct Shown {
     pub prompts: Prompts,
     /// The first answers, after the queries alone.
-    taught: Responses,
+    after_queries: Responses,
     /// The attention outputs on the way to these answers, and what the output head reads.
     inside: Activations,
 }
@@ -36,7 +36,7 @@ pub(super) struct Plain {
 
 /// What a test is like for the untouched model.
 #[derive(Default)]
-pub(super) struct Untouched {
+pub(super) struct BaseModelResults {
     pub shown: Once<Shown>,
     /// What it answers after the demonstrations, with how sure it is.
     pub answers: Once<DataFrame>,
@@ -89,7 +89,7 @@ impl Cell<'_> {
         let targets = if soft { collect.distributions(settings.distributions).collect()? } else { collect.collect()? };
         let seconds = began.elapsed().as_secs_f64();
         let responses = targets.responses();
-        // A beginning that several prompts share is read once, and the last token of a response never.
+        // A prefix that several prompts share is read once, and the last token of a response never.
         let read = self.model.lengths(&responses.prompts())?.column("read")?.u32()?.iter().flatten().map(u64::from).sum::<u64>();
         let said = responses.rows().iter().map(|row| row.tokens.response.len() as u64 - 1).sum::<u64>();
         Ok(Collected { targets, tokens: read + said, seconds })
@@ -99,7 +99,7 @@ impl Cell<'_> {
         let prompts = protocol::shown(&test.queries, &self.split, self.pool.as_deref())?;
         let pattern = pattern(true, self.experiment.settings.measures(DISTANCE));
         let (responses, inside) = Capture::at(&pattern).while_responding(self.model, &prompts.take(test.compared))?;
-        Ok(Shown { prompts, taught: responses.without_demonstrations(self.model)?, inside })
+        Ok(Shown { prompts, after_queries: responses.without_demonstrations(self.model)?, inside })
     }
 
     /// Adds what is wanted to what is there of a run on a test; where something is not defined it says why.
@@ -108,7 +108,7 @@ impl Cell<'_> {
         model: &Model,
         method: Method,
         test: &Test,
-        untouched: &Untouched,
+        untouched: &BaseModelResults,
         wanted: Wanted,
         evaluated: &mut Evaluated,
     ) -> Result<()> {
@@ -122,7 +122,7 @@ impl Cell<'_> {
         let asim_there = wanted.asim && rollouts == Rollouts::Icl;
         let at_icl = match &shown {
             Some(Ok(shown)) if !icl && (asim_there || wanted.distance) => {
-                Some(capture(model, &shown.taught, &pattern(asim_there, wanted.distance)).map(Ok).or_else(excused)?)
+                Some(capture(model, &shown.after_queries, &pattern(asim_there, wanted.distance)).map(Ok).or_else(excused)?)
             }
             _ => None,
         };
@@ -206,7 +206,7 @@ impl Cell<'_> {
         model: &Model,
         icl: bool,
         test: &Test,
-        untouched: &Untouched,
+        untouched: &BaseModelResults,
         at_icl: Option<&Result<Activations, String>>,
     ) -> Result<f64> {
         let plain = untouched.plain.get(|| self.plain(&test.queries, test.compared))?;
@@ -234,19 +234,19 @@ impl Cell<'_> {
     }
 
     /// What became of another task.
-    pub(super) fn elsewhere(&self, model: &Model, method: Method, other: &Other, before: &Once<Before>) -> Result<Elsewhere> {
-        let there = Elsewhere { task: other.task.clone(), ..Elsewhere::default() };
+    pub(super) fn elsewhere(&self, model: &Model, method: Method, other: &Other, before: &Once<Before>) -> Result<ForgettingRecord> {
+        let there = ForgettingRecord { task: other.task.clone(), ..ForgettingRecord::default() };
         let measured = before.get(|| self.before(other)).and_then(|before| {
-            let there = Elsewhere { examples: before.prompts.len(), before: Some(before.accuracy), ..there.clone() };
+            let there = ForgettingRecord { examples: before.prompts.len(), before: Some(before.accuracy), ..there.clone() };
             if method.is_untouched() {
-                return Ok(Elsewhere { drift: Some(0.0), after: there.before, ..there });
+                return Ok(ForgettingRecord { drift: Some(0.0), after: there.before, ..there });
             }
             let drift = self.drift_at(&before.plain, model, None)?;
-            Ok(Elsewhere { drift: Some(drift), after: Some(accuracy(&evaluate(model, &before.prompts)?)?), ..there })
+            Ok(ForgettingRecord { drift: Some(drift), after: Some(accuracy(&evaluate(model, &before.prompts)?)?), ..there })
         });
         Ok(match measured.map(Ok).or_else(excused)? {
             Ok(there) => there,
-            Err(message) => Elsewhere { failed: Some(format!("nothing of `{}`: {message}", other.task)), ..there },
+            Err(message) => ForgettingRecord { failed: Some(format!("nothing of `{}`: {message}", other.task)), ..there },
         })
     }
 

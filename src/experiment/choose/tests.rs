@@ -4,7 +4,7 @@ use super::*;
 use crate::adapter::Lora;
 use crate::compat::Compat;
 use crate::experiment::Method;
-use crate::experiment::held::Held;
+use crate::experiment::lazy_model::LazyModel;
 use crate::experiment::record::{Evaluated, ModelId, Record, TrainedRecord};
 use crate::model::{Identity, Model};
 
@@ -36,7 +36,7 @@ fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Op
         let metrics: BTreeMap<String, f64> = metrics.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         record.evaluated.insert("test".into(), Evaluated { task: "t".into(), examples: 9, metrics, ..Evaluated::default() });
     }
-    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], elsewhere: None, model: Held::open(model) }
+    Entry { key: String::new(), record, tests: vec![("t".into(), "test".into())], elsewhere: None, model: LazyModel::open(model) }
 }
 
 fn chosen(entries: &[Entry], choice: Choice) -> Vec<bool> {

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use crate::error::{Error, Result};
 use crate::file::{self, Holds};
 
@@ -40,7 +40,7 @@ impl State {
 pub(super) struct Claims(PathBuf);
 
 impl Claims {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &GridFolder) -> Self {
         Self(place.claims())
     }
 
@@ -134,7 +134,7 @@ mod tests {
 
     fn claims() -> (tempfile::TempDir, Claims) {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(folder.path());
+        let place = GridFolder::new(folder.path());
         file::folder(&place.claims()).unwrap();
         (folder, Claims::new(&place))
     }
@@ -174,10 +174,10 @@ mod tests {
         second.free().unwrap();
         let now = state(&claims);
         assert!(now.is_free() && now.is_done("m") && !now.is_done("other") && now.number == 2);
-        std::fs::write(Place::new(folder.path()).claims().join("notes.txt"), "").unwrap();
+        std::fs::write(GridFolder::new(folder.path()).claims().join("notes.txt"), "").unwrap();
         assert_eq!(state(&claims), now);
         // A holder that died before it wrote its name.
-        File::create(Place::new(folder.path()).claims().join("d.1")).unwrap();
+        File::create(GridFolder::new(folder.path()).claims().join("d.1")).unwrap();
         assert_eq!(claims.holder("d", 1), None);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// Beside the files of the runs.
+/// Next to the files of the runs.
 const CLUSTER: &str = "cluster";
 
 /// The folder of a grid that has a plan.
 #[derive(Clone, Debug)]
-pub(super) struct Place(PathBuf);
+pub(super) struct GridFolder(PathBuf);
 
-impl Place {
+impl GridFolder {
     pub fn new(home: &Path) -> Self {
         Self(home.join(CLUSTER))
     }
@@ -55,5 +55,5 @@ impl Place {
 
 /// Whether workers may be at work on the grid of this folder.
 pub(in crate::experiment) fn is_planned(home: &Path) -> bool {
-    Place::new(home).plan().exists()
+    GridFolder::new(home).plan().exists()
 }

@@ -5,15 +5,15 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use super::slurm::{Slurm, quoted};
-use super::written::{CODE, Plan};
-use super::{Ended, secret};
+use super::written::{CODE, PlanFile};
+use super::{WorkerOutcome, secret};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
 use crate::experiment::{Experiment, Study};
 use crate::file;
-use crate::libtorch::door;
+use crate::libtorch::guarded;
 
 /// The worker's file name.
 const PROGRAM: &str = "ia2-worker";
@@ -51,7 +51,7 @@ impl Experiment {
     /// no worker program, or one that was built from other sources; a folder that cannot be written.
     pub fn prepare(&self, folder: impl AsRef<Path>, slurm: &Slurm) -> Result<Job> {
         let folder = folder.as_ref();
-        door("preparing a grid for workers", || {
+        guarded("preparing a grid for workers", || {
             slurm.check()?;
             let home = std::path::absolute(folder).map_err(|error| Error::unread(folder, error))?;
             let (script, command) = (slurm.script(&home)?, slurm.command(&home)?);
@@ -59,8 +59,8 @@ impl Experiment {
             let experiment = self.clone().folder(&home);
             let grid = experiment.grid()?;
             file::folder(&home)?;
-            let plan = Plan::write(&grid, &home, slurm.manner())?;
-            let place = Place::new(&home);
+            let plan = PlanFile::write(&grid, &home, slurm.manner())?;
+            let place = GridFolder::new(&home);
             put_program(&program, &place)?;
             file::write(&place.script(), script.as_bytes())?;
             let count = |runs: Result<Vec<_>>| runs.map(|runs: Vec<super::super::record::Run>| runs.len());
@@ -100,7 +100,7 @@ impl Job {
     /// # Errors
     /// There is no `sbatch` here, or it refuses: its words are the cause.
     pub fn submit(&self) -> Result<Submitted> {
-        let script = Place::new(&self.home).script();
+        let script = GridFolder::new(&self.home).script();
         let names = std::env::vars_os().map(|(name, _)| name);
         let secrets: Vec<OsString> = names.filter(|name| name.to_str().is_some_and(secret::is_secret)).collect();
         let mut sbatch = Command::new("sbatch");
@@ -167,7 +167,7 @@ fn program(slurm: &Slurm) -> Result<PathBuf> {
 }
 
 /// Puts a program, the libraries that it was built with, and what starts it, into the folder.
-fn put_program(program: &Path, place: &Place) -> Result<()> {
+fn put_program(program: &Path, place: &GridFolder) -> Result<()> {
     let folder = place.program();
     file::folder(&folder)?;
     let output = Command::new(program).arg("--parts").stdin(Stdio::null()).output();
@@ -209,7 +209,7 @@ impl Show for Job {
             0 => String::new(),
             refused => format!(" ({refused} more cannot be done: too few rows for their N)"),
         };
-        let script = quoted(&Place::new(&self.home).script()).unwrap_or_default();
+        let script = quoted(&GridFolder::new(&self.home).script()).unwrap_or_default();
         let local = ["/tmp", "/dev/shm", "/var/tmp", "/run"].iter().any(|folder| self.home.starts_with(folder));
         let local = if local { "\nThis folder looks like one of this machine alone: other nodes could not see it." } else { "" };
         Bundle::text(format!(
@@ -236,7 +236,7 @@ impl Show for Submitted {
     }
 }
 
-impl Show for Ended {
+impl Show for WorkerOutcome {
     fn bundle(&self) -> Bundle {
         Bundle::text(self.to_string())
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use crate::error::Result;
 use crate::file::{self, Holds};
 
@@ -122,7 +122,7 @@ struct Seen {
 }
 
 impl Watch {
-    pub fn new(place: &Place, patience: Duration) -> Self {
+    pub fn new(place: &GridFolder, patience: Duration) -> Self {
         Self { workers: place.workers(), patience, seen: HashMap::new() }
     }
 
@@ -165,14 +165,14 @@ pub(super) fn about(path: &Path) -> Result<About> {
 mod tests {
     use super::*;
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn place() -> (tempfile::TempDir, GridFolder) {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(folder.path());
+        let place = GridFolder::new(folder.path());
         file::folder(&place.workers()).unwrap();
         (folder, place)
     }
 
-    fn tell(place: &Place, process: Process, ended: Option<&str>) -> PathBuf {
+    fn tell(place: &GridFolder, process: Process, ended: Option<&str>) -> PathBuf {
         let (id, ended) = ("w".to_string(), ended.map(String::from));
         let (code, troubles) = (String::new(), Vec::new());
         let about = About { id, process, job: None, log: None, code, cell: None, runs: 0, seconds: 0.0, claiming: 0.0, ended, troubles };
@@ -219,7 +219,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(20));
             }
             assert!(began.elapsed() >= patience / 2);
-            // Whoever slept himself begins to watch anew.
+            // A watcher that was suspended itself starts watching again.
             std::thread::sleep(2 * patience);
             assert_eq!(watch.life("w", None), Life::Unsure);
         }

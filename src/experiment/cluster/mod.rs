@@ -1,6 +1,6 @@
 //! A grid on a cluster: its plan in a folder on a disk that all nodes share, and the workers that take its cells.
 //!
-//! Below the experiment's folder, beside the files of the runs, which are those of a local grid:
+//! Below the experiment's folder, next to the files of the runs, which are those of a local grid:
 //!
 //! | in `cluster/` | |
 //! |---|---|
@@ -26,7 +26,7 @@ mod written;
 
 pub use job::{Job, Submitted};
 pub use slurm::Slurm;
-pub use work::{Ended, Worker};
+pub use work::{Worker, WorkerOutcome};
 pub(super) use written::{CODE, Rows};
 
 pub(super) use folder::is_planned;

@@ -5,11 +5,11 @@ use std::path::Path;
 use polars::prelude::*;
 
 use super::progress::Progress;
-use super::written::Plan;
+use super::written::PlanFile;
 use crate::error::{Error, Result};
 use crate::experiment::study::{Home, Row};
 use crate::experiment::{Experiment, Study};
-use crate::libtorch::{self, door};
+use crate::libtorch::{self, guarded};
 
 impl Experiment {
     /// What is done so far of a grid that was [prepared](Self::prepare) in this folder, at any moment and on any machine that sees it. No model is
@@ -19,9 +19,9 @@ impl Experiment {
     /// No plan there, or one of another format; files that cannot be read or were changed since they were written.
     pub fn open(folder: impl AsRef<Path>) -> Result<Study> {
         let folder = folder.as_ref();
-        door("opening a grid", || {
+        guarded("opening a grid", || {
             let home = std::path::absolute(folder).map_err(|error| Error::unread(folder, error))?;
-            let plan = Plan::open(&home)?;
+            let plan = PlanFile::open(&home)?;
             let experiment = plan.experiment(&home);
             let grid = plan.grid(&experiment)?;
             let mut study = experiment.study(Home::Kept(home.clone()), &grid, false)?;
@@ -49,11 +49,11 @@ impl Study {
     /// # Errors
     /// As [`Experiment::run`]; a study that was not opened from a folder with a plan; a plan of other code.
     pub fn finish(&self) -> Result<Study> {
-        door("finishing a grid", || {
+        guarded("finishing a grid", || {
             let (Home::Kept(home), true) = (self.home(), self.progress.is_some()) else {
                 return Err(Error::input("this study is of no plan in a folder: run its experiment again, and what is missing is done"));
             };
-            let plan = Plan::open(home)?;
+            let plan = PlanFile::open(home)?;
             plan.demand_code()?;
             let before = libtorch::threads();
             libtorch::set_threads(plan.manner.threads)?;

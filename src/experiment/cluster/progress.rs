@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::claim::Claims;
-use super::folder::Place;
+use super::folder::GridFolder;
 use super::life::{self, About};
 use super::work::names;
-use super::written::Plan;
+use super::written::PlanFile;
 use crate::error::Result;
 use crate::experiment::grid::Grid;
 use crate::file::{self, Holds};
@@ -45,8 +45,8 @@ pub(super) struct WorkerLine {
 
 impl Progress {
     /// `counts`: of each cell, its runs and those that are done.
-    pub(super) fn read(home: &Path, grid: &Grid<'_>, plan: &Plan, counts: &[(usize, usize)]) -> Result<Self> {
-        let place = Place::new(home);
+    pub(super) fn read(home: &Path, grid: &Grid<'_>, plan: &PlanFile, counts: &[(usize, usize)]) -> Result<Self> {
+        let place = GridFolder::new(home);
         let patience = plan.manner.patience().as_secs_f64();
         let now = now(&place);
         let (mut workers, mut by_key) = (Vec::new(), HashMap::new());
@@ -125,7 +125,7 @@ impl Progress {
 }
 
 /// The time by the disk's clock, or by ours where nothing can be written.
-fn now(place: &Place) -> SystemTime {
+fn now(place: &GridFolder) -> SystemTime {
     let made = tempfile::tempfile_in(place.workers()).and_then(|file| file.metadata()).and_then(|meta| meta.modified());
     made.unwrap_or_else(|_| SystemTime::now())
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use super::secret;
-use super::written::Manner;
+use super::written::WorkerSettings;
 use crate::error::{Error, Result};
 
 /// Workers as an array of SLURM jobs: a builder.
@@ -171,8 +171,8 @@ impl Slurm {
         self
     }
 
-    pub(super) fn manner(&self) -> Manner {
-        Manner { threads: self.threads.unwrap_or(self.cpus).max(1), cpu: self.gpus == 0, patience: self.patience }
+    pub(super) fn manner(&self) -> WorkerSettings {
+        WorkerSettings { threads: self.threads.unwrap_or(self.cpus).max(1), cpu: self.gpus == 0, patience: self.patience }
     }
 
     /// Refuses what makes no sense, and what would end up in files that it must not be in.
@@ -221,7 +221,7 @@ impl Slurm {
 
     /// The command of one worker.
     pub(super) fn command(&self, home: &Path) -> Result<String> {
-        let mut command = format!("{} {}", quoted(&Place::new(home).starter())?, quoted(home)?);
+        let mut command = format!("{} {}", quoted(&GridFolder::new(home).starter())?, quoted(home)?);
         if self.requeues_itself {
             command.push_str(" --requeue");
         }
@@ -233,7 +233,7 @@ impl Slurm {
         let threads = self.manner().threads;
         let last = self.workers - 1;
         // In a file's pattern SLURM reads % as its own.
-        let logs = Place::new(home).logs().join("LOG");
+        let logs = GridFolder::new(home).logs().join("LOG");
         let log = text(&logs)?.replace('%', "%%").replace("LOG", "%A_%a.log");
         if log.contains(['"', '\\']) {
             return Err(Error::input(format!("SLURM cannot print into {}: choose a folder without quotes in its name", logs.display())));

@@ -6,22 +6,22 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::claim::{Claim, Claims};
-use super::folder::Place;
+use super::folder::GridFolder;
 use super::life::{Life, Watch};
 use super::secret;
-use super::worker_file::Duty;
-use super::written::Plan;
+use super::worker_file::WorkerFile;
+use super::written::PlanFile;
 use crate::error::{Error, Result};
-use crate::experiment::cell::Overseer;
-use crate::experiment::grid::{Grid, Sketch};
+use crate::experiment::cell::RunControl;
+use crate::experiment::grid::{CellOutline, Grid};
 use crate::experiment::record::{self, Record, Run};
 use crate::interrupt;
-use crate::libtorch::{self, door};
+use crate::libtorch::{self, guarded};
 use crate::progress::Progress;
 
 /// How a worker has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerOutcome {
     /// Every run of the grid is done.
     Finished,
     /// Other live workers have the rest: this number of cells.
@@ -32,7 +32,7 @@ pub enum Ended {
     Troubled(Vec<String>),
 }
 
-impl std::fmt::Display for Ended {
+impl std::fmt::Display for WorkerOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Finished => f.write_str("every run is done"),
@@ -43,7 +43,7 @@ impl std::fmt::Display for Ended {
     }
 }
 
-impl Ended {
+impl WorkerOutcome {
     /// For the shell, and for SLURM's `RequeueExit`: 0 where nothing is left to take, 75 where it was stopped, 1 where there was trouble.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -116,11 +116,11 @@ impl Worker {
     ///
     /// # Errors
     /// No plan, or one of other code; a disk that is full, can only be read, or is gone; a claim, heartbeat or record that cannot be written. A run that
-    /// fails is a row of the frame and ends nothing; a cell that cannot be done here is passed over and named in [`Ended::Troubled`].
-    pub fn run(&self) -> Result<Ended> {
-        door("working on a grid", || {
+    /// fails is a row of the frame and ends nothing; a cell that cannot be done here is passed over and named in [`WorkerOutcome::Troubled`].
+    pub fn run(&self) -> Result<WorkerOutcome> {
+        guarded("working on a grid", || {
             let home = std::path::absolute(&self.home).map_err(|error| Error::unread(&self.home, error))?;
-            let mut plan = Plan::open(&home)?;
+            let mut plan = PlanFile::open(&home)?;
             plan.demand_code()?;
             plan.manner.cpu |= self.cpu;
             let threads = self.threads.unwrap_or(plan.manner.threads).max(1);
@@ -140,14 +140,14 @@ impl Worker {
 pub(in crate::experiment) fn run_all(grid: &Grid<'_>, home: &Path, done: &mut dyn FnMut(&str)) -> Result<bool> {
     // Wherever this process goes meanwhile.
     let home = &std::path::absolute(home).map_err(|error| Error::unread(home, error))?;
-    let mut shift = Shift::begin(grid, home, &Plan::open(home)?, None)?;
+    let mut shift = Shift::begin(grid, home, &PlanFile::open(home)?, None)?;
     shift.told = Some(done);
     let ended = shift.work(true);
     shift.end(&ended);
     match ended? {
-        Ended::Finished | Ended::OthersHave(_) => Ok(true),
-        Ended::Stopped(_) => Ok(false),
-        Ended::Troubled(words) => Err(Error::file(words.join("\n"))),
+        WorkerOutcome::Finished | WorkerOutcome::OthersHave(_) => Ok(true),
+        WorkerOutcome::Stopped(_) => Ok(false),
+        WorkerOutcome::Troubled(words) => Err(Error::file(words.join("\n"))),
     }
 }
 
@@ -155,10 +155,10 @@ pub(in crate::experiment) fn run_all(grid: &Grid<'_>, home: &Path, done: &mut dy
 struct Shift<'g, 'e, 't> {
     grid: &'g Grid<'e>,
     home: &'g Path,
-    place: Place,
+    place: GridFolder,
     claims: Claims,
     watch: Watch,
-    duty: Duty,
+    file: WorkerFile,
     /// Of each cell: its name, and what it is to be marked with when it is done.
     names: Vec<(String, String)>,
     /// Cells that are marked as done and of which a record is gone.
@@ -176,8 +176,8 @@ struct Shift<'g, 'e, 't> {
 }
 
 impl<'g, 'e, 't> Shift<'g, 'e, 't> {
-    fn begin(grid: &'g Grid<'e>, home: &'g Path, plan: &Plan, time: Option<Duration>) -> Result<Self> {
-        let place = Place::new(home);
+    fn begin(grid: &'g Grid<'e>, home: &'g Path, plan: &PlanFile, time: Option<Duration>) -> Result<Self> {
+        let place = GridFolder::new(home);
         let patience = plan.manner.patience();
         let names = grid.cells.iter().map(|cell| names(grid, cell, plan.again.as_deref())).collect::<Result<Vec<_>>>()?;
         let claims = Claims::new(&place);
@@ -202,7 +202,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
             home,
             claims,
             watch: Watch::new(&place, patience),
-            duty: Duty::begin(&place, patience)?,
+            file: WorkerFile::begin(&place, patience)?,
             place,
             names,
             doubtful,
@@ -216,7 +216,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
     }
 
     /// Takes cells; `waits`: until those of others are done, too.
-    fn work(&mut self, waits: bool) -> Result<Ended> {
+    fn work(&mut self, waits: bool) -> Result<WorkerOutcome> {
         if self.told.is_none() {
             self.progress = Some(Progress::new("worker", 0));
         }
@@ -224,12 +224,12 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         let mut idle = None;
         loop {
             let began = Instant::now();
-            if interrupt::is_asked() {
+            if interrupt::is_requested() {
                 let left = interrupt::undisturbed(|| self.left())?;
-                return if left == 0 { self.finished() } else { Ok(Ended::Stopped(left)) };
+                return if left == 0 { self.finished() } else { Ok(WorkerOutcome::Stopped(left)) };
             }
             let look = self.look(idle)?;
-            self.duty.claimed(began.elapsed());
+            self.file.claimed(began.elapsed());
             let Some((cell, claim)) = look.taken else {
                 idle.get_or_insert(began);
                 match look {
@@ -238,14 +238,14 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                         let mut words: Vec<String> = self.troubles.values().cloned().collect();
                         words.sort();
                         words.dedup();
-                        return Ok(if words.is_empty() { Ended::OthersHave(held) } else { Ended::Troubled(words) });
+                        return Ok(if words.is_empty() { WorkerOutcome::OthersHave(held) } else { WorkerOutcome::Troubled(words) });
                     }
                     _ => self.rest(),
                 }
                 continue;
             };
             idle = None;
-            self.duty.takes(Some(&claim.cell))?;
+            self.file.takes(Some(&claim.cell))?;
             self.claim = Some(claim);
             let outcome = self.work_on(cell);
             let Some(claim) = self.claim.take() else { continue };
@@ -255,7 +255,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                     claim.done(&self.names[cell].1)?;
                     claim.free()?;
                     self.doubtful.remove(&cell);
-                    self.duty.claimed(began.elapsed());
+                    self.file.claimed(began.elapsed());
                 }
                 // Stopped, or taken over.
                 Ok(false) => claim.free()?,
@@ -263,13 +263,13 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                 Err(error) => {
                     // What can be written at all is written: the next may take the cell at once.
                     let freed = claim.free();
-                    if error.is_of_disk() || self.duty.is_lost() {
+                    if error.is_of_disk() || self.file.is_lost() {
                         return Err(error);
                     }
                     freed?;
                     let words = secret::hidden(&error.to_string());
                     println!("cell passed over: {words}");
-                    self.duty.trouble(&words)?;
+                    self.file.trouble(&words)?;
                     self.troubles.insert(cell, words);
                 }
             }
@@ -277,11 +277,11 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
     }
 
     /// Nobody goes on from a checkpoint any more: one that came back to life may have left some.
-    fn finished(&self) -> Result<Ended> {
+    fn finished(&self) -> Result<WorkerOutcome> {
         for entry in std::fs::read_dir(self.place.checkpoints()).into_iter().flatten().flatten() {
             crate::file::remove(&entry.path())?;
         }
-        Ok(Ended::Finished)
+        Ok(WorkerOutcome::Finished)
     }
 
     /// The number of cells that are not done.
@@ -295,7 +295,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
 
     fn rest(&self) {
         let began = Instant::now();
-        while began.elapsed() < self.pause && !interrupt::is_asked() {
+        while began.elapsed() < self.pause && !interrupt::is_requested() {
             std::thread::sleep(Duration::from_millis(50).min(self.pause));
         }
     }
@@ -327,7 +327,7 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
                     continue;
                 }
             }
-            look.taken = self.claims.take(name, number + 1, self.duty.id())?.map(|claim| (cell, claim));
+            look.taken = self.claims.take(name, number + 1, self.file.id())?.map(|claim| (cell, claim));
             if look.taken.is_none() {
                 // Somebody was quicker just now: it lives.
                 look.unsure += 1;
@@ -346,12 +346,12 @@ impl<'g, 'e, 't> Shift<'g, 'e, 't> {
         cell.run(self.home, self)
     }
 
-    fn end(self, ended: &Result<Ended>) {
+    fn end(self, ended: &Result<WorkerOutcome>) {
         let words = match ended {
             Ok(ended) => ended.to_string(),
             Err(error) => error.to_string(),
         };
-        interrupt::undisturbed(|| self.duty.end(&secret::hidden(&words)));
+        interrupt::undisturbed(|| self.file.end(&secret::hidden(&words)));
     }
 }
 
@@ -377,13 +377,13 @@ struct Look {
     taken: Option<(usize, Claim)>,
 }
 
-impl Overseer for Shift<'_, '_, '_> {
+impl RunControl for Shift<'_, '_, '_> {
     fn goes_on(&mut self) -> Result<bool> {
         let began = Instant::now();
-        self.duty.demand_home()?;
+        self.file.demand_home()?;
         let held = self.holds()?;
-        self.duty.claimed(began.elapsed());
-        Ok(held && !interrupt::is_asked())
+        self.file.claimed(began.elapsed());
+        Ok(held && !interrupt::is_requested())
     }
 
     fn holds(&self) -> Result<bool> {
@@ -405,8 +405,8 @@ impl Overseer for Shift<'_, '_, '_> {
         if let Some(message) = &record.failed {
             println!("failed: {words}: {message}");
         }
-        self.duty.ran(&run.key()?, seconds, record.failed.is_some())?;
-        self.duty.claimed(began.elapsed());
+        self.file.ran(&run.key()?, seconds, record.failed.is_some())?;
+        self.file.claimed(began.elapsed());
         if let Some(progress) = &mut self.progress {
             progress.tick(1, &words);
         }
@@ -418,7 +418,7 @@ impl Overseer for Shift<'_, '_, '_> {
 }
 
 /// The name of a cell among the claims, and what it is marked with when these runs with these tests are done.
-pub(super) fn names(grid: &Grid<'_>, cell: &Sketch, again: Option<&str>) -> Result<(String, String)> {
+pub(super) fn names(grid: &Grid<'_>, cell: &CellOutline, again: Option<&str>) -> Result<(String, String)> {
     let runs = grid.runs(cell)?;
     let keys = runs.iter().map(Run::key).collect::<Result<Vec<_>>>()?;
     let of = runs.first().map(|run| (&run.model, &run.task, &run.rows, run.n, run.run));

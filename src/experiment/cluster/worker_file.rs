@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use super::life::{About, Process};
 use super::written::CODE;
 use crate::error::{Error, Result};
@@ -19,10 +19,10 @@ use crate::file;
 
 /// Heartbeats within the time after which a worker is taken for dead.
 const BEATS: u32 = 8;
-/// By how much a machine's clock may be off before it is told of.
+/// By how much a machine's clock may be off before it is reported.
 const SKEW: Duration = Duration::from_secs(120);
 
-pub(super) struct Duty {
+pub(super) struct WorkerFile {
     about: About,
     path: PathBuf,
     runs: PathBuf,
@@ -35,8 +35,8 @@ pub(super) struct Duty {
     heart: Option<(Sender<()>, std::thread::JoinHandle<()>)>,
 }
 
-impl Duty {
-    pub fn begin(place: &Place, patience: Duration) -> Result<Self> {
+impl WorkerFile {
+    pub fn begin(place: &GridFolder, patience: Duration) -> Result<Self> {
         let process = Process::this();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{}-{}-{}", plain(&process.host), process.pid, &record::digest(&(&process, now.as_nanos()))?[..8]);
@@ -137,7 +137,7 @@ impl Duty {
     }
 }
 
-impl Drop for Duty {
+impl Drop for WorkerFile {
     fn drop(&mut self) {
         self.stop();
     }
@@ -204,8 +204,8 @@ mod tests {
     #[test]
     fn a_worker_whose_folder_is_taken_away_knows_it() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::new(&folder.path().join("grid"));
-        let duty = Duty::begin(&place, Duration::from_millis(80)).unwrap();
+        let place = GridFolder::new(&folder.path().join("grid"));
+        let duty = WorkerFile::begin(&place, Duration::from_millis(80)).unwrap();
         duty.demand_home().unwrap();
         let before = super::super::life::beat(&duty.path).unwrap();
         let began = Instant::now();

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
-use super::folder::Place;
+use super::folder::GridFolder;
 use crate::dataset::Task;
 use crate::error::{Error, Result};
-use crate::experiment::grid::{Grid, Refused, Sketch};
-use crate::experiment::held::Held;
+use crate::experiment::grid::{CellOutline, Grid, Refused};
+use crate::experiment::lazy_model::LazyModel;
 use crate::experiment::record::{self, ModelId};
 use crate::experiment::settings::Settings;
 use crate::experiment::{Experiment, Wanted};
@@ -27,7 +27,7 @@ const REMEDY: &str = "prepare the grid again; what is done stays done";
 
 /// How workers are to work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Manner {
+pub(super) struct WorkerSettings {
     /// Of each worker.
     pub threads: usize,
     /// Whether workers keep to the CPU, wherever they are.
@@ -36,14 +36,14 @@ pub(super) struct Manner {
     pub patience: f64,
 }
 
-impl Manner {
+impl WorkerSettings {
     pub fn patience(&self) -> Duration {
         Duration::try_from_secs_f64(self.patience).unwrap_or(Duration::from_secs(180))
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Plan {
+pub(super) struct PlanFile {
     format: u32,
     /// The code that made it, which is the code that may do it.
     pub code: String,
@@ -54,12 +54,12 @@ pub(super) struct Plan {
     settings: Settings,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     said: Vec<String>,
-    pub manner: Manner,
+    pub manner: WorkerSettings,
     /// Of the keys of all runs.
     keys: String,
     /// What makes a grid whose failures are done again another than the last one.
     pub again: Option<String>,
-    pub cells: Vec<Sketch>,
+    pub cells: Vec<CellOutline>,
     pub refused: Vec<Refused>,
 }
 
@@ -120,10 +120,10 @@ impl Rows {
     }
 }
 
-impl Plan {
+impl PlanFile {
     /// Writes the plan of a grid into its folder.
-    pub fn write(grid: &Grid<'_>, home: &Path, manner: Manner) -> Result<Self> {
-        let (experiment, place) = (grid.experiment, Place::new(home));
+    pub fn write(grid: &Grid<'_>, home: &Path, manner: WorkerSettings) -> Result<Self> {
+        let (experiment, place) = (grid.experiment, GridFolder::new(home));
         let models = experiment.models.iter().map(model_line).collect::<Result<Vec<_>>>()?;
         for folder in [place.tasks(), place.claims(), place.workers(), place.checkpoints(), place.logs()] {
             file::folder(&folder)?;
@@ -163,7 +163,7 @@ impl Plan {
 
     /// The plan in a grid's folder.
     pub fn open(home: &Path) -> Result<Self> {
-        let path = Place::new(home).plan();
+        let path = GridFolder::new(home).plan();
         match path.try_exists() {
             Ok(true) => {}
             Ok(false) => {
@@ -204,11 +204,11 @@ impl Plan {
 
     /// The experiment that it is of. Models and tasks are opened when they are needed.
     pub fn experiment(&self, home: &Path) -> Experiment {
-        let folder = Place::new(home).tasks();
+        let folder = GridFolder::new(home).tasks();
         let stored = |rows: &Rows| Rows { folder: folder.clone(), ..rows.clone() };
         let device = self.manner.cpu.then_some(Device::Cpu);
         Experiment {
-            models: self.models.iter().map(|model| Held::closed(model.place.clone(), model.id.clone(), device)).collect(),
+            models: self.models.iter().map(|model| LazyModel::closed(model.place.clone(), model.id.clone(), device)).collect(),
             tasks: self.learned.iter().map(|learned| Wanted::Stored(stored(&learned.rows))).collect(),
             tested_on: self.learned.iter().map(|learned| (learned.rows.name.clone(), learned.tested_on.clone())).collect(),
             words: Vec::new(),
@@ -230,7 +230,7 @@ impl Plan {
     }
 }
 
-fn model_line(held: &Held) -> Result<ModelLine> {
+fn model_line(held: &LazyModel) -> Result<ModelLine> {
     let (place, id) = (held.place(), held.id()?);
     if place.as_os_str().is_empty() || id.identity.weights.starts_with("numbers ") {
         return Err(Error::input(
@@ -264,8 +264,8 @@ mod tests {
         let experiment = Experiment::new(&model).tasks(&["sentiment"]).tested_on("sentiment", &[]).sizes(&[4]).runs(1);
         let experiment = experiment.test_at_most(8).columns(&["drift"]).forgetting_on(&["sentiment", "topic"]);
         let grid = experiment.grid().unwrap();
-        Plan::write(&grid, folder.path(), Manner { threads: 1, cpu: true, patience: 1.0 }).unwrap();
-        let plan = Plan::open(folder.path()).unwrap();
+        PlanFile::write(&grid, folder.path(), WorkerSettings { threads: 1, cpu: true, patience: 1.0 }).unwrap();
+        let plan = PlanFile::open(folder.path()).unwrap();
         let opened = plan.experiment(folder.path());
         assert_eq!(opened.settings, experiment.settings);
         let drawn = plan.grid(&opened).unwrap();

@@ -14,7 +14,7 @@ use crate::statistics::{self, CrossedMean, critical, two_sided};
 
 /// Draws of runs and rows of each interval.
 pub(super) const DRAWS: usize = 1999;
-/// Effects that power is told for, besides the one that was found.
+/// Effects that power is given for, besides the one that was found.
 const EFFECTS: [f64; 3] = [0.01, 0.02, 0.05];
 pub(super) const POWER: f64 = 0.8;
 
@@ -82,7 +82,7 @@ pub(super) fn apart(results: &[Outcome<'_>], baseline: Method, method: Method, l
     Ok(effects)
 }
 
-/// `difference ~ task + (1 | run) + (1 | row)`, strata taken from their means; none where all differences are alike.
+/// `difference ~ task + (1 | run) + (1 | row)`, strata taken from their means; none where all differences are equal.
 fn mixed(gathered: &Gathered, level: f64) -> Result<Option<Mixed>> {
     let crossing = &gathered.crossing;
     let count = gathered.tasks.iter().max().map_or(0, |most| most + 1);

@@ -52,7 +52,7 @@ pub(super) struct Outcome<'a> {
     pub outcomes: &'a Outcomes,
 }
 
-/// Results of two methods that are alike in all else; the first is the baseline's.
+/// Results of two methods that agree in all else; the first is the baseline's.
 pub(super) type Pair<'a> = (Outcome<'a>, Outcome<'a>);
 
 /// What two results must share to be paired.

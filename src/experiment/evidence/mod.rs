@@ -131,7 +131,7 @@ impl Study {
         }
         let missing = self.names(&lacking)?;
         let keys: Vec<&str> = lacking.iter().map(|row| row.entry.key.as_str()).collect();
-        let told = words::Told { study: self, results: &results, baseline, effects: &pooled, lacking: lacking.len(), fill };
+        let told = words::Report { study: self, results: &results, baseline, effects: &pooled, lacking: lacking.len(), fill };
         Ok(Evidence {
             baseline,
             effects: effects::frame(&pooled, baseline)?,

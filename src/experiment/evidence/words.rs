@@ -16,7 +16,7 @@ use crate::statistics;
 type Line = (&'static str, &'static str, String, &'static str);
 
 /// What there is to tell of.
-pub(super) struct Told<'a> {
+pub(super) struct Report<'a> {
     pub study: &'a Study,
     pub results: &'a [Outcome<'a>],
     pub baseline: Method,
@@ -34,7 +34,7 @@ fn p(value: f64) -> String {
     if value < 0.001 { "< 0.001".into() } else { format!("= {value:.3}") }
 }
 
-impl Told<'_> {
+impl Report<'_> {
     fn tasks(&self) -> BTreeSet<&str> {
         self.results.iter().map(|result| result.row.run().task.as_str()).collect()
     }

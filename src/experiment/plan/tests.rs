@@ -25,7 +25,7 @@ fn grid(model: &Model, folder: &Path) -> Experiment {
 fn lines(grid: &Experiment) -> Result<Vec<Line>> {
     let plan = grid.plan()?;
     let drawn = grid.grid()?;
-    let line = |(mut line, sketch): (Line, &Sketch)| {
+    let line = |(mut line, sketch): (Line, &CellOutline)| {
         grid.fill(&mut line, sketch, &drawn.runs(sketch)?, Some(&Ok(TIMED)));
         Ok(line)
     };

@@ -39,7 +39,7 @@ fn what_no_run_can_come_to_is_refused() {
     let with = |cost: Cost, drift: f64, after: f64| {
         let metrics = BTreeMap::from([("drift".to_string(), drift)]);
         let evaluated = BTreeMap::from([("d".to_string(), Evaluated { metrics, ..Evaluated::default() })]);
-        let elsewhere = BTreeMap::from([("e".to_string(), Elsewhere { after: Some(after), ..Elsewhere::default() })]);
+        let elsewhere = BTreeMap::from([("e".to_string(), ForgettingRecord { after: Some(after), ..ForgettingRecord::default() })]);
         let training = TrainingId {
             adapter: crate::adapter::Lora::rank(2).into(),
             learning_rate: 1.0,

@@ -1,4 +1,4 @@
-//! What a decoder is made of beside its sizes.
+//! What a decoder is made of besides its sizes.
 
 use super::super::keys::Keys;
 use super::Config;
@@ -11,11 +11,11 @@ const FULL: &str = "full_attention";
 
 /// The parts a family's decoder is made of; what a family does not say is Llama's.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The kind of every norm.
     pub norm: NormKind,
     /// Where norms stand in a layer.
-    pub norms: NormPlace,
+    pub norms: NormPlacement,
     /// Whether queries and keys are normed over all heads together, where they are (`qk_norm`); over each head if not.
     pub whole_qk_norm: bool,
     /// Whether attention and MLP both read the layer's input; if not, the MLP reads what attention has added to.
@@ -50,7 +50,7 @@ pub struct Parts {
 
 /// What is one layer's own.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerParts {
+pub(crate) struct LayerParts {
     /// How many tokens a query sees at most, itself included; all before it without.
     pub window: Option<i64>,
     /// Whether queries and keys are turned by their position.
@@ -63,7 +63,7 @@ pub struct LayerParts {
 
 /// Where norms stand in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormPlace {
+pub(crate) enum NormPlacement {
     /// Before attention and before the MLP.
     Before,
     /// Before and after both.
@@ -81,7 +81,7 @@ impl Parts {
     pub(super) fn plain(layers: i64, rotary_width: i64) -> Self {
         Self {
             norm: NormKind::Rms,
-            norms: NormPlace::Before,
+            norms: NormPlacement::Before,
             whole_qk_norm: false,
             parallel: false,
             learned_positions: false,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Family, PLAIN};
 use crate::error::Result;
-use crate::model::config::{Config, Defaults, NormPlace};
+use crate::model::config::{Config, Defaults, NormPlacement};
 use crate::model::gguf::layout::{self, Layout, NORMS_AROUND};
 use crate::model::keys::Keys;
 use crate::nn::{Activation, NormKind};
@@ -37,7 +37,7 @@ impl Config {
     /// What this family and its successor share.
     pub(super) fn read_gemma(&mut self, keys: &mut Keys) -> Result<()> {
         self.parts.norm = NormKind::WideRmsPlusOne;
-        self.parts.norms = NormPlace::Around;
+        self.parts.norms = NormPlacement::Around;
         self.parts.embedding_scale = Some((self.hidden_size as f64).sqrt());
         self.parts.score_cap = keys.number("attn_logit_softcapping")?;
         self.parts.logits_cap = keys.number("final_logit_softcapping")?;

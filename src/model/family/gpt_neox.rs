@@ -1,5 +1,5 @@
 //! GPT-NeoX and Pythia: <https://arxiv.org/abs/2204.06745>, <https://arxiv.org/abs/2304.01373>. Layer norms, a rotation of a quarter of each
-//! head, a plain MLP beside attention, and q, k and v stored in one matrix, head by head.
+//! head, a plain MLP in parallel with attention, and q, k and v stored in one matrix, head by head.
 
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use super::{Family, PLAIN};
 use crate::error::Result;
-use crate::model::config::{Config, Defaults, NormPlace};
+use crate::model::config::{Config, Defaults, NormPlacement};
 use crate::model::gguf::layout::{self, BIASES, Layout, NORMS_AFTER};
 use crate::model::keys::Keys;
 use crate::nn::NormKind;
@@ -21,7 +21,7 @@ impl Config {
     /// What this family and its successor share.
     pub(super) fn read_olmo(&mut self, keys: &mut Keys) -> Result<()> {
         self.parts.norm = NormKind::WideRms;
-        self.parts.norms = NormPlace::After;
+        self.parts.norms = NormPlacement::After;
         self.qk_norm = true;
         self.parts.whole_qk_norm = true;
         self.read_biases(keys)

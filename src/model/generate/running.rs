@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::super::batch::Batch;
-use super::super::changed::Asked;
+use super::super::changed::TokenRow;
 use super::super::decoder::Depth;
 use super::super::reading::{Batched, Watch};
 use super::super::score::{Step, steps};
@@ -173,10 +173,10 @@ impl Running {
             return Ok(());
         }
         let Some(cache) = &mut self.cache else {
-            let mut texts = vec![Asked::default(); self.examples.iter().max().map_or(0, |last| last + 1)];
+            let mut texts = vec![TokenRow::default(); self.examples.iter().max().map_or(0, |last| last + 1)];
             for (row, &example) in self.examples.iter().enumerate() {
                 let tokens = [&self.prompts[row][..], &self.responses[row]].concat();
-                texts[example] = Asked { tokens, query: self.prompts[row].len() };
+                texts[example] = TokenRow { tokens, query: self.prompts[row].len() };
             }
             self.logits = model.prefill(&texts, &Batched::unread(self.examples.clone()), 0, Watch::End, hooks)?.0;
             return Ok(());

@@ -23,7 +23,7 @@ pub(in crate::model) struct Layout {
     pub raised_norms: bool,
     /// Flags of `config.json` that are true where the file holds a tensor.
     pub flags: &'static [(&'static str, &'static str)],
-    /// Keys under the architecture's name that must be there beside those of all, and `config.json`'s for them.
+    /// Keys under the architecture's name that must be there besides those of all, and `config.json`'s for them.
     pub needed: &'static [(&'static str, &'static str)],
     /// Keys that may be there, likewise; 0 asks for nothing.
     pub keys: &'static [(&'static str, &'static str)],

@@ -50,7 +50,7 @@ impl Gguf {
         let mut first = Vec::new();
         // One that cannot be read is found out below.
         let _ = file::From(file.file(), 0).take(GLANCE).read_to_end(&mut first);
-        let read = match file::mistaken(&first, "model") {
+        let read = match file::misidentified(&first, "model") {
             Some(what) => Err(what),
             None => container::read(file.file(), file.length()),
         };
@@ -65,7 +65,7 @@ impl Gguf {
         Ok(opened)
     }
 
-    /// A file that holds something beside a model, or only a part of one.
+    /// A file that holds something besides a model, or only a part of one.
     fn demand_whole_model(&self) -> Result<()> {
         match self.text("general.type")? {
             None | Some("model") => {}
@@ -101,7 +101,7 @@ impl Gguf {
     /// The kind in which the weights are opened unless another is asked for: that of the matrices where they are stored as plain numbers of
     /// one kind, bf16 where they are quantised.
     pub(super) fn kind(&self) -> Kind {
-        // Norms and biases are kept in F32 beside whatever the matrices are in.
+        // Norms and biases are kept in F32, whatever the matrices are in.
         let says = |name: &str| !IN_F32.iter().any(|kept| name.ends_with(kept));
         let matrices = self.header.tensors.iter().filter(|(name, stored)| stored.shape.len() > 1 && says(name));
         let mut matrices = matrices.map(|(_, stored)| stored.block.name);

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use super::{Tree, Watch};
 use crate::error::Result;
 use crate::model::{Generation, Model, OpenOptions, Sample};
-use crate::nn::{Adapt, Draws, Frozen, Hooks, Prefix, Virtual};
+use crate::nn::{Adapt, DropoutDraws, Frozen, Hooks, Prefix, VirtualTokens};
 
 /// Virtual tokens before all, and the tokens counted that pass by the first layer.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ struct Counting {
 }
 
 impl Adapt for Counting {
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
         if module.path() == "model.layers.0.mlp.down_proj" {
             self.tokens.set(self.tokens.get() + input.size()[0] * input.size()[1]);
         }
@@ -31,7 +31,7 @@ impl Adapt for Counting {
     }
 
     fn prefix(&self) -> Option<Prefix> {
-        let tokens = Virtual::Embeddings(self.prefix.as_ref()?.shallow_clone());
+        let tokens = VirtualTokens::Embeddings(self.prefix.as_ref()?.shallow_clone());
         Some(Prefix { shift: self.prefix.as_ref()?.size()[0], tokens, visible: true })
     }
 }
@@ -61,7 +61,7 @@ fn words(seed: u32, count: u32) -> Vec<u32> {
 }
 
 /// Leave-one-out prompts of `count` demonstrations of 8 to 12 tokens in a halving tree's orders, two queries a leaf, one prompt twice, one that
-/// is the beginning of others, and some that share nothing.
+/// is the prefix of others, and some that share nothing.
 fn rows(count: usize) -> Vec<Vec<u32>> {
     let shown: Vec<Vec<u32>> = (0..count as u32).map(|seed| words(seed, 8 + seed % 5)).collect();
     let mut rows = Vec::new();

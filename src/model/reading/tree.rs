@@ -1,19 +1,19 @@
-//! What rows of tokens begin with alike, as a tree.
+//! The prefixes that rows of tokens share, as a tree.
 
 use std::ops::Range;
 
 /// What one forward more costs, in tokens of a forward that is under way.
 ///
-/// Measured with one thread in f32 and bf16 on models of 1 and 40 million parameters, for beginnings of 8 to 64 tokens and ends of 24: to read
-/// a beginning of two prompts by itself costs as much as 30 to 90 tokens; to read those of eight pairs together no more, up to 8 tokens each.
+/// Measured with one thread in f32 and bf16 on models of 1 and 40 million parameters, for prefixes of 8 to 64 tokens and ends of 24: to read
+/// a prefix of two prompts by itself costs as much as 30 to 90 tokens; to read those of eight pairs together no more, up to 8 tokens each.
 pub(super) const FORWARD: usize = 64;
-/// What one beginning more costs in a forward: its keys and values are copied, and masked where others' are longer.
+/// What one more prefix costs in a forward: its keys and values are copied, and masked where others' are longer.
 const BEGINNING: usize = 8;
-/// The share of their tokens that rows must save to be worth it at all: behind a beginning a token takes longer, as attention is masked there and
+/// The share of their tokens that rows must save to be worth it at all: behind a prefix a token takes longer, as attention is masked there and
 /// keys and values are joined. (8 prompts of 318 tokens, two pairs of which share 40: 3 % fewer tokens read, 5 % more time.)
 const SHARE: usize = 10;
 
-/// A beginning that several rows share and that is read once for them.
+/// A prefix that several rows share and that is read once for them.
 #[derive(Debug)]
 pub(in crate::model) struct Node {
     /// Tokens of the rows that lie before its own: what its parent ends with.
@@ -22,18 +22,18 @@ pub(in crate::model) struct Node {
     pub end: usize,
     /// Where the rows that have it stand in the tree's order.
     places: Range<usize>,
-    /// Longer beginnings that go on from it.
+    /// Longer prefixes that go on from it.
     pub children: Vec<usize>,
     /// Rows that go on from it alone.
     pub leaves: Vec<usize>,
 }
 
-/// Rows as a tree of shared beginnings. Beginnings that would cost more than they save are left out.
+/// Rows as a tree of shared prefixes. Prefixes that would cost more than they save are left out.
 #[derive(Debug)]
 pub(in crate::model) struct Tree {
     /// The root, which has no tokens of its own, is the first.
     nodes: Vec<Node>,
-    /// The rows, in an order in which those with a common beginning are neighbours.
+    /// The rows, in an order in which those with a common prefix are neighbours.
     order: Vec<usize>,
 }
 
@@ -90,12 +90,12 @@ impl Tree {
         &self.nodes[node]
     }
 
-    /// The rows that have a beginning.
+    /// The rows that have a prefix.
     pub fn rows(&self, node: usize) -> &[usize] {
         &self.order[self.nodes[node].places.clone()]
     }
 
-    /// How many tokens of each row are read for it: those of a beginning count for the first row that has it.
+    /// How many tokens of each row are read for it: those of a prefix count for the first row that has it.
     pub fn read<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<usize> {
         let mut read = vec![0; rows.len()];
         for (place, Node { start, end, leaves, .. }) in self.nodes.iter().enumerate() {
@@ -107,7 +107,7 @@ impl Tree {
         read
     }
 
-    /// Leaves out the beginnings that save less than they cost: each less than its own share; all of one depth, which are read together, less
+    /// Leaves out the prefixes that save less than they cost: each less than its own share; all of one depth, which are read together, less
     /// than a forward; all of the same rows less than a tenth of these. Parents stand before their children.
     fn prune(&mut self, mut parents: Vec<usize>, length: impl Fn(usize) -> usize) {
         let count = self.nodes.len();
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    /// Every row is a leaf once, behind a chain of beginnings that are its own tokens; gives the tokens read.
+    /// Every row is a leaf once, behind a chain of prefixes that are its own tokens; gives the tokens read.
     fn checked(rows: &[Vec<u32>], at_most: usize) -> usize {
         let tree = Tree::of(rows, |_| at_most);
         let (mut seen, mut read) = (vec![0; rows.len()], 0);
@@ -202,7 +202,7 @@ mod tests {
     fn every_row_goes_on_from_its_own_beginnings() {
         let mut random = Random::new(0, "rows", 0);
         for case in 0..300 {
-            // Few words make many common beginnings, of all lengths; some rows come twice, some begin another.
+            // Few words make many common prefixes, of all lengths; some rows come twice, some begin another.
             let mut rows: Vec<Vec<u32>> = Vec::new();
             for _ in 0..1 + random.below(40) {
                 let mut row = if rows.is_empty() || random.below(3) == 0 { Vec::new() } else { rows[random.below(rows.len())].clone() };

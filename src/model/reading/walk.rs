@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::tree::Tree;
 
-/// A shared beginning to be read, or a row to go on with: its number, how many tokens were read before it, and what they left.
+/// A shared prefix to be read, or a row to go on with: its number, how many tokens were read before it, and what they left.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting<B> {
     pub number: usize,
@@ -20,7 +20,7 @@ impl<B: Clone> Waiting<B> {
 
 /// What comes next.
 pub(super) enum Step<B> {
-    /// These beginnings are read together, and given back to [`Walk::go_on`] with what they left.
+    /// These prefixes are read together, and given back to [`Walk::go_on`] with what they left.
     Read(Vec<Waiting<B>>),
     /// These rows are a batch.
     Batch(Vec<Waiting<B>>),
@@ -29,15 +29,15 @@ pub(super) enum Step<B> {
 /// A walk in depth, in which as many branches are read at once as have a batch of rows between them.
 ///
 /// So what is read together has as many rows as can be, and of what was left there is little at a time: caches of at most as many rows as three
-/// batches, beside those of the batch under way, and one for each time that the number of rows can be halved.
+/// batches, besides those of the batch under way, and one for each time that the number of rows can be halved.
 pub(super) struct Walk<'t, B> {
     tree: &'t Tree,
     /// Rows of a batch.
     size: usize,
     length: &'t dyn Fn(usize) -> usize,
-    /// Beginnings to be read, the next one last.
+    /// Prefixes to be read, the next one last.
     open: Vec<Waiting<B>>,
-    /// Rows whose beginnings have been read.
+    /// Rows whose prefixes have been read.
     ready: Vec<Waiting<B>>,
     /// Rows that share nothing, which come when all others are done.
     alone: Vec<Waiting<B>>,
@@ -53,7 +53,7 @@ impl<'t, B: Clone> Walk<'t, B> {
         walk
     }
 
-    /// Goes on behind beginnings that have been read, each with what it left and its end as the `start` of what follows.
+    /// Goes on behind prefixes that have been read, each with what it left and its end as the `start` of what follows.
     pub fn go_on(&mut self, read: Vec<Waiting<B>>) {
         let (mut rows, mut longer) = (Vec::new(), Vec::new());
         for Waiting { number, start, behind } in read {
@@ -67,7 +67,7 @@ impl<'t, B: Clone> Walk<'t, B> {
     }
 
     fn open(&mut self, mut nodes: Vec<Waiting<B>>) {
-        // The largest is read last, when nothing beside it waits any more.
+        // The largest is read last, when nothing else waits any more.
         nodes.sort_by_key(|waiting| Reverse(self.rows(waiting)));
         self.open.extend(nodes);
     }

@@ -35,7 +35,7 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
     let again = "download the index again";
     let text = file::text(path, file::Holds::Vocabulary).map_err(|error| Error::file(format!("{place} cannot be read")).because(error))?;
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
-        let what = file::mistaken(text.as_bytes(), "index").unwrap_or_else(|| format!("is not valid JSON: {again}"));
+        let what = file::misidentified(text.as_bytes(), "index").unwrap_or_else(|| format!("is not valid JSON: {again}"));
         Error::file(format!("{place} {what}")).because(error)
     })?;
     let map = json.get("weight_map").and_then(serde_json::Value::as_object).filter(|map| !map.is_empty());
@@ -44,7 +44,7 @@ fn open_index(folder: &Path, path: &Path) -> Result<Indexed> {
     let mut files: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (tensor, file) in map {
         let file = file.as_str().ok_or_else(|| Error::file(format!("{place}: the file of `{tensor}` is not a string: {again}")))?;
-        // A shard lies beside its index: any other path would let a downloaded model read anywhere on the disk.
+        // A shard lies next to its index: any other path would let a downloaded model read anywhere on the disk.
         let mut parts = Path::new(file).components();
         if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
             return Err(Error::file(format!(

@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 /// Bytes compared in one go.
 const PIECE: usize = 1 << 20;
 
-/// What a model is saved with beside its weights and read from.
+/// What a model is saved with besides its weights and read from.
 const BESIDE: [&str; 3] = ["config.json", "generation_config.json", "tokenizer.json"];
 
 /// One opened file.
@@ -138,7 +138,7 @@ fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 /// Says what is wrong with a file of `held` bytes whose header was refused, and what to do; `bytes` are its first, the header included.
 fn explain(path: &Path, bytes: &[u8], held: u64, error: SafeTensorError) -> Error {
     let place = path.display();
-    let what = file::mistaken(bytes, "weights").unwrap_or_else(|| match (&error, promised(bytes)) {
+    let what = file::misidentified(bytes, "weights").unwrap_or_else(|| match (&error, promised(bytes)) {
         (SafeTensorError::MetadataIncompleteBuffer, Some(promised)) if promised > held => {
             format!("is truncated: it holds {held} bytes, but its header promises {promised}; download it again")
         }

@@ -60,7 +60,7 @@ impl Workshop {
                 let read = move || -> Outcome {
                     // A variant with one part only is drawn from as a whole.
                     let task = own.read(&folder).or_else(|error| match error.to_string().contains("to draw everything from it") {
-                        true => own.clone().parts(&[ia2::dataset::Part::Train], &[])?.read(&folder),
+                        true => own.clone().subsets(&[ia2::dataset::Subset::Train], &[])?.read(&folder),
                         false => Err(error),
                     })?;
                     task.counts()?;

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Workshop {
-    /// Special tokens and chat templates beside a tokenizer.
+    /// Special tokens and chat templates next to a tokenizer.
     pub(super) fn chats(&self) -> Vec<Reader> {
         const PIECES: &[&str] = &[
             "{{",

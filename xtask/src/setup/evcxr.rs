@@ -129,7 +129,7 @@ fn folder_in(metadata: &str, name: &str) -> Option<PathBuf> {
     Some(Path::new(package["manifest_path"].as_str()?).parent()?.to_owned())
 }
 
-/// A lock file in which evcxr is a folder beside it, not the registry's.
+/// A lock file in which evcxr is a folder next to it, not the registry's.
 fn unlocked(lock: &str) -> Result<String> {
     let mut lock = project::table(lock, "the lock file of evcxr_jupyter")?;
     let packages = lock.get_mut("package").and_then(toml::Value::as_array_mut).into_iter().flatten();

@@ -76,7 +76,7 @@ fn library(folder: &Path) -> PathBuf {
     target(folder).join(TRIPLE).join("debug/libia2.so")
 }
 
-/// Tells Jupyter how to start the kernel: for our own runs beside everything else, for editors in the user's folder.
+/// Tells Jupyter how to start the kernel: for our own runs next to everything else, for editors in the user's folder.
 fn kernelspec(project: &Project) -> Result {
     let start = project.join("xtask/kernel/start");
     let spec = json!({
@@ -137,7 +137,7 @@ fn workspace(project: &Project, folder: &Path) -> Result<bool> {
         project::write(&folder.join("ctx/src/lib.rs"), "")?;
         project::write(&folder.join("ctx/Cargo.toml"), &package("ctx", "1.0.0", "[lib]\ncrate-type = [\"cdylib\"]\n\n"))?;
     }
-    // cargo adds the two members to its copy, so what was copied is remembered beside it.
+    // cargo adds the two members to its copy, so what was copied is remembered next to it.
     let lock = project.join("Cargo.lock");
     let lock = fs::read_to_string(&lock).at(&lock)?;
     if fs::read_to_string(folder.join("Cargo.lock.project")).is_ok_and(|copied| copied == lock) && folder.join("Cargo.lock").exists() {

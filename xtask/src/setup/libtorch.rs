@@ -156,7 +156,7 @@ fn from_registry_with_cuda(project: &Project, parts: &mut Parts) -> Result {
     Ok(())
 }
 
-/// Makes the folder beside its place, then moves it there.
+/// Makes the folder next to its place, then moves it there.
 fn assemble(project: &Project, how: &[&str]) -> Result {
     let place = project.libtorch();
     let partial = project.made("libtorch.partial");

@@ -1,7 +1,7 @@
 //! The tree where a layer sees a window of a text alone, and where rotations depend on a text's length.
 
 use super::*;
-use crate::model::Teaching;
+use crate::model::TeacherForcing;
 use crate::model::decoder::Depth;
 
 /// Every golden checkpoint of a family, with windows of 8 tokens, soft caps, experts or learned positions.
@@ -19,10 +19,10 @@ fn fitting(model: &Model, rows: &[Vec<u32>], more: usize) -> Vec<Vec<u32>> {
     rows.iter().filter(|row| (row.len() + more) as i64 <= model.config().max_positions).cloned().collect()
 }
 
-/// Texts around 16 tokens, where two of the checkpoints begin to turn anew, that begin alike, and longer ones that go on from them.
+/// Texts around 16 tokens, where two of the checkpoints change their rotations, with a common prefix, and longer ones that go on from them.
 fn mixed() -> Vec<Vec<u32>> {
     let (first, second) = (words(3, 11), words(8, 14));
-    let of = |beginning: &[u32], seed: u32, count: u32| [beginning, &words(seed, count)].concat();
+    let of = |cached_prefix: &[u32], seed: u32, count: u32| [cached_prefix, &words(seed, count)].concat();
     let mut rows: Vec<Vec<u32>> = (0..6).map(|seed| of(&first, 20 + seed, 1 + seed)).collect();
     rows.extend((0..4).map(|seed| of(&second, 40 + seed, 1 + seed)));
     rows.extend([of(&first, 60, 20), of(&second, 61, 9), first, words(70, 1)]);
@@ -132,11 +132,11 @@ fn windows_behind_virtual_tokens_and_in_f32() -> Result<()> {
 }
 
 /// Hidden states of a step of training, several texts in one batch.
-fn taught(name: &str, model: &Model, rows: &[Vec<u32>]) -> Result<()> {
+fn teacher_forced(name: &str, model: &Model, rows: &[Vec<u32>]) -> Result<()> {
     let samples: Vec<Sample> = rows.iter().map(|row| Sample { prompt: row.clone(), response: words(7, 4) }).collect();
     for narrow in [false, true] {
-        let teaching = Teaching { depth: Depth::Full, narrow, packed: false, draws: None };
-        let of = |samples: &[&Sample]| Ok::<_, crate::Error>(model.teach(samples, teaching, None)?.hidden.unwrap());
+        let teaching = TeacherForcing { depth: Depth::Full, narrow, packed: false, draws: None };
+        let of = |samples: &[&Sample]| Ok::<_, crate::Error>(model.teacher_forced(samples, teaching, None)?.hidden.unwrap());
         let alone = samples.iter().map(|sample| of(&[sample])).collect::<Result<Vec<_>>>()?;
         let distance = apart(&of(&samples.iter().collect::<Vec<_>>())?, &Tensor::cat(&alone, 0));
         assert!(distance < 1e-10, "{name}: {distance:.1e}");
@@ -153,8 +153,8 @@ fn texts_that_turn_anew_change_nothing_about_others() -> Result<()> {
         assert!(0 < long || name.ends_with("dynamic"), "{name}: {} of {}", long, rows.len());
         agrees(name, &model, &rows, 1e-10)?;
         goes_on(name, &model, &rows)?;
-        taught(name, &model, &rows)?;
-        // Those that turn anew once they have gone on, and no other.
+        teacher_forced(name, &model, &rows)?;
+        // Those whose rotations change once they have gone on, and no other.
         let short: Vec<Vec<u32>> = rows.iter().filter(|row| !model.turns_anew(row.len())).cloned().collect();
         agrees(name, &model, &short, 1e-10)?;
         goes_on(name, &model, &short)?;
@@ -167,7 +167,7 @@ fn texts_that_turn_anew_change_nothing_about_others() -> Result<()> {
 struct Doubling;
 
 impl Adapt for Doubling {
-    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<Draws>) -> Result<Tensor> {
+    fn linear(&self, module: &Frozen<'_>, input: &Tensor, _draws: Option<DropoutDraws>) -> Result<Tensor> {
         let output = module.forward(input)?;
         Ok(if module.path().ends_with("q_proj") { output * 2.0 } else { output })
     }

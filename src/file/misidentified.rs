@@ -7,7 +7,7 @@ const POINTERS: [&[u8]; 2] = [b"version https://git-lfs", b"version https://haws
 const PICKLES: [&[u8]; 4] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04"];
 
 /// What a file that cannot be read as `wanted` (`the weights`) is instead, and what to do; `None` where it looks like nothing that is known.
-pub(crate) fn mistaken(bytes: &[u8], wanted: &str) -> Option<String> {
+pub(crate) fn misidentified(bytes: &[u8], wanted: &str) -> Option<String> {
     // A safetensors file, damaged perhaps: its header's length, which can look like anything, then the header.
     if bytes.get(8) == Some(&b'{') {
         return None;
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn a_file_is_known_by_how_it_begins() {
-        let of = |bytes: &[u8]| mistaken(bytes, "weights").unwrap_or_default();
+        let of = |bytes: &[u8]| misidentified(bytes, "weights").unwrap_or_default();
         // As `git lfs pointer` writes it.
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
         assert!(of(pointer).contains("git lfs pull"), "{}", of(pointer));
@@ -39,7 +39,7 @@ mod tests {
         for plain in
             [&b"{\"a\": 1}"[..], b"", b"version 2", b"\x10\0\0\0\0\0\0\0{}", b"\x80\x02\0\0\0\0\0\0{\"a\"", b"<\0\0\0\0\0\0\0{\"a\""]
         {
-            assert_eq!(mistaken(plain, "weights"), None);
+            assert_eq!(misidentified(plain, "weights"), None);
         }
     }
 }

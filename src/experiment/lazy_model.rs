@@ -14,7 +14,7 @@ use crate::model::{Model, OpenOptions};
 
 /// A model that a grid is of.
 #[derive(Clone)]
-pub(super) struct Held(Rc<Inner>);
+pub(super) struct LazyModel(Rc<Inner>);
 
 struct Inner {
     place: PathBuf,
@@ -23,7 +23,7 @@ struct Inner {
     model: OnceCell<Model>,
 }
 
-impl Held {
+impl LazyModel {
     pub fn open(model: &Model) -> Self {
         let inner = Inner { place: model.folder().into(), device: Some(model.device()), id: OnceCell::new(), model: OnceCell::new() };
         let _ = inner.model.set(model.clone());
@@ -90,7 +90,7 @@ impl Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for LazyModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.model.get() {
             Some(model) => model.fmt(f),
