@@ -79,10 +79,13 @@ pub(super) struct Record {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct TrainedRecord {
+    #[serde(default, with = "exact::maybe")]
     pub dev_loss: Option<f64>,
     /// The cross-entropy part of a loss with a beta.
+    #[serde(default, with = "exact::maybe")]
     pub dev_cross_entropy: Option<f64>,
     pub steps: u64,
+    #[serde(with = "exact")]
     pub seconds: f64,
     /// A digest of what it came to: the adapter next to the record holds these.
     pub parameters: String,
@@ -100,6 +103,7 @@ pub(super) struct Cost {
     /// Tokens read to collect targets.
     pub target_tokens: u64,
     /// Of both.
+    #[serde(with = "exact")]
     pub seconds: f64,
 }
 
@@ -109,9 +113,12 @@ pub(super) struct ForgettingRecord {
     pub task: String,
     pub examples: usize,
     /// Of the model on queries alone, nats.
+    #[serde(default, with = "exact::maybe")]
     pub drift: Option<f64>,
     /// Accuracy under ICL.
+    #[serde(default, with = "exact::maybe")]
     pub before: Option<f64>,
+    #[serde(default, with = "exact::maybe")]
     pub after: Option<f64>,
     pub failed: Option<String>,
 }
@@ -124,6 +131,7 @@ pub(super) struct Found {
     pub words: String,
     #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
     pub dev_loss: Option<f64>,
+    #[serde(with = "exact")]
     pub seconds: f64,
     /// A digest of the vector in the file next to the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,11 +149,13 @@ pub(super) struct Evaluated {
     pub task: String,
     pub examples: usize,
     /// Those that are defined, by their names; and what else was measured.
+    #[serde(with = "exact::named")]
     pub metrics: BTreeMap<String, f64>,
     /// Columns that were asked for and are not defined here.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub undefined: BTreeSet<String>,
     /// Layer and likeness to ICL there.
+    #[serde(with = "exact::placed")]
     pub asim: Vec<(Option<u32>, f64)>,
     pub failed: Option<String>,
     /// Row by row; earlier versions of this library did not keep them.

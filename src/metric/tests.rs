@@ -277,7 +277,7 @@ fn values_show_their_numbers() {
     let temperature = Temperature { value: 1.5, nll_before: 0.7, nll_after: 0.6 };
     assert_eq!(temperature.bundle().plain, "temperature: value 1.5, nll before 0.7, nll after 0.6");
     let interval = Interval { value: 0.5, lower: 0.25, upper: 0.75, std: 0.125, level: 0.9 };
-    assert_eq!(interval.bundle().plain, "bootstrap interval: value 0.5, lower 0.25, upper 0.75, std 0.125, level 0.9");
+    assert_eq!(interval.bundle().plain, "interval: value 0.5, lower 0.25, upper 0.75, std 0.125, level 0.9");
     let rows = sample();
     for (shown, word) in [
         (smooth_calibration(&rows).unwrap().bundle(), "smooth ECE"),

@@ -59,8 +59,7 @@ use storage::Files;
 use weights::Weights;
 
 crate::display::show_as_text!("{}": Config, family::Family);
-crate::display::show_as_text!(Decoder, Depth, Ending, Generation, OpenOptions, Sample);
-crate::display::show_as_text!(config::Parts, weights::Weights);
+crate::display::show_as_text!(Decoder, Depth, Ending, Generation, OpenOptions, Sample, config::Parts, weights::Weights);
 
 /// A decoder with its tokenizer, perhaps with an adapter on it.
 ///

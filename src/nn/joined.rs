@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::linear::Linear;
 use super::pass::Pass;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::libtorch::operations;
 
 /// The weights of linear modules of one input in one stretch of memory, one behind the other: the modules' own weights are views of it.
@@ -50,8 +50,10 @@ impl Joined {
 
     /// The values of the modules from `first` on, with their low-rank updates and without their hooks; `None` where an adapter wants otherwise.
     pub fn values(&self, linears: &[&Linear], first: usize, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
-        let mut modules = Vec::with_capacity(linears.len());
-        for linear in &linears[first..] {
+        let (others, wanted) =
+            linears.split_at_checked(first).ok_or_else(|| Error::internal(format!("module {first} of {} joined ones", linears.len())))?;
+        let mut modules = Vec::with_capacity(wanted.len());
+        for linear in wanted {
             let adapter = pass.adapter.filter(|adapter| adapter.applies_at(linear.path()));
             let update = match adapter.map(|adapter| adapter.low_rank(linear.path())) {
                 None => None,
@@ -61,7 +63,7 @@ impl Joined {
             };
             modules.push((linear.widths().1, update));
         }
-        let before: i64 = linears[..first].iter().map(|linear| linear.widths().1).sum();
+        let before: i64 = others.iter().map(|linear| linear.widths().1).sum();
         let own = |whole: &Tensor| whole.f_narrow(0, before, whole.size()[0] - before);
         let (weight, bias) = match first {
             0 => (self.weight.shallow_clone(), self.bias.as_ref().map(Tensor::shallow_clone)),

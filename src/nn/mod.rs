@@ -39,33 +39,7 @@ pub(crate) use steer::{Steer, Steered};
 use crate::error::Result;
 use tch::Tensor;
 
-crate::display::show_as_text!(
-    Activation,
-    Attention,
-    AttentionShape,
-    DropoutDraws,
-    Edit,
-    Experts,
-    ExpertsShape,
-    Fused,
-    KvCache,
-    Linear,
-    Mlp
-);
-crate::display::show_as_text!(
-    MlpShape,
-    Norm,
-    NormKind,
-    FusedLayout,
-    Paths,
-    Precision,
-    Prefix,
-    QkNorm,
-    Selection,
-    VirtualTokens,
-    rope::Rope
-);
-crate::display::show_as_text!(rope::Scaling);
+crate::display::show_as_text!(Edit, Precision, Selection);
 
 /// Where a module's weights come from: a path and the shape it must have, to a tensor.
 ///

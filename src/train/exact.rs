@@ -72,6 +72,34 @@ pub(crate) mod many {
     }
 }
 
+/// Numbers by their names.
+pub(crate) mod named {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(values: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(values.iter().map(|(name, value)| (name, Exact(*value))))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+        Ok(BTreeMap::<String, Exact>::deserialize(deserializer)?.into_iter().map(|(name, value)| (name, value.0)).collect())
+    }
+}
+
+/// A list of numbers, each with the place that it belongs to.
+pub(crate) mod placed {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(values: &[(Option<u32>, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|(place, value)| (place, Exact(*value))))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Option<u32>, f64)>, D::Error> {
+        Ok(Vec::<(Option<u32>, Exact)>::deserialize(deserializer)?.into_iter().map(|(place, value)| (place, value.0)).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

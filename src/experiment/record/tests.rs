@@ -34,6 +34,30 @@ fn keys_and_records_stay_as_they_were_written() {
 }
 
 #[test]
+fn every_number_of_a_record_comes_back_with_its_bits() {
+    let mut random = crate::random::Random::new(0, "numbers", 0);
+    for _ in 0..100 {
+        let mut number = || 20.0 * random.unit();
+        let metrics = BTreeMap::from([("nll".to_string(), number()), ("drift".to_string(), number())]);
+        let evaluated = Evaluated { metrics, asim: vec![(None, number()), (Some(3), number())], ..Evaluated::default() };
+        let cost = Cost { seconds: number(), ..Cost::default() };
+        let (dev_loss, dev_cross_entropy, seconds) = (Some(number()), Some(number()), number());
+        let trained = TrainedRecord { dev_loss, dev_cross_entropy, steps: 1, seconds, parameters: "p".into(), cost: Some(cost) };
+        let found = Found { words: "w".into(), dev_loss, seconds: number(), vector: None, temperature: Some(number()), cost: None };
+        let elsewhere = ForgettingRecord { drift: Some(number()), before: Some(number()), after: None, ..ForgettingRecord::default() };
+        let record = Record {
+            trained: Some(trained),
+            found: Some(found),
+            evaluated: BTreeMap::from([("d".into(), evaluated)]),
+            elsewhere: BTreeMap::from([("e".into(), elsewhere)]),
+            ..Record::new("m".into(), &run(2), None)
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record, "{text}");
+    }
+}
+
+#[test]
 fn what_no_run_can_come_to_is_refused() {
     let good = Cost { parameters: 1, tokens: 1, target_tokens: 1, seconds: 1.0 };
     let with = |cost: Cost, drift: f64, after: f64| {
