@@ -104,11 +104,7 @@ fn panels_of_rows_and_columns_and_pages_of_them() {
         (data.panels.len(), &data.panels[..6], data.row_names[19].as_str()),
         (100, &["b 0", "b 1", "b 2", "b 3", "b 4", ""].map(String::from)[..], "a 19")
     );
-    let page = |page: usize| {
-        let mut settings = Settings::default();
-        settings.page = page;
-        settings
-    };
+    let page = |page: usize| Settings { page, ..Settings::default() };
     data.turn(&page(2)).unwrap();
     // 12 rows of 5 on the first page.
     assert_eq!((data.panels.len(), data.panels[1].as_str(), data.row_names[0].as_str(), data.cells[0].mean), (40, "b 1", "a 12", 60.0));

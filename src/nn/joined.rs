@@ -193,7 +193,7 @@ mod tests {
                 up += left.matmul(&a.tr()).matmul(&b.tr()) * 0.5;
             }
             gate = gate * if factor.is_empty() { 1.0 } else { 3.0 } * if seen == "gate_proj" { 2.0 } else { 1.0 };
-            up = up * if seen == "up_proj" { 2.0 } else { 1.0 };
+            up *= if seen == "up_proj" { 2.0 } else { 1.0 };
             let hand = of("down_proj", &(gate.silu() * up));
             let leaves: Vec<&Tensor> = if rank > 0 { vec![&input, &a, &b] } else { vec![&input] };
             let gradients = |output: &Tensor| Tensor::run_backward(&[output.square().sum(None)], &leaves, true, false);

@@ -21,6 +21,7 @@ mod tests {
 
     #[test]
     fn answers_stay_and_confidence_falls() -> Result<()> {
+        use crate::metric::mean_confidence;
         use crate::prelude::*;
         let model = Model::open("tiny-icl")?;
         let split = Task::open("sentiment")?.test_at_most(6)?.few_shot(4, 0)?;
@@ -29,8 +30,7 @@ mod tests {
         let Way::Icl(made_of) = ENTRY.way else { panic!("it is a way of ICL") };
         let after = made_of(&model, &prompts, &before)?;
         assert_eq!(accuracy(&after)?, accuracy(&before)?);
-        let confidence = |frame: &DataFrame| Ok::<_, Error>(crate::metric::mean_confidence(frame)?);
-        assert!(confidence(&after)? < confidence(&before)?);
+        assert!(mean_confidence(&after)? < mean_confidence(&before)?);
         Ok(())
     }
 }
