@@ -133,7 +133,7 @@ fn prepare<'m>(model: &'m Model, work: &Work, case: &str) -> Result<Case<'m>, Fa
 }
 
 fn collect<'m>(model: &'m Model, work: &Work, tokens: usize) -> Result<Case<'m>> {
-    let prompts = prompts(model, work.collect.iter().map(Vec::as_slice))?;
+    let prompts = prompts(model, work.collect.iter().map(Vec::as_slice), "")?;
     let settings = Generation::greedy(tokens).ignore_eos();
     let once = move || {
         let (responses, activations) = Capture::at(SITES).while_generating(model, &prompts, &settings)?;
@@ -208,7 +208,7 @@ fn evaluating<'m>(model: &'m Model, work: &Work) -> Result<Case<'m>> {
     let rows: Vec<Ids> = queries.iter().map(|query| [&demonstrations[..], query].concat()).collect();
     // Any two words that a label task may have.
     let labels = [text(model, &queries[0][..1])?, text(model, &queries[0][1..2])?].map(|label| label.trim().to_string());
-    let prompts = prompts(model, rows.iter().map(Vec::as_slice))?.with_form(AnswerForm::labels(labels)?);
+    let prompts = prompts(model, rows.iter().map(Vec::as_slice), &labels[0])?.with_form(AnswerForm::labels(labels)?);
     let once = move || evaluate(model, &prompts).map(|_| Value::Null);
     let check = move || {
         let best = model.generate(&rows, &Generation::greedy(1).ignore_eos())?;
@@ -257,10 +257,9 @@ fn similarity<'m>() -> Result<Case<'m>> {
     Ok(Case { samples: LAYERS as usize, batch: 1, once: Box::new(once), check: Box::new(|| Ok(Value::Null)) })
 }
 
-fn prompts<'i>(model: &Model, rows: impl Iterator<Item = &'i [u32]>) -> Result<Prompts> {
-    let prompt = |(index, ids): (usize, &[u32])| {
-        Ok(Prompt { demonstrations: Vec::new(), example: Example::new(text(model, ids)?, text(model, &ids[..1])?.trim()), index })
-    };
+fn prompts<'i>(model: &Model, rows: impl Iterator<Item = &'i [u32]>, gold: &str) -> Result<Prompts> {
+    let prompt =
+        |(index, ids): (usize, &[u32])| Ok(Prompt { demonstrations: Vec::new(), example: Example::new(text(model, ids)?, gold), index });
     Ok(Prompts::new(rows.enumerate().map(prompt).collect::<Result<_>>()?))
 }
 

@@ -125,7 +125,7 @@ pub(crate) fn load_cuda() -> Result<bool> {
 
 /// The first CUDA device if there is one, else the CPU.
 ///
-/// A torch error if libtorch's CUDA part is there but cannot be loaded; see [`load_cuda`].
+/// A torch error if libtorch's CUDA part is there but cannot be loaded.
 pub fn best_device() -> Result<Device> {
     match load_cuda()? && Cuda::is_available() {
         true => Ok(Device::Cuda(0)),

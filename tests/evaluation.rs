@@ -237,3 +237,23 @@ fn lengths_tell_which_prompts_are_refused() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_benchmarks_cases_run() {
+    let Some(bench) = common::example("bench") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (model, work) = (folder.path().join("model"), folder.path().join("work.json"));
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new(&bench).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    run(&["prepare".as_ref(), "tiny-icl".as_ref(), model.as_ref(), work.as_ref()]);
+    for (case, kind) in [("collect-1", "bf16"), ("sft-1", "f32"), ("ia2-32", "f32"), ("evaluate", "bf16")] {
+        let options = [case, "--threads", "1", "--repeats", "1", "--warmup", "0", "--kind", kind];
+        let arguments: Vec<&std::ffi::OsStr> =
+            [model.as_os_str(), work.as_os_str()].into_iter().chain(options.map(AsRef::as_ref)).collect();
+        let line: serde_json::Value = serde_json::from_slice(&run(&arguments)).unwrap();
+        assert!(line["case"] == case && line["samples"].as_f64() > Some(0.0), "{line}");
+    }
+}

@@ -80,7 +80,7 @@ impl Task {
     /// Opens a task by name, or the `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file at a path.
     ///
     /// Names are `.jsonl` files in the folder that the environment variable `IA2_DATA` names, or else in the library's own `data/tasks`;
-    /// and the [benchmarks](benchmark) of the paper, whose files lie in folders there: `$IA2_DATA/sst2/train.tsv`.
+    /// and the [benchmarks](Benchmark) of the paper, whose files lie in folders there: `$IA2_DATA/sst2/train.tsv`.
     /// A `.jsonl` file holds one object a line, `{"query": "Text:...\nLabel:", "gold": "1"}`; a `.json` file the same or an array of objects; `.csv`
     /// and `.tsv` files name their columns in their first line (in a `.tsv` nothing is quoted). Golds may be whole numbers or booleans. Columns
     /// with other names than `query` and `gold`: [`open_with`](Self::open_with). The card is the file's entry in the `tasks.json` next to it. Without

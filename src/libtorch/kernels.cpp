@@ -411,6 +411,46 @@ struct Of {
         }
     }
 
+    static void attend(const void* xs, const void* ks, int64_t key_step, const void* vs, int64_t value_step, const bool* seen, void* room, void* ys,
+                       int64_t keys, int64_t width, double scale) {
+        const T *x = (const T*)xs, *k = (const T*)ks, *v = (const T*)vs;
+        S* weights = (S*)room;
+        S most = -__builtin_inf();
+        for (int64_t key = 0; key < keys; key++) {
+            if (!seen[key]) continue;
+            V sum = {};
+            for (int64_t i = 0; i < width; i += N) sum += take(x + i, width - i) * take(k + key * key_step + i, width - i);
+            weights[key] = LS::sum(sum) * (S)scale;
+            if (weights[key] > most) most = weights[key];
+        }
+        S total = 0;
+        for (int64_t first = 0; first < keys; first += N) {
+            S some[N];
+            int64_t here = keys - first < N ? keys - first : N;
+            for (int64_t at = 0; at < here; at++) some[at] = seen[first + at] ? weights[first + at] - most : 0;
+            for (int64_t at = here; at < N; at++) some[at] = 0;
+            LS::store(some, LS::exp(LS::load(some)));
+            for (int64_t at = 0; at < here; at++) {
+                weights[first + at] = seen[first + at] ? some[at] : 0;
+                total += weights[first + at];
+            }
+        }
+        // Of nothing that is seen comes nothing.
+        S share = total == 0 ? 0 : 1 / total;
+        // Four vectors of the output at once stay in registers.
+        for (int64_t first = 0; first < width; first += 4 * N) {
+            V sums[4] = {};
+            int64_t end = width - first < 4 * N ? width : first + 4 * N;
+            for (int64_t key = 0; key < keys; key++) {
+                if (!seen[key]) continue;
+                const T* from = v + key * value_step;
+                V weight = LS::all(weights[key]);
+                for (int64_t i = first; i < end; i += N) sums[(i - first) / N] += weight * take(from + i, width - i);
+            }
+            for (int64_t i = first; i < end; i += N) put((T*)ys + i, L::rounded(sums[(i - first) / N] * LS::all(share)), width - i);
+        }
+    }
+
     static void adam(void* ps, void* ms, void* vs, const void* gs, int64_t begin, int64_t end, double shrink, double beta1, double beta2,
                      double rate, double root, double epsilon) {
         for (int64_t i = begin; i < end; i += N) {
@@ -428,7 +468,7 @@ struct Of {
     }
 
     static constexpr Kernels table() {
-        return {norm, norm_backward, turn, turn_backward, gated, gated_backward, entropy, entropy_backward, down, up, outer, adam};
+        return {norm, norm_backward, turn, turn_backward, gated, gated_backward, entropy, entropy_backward, down, up, outer, attend, adam};
     }
 };
 

@@ -34,6 +34,10 @@ struct Kernels {
     void (*up)(void* y, int64_t step, const void* thin, const void* b, int64_t begin, int64_t end, int64_t width, int64_t rank);
     // out [rank, width] = thin^T x, the columns from `begin` to before `end`; all of S but x.
     void (*outer)(const void* thin, const void* x, int64_t step, void* out, int64_t rows, int64_t begin, int64_t end, int64_t width, int64_t rank);
+    // y [width] = softmax(scale k x) v over the keys that are `seen`: one query x [width] of a head against `keys` keys and values, from one of
+    // which to the next are `key_step` and `value_step` numbers. `weights` [key] of S is room to work in.
+    void (*attend)(const void* x, const void* k, int64_t key_step, const void* v, int64_t value_step, const bool* seen, void* weights, void* y,
+                   int64_t keys, int64_t width, double scale);
     // One step of Adam on numbers of S: p *= shrink; m += (g - m) (1 - beta1); v = beta2 v + (1 - beta2) g^2; p -= rate m / (sqrt(v) / root + epsilon).
     void (*adam)(void* p, void* m, void* v, const void* g, int64_t begin, int64_t end, double shrink, double beta1, double beta2, double rate,
                  double root, double epsilon);

@@ -44,6 +44,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn ia2_gated(gate: Handle, up: Handle, gelu: bool, error: *mut c_char) -> *mut c_void;
     fn ia2_attention(query: Handle, key: Handle, value: Handle, mask: Handle, scale: f64, error: *mut c_char) -> *mut c_void;
+    fn ia2_attend_one(query: Handle, key: Handle, value: Handle, seen: Handle, scale: f64, error: *mut c_char) -> *mut c_void;
     fn ia2_cross_entropy(logits: Handle, labels: Handle, error: *mut c_char) -> *mut c_void;
     fn ia2_rotate(input: Handle, cos: Handle, sin: Handle, weight: Handle, epsilon: f64, error: *mut c_char) -> *mut c_void;
     fn ia2_adam(
@@ -176,8 +177,18 @@ pub(crate) fn attention(values: [&Tensor; 3], mask: Option<&Tensor>, scale: Opti
         // SAFETY: see `call`.
         return call(|error| unsafe { ia2_attention(handle(query), handle(key), handle(value), mask, scale, error) });
     }
+    if let Some(mask) = mask.filter(|mask| query.kind() == Kind::BFloat16 && half && is_of_one(query, mask)) {
+        let scale = scale.unwrap_or_else(|| 1.0 / (query.size().last().copied().unwrap_or(1).max(1) as f64).sqrt());
+        // SAFETY: see `call`.
+        return call(|error| unsafe { ia2_attend_one(handle(query), handle(key), handle(value), handle(mask), scale, error) });
+    }
     let grouped = query.size().get(1) != key.size().get(1);
     Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), scale, grouped)?)
+}
+
+/// Whether there is one query for each example and head, and a mask that all heads share.
+fn is_of_one(query: &Tensor, mask: &Tensor) -> bool {
+    matches!((&query.size()[..], &mask.size()[..]), ([_, _, 1, _], [_, 1, 1, _])) && mask.kind() == Kind::Bool
 }
 
 /// `[row]`: `-log softmax(logits)[label]` of `logits [row, class]`, in f32 at least; `labels` are i64.

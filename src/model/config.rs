@@ -51,7 +51,7 @@ impl Defaults {
 ///
 /// The same decoder runs every family: with hidden state `h`, each layer adds `self_attn(norm(h))` and then `mlp(norm(h))`,
 /// where `mlp(x) = down_proj(silu(gate_proj(x)) * up_proj(x))`; a last norm and `lm_head` give the logits. What a family has in place of any of
-/// this is in [`parts`](Self::parts).
+/// this is in `parts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Which family's file this is.

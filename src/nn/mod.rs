@@ -1,6 +1,6 @@
 //! The layers of a decoder and what travels through them.
 //!
-//! A [`Pass`] carries positions, cache, hooks and adapter through one forward; every module asks it, so no capability forks the decoder.
+//! A `Pass` carries positions, cache, hooks and adapter through one forward; every module asks it, so no capability forks the decoder.
 
 mod activation;
 mod attention;

@@ -254,7 +254,7 @@ impl Benchmark {
     }
 
     /// Reads answers as the authors' code does, or as they should be: see [`AnswerForm`]. Of BBCN, [`Compat::Paper`] also cuts the articles
-    /// and tests on the test part, unless [`parts`](Self::parts) chose others before.
+    /// and tests on the test part, unless [`subsets`](Self::subsets) chose others before.
     pub fn compat(self, compat: Compat) -> Self {
         let parts = |compat| match (&self.entry.authors, compat) {
             (Some(authors), Compat::Paper) => (authors.learn.to_vec(), authors.test.to_vec()),

@@ -228,6 +228,44 @@ fn gradients_of_attention_in_half_precision_are_those_of_full() -> Result<()> {
 }
 
 #[test]
+fn one_query_attends_as_libtorchs_do() -> Result<()> {
+    let _inference = tch::no_grad_guard();
+    // Widths and keys with and without a rest behind the last whole vector; groups; keys in a room that is not full, as a cache has them.
+    for (heads, groups, keys, width, scale) in
+        [(4, 2, 37, 64, None), (3, 3, 16, 80, Some(0.3)), (8, 1, 1, 10, None), (6, 3, 200, 128, None)]
+    {
+        let query = draw(&[3, 1, heads, width]).transpose(1, 2);
+        let [key, value] = [0, 1].map(|_| draw(&[3, groups, keys + 9, width]).to_kind(Kind::BFloat16).narrow(2, 0, keys));
+        let query = query.to_kind(Kind::BFloat16);
+        for mask in
+            [Tensor::ones([1, 1, 1, keys], (Kind::Bool, Device::Cpu)), Tensor::rand([3, 1, 1, keys], (Kind::Float, Device::Cpu)).gt(0.4)]
+        {
+            let last = mask.narrow(3, keys - 1, 1);
+            let _ = last.shallow_clone().fill_(1);
+            let ours = attention([&query, &key, &value], Some(&mask), scale)?;
+            let wide = [&query, &key, &value].map(|values| values.to_kind(Kind::Double));
+            let theirs =
+                Tensor::f_scaled_dot_product_attention(&wide[0], &wide[1], &wide[2], Some(&mask), 0.0, false, scale, heads != groups)?;
+            assert_eq!((ours.kind(), ours.size()), (Kind::BFloat16, theirs.size()));
+            let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
+            assert!(apart < 5e-3, "{keys} keys of {width}: {apart:.1e}");
+        }
+    }
+    // What is no number stays none, and what nobody sees has no say.
+    let values = |spoilt: i64| {
+        let values = draw(&[1, 1, 3, 16]).to_kind(Kind::BFloat16);
+        let _ = values.narrow(2, spoilt, 1).fill_(f64::NAN);
+        values
+    };
+    let query = draw(&[1, 1, 1, 16]).to_kind(Kind::BFloat16);
+    let mask = Tensor::from_slice(&[true, true, false]).view([1, 1, 1, 3]);
+    let numbers =
+        |spoilt: i64| attention([&query, &values(spoilt), &values(spoilt)], Some(&mask), None).map(|values| values.isfinite().all());
+    assert_eq!((numbers(2)?, numbers(1)?), (Tensor::from(true), Tensor::from(false)));
+    Ok(())
+}
+
+#[test]
 fn joined_products_are_libtorchs() {
     // With updates in the loops and beyond them, of some of the modules; one that nobody asks for; values side by side that go on as such.
     for (rows, ranks, of) in
