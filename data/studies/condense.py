@@ -91,4 +91,4 @@ def main(name, studies):
 if __name__ == "__main__":
     if len(sys.argv) < 3 or any("=" not in pair for pair in sys.argv[2:]):
         sys.exit(__doc__)
-    main(sys.argv[1], [(pair.split("=")[0], Path(pair.split("=", 1)[1])) for pair in sys.argv[2:]])
+    main(sys.argv[1], [(pair.rsplit("=", 1)[0], Path(pair.rsplit("=", 1)[1])) for pair in sys.argv[2:]])
