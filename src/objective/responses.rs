@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::{Generation, Model, Responses};
 use crate::prompt::{LabelTokens, Prompts};
 
-/// How responses to learn from are generated: of so many tokens at most where that is said, and ending at a text, too.
+/// How responses to learn from are generated: with at most `at_most` tokens if that is given, and ending also at the text `stop`.
 pub(super) fn settings(prompts: &Prompts, at_most: Option<usize>, stop: Option<String>) -> Generation {
     let settings = at_most.map_or_else(|| Generation::for_targets(prompts.form()), Generation::greedy);
     stop.into_iter().fold(settings, Generation::stop)
