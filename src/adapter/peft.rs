@@ -93,7 +93,7 @@ impl Settings {
     /// The linear modules that `target_modules` and its companions choose (`check_target_module_exists` in PEFT's `tuners_utils.py`).
     ///
     /// A list holds paths or their ends; a string is `all-linear` or a regular expression of the whole path.
-    pub fn targets(&mut self, model: &Model) -> Result<Vec<String>> {
+    pub(super) fn targets(&mut self, model: &Model) -> Result<Vec<String>> {
         let Some(target) = self.keys.value("target_modules") else { return Err(self.keys.missing("target_modules")) };
         let target = Modules::new(self, "target_modules", &target)?;
         let excluded = match self.keys.value("exclude_modules") {
@@ -144,7 +144,7 @@ impl Settings {
     }
 
     /// The modules among `paths` that `feedforward_modules` names: a list of ends, or a regular expression.
-    pub fn feedforward(&mut self, paths: &[String], model: &Model) -> Result<Vec<String>> {
+    pub(super) fn feedforward(&mut self, paths: &[String], model: &Model) -> Result<Vec<String>> {
         let Some(value) = self.keys.value("feedforward_modules") else { return Err(self.keys.missing("feedforward_modules")) };
         let modules = Modules::new(self, "feedforward_modules", &value)?;
         let found = |path: &&String| {
@@ -159,7 +159,7 @@ impl Settings {
 
     /// A number for some of the modules: `key` holds regular expressions of a path's end, of which the first that matches counts
     /// (`get_pattern_key` in PEFT's `utils/other.py`). PEFT writes its files sorted, so first is first in the alphabet.
-    pub fn per_module(&mut self, key: &str, paths: &[String], model: &Model) -> Result<Vec<(String, f64)>> {
+    pub(super) fn per_module(&mut self, key: &str, paths: &[String], model: &Model) -> Result<Vec<(String, f64)>> {
         let Some(value) = self.keys.value(key) else { return Ok(Vec::new()) };
         let Some(patterns) = value.as_object() else { return Err(self.keys.error(format!("`{key}` is {value}: it must be an object"))) };
         let mut rules = Vec::new();
@@ -177,7 +177,7 @@ impl Settings {
     }
 
     /// How many virtual tokens; the model they were made for must have these sizes.
-    pub fn virtual_tokens(&mut self, layers: i64, heads: i64, width: i64) -> Result<i64> {
+    pub(super) fn virtual_tokens(&mut self, layers: i64, heads: i64, width: i64) -> Result<i64> {
         for (key, size) in [("num_layers", layers), ("num_attention_heads", heads), ("token_dim", width)] {
             self.keys.only(key, size, "a wrong base model?")?;
         }

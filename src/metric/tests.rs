@@ -210,6 +210,13 @@ fn no_rounding_takes_a_value_out_of_its_range() {
 }
 
 #[test]
+fn a_rounding_beyond_the_range_is_put_back_and_nothing_else() {
+    let of = |compute: fn(&DataFrame) -> Result<f64>| Metric { compute, range: (0.0, 1.0), ..METRICS[0] }.compute(&sample()).unwrap();
+    let found = [of(|_| Ok(1.0 + 1e-12)), of(|_| Ok(-1e-12)), of(|_| Ok(1.5)), of(|_| Ok(-0.5)), of(|_| Ok(0.25))];
+    assert_eq!(found, [1.0, 0.0, 1.5, -0.5, 0.25]);
+}
+
+#[test]
 fn settings_have_their_limits() {
     let rows = sample();
     assert!(ece(&rows, Binning::EqualWidth(10_000)).is_ok());

@@ -55,7 +55,7 @@ impl Report<'_> {
         self.study.entries().iter().filter_map(|entry| entry.record.run.training.as_ref()).collect()
     }
 
-    pub fn sentences(&self) -> Result<Vec<String>> {
+    pub(super) fn sentences(&self) -> Result<Vec<String>> {
         let corrected = statistics::holm(&self.effects.iter().map(|effect| effect.mean.p).collect::<Vec<_>>())?;
         let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
         let mut sentences = vec![format!(
@@ -119,7 +119,7 @@ impl Report<'_> {
         Ok(sentences)
     }
 
-    pub fn pooled(&self) -> Result<DataFrame> {
+    pub(super) fn pooled(&self) -> Result<DataFrame> {
         let most = |of: fn(&Effect) -> usize| self.effects.iter().filter(|effect| effect.value.is_mean()).map(of).max().unwrap_or(0);
         let (strata, clusters, rows) =
             (most(|effect| effect.mean.strata), most(|effect| effect.mean.runs), most(|effect| effect.mean.rows));
@@ -176,7 +176,7 @@ impl Report<'_> {
         )?)
     }
 
-    pub fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
+    pub(super) fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
         let trainings = self.trainings();
         let rates: BTreeSet<String> = trainings.iter().map(|training| number(training.learning_rate)).collect();
         let adapters: BTreeSet<String> = trainings.iter().map(|training| training.adapter.name()).collect();
