@@ -210,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn an_upper_end_without_a_lower_one_stands_alone() {
+        let frame = df!("mean" => [0.5], "upper" => [0.75], "test" => ["t"], "statistic" => [1.0], "p" => [0.5], "p_holm" => [0.5], "effect" => [0.1]);
+        let text = significance(&frame.unwrap(), 0.05).unwrap().markdown();
+        assert!(text.contains("| mean | upper |") && text.contains("| 0.500 | 0.750 |"), "{text}");
+    }
+
+    #[test]
     fn bad_frames_are_named() {
         let frame = df!("test" => ["t"], "statistic" => [1.0], "p" => [1.5], "p_holm" => [1.0], "effect" => [0.1]).unwrap();
         assert!(significance(&frame, 0.05).unwrap_err().to_string().contains("a p of 1.5 is outside [0, 1]"));
