@@ -60,15 +60,15 @@ pub(super) fn unsupported(key: &str, config: &Config) -> Option<&'static str> {
     let own = OUTSIDE.iter().flat_map(|module| config.family.file_paths(module));
     let outside = own.into_iter().any(|module| name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')));
     if name.contains(".trainable_tokens_") || name.contains("token_adapter.") {
-        Some("embeddings of single tokens trained beside the adapter (`trainable_token_indices`)")
+        Some("embeddings of single tokens trained next to the adapter (`trainable_token_indices`)")
     } else if outside && name.contains("lora_") {
         Some("a LoRA update of the output layer or the embedding")
     } else if outside && name.contains(IA3) {
         Some("(IA)³ factors of the output layer or the embedding")
     } else if outside {
-        Some("an embedding or output layer saved beside the adapter (as PEFT does where the vocabulary was enlarged)")
+        Some("an embedding or output layer saved next to the adapter (as PEFT does where the vocabulary was enlarged)")
     } else if name.contains(".modules_to_save.") {
-        Some("a whole module trained beside the adapter")
+        Some("a whole module trained next to the adapter")
     } else {
         None
     }

@@ -316,7 +316,7 @@ impl Record {
         match &self.trained {
             Some(trained) if trained.parameters == opened.digest() => Ok(opened),
             _ => Err(Error::file(format!(
-                "the adapter in {} is not the one that the record beside it tells of: remove both, and the run is done again",
+                "the adapter in {} is not the one that the record next to it tells of: remove both, and the run is done again",
                 place.display()
             ))),
         }

@@ -219,7 +219,8 @@ fn a_rounding_beyond_the_range_is_put_back_and_nothing_else() {
 #[test]
 fn a_smooth_curve_covers_all_confidences() {
     let frame = df!("confidence" => [0.2, 0.4, 0.6, 0.9], "correct" => [false, true, false, true]).unwrap();
-    let curve = smooth_calibration(&frame).unwrap().curve;
+    let smooth = smooth_calibration(&frame).unwrap();
+    let curve = smooth.curve();
     let of = |name: &str| curve.column(name).unwrap().f64().unwrap().into_no_null_iter().collect::<Vec<f64>>();
     let (places, density) = (of("confidence"), of("density"));
     let last = places.len() - 1;

@@ -263,6 +263,15 @@ fn what_is_the_same_goes_by_the_size_of_the_numbers() {
 }
 
 #[test]
+fn a_multiple_is_no_direction_of_its_own() {
+    let (a, column) = (random(&[2, 30]), random(&[40, 1]));
+    let b = Tensor::cat(&[&column, &(&column * 3.1)], 1);
+    let update = Factors { a: &a, b: &b };
+    let error = principal_angles(&update, &update, Side::B, 2).unwrap_err();
+    assert!(error.to_string().contains("has 1 independent directions"), "{error}");
+}
+
+#[test]
 fn settings_have_their_limits() {
     let (a, b) = related(30, 4);
     let (a, b) = (of(&a), of(&b));

@@ -140,7 +140,11 @@ fn rows_that_come_once_have_no_effect_of_their_own() {
     assert!(found.row_deviation == 0.0 && found.rest_deviation > 1.0, "{found:?}");
     let of = |name: &str| found.frame().column(name).unwrap().f64().unwrap().get(0).unwrap();
     let half = critical(0.95, of("degrees")).unwrap() * of("error");
-    assert!((of("upper") - of("estimate") - half).abs() < 1e-12 && (of("estimate") - of("lower") - half).abs() < 1e-12, "{:?}", found.frame());
+    assert!(
+        (of("upper") - of("estimate") - half).abs() < 1e-12 && (of("estimate") - of("lower") - half).abs() < 1e-12,
+        "{:?}",
+        found.frame()
+    );
 }
 
 #[test]

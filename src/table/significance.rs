@@ -205,6 +205,10 @@ mod tests {
         // As many decimals as the finer of the two needs.
         let fine = shown([0.1234, 0.1246], [-100.0, 50.0]);
         assert!(fine.contains("| 0.12340 | −100.00000 to 50.00000 |"), "{fine}");
+        // Columns that do not belong together have their own.
+        let apart = df!("n" => [100.0, 250.0], "share" => [0.1234, 0.1246], "test" => ["t"; 2], "statistic" => [1.0; 2], "p" => [0.5; 2], "p_holm" => [0.5; 2], "effect" => [0.1; 2]);
+        let apart = significance(&apart.unwrap(), 0.05).unwrap().markdown();
+        assert!(apart.contains("| 100 | 0.12340 |"), "{apart}");
         let coarse = shown([100.0, 250.0], [0.01, 0.04]);
         assert!(coarse.contains("| 100.0000 | 0.0100 to 0.0400 |"), "{coarse}");
     }

@@ -178,7 +178,7 @@ def write_checkpoint(tools, folder, name, model):
 
 
 def old_buffers(folder, name):
-    """What old files carry beside the weights, by the names that they have there."""
+    """What old files carry next to the weights, by the names that they have there."""
     file = folder / "model.safetensors"
     weights = safetensors.torch.load_file(file)
     layers = range(3)

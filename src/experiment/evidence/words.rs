@@ -218,7 +218,7 @@ impl Report<'_> {
         let significance = format!(
             "[Yes] We report {:.0} % intervals of paired differences over training runs and test rows together: standard errors are clustered by run (draw of training, development and \
              test data, with the seed of the training) and by test row, with the small-sample factor G/(G-1) and Satterthwaite's degrees of freedom for t. Intervals by {DRAWS} draws of runs and rows and \
-             a linear mixed model of the differences (random intercepts of run and row, REML) are given beside them. Error bars are intervals, not standard deviations. p-values are two-sided and \
+             a linear mixed model of the differences (random intercepts of run and row, REML) are given as well. Error bars are intervals, not standard deviations. p-values are two-sided and \
              corrected by Holm's method over all {} of the table.",
             LEVEL * 100.0,
             counted(self.effects.len(), "test", "tests"),
@@ -238,7 +238,7 @@ impl Report<'_> {
         };
         let repeat = format!(
             "[Yes] Every run is named by a digest of all that decides it: the model's weights, the rows of its training and development sets, N, seed, method, adapter, learning rate and \
-             training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept beside them.",
+             training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept next to them.",
             self.results.len()
         );
         Ok(vec![

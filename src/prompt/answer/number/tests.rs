@@ -218,6 +218,7 @@ fn the_first_place_that_is_there_decides() {
         ("\\boxed{x = 5}", Some("5")),
         ("\\boxed{- 5}", Some("-5")),
         ("\\boxed{5\\text{ of }9}", Some("5")),
+        ("#### 8 - 3 \\quad \\quad \\quad \\quad = 5", Some("5")),
         ("So 12 = 3 * 4", Some("12")),
         ("So 3 * 4 = 12", Some("12")),
         ("#### - 5", Some("-5")),
