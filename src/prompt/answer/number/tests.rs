@@ -129,6 +129,8 @@ fn equal_numbers_have_one_spelling() {
     }
     assert_eq!(all("10-5 = 5, 1, 2"), ["10", "5", "5", "1", "2"]);
     assert_eq!(all("3–5"), ["3", "5"]);
+    assert_eq!(all("1.5 million and 2 thousand of 3"), ["1500000", "2000", "3"]);
+    assert_eq!(all("It is 1.234,56."), ["1234.56"]);
     for (text, quotient) in [("2 3/3", "1"), ("2 5/3", "5/3"), ("2\\frac{3}{3}", "1"), ("2\\frac{5}{3}", "5/3")] {
         assert_eq!(all(text), ["2", quotient], "no mixed number");
     }
