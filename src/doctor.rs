@@ -97,7 +97,7 @@ fn other_libtorch() -> Option<String> {
 fn cuda() -> Finding {
     let (found, problem) = match libtorch::load_cuda() {
         Ok(false) => (
-            "no CUDA part beside libtorch; the CPU is used".to_owned(),
+            "libtorch has no CUDA part; the CPU is used".to_owned(),
             has_gpu().then(|| "there is a GPU that this libtorch cannot use: run `cargo xtask setup --cuda`".to_owned()),
         ),
         Ok(true) if Cuda::is_available() => (format!("{} devices", Cuda::device_count()), None),

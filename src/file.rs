@@ -106,7 +106,7 @@ pub(crate) fn check_companion(texts: &HashMap<String, String>, path: &Path, byte
     match saved {
         Some(true) => Ok(()),
         _ => Err(Error::file(format!(
-            "{} is not the file that was saved with the weights beside it: it was edited or damaged, or belongs to another; {remedy}",
+            "{} is not the file that was saved with the weights next to it: it was edited or damaged, or belongs to another; {remedy}",
             path.display()
         ))),
     }

@@ -120,6 +120,8 @@
 //! with code for each, and `DESIGN.md` says how the parts fit together. [`Training`](train::Training) takes any [`Objective`](objective::Objective), also a
 //! notebook's own. A task is a `.jsonl` file and its entry in `tasks.json` ([`Task::open`](dataset::Task::open)). A value shows itself by [`display::Show`].
 #![warn(missing_docs)]
+// What is internal is `pub(crate)`. Not in tests: recipes stand there as they would stand in their rooms.
+#![cfg_attr(not(test), warn(unreachable_pub))]
 
 #[doc = include_str!("cookbook.md")]
 pub mod cookbook {}

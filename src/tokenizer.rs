@@ -245,7 +245,7 @@ fn missing(folder: &Path) -> Error {
     let remedy = if folder.join("tokenizer.model").is_file() {
         "it has a SentencePiece `tokenizer.model`: convert it once in Python with `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`"
     } else {
-        "copy it from where the model came from, beside `config.json`"
+        "copy it from where the model came from, next to `config.json`"
     };
     Error::file(format!("no `tokenizer.json` in `{}`: {remedy}", folder.display()))
 }

@@ -366,7 +366,7 @@ fn a_reader_beside_a_writer_finds_the_one_thing_or_the_other() -> Result<()> {
             std::thread::sleep(moment(Duration::from_millis(3)));
         }
         writer.kill(name);
-        println!("{name}: {} openings beside a writer: {found:?} of the one and the other, 0 mixtures", openings.div_ceil(names.len()));
+        println!("{name}: {} openings next to a writer: {found:?} of the one and the other, 0 mixtures", openings.div_ceil(names.len()));
     }
     Ok(())
 }

@@ -119,7 +119,7 @@ impl Collection {
     ///
     /// # Errors
     /// What is asked for does not fit the model, or does not fit into memory and no folder is given.
-    pub fn plan(&self) -> Result<CollectionPlan> {
+    pub(crate) fn plan(&self) -> Result<CollectionPlan> {
         let examples = self.prompts.len();
         if examples == 0 {
             return Err(Error::input("there are no prompts to collect targets of"));
@@ -171,7 +171,7 @@ impl Collection {
     ///
     /// # Errors
     /// As [`Collection::plan`] and [`Model::respond`]; a shard that is damaged or of another collection; one that cannot be written.
-    pub fn collect(&self) -> Result<Collected> {
+    pub(crate) fn collect(&self) -> Result<Collected> {
         match self.plan()?.place {
             StorageLocation::Memory(device) => self.pass(&self.prompts, device),
             StorageLocation::Shards(folder, count) => self.to_disk(&folder, count),

@@ -237,7 +237,7 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    pub fn new(keep: Keep, model: &Model, examples: usize, tokens: usize, device: Device) -> Result<Self> {
+    pub(super) fn new(keep: Keep, model: &Model, examples: usize, tokens: usize, device: Device) -> Result<Self> {
         let vocab = model.config().vocab_size;
         keep.check(vocab)?;
         let shape = [examples as i64, tokens as i64, keep.width(vocab)];
@@ -248,7 +248,7 @@ impl Filling {
     }
 
     /// The logits `[example, 1, vocab]` that the next token of each example is chosen by.
-    pub fn put(&self, point: &HookPoint<'_>, logits: &Tensor) -> Result<()> {
+    pub(super) fn put(&self, point: &HookPoint<'_>, logits: &Tensor) -> Result<()> {
         let logits = if logits.dim() == 3 { logits.select(1, 0) } else { logits.shallow_clone() };
         let probabilities = logits.softmax(-1, self.probabilities.kind());
         let (values, ids) = match &self.ids {
@@ -271,7 +271,7 @@ impl Filling {
         Ok(())
     }
 
-    pub fn finish(self, responses: Responses) -> Result<Distributions> {
+    pub(super) fn finish(self, responses: Responses) -> Result<Distributions> {
         let seen = self.seen.into_inner();
         for (example, row) in responses.rows().iter().enumerate() {
             if seen[example] != row.tokens.response.len() {

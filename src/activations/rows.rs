@@ -48,42 +48,42 @@ impl Piece {
 }
 
 impl Rows {
-    pub fn whole(values: Tensor, token: i64) -> Self {
+    pub(super) fn whole(values: Tensor, token: i64) -> Self {
         Self { pieces: vec![Piece::Memory(values)], token, identity: None }
     }
 
     /// The pieces of one collection; at least one.
-    pub fn pieces(pieces: Vec<Stored>, token: i64, identity: String) -> Self {
+    pub(super) fn pieces(pieces: Vec<Stored>, token: i64, identity: String) -> Self {
         Self { pieces: pieces.into_iter().map(Piece::File).collect(), token, identity: Some(identity) }
     }
 
-    pub fn examples(&self) -> usize {
+    pub(super) fn examples(&self) -> usize {
         self.pieces.iter().map(|piece| piece.size()[0] as usize).sum()
     }
 
     /// The size of all in one tensor, padded to the longest.
-    pub fn size(&self) -> Vec<i64> {
+    pub(super) fn size(&self) -> Vec<i64> {
         let mut size = self.pieces[0].size();
         size[0] = self.examples() as i64;
         size[self.token as usize] = self.pieces.iter().map(|piece| piece.size()[self.token as usize]).max().unwrap_or(0);
         size
     }
 
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.pieces[0].kind()
     }
 
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| super::bytes(&piece.size(), piece.kind())).sum()
     }
 
     /// True if the pieces lie in files.
-    pub fn on_disk(&self) -> bool {
+    pub(super) fn on_disk(&self) -> bool {
         self.identity.is_some()
     }
 
     /// One example with its first `length` tokens, without the axis *example*; shares memory where it lies there.
-    pub fn get(&self, index: usize, length: usize) -> Result<Tensor> {
+    pub(super) fn get(&self, index: usize, length: usize) -> Result<Tensor> {
         let mut row = index as i64;
         for piece in &self.pieces {
             let here = piece.size()[0];
@@ -96,7 +96,7 @@ impl Rows {
     }
 
     /// All in one tensor: shared where there is one piece in memory, else a copy of them all, padded with zeros.
-    pub fn gather(&self) -> Result<Tensor> {
+    pub(super) fn gather(&self) -> Result<Tensor> {
         if let [Piece::Memory(whole)] = self.pieces.as_slice() {
             return Ok(whole.shallow_clone());
         }
@@ -116,7 +116,7 @@ impl Rows {
     }
 
     /// One place of the axis behind *example*, which then is gone: a layer of activations.
-    pub fn at(&self, place: i64) -> Result<Self> {
+    pub(super) fn at(&self, place: i64) -> Result<Self> {
         let at = |piece: &Piece| {
             Ok(match piece {
                 Piece::Memory(values) => Piece::Memory(values.f_select(1, place)?),
@@ -127,7 +127,7 @@ impl Rows {
     }
 
     /// A digest of the content, or of the collection that made it.
-    pub fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         if let Some(identity) = &self.identity {
             return identity.clone();
         }
@@ -143,7 +143,7 @@ impl Rows {
         format!("{:x}", digest.finalize())
     }
 
-    pub fn shared(&self) -> Self {
+    pub(super) fn shared(&self) -> Self {
         let share = |piece: &Piece| match piece {
             Piece::Memory(values) => Piece::Memory(values.shallow_clone()),
             Piece::File(stored) => Piece::File(stored.clone()),

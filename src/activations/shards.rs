@@ -153,7 +153,7 @@ impl Shard {
     }
 
     /// True if it is part `shard` of `shards` of the collection with this digest.
-    pub fn belongs(&self, identity: &str, shard: usize, shards: usize) -> bool {
+    pub(super) fn belongs(&self, identity: &str, shard: usize, shards: usize) -> bool {
         let manifest = &self.manifest;
         manifest.identity == identity && (manifest.shard, manifest.shards) == (shard, shards)
     }

@@ -34,7 +34,7 @@ struct Newest {
 
 impl Store {
     /// Room for what `plan` says; `read` is how many tokens of each example a forward over several tokens reads.
-    pub fn new(capture: &Capture, model: &Model, plan: CapturePlan, spans: Vec<(usize, usize)>, read: Vec<usize>) -> Result<Self> {
+    pub(super) fn new(capture: &Capture, model: &Model, plan: CapturePlan, spans: Vec<(usize, usize)>, read: Vec<usize>) -> Result<Self> {
         let values = Tensor::f_zeros(plan.shape, (capture.kind.unwrap_or(model.kind()), capture.device))?;
         let seen = RefCell::new(vec![0; spans.len() * plan.hook_points.len()]);
         let narrow = capture.positions.is_narrow();
@@ -44,7 +44,7 @@ impl Store {
     /// Copies the wanted tokens of `value [example, token, hidden]`; `examples` are the rows in the store.
     ///
     /// A value holds consecutive positions from `point.positions`' first on, be it a whole prompt, the kept tokens or one new token.
-    pub fn put(&self, point: &HookPoint<'_>, examples: &[usize], value: &Tensor) -> Result<()> {
+    pub(super) fn put(&self, point: &HookPoint<'_>, examples: &[usize], value: &Tensor) -> Result<()> {
         let layer = self.hook_points.iter().position(|path| path == point.path);
         let layer = layer.ok_or_else(|| Error::internal(format!("an unexpected hook point {}", point.path)))?;
         let value = value.to_device(self.values.device()).to_kind(self.values.kind());
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// What came, cut to the responses that the tokens are of.
-    pub fn finish(mut self, positions: Positions, responses: Responses) -> Result<Activations> {
+    pub(super) fn finish(mut self, positions: Positions, responses: Responses) -> Result<Activations> {
         self.spans = responses.rows().iter().map(|row| positions.span(row.tokens.prompt.len(), row.tokens.response.len())).collect();
         let longest = self.spans.iter().map(|span| span.1).max().unwrap_or(0) as i64;
         // Responses may have ended before the limit: keep what is there, in memory of its own.

@@ -40,17 +40,17 @@ pub(super) fn digests(values: &Tensor) -> Vec<String> {
 
 impl Stored {
     /// A tensor that begins at a place of the file; `None` if there is not one digest for each example.
-    pub fn new(source: &Arc<Source>, start: u64, size: Vec<i64>, kind: Kind, digests: &[String]) -> Option<Self> {
+    pub(super) fn new(source: &Arc<Source>, start: u64, size: Vec<i64>, kind: Kind, digests: &[String]) -> Option<Self> {
         let compared = digests.iter().map(|_| AtomicBool::new(false)).collect();
         let fits = size.first().is_some_and(|&rows| rows as usize == digests.len());
         fits.then(|| Self { source: source.clone(), start, size, kind, place: None, digests: digests.into(), compared })
     }
 
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.kind
     }
 
-    pub fn size(&self) -> Vec<i64> {
+    pub(super) fn size(&self) -> Vec<i64> {
         let mut size = self.size.clone();
         if self.place.is_some() {
             size.remove(1);
@@ -59,7 +59,7 @@ impl Stored {
     }
 
     /// One place of the axis behind *example*.
-    pub fn at(&self, place: i64) -> Result<Self> {
+    pub(super) fn at(&self, place: i64) -> Result<Self> {
         match self.place {
             None if self.size.len() > 1 && (0..self.size[1]).contains(&place) => Ok(Self { place: Some(place), ..self.clone() }),
             _ => Err(Error::internal(format!("no place {place} in {:?}", self.size))),
@@ -68,7 +68,7 @@ impl Stored {
 
     /// One example, read from the file. The first time, and whenever somebody has written into the file meanwhile, all of it is read and compared
     /// with its digest.
-    pub fn get(&self, row: i64) -> Result<Tensor> {
+    pub(super) fn get(&self, row: i64) -> Result<Tensor> {
         let size = &self.size[1..];
         let bytes = size.iter().product::<i64>() as u64 * self.kind.elt_size_in_bytes() as u64;
         let missing = || Error::internal(format!("no example {row} in {:?}", self.size));

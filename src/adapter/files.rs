@@ -145,9 +145,9 @@ fn open_folder(folder: &Path, model: &Model, as_it_is: bool) -> Result<Adapter> 
 fn settings(mut keys: Keys, folder: &Path, model: &Model) -> Result<AdapterConfig> {
     let Some(kind) = keys.word("peft_type")? else { return Err(keys.missing("peft_type")) };
     keys.only("task_type", "CAUSAL_LM", "a model with another head")?;
-    keys.refuse("modules_to_save", "whole modules trained beside the adapter")?;
+    keys.refuse("modules_to_save", "whole modules trained next to the adapter")?;
     keys.refuse("layer_replication", "layers of the base model repeated")?;
-    keys.refuse("trainable_token_indices", "embeddings of single tokens trained beside the adapter")?;
+    keys.refuse("trainable_token_indices", "embeddings of single tokens trained next to the adapter")?;
     keys.refuse("target_parameters", "updates of parameters that no linear module holds")?;
     if let Some(base) = keys.word("base_model_name_or_path")? {
         let revision = keys.word("revision")?;

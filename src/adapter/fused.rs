@@ -25,7 +25,7 @@ pub(super) enum Group<'a> {
 
 impl Group<'_> {
     /// The path of what PEFT knows.
-    pub fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         match self {
             Self::One(path) => path,
             Self::Parts(fused, _) => fused.path(),
@@ -33,7 +33,7 @@ impl Group<'_> {
     }
 
     /// The modules that the adapter sits on.
-    pub fn sites(&self) -> Vec<&str> {
+    pub(super) fn sites(&self) -> Vec<&str> {
         match self {
             Self::One(path) => vec![path],
             Self::Parts(_, parts) => parts.clone(),
@@ -41,7 +41,7 @@ impl Group<'_> {
     }
 
     /// The whole's value with this suffix from those of its parts, joined along their rows; `absent` stands for that of a part without adapter.
-    pub fn rows(&self, parameters: &Parameters, suffix: &str, absent: &dyn Fn(i64) -> Result<Tensor>) -> Result<Tensor> {
+    pub(super) fn rows(&self, parameters: &Parameters, suffix: &str, absent: &dyn Fn(i64) -> Result<Tensor>) -> Result<Tensor> {
         let Self::Parts(fused, parts) = self else { return Ok(parameters.get(&format!("{}.{suffix}", self.path()))?.detach()) };
         let of = |(part, &rows): (&String, &i64)| match parts.contains(&part.as_str()) {
             true => Ok(parameters.get(&format!("{part}.{suffix}"))?.detach()),
@@ -51,7 +51,7 @@ impl Group<'_> {
     }
 
     /// LoRA's two factors.
-    pub fn factors(&self, parameters: &Parameters) -> Result<(Tensor, Tensor)> {
+    pub(super) fn factors(&self, parameters: &Parameters) -> Result<(Tensor, Tensor)> {
         let get = |site: &str, suffix: &str| Ok::<_, Error>(parameters.get(&format!("{site}.{suffix}"))?.detach());
         let Self::Parts(fused, parts) = self else { return Ok((get(self.path(), LORA_A)?, get(self.path(), LORA_B)?)) };
         let a = Tensor::f_cat(&parts.iter().map(|part| get(part, LORA_A)).collect::<Result<Vec<_>>>()?, 0)?;

@@ -67,7 +67,7 @@ pub(super) trait Tuning: std::fmt::Debug {
     /// The module's weight and bias with the adapter folded in, computed in f32 at least; `None` where the adapter does not sit.
     fn merged(&self, _parameters: &Parameters, _site: &str, _weight: &Tensor, _bias: Option<&Tensor>) -> Result<Option<Merged>> {
         Err(Error::input(format!(
-            "{}: virtual tokens cannot be merged into weights; keep the adapter beside the model (`model.with(&adapter)`)",
+            "{}: virtual tokens cannot be merged into weights; keep the adapter next to the model (`model.with(&adapter)`)",
             self.name()
         )))
     }

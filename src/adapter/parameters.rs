@@ -14,7 +14,7 @@ pub(crate) struct Parameters {
 
 impl Parameters {
     /// Copies the given tensors, in their order, onto `device`.
-    pub fn new(tensors: Vec<(String, Tensor)>, device: Device) -> Result<Self> {
+    pub(crate) fn new(tensors: Vec<(String, Tensor)>, device: Device) -> Result<Self> {
         if tensors.is_empty() {
             return Err(Error::input("the adapter has no parameters: its sites select nothing"));
         }
@@ -35,39 +35,39 @@ impl Parameters {
     }
 
     /// All parameters, `[parameter]`; writing into it changes the entries.
-    pub fn flat(&self) -> &Tensor {
+    pub(crate) fn flat(&self) -> &Tensor {
         &self.flat
     }
 
     /// Each parameter by its name; leaves that require gradients.
-    pub fn entries(&self) -> &[(String, Tensor)] {
+    pub(crate) fn entries(&self) -> &[(String, Tensor)] {
         &self.entries
     }
 
     /// A parameter by name, if it is there.
-    pub fn find(&self, name: &str) -> Option<Tensor> {
+    pub(crate) fn find(&self, name: &str) -> Option<Tensor> {
         self.entries.iter().find(|(entry, _)| entry == name).map(|(_, tensor)| tensor.shallow_clone())
     }
 
     /// A parameter by name.
-    pub fn get(&self, name: &str) -> Result<Tensor> {
+    pub(crate) fn get(&self, name: &str) -> Result<Tensor> {
         self.find(name).ok_or_else(|| Error::internal(format!("no parameter `{name}`")))
     }
 
     /// The modules that parameters belong to, in their order.
-    pub fn sites(&self) -> Vec<&str> {
+    pub(crate) fn sites(&self) -> Vec<&str> {
         let mut sites: Vec<&str> = self.entries.iter().filter_map(|(name, _)| peft::site_of(name)).collect();
         sites.dedup();
         sites
     }
 
-    pub fn duplicate(&self) -> Result<Self> {
+    pub(crate) fn duplicate(&self) -> Result<Self> {
         let layout = self.entries.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
         Ok(Self::over(self.flat.copy(), layout))
     }
 
     /// Overwrites all parameters.
-    pub fn set(&self, flat: &Tensor) -> Result<()> {
+    pub(crate) fn set(&self, flat: &Tensor) -> Result<()> {
         if flat.size() != self.flat.size() {
             return Err(Error::input(format!("{} parameters given, the adapter has {}", flat.numel(), self.flat.numel())));
         }
@@ -79,7 +79,7 @@ impl Parameters {
     ///
     /// # Errors
     /// The loss depends on none of the parameters: libtorch would end the process.
-    pub fn gradient(&self, loss: &Tensor) -> Result<Tensor> {
+    pub(crate) fn gradient(&self, loss: &Tensor) -> Result<Tensor> {
         if !loss.requires_grad() {
             return Err(Error::input(
                 "the loss depends on none of the adapter's parameters, so there is nothing to train: the adapter has no virtual tokens, sits \

@@ -60,15 +60,15 @@ pub(super) fn unsupported(key: &str, config: &Config) -> Option<&'static str> {
     let own = OUTSIDE.iter().flat_map(|module| config.family.file_paths(module));
     let outside = own.into_iter().any(|module| name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')));
     if name.contains(".trainable_tokens_") || name.contains("token_adapter.") {
-        Some("embeddings of single tokens trained beside the adapter (`trainable_token_indices`)")
+        Some("embeddings of single tokens trained next to the adapter (`trainable_token_indices`)")
     } else if outside && name.contains("lora_") {
         Some("a LoRA update of the output layer or the embedding")
     } else if outside && name.contains(IA3) {
         Some("(IA)³ factors of the output layer or the embedding")
     } else if outside {
-        Some("an embedding or output layer saved beside the adapter (as PEFT does where the vocabulary was enlarged)")
+        Some("an embedding or output layer saved next to the adapter (as PEFT does where the vocabulary was enlarged)")
     } else if name.contains(".modules_to_save.") {
-        Some("a whole module trained beside the adapter")
+        Some("a whole module trained next to the adapter")
     } else {
         None
     }
@@ -93,7 +93,7 @@ impl Settings {
     /// The linear modules that `target_modules` and its companions choose (`check_target_module_exists` in PEFT's `tuners_utils.py`).
     ///
     /// A list holds paths or their ends; a string is `all-linear` or a regular expression of the whole path.
-    pub fn targets(&mut self, model: &Model) -> Result<Vec<String>> {
+    pub(super) fn targets(&mut self, model: &Model) -> Result<Vec<String>> {
         let Some(target) = self.keys.value("target_modules") else { return Err(self.keys.missing("target_modules")) };
         let target = Modules::new(self, "target_modules", &target)?;
         let excluded = match self.keys.value("exclude_modules") {
@@ -144,7 +144,7 @@ impl Settings {
     }
 
     /// The modules among `paths` that `feedforward_modules` names: a list of ends, or a regular expression.
-    pub fn feedforward(&mut self, paths: &[String], model: &Model) -> Result<Vec<String>> {
+    pub(super) fn feedforward(&mut self, paths: &[String], model: &Model) -> Result<Vec<String>> {
         let Some(value) = self.keys.value("feedforward_modules") else { return Err(self.keys.missing("feedforward_modules")) };
         let modules = Modules::new(self, "feedforward_modules", &value)?;
         let found = |path: &&String| {
@@ -159,7 +159,7 @@ impl Settings {
 
     /// A number for some of the modules: `key` holds regular expressions of a path's end, of which the first that matches counts
     /// (`get_pattern_key` in PEFT's `utils/other.py`). PEFT writes its files sorted, so first is first in the alphabet.
-    pub fn per_module(&mut self, key: &str, paths: &[String], model: &Model) -> Result<Vec<(String, f64)>> {
+    pub(super) fn per_module(&mut self, key: &str, paths: &[String], model: &Model) -> Result<Vec<(String, f64)>> {
         let Some(value) = self.keys.value(key) else { return Ok(Vec::new()) };
         let Some(patterns) = value.as_object() else { return Err(self.keys.error(format!("`{key}` is {value}: it must be an object"))) };
         let mut rules = Vec::new();
@@ -177,7 +177,7 @@ impl Settings {
     }
 
     /// How many virtual tokens; the model they were made for must have these sizes.
-    pub fn virtual_tokens(&mut self, layers: i64, heads: i64, width: i64) -> Result<i64> {
+    pub(super) fn virtual_tokens(&mut self, layers: i64, heads: i64, width: i64) -> Result<i64> {
         for (key, size) in [("num_layers", layers), ("num_attention_heads", heads), ("token_dim", width)] {
             self.keys.only(key, size, "a wrong base model?")?;
         }

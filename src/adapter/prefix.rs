@@ -102,7 +102,7 @@ pub(super) struct KeysValues {
 
 impl KeysValues {
     /// Of parameters `[virtual, 2 layer kv_head head_dim]`.
-    pub fn new(parameters: &Tensor, frozen: i64, config: &Config) -> Self {
+    pub(super) fn new(parameters: &Tensor, frozen: i64, config: &Config) -> Self {
         let size = [parameters.size()[0], 2 * config.layers, config.kv_heads, config.head_dim];
         Self { values: parameters.view(size), frozen }
     }

@@ -54,7 +54,7 @@ pub(super) fn check(folder: &Path, stored: &[Tensor], model: &Model) -> Result<(
     let parameters = file::digest(&stored.iter().collect::<Vec<_>>());
     if manifest.outcome.is_some_and(|outcome| outcome.parameters != parameters) {
         return Err(Error::file(format!(
-            "{} tells of other parameters than those that lie beside it: another program has changed the one or the other; {remedy}",
+            "{} tells of other parameters than those that lie next to it: another program has changed the one or the other; {remedy}",
             path.display()
         )));
     }

@@ -43,7 +43,7 @@ pub(super) struct Site {
 }
 
 impl Sites {
-    pub fn new(patterns: &str) -> Self {
+    pub(super) fn new(patterns: &str) -> Self {
         Self { patterns: patterns.to_string(), layers: None }
     }
 
@@ -51,7 +51,7 @@ impl Sites {
     ///
     /// Patterns are read in the common spelling and in that of the family's own files. The whole of modules that such files hold as one matrix is
     /// chosen by its name alone: `*` means its parts.
-    pub fn of(&self, model: &Model) -> Result<Vec<Site>> {
+    pub(super) fn of(&self, model: &Model) -> Result<Vec<Site>> {
         let (sites, fused) = (model.sites(), model.decoder().fused());
         let own = |path: &str| model.config().family.own_path(path);
         let parts = Paths::new(sites.iter().map(|(path, _)| path.clone()).collect(), own);
@@ -87,7 +87,7 @@ impl Sites {
     }
 
     /// The shortest spelling of `chosen` paths: bare names, bare names in some layers, or all paths.
-    pub fn spelled(chosen: &[String], model: &Model) -> Self {
+    pub(super) fn spelled(chosen: &[String], model: &Model) -> Self {
         let mut names: Vec<&str> = Vec::new();
         let mut layers: Vec<usize> = Vec::new();
         for path in chosen {

@@ -55,11 +55,11 @@ pub(super) struct Test {
 
 impl Test {
     /// `ways`: what else decides the numbers, where it differs from the default.
-    pub fn new(task: &str, queries: Examples, compared: usize, ways: &impl serde::Serialize) -> Result<Self> {
+    pub(super) fn new(task: &str, queries: Examples, compared: usize, ways: &impl serde::Serialize) -> Result<Self> {
         Ok(Self { task: task.into(), digest: record::digest(&(task, &queries, compared, ways))?, queries, compared })
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queries.len()
     }
 }
@@ -99,7 +99,7 @@ pub(super) trait RunControl {
 }
 
 impl<'e> Cell<'e> {
-    pub fn new(
+    pub(super) fn new(
         experiment: &'e Experiment,
         model: &'e Model,
         (split, pool): (Split, Option<Rc<Task>>),
@@ -122,7 +122,7 @@ impl<'e> Cell<'e> {
     }
 
     /// Does the runs that are missing; false where the overseer wants it to be left before its end.
-    pub fn run(&self, folder: &Path, control: &mut dyn RunControl) -> Result<bool> {
+    pub(super) fn run(&self, folder: &Path, control: &mut dyn RunControl) -> Result<bool> {
         let untouched = self.tests.iter().map(|_| BaseModelResults::default()).collect();
         let shared = Shared { targets: Once::default(), untouched, before: Once::default() };
         for run in &self.runs {

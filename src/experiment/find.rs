@@ -53,7 +53,7 @@ impl Cell<'_> {
             let vector = Vector::open(&place, self.model)?;
             if found.vector.as_ref() != Some(&vector.digest()?) {
                 return Err(Error::file(format!(
-                    "the vector in {} is not the one that the record beside it tells of: remove both, and the run is done again",
+                    "the vector in {} is not the one that the record next to it tells of: remove both, and the run is done again",
                     place.display()
                 )));
             }

@@ -70,7 +70,7 @@ pub(super) struct Refused {
 
 impl CellOutline {
     /// Whether a record has all that is asked.
-    pub fn is_whole(&self, record: &Record, demand: Demand<'_>) -> bool {
+    pub(super) fn is_whole(&self, record: &Record, demand: Demand<'_>) -> bool {
         let elsewhere = self.elsewhere.as_ref().map(|(_, digest)| digest.as_str());
         record.is_whole(self.tests.iter().map(|(_, digest)| digest.as_str()), elsewhere, demand)
     }
@@ -168,11 +168,11 @@ impl Experiment {
 
 impl<'e> Grid<'e> {
     /// A grid whose splits were drawn before, elsewhere.
-    pub fn drawn(experiment: &'e Experiment, cells: Vec<CellOutline>, refused: Vec<Refused>) -> Self {
+    pub(super) fn drawn(experiment: &'e Experiment, cells: Vec<CellOutline>, refused: Vec<Refused>) -> Self {
         Self { experiment, names: experiment.opened_names(), tasks: OnceCell::new(), said: experiment.said.clone(), cells, refused }
     }
 
-    pub fn tasks(&self) -> Result<&[Opened]> {
+    pub(super) fn tasks(&self) -> Result<&[Opened]> {
         if self.tasks.get().is_none() {
             let _ = self.tasks.set(self.experiment.opened()?.0);
         }
@@ -183,11 +183,11 @@ impl<'e> Grid<'e> {
         &self.experiment.settings
     }
 
-    pub fn model(&self, place: usize) -> Result<&'e LazyModel> {
+    pub(super) fn model(&self, place: usize) -> Result<&'e LazyModel> {
         self.experiment.models.get(place).ok_or_else(|| Error::internal("a cell of a model that the grid has not"))
     }
 
-    pub fn task(&self, place: usize) -> Result<&str> {
+    pub(super) fn task(&self, place: usize) -> Result<&str> {
         self.names.get(place).map(String::as_str).ok_or_else(|| Error::internal("a cell of a task that the grid has not"))
     }
 
@@ -226,7 +226,7 @@ impl<'e> Grid<'e> {
     }
 
     /// The cell with its rows and its model.
-    pub fn cell(&self, sketch: &CellOutline) -> Result<Cell<'e>> {
+    pub(super) fn cell(&self, sketch: &CellOutline) -> Result<Cell<'e>> {
         let (split, pool, (tests, other)) = self.draw(sketch.task, sketch.n, sketch.run)?;
         let same = record::digest(&(&split.train, &split.dev))? == sketch.rows
             && tests.iter().map(|test| (&test.task, &test.digest)).eq(sketch.tests.iter().map(|(task, digest)| (task, digest)))
@@ -241,12 +241,12 @@ impl<'e> Grid<'e> {
     }
 
     /// The runs of a cell, in an order in which they can be done.
-    pub fn runs(&self, cell: &CellOutline) -> Result<Vec<Run>> {
+    pub(super) fn runs(&self, cell: &CellOutline) -> Result<Vec<Run>> {
         Ok(self.settings().runs_of(&self.run(cell.model, cell.task, cell.n, cell.run, &cell.rows)?))
     }
 
     /// The runs that cannot be done.
-    pub fn refused_runs(&self, refused: &Refused) -> Result<Vec<Run>> {
+    pub(super) fn refused_runs(&self, refused: &Refused) -> Result<Vec<Run>> {
         Ok(self.settings().runs_of(&self.run(refused.model, refused.task, refused.n, refused.run, "")?))
     }
 
@@ -257,13 +257,13 @@ impl<'e> Grid<'e> {
     }
 
     /// Whether a run of a cell is done, with all its tests.
-    pub fn is_done(&self, folder: &Path, cell: &CellOutline, run: &Run) -> Result<bool> {
+    pub(super) fn is_done(&self, folder: &Path, cell: &CellOutline, run: &Run) -> Result<bool> {
         let record = Record::open(folder, run)?;
         Ok(record.is_some_and(|record| cell.is_whole(&record, self.settings().demand())))
     }
 
     /// Runs of a cell that are not done yet.
-    pub fn missing(&self, folder: &Path, cell: &CellOutline) -> Result<Vec<Run>> {
+    pub(super) fn missing(&self, folder: &Path, cell: &CellOutline) -> Result<Vec<Run>> {
         let mut missing = Vec::new();
         for run in self.runs(cell)? {
             if !self.is_done(folder, cell, &run)? {

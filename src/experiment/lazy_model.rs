@@ -24,21 +24,21 @@ struct Inner {
 }
 
 impl LazyModel {
-    pub fn open(model: &Model) -> Self {
+    pub(super) fn open(model: &Model) -> Self {
         let inner = Inner { place: model.folder().into(), device: Some(model.device()), id: OnceCell::new(), model: OnceCell::new() };
         let _ = inner.model.set(model.clone());
         Self(Rc::new(inner))
     }
 
     /// One that lies at `place` and must be the one of this identity. Without a device it is opened on the best.
-    pub fn closed(place: PathBuf, id: ModelId, device: Option<Device>) -> Self {
+    pub(super) fn closed(place: PathBuf, id: ModelId, device: Option<Device>) -> Self {
         let inner = Inner { place, device, id: OnceCell::new(), model: OnceCell::new() };
         let _ = inner.id.set(id);
         Self(Rc::new(inner))
     }
 
     /// The model, opened by the first who asks.
-    pub fn get(&self) -> Result<&Model> {
+    pub(super) fn get(&self) -> Result<&Model> {
         if self.0.model.get().is_none() {
             let _ = self.0.model.set(self.opened()?);
         }
@@ -71,7 +71,7 @@ impl LazyModel {
     }
 
     /// Which model it is; of an open one all bytes are read the first time.
-    pub fn id(&self) -> Result<&ModelId> {
+    pub(super) fn id(&self) -> Result<&ModelId> {
         if self.0.id.get().is_none() {
             let _ = self.0.id.set(id_of(self.get()?)?);
         }
@@ -79,12 +79,12 @@ impl LazyModel {
     }
 
     /// The folder or file that it was, or will be, opened from.
-    pub fn place(&self) -> &Path {
+    pub(super) fn place(&self) -> &Path {
         &self.0.place
     }
 
     /// The name of its folder, for people.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let folder = self.place();
         folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
     }

@@ -38,7 +38,7 @@ pub(super) struct Labels {
 
 impl Outcomes {
     /// Of a frame of predictions; none where its columns do not say who was right.
-    pub fn of(frame: &DataFrame) -> Result<Option<Self>> {
+    pub(super) fn of(frame: &DataFrame) -> Result<Option<Self>> {
         let Some(correct) = frame.column("correct").ok().filter(|column| column.null_count() == 0) else { return Ok(None) };
         let (queries, golds) = (frame.column("query")?.str()?, frame.column("gold")?.str()?);
         let mut rows = String::with_capacity(frame.height() * DIGITS);
@@ -61,7 +61,7 @@ impl Outcomes {
     }
 
     /// What could not be so of a test of that number of rows.
-    pub fn check(&self, rows: usize) -> std::result::Result<(), String> {
+    pub(super) fn check(&self, rows: usize) -> std::result::Result<(), String> {
         let digests = self.rows.len() == rows * DIGITS && self.rows.bytes().all(|byte| byte.is_ascii_hexdigit());
         let correct = self.correct.len() == rows && self.correct.bytes().all(|byte| matches!(byte, b'0' | b'1'));
         let shares = |text: &String| {
@@ -80,20 +80,20 @@ impl Outcomes {
     }
 
     /// The digests.
-    pub fn rows(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &str> {
         (0..self.rows.len() / DIGITS).filter_map(|row| self.rows.get(row * DIGITS..(row + 1) * DIGITS))
     }
 
-    pub fn correct(&self) -> impl Iterator<Item = bool> {
+    pub(super) fn correct(&self) -> impl Iterator<Item = bool> {
         self.correct.bytes().map(|byte| byte == b'1')
     }
 
-    pub fn confidence(&self) -> Option<Vec<f64>> {
+    pub(super) fn confidence(&self) -> Option<Vec<f64>> {
         numbers(self.confidence.as_ref()?)
     }
 
     /// Brier's score of each row over the labels; of the answer alone where there are none.
-    pub fn brier(&self) -> Option<Vec<f64>> {
+    pub(super) fn brier(&self) -> Option<Vec<f64>> {
         let Some(labels) = &self.labels else {
             let confidence = self.confidence()?;
             return Some(confidence.iter().zip(self.correct()).map(|(p, right)| (p - f64::from(u8::from(right))).powi(2)).collect());
@@ -109,7 +109,7 @@ impl Outcomes {
     }
 
     /// `row`, `correct`, and as far as they are there `confidence`, `gold` and `p_<label>`: what metrics read.
-    pub fn frame(&self) -> Result<DataFrame> {
+    pub(super) fn frame(&self) -> Result<DataFrame> {
         let broken = || Error::internal("outcomes that were checked cannot be read");
         let mut columns = vec![
             Column::new("row".into(), self.rows().collect::<Vec<_>>()),

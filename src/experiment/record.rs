@@ -165,7 +165,7 @@ pub(super) struct Evaluated {
 
 impl Evaluated {
     /// Columns of these that neither are there nor were tried.
-    pub fn lacks<'c>(&self, columns: &'c [String]) -> Vec<&'c str> {
+    pub(super) fn lacks<'c>(&self, columns: &'c [String]) -> Vec<&'c str> {
         // Where nothing could be evaluated, nothing can be added.
         let there = |name: &String| self.metrics.is_empty() || self.metrics.contains_key(name) || self.undefined.contains(name);
         columns.iter().filter(|name| !there(name)).map(String::as_str).collect()
@@ -174,7 +174,7 @@ impl Evaluated {
 
 impl Run {
     /// The run's name: a digest of everything in it.
-    pub fn key(&self) -> Result<String> {
+    pub(super) fn key(&self) -> Result<String> {
         digest(self).map(|digest| digest[..KEY].to_string())
     }
 }
@@ -190,13 +190,13 @@ pub(super) fn digest(value: &impl Serialize) -> Result<String> {
 
 impl Record {
     /// Of a run with nothing to show yet, or ever.
-    pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
+    pub(super) fn new(model: String, run: &Run, failed: Option<String>) -> Self {
         let (evaluated, elsewhere) = (BTreeMap::new(), BTreeMap::new());
         Self { model, run: run.clone(), trained: None, found: None, failed, evaluated, elsewhere }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
-    pub fn open(folder: &Path, run: &Run) -> Result<Option<Self>> {
+    pub(super) fn open(folder: &Path, run: &Run) -> Result<Option<Self>> {
         const REMEDY: &str = "remove it, and the run is done again";
         let key = run.key()?;
         let path = path(folder, &key);
@@ -220,7 +220,7 @@ impl Record {
     }
 
     /// Whether nothing is left to do, given the digests of the tests and of the task elsewhere.
-    pub fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, elsewhere: Option<&str>, demand: Demand<'_>) -> bool {
+    pub(super) fn is_whole<'t>(&self, mut tests: impl Iterator<Item = &'t str>, elsewhere: Option<&str>, demand: Demand<'_>) -> bool {
         let again = demand.retry && self.failed.is_some()
             || tests.any(|digest| self.lacks(digest, demand))
             || elsewhere.is_some_and(|digest| self.lacks_elsewhere(digest, demand));
@@ -228,7 +228,7 @@ impl Record {
     }
 
     /// Whether the test of that digest is still to be asked, or more of it; a run that failed has nothing to test.
-    pub fn lacks(&self, digest: &str, demand: Demand<'_>) -> bool {
+    pub(super) fn lacks(&self, digest: &str, demand: Demand<'_>) -> bool {
         // What could not be evaluated has no outcomes, however often it is tried.
         let bare = |there: &Evaluated| there.outcomes.is_none() && !there.metrics.is_empty();
         let lacks = |there: &Evaluated| {
@@ -237,7 +237,7 @@ impl Record {
         self.failed.is_none() && self.evaluated.get(digest).is_none_or(lacks)
     }
 
-    pub fn lacks_elsewhere(&self, digest: &str, demand: Demand<'_>) -> bool {
+    pub(super) fn lacks_elsewhere(&self, digest: &str, demand: Demand<'_>) -> bool {
         self.failed.is_none() && self.elsewhere.get(digest).is_none_or(|there| demand.retry && there.failed.is_some())
     }
 
@@ -293,30 +293,30 @@ impl Record {
     }
 
     /// Of the training, or of what was found.
-    pub fn dev_loss(&self) -> Option<f64> {
+    pub(super) fn dev_loss(&self) -> Option<f64> {
         match &self.trained {
             Some(trained) => trained.dev_loss,
             None => self.found.as_ref()?.dev_loss,
         }
     }
 
-    pub fn seconds(&self) -> Option<f64> {
+    pub(super) fn seconds(&self) -> Option<f64> {
         self.trained.as_ref().map(|trained| trained.seconds).or_else(|| Some(self.found.as_ref()?.seconds))
     }
 
     /// Writes it whole or not at all.
-    pub fn save(&self, folder: &Path) -> Result<()> {
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
         file::write(&path(folder, &self.run.key()?), file::json(self)?.as_bytes())
     }
 
     /// The adapter that the run came to.
-    pub fn open_adapter(&self, folder: &Path, model: &Model) -> Result<Adapter> {
+    pub(super) fn open_adapter(&self, folder: &Path, model: &Model) -> Result<Adapter> {
         let place = adapter(folder, &self.run.key()?);
         let opened = Adapter::open(&place, model)?;
         match &self.trained {
             Some(trained) if trained.parameters == opened.digest() => Ok(opened),
             _ => Err(Error::file(format!(
-                "the adapter in {} is not the one that the record beside it tells of: remove both, and the run is done again",
+                "the adapter in {} is not the one that the record next to it tells of: remove both, and the run is done again",
                 place.display()
             ))),
         }

@@ -92,17 +92,17 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub fn demand(&self) -> Demand<'_> {
+    pub(super) fn demand(&self) -> Demand<'_> {
         Demand { retry: self.retry_failed, outcomes: self.fill_outcomes, columns: self.columns.as_deref().unwrap_or_default() }
     }
 
     /// Whether a column that takes a forward of its own is measured where a run is evaluated.
-    pub fn measures(&self, column: &str) -> bool {
+    pub(super) fn measures(&self, column: &str) -> bool {
         self.columns.as_ref().is_none_or(|columns| columns.iter().any(|name| name == column))
     }
 
     /// The runs of a cell, what one goes on from before it. `cell` is any of them.
-    pub fn runs_of(&self, cell: &Run) -> Vec<Run> {
+    pub(super) fn runs_of(&self, cell: &Run) -> Vec<Run> {
         let mut runs = Vec::new();
         for method in Method::with_earlier(&self.methods) {
             let run = Run { method, ..cell.clone() };

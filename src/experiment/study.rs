@@ -49,7 +49,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn evaluated(&self, test: usize) -> Option<&Evaluated> {
+    pub(super) fn evaluated(&self, test: usize) -> Option<&Evaluated> {
         self.tests.get(test).and_then(|(_, digest)| self.record.evaluated.get(digest))
     }
 }
@@ -63,38 +63,38 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    pub fn run(&self) -> &'a Run {
+    pub(super) fn run(&self) -> &'a Run {
         &self.entry.record.run
     }
 
-    pub fn evaluated_on(&self) -> &'a str {
+    pub(super) fn evaluated_on(&self) -> &'a str {
         &self.entry.tests[self.test].0
     }
 
-    pub fn evaluated(&self) -> Option<&'a Evaluated> {
+    pub(super) fn evaluated(&self) -> Option<&'a Evaluated> {
         self.entry.evaluated(self.test)
     }
 
-    pub fn ood(&self) -> bool {
+    pub(super) fn ood(&self) -> bool {
         self.test > 0
     }
 
-    pub fn adapter(&self) -> Option<String> {
+    pub(super) fn adapter(&self) -> Option<String> {
         self.run().training.as_ref().map(|training| training.adapter.name())
     }
 
     /// The one of the grid's adapters that it belongs to: none where nothing is trained or the method brings its own, so that it is compared with all.
-    pub fn grid_adapter(&self) -> Option<String> {
+    pub(super) fn grid_adapter(&self) -> Option<String> {
         self.adapter().filter(|_| self.run().method.own_adapter().is_none())
     }
 
     /// What became of another task: told next to the run's own.
-    pub fn elsewhere(&self) -> Option<&'a ForgettingRecord> {
+    pub(super) fn elsewhere(&self) -> Option<&'a ForgettingRecord> {
         self.entry.elsewhere.as_ref().filter(|_| !self.ood()).and_then(|digest| self.entry.record.elsewhere.get(digest))
     }
 
     /// Why numbers are missing.
-    pub fn failed(&self) -> Option<String> {
+    pub(super) fn failed(&self) -> Option<String> {
         if self.entry.record.failed.is_some() {
             return self.entry.record.failed.clone();
         }
@@ -105,13 +105,13 @@ impl<'a> Row<'a> {
     }
 
     /// Mean over layers.
-    pub fn asim(&self) -> Option<f64> {
+    pub(super) fn asim(&self) -> Option<f64> {
         let layers = &self.evaluated()?.asim;
         (!layers.is_empty()).then(|| layers.iter().map(|(_, asim)| asim).sum::<f64>() / layers.len() as f64)
     }
 
     /// A number of the row by its column's name.
-    pub fn number(&self, column: &str) -> Option<f64> {
+    pub(super) fn number(&self, column: &str) -> Option<f64> {
         let trained = self.entry.record.trained.as_ref();
         let found = self.entry.record.found.as_ref();
         // What trains and searches nothing costs nothing.

@@ -6,6 +6,7 @@ use super::{note, points, violins};
 use crate::display;
 use crate::plot::reference::Reference;
 use crate::plot::scale::{self, shown};
+use crate::sample::mean;
 
 /// Groups described one by one; a longer list helps nobody who listens.
 const DESCRIBED: usize = 12;
@@ -101,7 +102,7 @@ pub(super) fn phrase(name: &str, values: &[f64]) -> String {
     let (least, greatest) = scale::extent(values.iter().copied());
     let text = match values {
         [only] => shown(*only),
-        _ => format!("{} to {}, mean {}", shown(least), shown(greatest), shown(values.iter().sum::<f64>() / values.len() as f64)),
+        _ => format!("{} to {}, mean {}", shown(least), shown(greatest), shown(mean(values))),
     };
     if name.is_empty() { text } else { format!("{name}: {text}") }
 }

@@ -13,6 +13,7 @@ use crate::plot::along::Along;
 use crate::plot::palette::{self, MOST_GROUPS, MarkStyle};
 use crate::plot::scale::shown;
 use crate::plot::settings::Settings;
+use crate::sample;
 
 /// More groups than this are no figure.
 const GROUPS: usize = 1000;
@@ -287,13 +288,13 @@ type Row = (f64, Option<f64>, bool);
 
 fn cell((panel, group, at): (usize, usize, usize), rows: &[Row], spread: Spread, bounds: (f64, f64)) -> Result<Cell> {
     let values: Vec<f64> = rows.iter().map(|row| row.0).collect();
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let interval = if rows.iter().all(|row| row.1.is_some()) {
-        let error = (rows.iter().filter_map(|row| row.1).sum::<f64>() / count).abs();
-        Some((mean - error, mean + error))
-    } else {
-        spread.ends(&values)?
+    let mean = sample::mean(&values);
+    let interval = match rows.iter().map(|row| row.1).collect::<Option<Vec<f64>>>() {
+        Some(errors) => {
+            let error = sample::mean(&errors).abs();
+            Some((mean - error, mean + error))
+        }
+        None => spread.ends(&values)?,
     };
     Ok(Cell { panel, group, at, values, mean, interval, bounds, marked: rows.iter().any(|row| row.2) })
 }

@@ -14,6 +14,7 @@ use crate::plot::scale::shown;
 use crate::plot::scene::{Anchor, Label, Scene};
 use crate::plot::settings::{Settings, TITLE};
 use crate::plot::{layout, text};
+use crate::sample::mean;
 use crate::statistics::{Friedman, friedman, holm, nemenyi, wilcoxon};
 
 /// Size of the methods' names.
@@ -187,7 +188,6 @@ impl CriticalDifference {
         let all = cells.len();
         cells.retain(|_, methods| methods.iter().all(|values| !values.is_empty()));
         let left_out = all - cells.len();
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let mut by_block: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
         for ((block, _), methods) in &cells {
             let own = by_block.entry(block).or_insert_with(|| vec![Vec::new(); names.len()]);

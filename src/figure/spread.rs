@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::sample::quantile;
+use crate::sample::{self, deviation};
 use crate::statistics::mean_interval;
 
 /// Draws of a bootstrap interval.
@@ -32,8 +32,7 @@ impl Spread {
         if values.len() < 2 || self == Self::None {
             return Ok(None);
         }
-        let mean = values.iter().sum::<f64>() / count;
-        let sd = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
+        let (mean, sd) = (sample::mean(values), deviation(values));
         Ok(Some(match self {
             Self::T(level) => {
                 let interval = mean_interval(values, level)?;
@@ -44,7 +43,7 @@ impl Spread {
                 let mut draw = || (0..values.len()).map(|_| values[random.below(values.len())]).sum::<f64>() / count;
                 let mut means: Vec<f64> = (0..DRAWS).map(|_| draw()).collect();
                 means.sort_by(f64::total_cmp);
-                (quantile(&means, (1.0 - level) / 2.0), quantile(&means, (1.0 + level) / 2.0))
+                sample::ends(&means, level).into()
             }
             Self::Se => (mean - sd / count.sqrt(), mean + sd / count.sqrt()),
             Self::Sd | Self::None => (mean - sd, mean + sd),

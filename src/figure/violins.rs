@@ -8,6 +8,7 @@ use crate::plot::layout::Panel;
 use crate::plot::palette::{self, TEXT, WHITE};
 use crate::plot::scale::{self, shown};
 use crate::plot::scene::{Point, Scene};
+use crate::sample::{deviation, mean, quantile};
 
 /// Fewer rows than this say nothing about a density.
 const LEAST: usize = 5;
@@ -73,21 +74,12 @@ pub(super) fn median(sorted: &[f64]) -> f64 {
     quantile(sorted, 0.5)
 }
 
-/// Linear between the ranks, as R's type 7 and numpy have it.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let at = share * sorted.len().saturating_sub(1) as f64;
-    let (low, high) = (sorted.get(at.floor() as usize), sorted.get(at.ceil() as usize));
-    low.zip(high).map_or(f64::NAN, |(low, high)| low + (high - low) * at.fract())
-}
-
 /// Silverman's rule (1986, equation 3.31); None where the values have no spread.
 pub(super) fn bandwidth(sorted: &[f64]) -> Option<f64> {
-    let count = sorted.len() as f64;
-    let mean = sorted.iter().sum::<f64>() / count;
-    let deviation = (sorted.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
+    let deviation = deviation(sorted);
     let quartiles = (quantile(sorted, 0.75) - quantile(sorted, 0.25)) / 1.34;
     let spread = if quartiles > 0.0 { deviation.min(quartiles) } else { deviation };
-    (spread > mean.abs() * 1e-12).then(|| 0.9 * spread * count.powf(-0.2))
+    (spread > mean(sorted).abs() * 1e-12).then(|| 0.9 * spread * (sorted.len() as f64).powf(-0.2))
 }
 
 /// Are there enough different values for a violin?

@@ -68,31 +68,31 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = open(path)?;
         let meta = file.metadata()?;
         Ok(Self { path: path.to_owned(), file, size: meta.size(), changed: (meta.mtime(), meta.mtime_nsec()) })
     }
 
-    pub fn try_clone(&self) -> Result<Self> {
+    pub(crate) fn try_clone(&self) -> Result<Self> {
         Ok(Self { path: self.path.clone(), file: self.file.try_clone()?, size: self.size, changed: self.changed })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// When it was opened.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Whether nobody has written into the file since it was opened.
-    pub fn is_as_opened(&self) -> bool {
+    pub(crate) fn is_as_opened(&self) -> bool {
         let now = self.file.metadata().map(|meta| (meta.size(), (meta.mtime(), meta.mtime_nsec())));
         now.is_ok_and(|now| now == (self.size, self.changed))
     }

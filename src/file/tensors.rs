@@ -76,7 +76,7 @@ pub(super) struct Layout<'t> {
 }
 
 impl<'t> Layout<'t> {
-    pub fn new(tensors: &'t [(String, Tensor)], texts: &HashMap<String, String>) -> Result<Self> {
+    pub(super) fn new(tensors: &'t [(String, Tensor)], texts: &HashMap<String, String>) -> Result<Self> {
         let typed = tensors.iter().map(|(name, tensor)| Ok((dtype(name, tensor)?, name, tensor)));
         let mut typed = typed.collect::<Result<Vec<_>>>()?;
         // Larger elements first, so that each tensor begins at a multiple of its element, as the format's own library has it.
@@ -97,7 +97,7 @@ impl<'t> Layout<'t> {
     }
 
     /// Writes it with its checksum, one tensor in memory at a time.
-    pub fn write(&self, file: &mut File) -> std::io::Result<()> {
+    pub(super) fn write(&self, file: &mut File) -> std::io::Result<()> {
         let mut digest = Sha256::new();
         let mut put = |bytes: &[u8]| {
             digest.update(bytes);

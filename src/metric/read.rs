@@ -73,7 +73,7 @@ pub(super) struct Labels {
 
 impl Labels {
     /// From the columns `p_<label>` and `gold`.
-    pub fn of(frame: &DataFrame) -> Result<Self> {
+    pub(super) fn of(frame: &DataFrame) -> Result<Self> {
         let columns = named(frame, &[PROBABILITIES]);
         if columns.is_empty() {
             return Err(missing(frame, PROBABILITIES));
@@ -101,12 +101,12 @@ impl Labels {
     }
 
     /// Each row's probabilities and the place of its gold.
-    pub fn rows(&self) -> impl Iterator<Item = (&[f64], usize)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&[f64], usize)> {
         self.probabilities.iter().map(Vec::as_slice).zip(self.golds.iter().copied())
     }
 
     /// The mean of a number of each row.
-    pub fn mean(&self, of: impl Fn(&[f64], usize) -> f64) -> f64 {
+    pub(super) fn mean(&self, of: impl Fn(&[f64], usize) -> f64) -> f64 {
         self.rows().map(|(row, gold)| of(row, gold)).sum::<f64>() / self.golds.len() as f64
     }
 }

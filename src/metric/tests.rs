@@ -210,6 +210,26 @@ fn no_rounding_takes_a_value_out_of_its_range() {
 }
 
 #[test]
+fn a_rounding_beyond_the_range_is_put_back_and_nothing_else() {
+    let of = |compute: fn(&DataFrame) -> Result<f64>| Metric { compute, range: (0.0, 1.0), ..METRICS[0] }.compute(&sample()).unwrap();
+    let found = [of(|_| Ok(1.0 + 1e-12)), of(|_| Ok(-1e-12)), of(|_| Ok(1.5)), of(|_| Ok(-0.5)), of(|_| Ok(0.25))];
+    assert_eq!(found, [1.0, 0.0, 1.5, -0.5, 0.25]);
+}
+
+#[test]
+fn a_smooth_curve_covers_all_confidences() {
+    let frame = df!("confidence" => [0.2, 0.4, 0.6, 0.9], "correct" => [false, true, false, true]).unwrap();
+    let smooth = smooth_calibration(&frame).unwrap();
+    let curve = smooth.curve();
+    let of = |name: &str| curve.column(name).unwrap().f64().unwrap().into_no_null_iter().collect::<Vec<f64>>();
+    let (places, density) = (of("confidence"), of("density"));
+    let last = places.len() - 1;
+    assert!(places.iter().enumerate().all(|(at, place)| (place - at as f64 / last as f64).abs() < 1e-12), "{places:?}");
+    // A density: its mean over [0, 1] is 1.
+    assert!((density.iter().sum::<f64>() / density.len() as f64 - 1.0).abs() < 0.05, "{density:?}");
+}
+
+#[test]
 fn settings_have_their_limits() {
     let rows = sample();
     assert!(ece(&rows, Binning::EqualWidth(10_000)).is_ok());

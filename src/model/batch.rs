@@ -13,7 +13,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub fn new<R: AsRef<[u32]>>(rows: &[R], device: Device) -> Self {
+    pub(super) fn new<R: AsRef<[u32]>>(rows: &[R], device: Device) -> Self {
         let lengths: Vec<usize> = rows.iter().map(|row| row.as_ref().len()).collect();
         let width = lengths.iter().copied().max().unwrap_or(0);
         let mut flat = vec![0i64; rows.len() * width];
@@ -27,7 +27,7 @@ impl Batch {
     }
 
     /// The rows one behind the other as a single one, with the positions of their tokens in their own: `[1, token]` both.
-    pub fn packed<R: AsRef<[u32]>>(rows: &[R], device: Device) -> (Self, Tensor) {
+    pub(super) fn packed<R: AsRef<[u32]>>(rows: &[R], device: Device) -> (Self, Tensor) {
         let tokens = || rows.iter().flat_map(|row| row.as_ref().iter().enumerate());
         let ids: Vec<i64> = tokens().map(|(_, &id)| i64::from(id)).collect();
         let places: Vec<i64> = tokens().map(|(place, _)| place as i64).collect();
@@ -35,12 +35,12 @@ impl Batch {
         (Self { ids, lengths: rows.iter().map(|row| row.as_ref().len()).collect() }, places)
     }
 
-    pub fn tokens(&self) -> i64 {
+    pub(super) fn tokens(&self) -> i64 {
         self.ids.size()[1]
     }
 
     /// `[example, token]`, true where a token is real.
-    pub fn real(&self) -> Tensor {
+    pub(super) fn real(&self) -> Tensor {
         let lengths: Vec<i64> = self.lengths.iter().map(|&length| length as i64).collect();
         let lengths = Tensor::from_slice(&lengths).to_device(self.ids.device()).unsqueeze(1);
         Tensor::arange(self.tokens(), (Kind::Int64, self.ids.device())).unsqueeze(0).lt_tensor(&lengths)

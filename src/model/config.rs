@@ -44,7 +44,7 @@ pub(super) struct Defaults {
 
 impl Defaults {
     /// Llama's.
-    pub const PLAIN: Self = Self { head_dim: None, theta: 10_000.0, windowed_theta: None, share: 1.0, tied: false };
+    pub(super) const PLAIN: Self = Self { head_dim: None, theta: 10_000.0, windowed_theta: None, share: 1.0, tied: false };
 }
 
 /// A model's architecture, as read from `config.json` and `generation_config.json`.

@@ -82,7 +82,7 @@ impl Storage {
     }
 
     /// A path under each base, with the first name of the output layer.
-    pub fn own_paths(&self, path: &str) -> Vec<String> {
+    pub(super) fn own_paths(&self, path: &str) -> Vec<String> {
         let head = self.head.first().copied().unwrap_or("lm_head");
         self.base.iter().map(|base| self.own(path, base, head)).collect()
     }
@@ -92,7 +92,7 @@ impl Storage {
     }
 
     /// Other spellings of a common path: the family's own, under each base, and its words behind the common prefix.
-    pub fn spellings(&self, path: &str) -> Vec<String> {
+    pub(super) fn spellings(&self, path: &str) -> Vec<String> {
         let bases = self.base.iter().filter(|base| !base.is_empty());
         let mut all: Vec<String> = bases.flat_map(|base| self.head.iter().map(move |head| self.own(path, base, head))).collect();
         all.push(self.own(path, "model", "lm_head").replacen(&format!("model.{}.", self.word("layers")), "model.layers.", 1));
@@ -164,7 +164,7 @@ enum How {
 
 impl Files {
     /// How `storage` holds what the decoder of `config` takes; `exists` says which names there are, and so which of its spellings a file has.
-    pub fn of(config: &Config, storage: &Storage, exists: impl Fn(&str) -> bool) -> Self {
+    pub(super) fn of(config: &Config, storage: &Storage, exists: impl Fn(&str) -> bool) -> Self {
         let embedding = |base: &&&str| exists(&format!("{}.weight", storage.own("model.embed_tokens", base, "")));
         let base = storage.base.iter().find(embedding).or(storage.base.first()).copied().unwrap_or("model");
         let of_head = |head: &&&str| exists(&format!("{head}.weight"));
@@ -224,17 +224,17 @@ impl Files {
     }
 
     /// Names and shapes of all tensors that hold weights.
-    pub fn stored(&self) -> Vec<(String, Vec<i64>)> {
+    pub(super) fn stored(&self) -> Vec<(String, Vec<i64>)> {
         self.entries.iter().flat_map(|entry| entry.stored.clone()).collect()
     }
 
     /// What may be left.
-    pub fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> Ending {
         self.ending.clone()
     }
 
     /// The decoder's weight `name`, read from the checkpoint.
-    pub fn take(&mut self, weights: &mut Weights, name: &str, shape: &[i64]) -> Result<Tensor> {
+    pub(super) fn take(&mut self, weights: &mut Weights, name: &str, shape: &[i64]) -> Result<Tensor> {
         if let Some(part) = self.ready.remove(name) {
             return Ok(part);
         }
@@ -265,7 +265,7 @@ impl Files {
     }
 
     /// The decoder's weights as the family's files hold them.
-    pub fn write(&self, weights: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+    pub(super) fn write(&self, weights: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let held: HashMap<&str, &Tensor> = weights.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let mut stored = Vec::new();
         for entry in &self.entries {

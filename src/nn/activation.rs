@@ -20,7 +20,7 @@ pub(crate) enum Activation {
 
 impl Activation {
     /// By the names that transformers has for it; `None` for one that is not here.
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "silu" | "swish" => Some(Self::Silu),
             "gelu" | "gelu_python" => Some(Self::Gelu),

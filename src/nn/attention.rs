@@ -76,7 +76,7 @@ pub(crate) struct Attention {
 
 impl Attention {
     /// Takes `q_proj`, `k_proj`, `v_proj`, `o_proj` (and `q_norm`, `k_norm`) below `path`.
-    pub fn new(path: String, layer: usize, shape: AttentionShape, source: &mut Source<'_>) -> Result<Self> {
+    pub(crate) fn new(path: String, layer: usize, shape: AttentionShape, source: &mut Source<'_>) -> Result<Self> {
         let AttentionShape { hidden, heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm, .. } = shape;
         let (asking, keys) = (heads.saturating_mul(head_dim), kv_heads.saturating_mul(head_dim));
         let norms = match qk_norm {
@@ -99,7 +99,7 @@ impl Attention {
     }
 
     /// `input [example, token, hidden]` gives keys and values, `asking [example, query, hidden]` (the same, or its kept rows) the queries.
-    pub fn forward(&self, input: &Tensor, keep: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor, keep: Option<&Tensor>, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let AttentionShape { heads, kv_heads, head_dim, window, .. } = self.shape;
         let (rows, tokens) = (input.size()[0], input.size()[1]);
         let [queries, key, value] = self.projected(input, keep, pass)?;

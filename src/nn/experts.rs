@@ -39,7 +39,7 @@ pub(crate) struct Experts {
 impl Experts {
     /// Takes `{path}.gate.weight [expert, hidden]`, `{path}.experts.gate_up_proj [expert, 2 intermediate, hidden]` and
     /// `{path}.experts.down_proj [expert, hidden, intermediate]`.
-    pub fn new(path: String, hidden: i64, shape: ExpertsShape, activation: Activation, source: &mut Source<'_>) -> Result<Self> {
+    pub(crate) fn new(path: String, hidden: i64, shape: ExpertsShape, activation: Activation, source: &mut Source<'_>) -> Result<Self> {
         let ExpertsShape { count, intermediate, .. } = shape;
         let router = source(&format!("{path}.gate.weight"), &[count, hidden])?;
         let gate_up = source(&format!("{path}.experts.gate_up_proj"), &[count, 2 * intermediate, hidden])?;
@@ -48,7 +48,7 @@ impl Experts {
     }
 
     /// `[example, token, hidden]` to the same.
-    pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let size = input.size();
         let rows = input.reshape([-1, size[size.len() - 1]]);
         let scores = operations::linear(&rows, &self.router, None, false)?;

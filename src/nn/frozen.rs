@@ -16,12 +16,12 @@ pub(crate) struct Frozen<'a> {
 
 impl<'a> Frozen<'a> {
     /// The module at `path`; `base` must give a fresh tensor, which nobody else holds.
-    pub fn new(path: &'a str, base: &'a dyn Fn(&Tensor) -> Result<Tensor>, weights: &'a dyn Fn() -> Result<LinearWeights>) -> Self {
+    pub(crate) fn new(path: &'a str, base: &'a dyn Fn(&Tensor) -> Result<Tensor>, weights: &'a dyn Fn() -> Result<LinearWeights>) -> Self {
         Self { path, base, weights }
     }
 
     /// The module's path, such as `model.layers.3.self_attn.q_proj`.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.path
     }
 
@@ -29,7 +29,7 @@ impl<'a> Frozen<'a> {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
         (self.base)(input)
     }
 
@@ -37,7 +37,7 @@ impl<'a> Frozen<'a> {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn weights(&self) -> Result<LinearWeights> {
+    pub(crate) fn weights(&self) -> Result<LinearWeights> {
         (self.weights)()
     }
 }

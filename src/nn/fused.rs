@@ -40,22 +40,22 @@ impl Fused {
     }
 
     /// The whole's path.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// The parts' paths, in their order.
-    pub fn parts(&self) -> &[String] {
+    pub(crate) fn parts(&self) -> &[String] {
         &self.parts
     }
 
     /// The parts' widths, in their order.
-    pub fn outputs(&self) -> &[i64] {
+    pub(crate) fn outputs(&self) -> &[i64] {
         &self.outputs
     }
 
     /// `(in, out)` widths of the whole.
-    pub fn widths(&self) -> (i64, i64) {
+    pub(crate) fn widths(&self) -> (i64, i64) {
         (self.inputs, self.outputs.iter().fold(0, |sum, &width| sum.saturating_add(width)))
     }
 

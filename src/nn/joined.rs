@@ -21,7 +21,7 @@ pub(super) struct Joined {
 impl Joined {
     /// Joins the modules' weights; those that lie in one memory in this order already, as a model's do that shares another's, stay where they are.
     /// `None` for modules that cannot be joined.
-    pub fn new<const N: usize>(mut linears: [&mut Linear; N]) -> Result<Option<Self>> {
+    pub(super) fn new<const N: usize>(mut linears: [&mut Linear; N]) -> Result<Option<Self>> {
         let (weights, biases): (Vec<Tensor>, Vec<Option<Tensor>>) = linears.iter().map(|linear| linear.weights()).unzip();
         let biases: Vec<Tensor> = biases.into_iter().flatten().collect();
         let (kind, device, inputs) = (weights[0].kind(), weights[0].device(), linears[0].widths().0);
@@ -49,7 +49,7 @@ impl Joined {
     }
 
     /// The values of the modules from `first` on, with their low-rank updates and without their hooks; `None` where an adapter wants otherwise.
-    pub fn values(&self, linears: &[&Linear], first: usize, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
+    pub(super) fn values(&self, linears: &[&Linear], first: usize, input: &Tensor, pass: &Pass<'_, '_>) -> Result<Option<Vec<Tensor>>> {
         let (others, wanted) =
             linears.split_at_checked(first).ok_or_else(|| Error::internal(format!("module {first} of {} joined ones", linears.len())))?;
         let mut modules = Vec::with_capacity(wanted.len());
@@ -73,7 +73,7 @@ impl Joined {
     }
 
     /// The hook at a module of these, which sees its value by itself.
-    pub fn hook(linear: &Linear, value: Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(super) fn hook(linear: &Linear, value: Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         match pass.wants(linear.path()) {
             true => pass.hook(linear.path(), value.f_contiguous()?),
             false => Ok(value),

@@ -44,19 +44,19 @@ pub(crate) struct CachedPrefix {
 
 impl CachedPrefix {
     /// All of the first row.
-    pub fn whole(cache: KvCache) -> Self {
+    pub(crate) fn whole(cache: KvCache) -> Self {
         let slots = cache.filled;
         Self { cache: Rc::new(cache), row: 0, end: slots, slots }
     }
 
     /// `before` (`None` where nothing came before) and the `tokens` that `cache` has of it in `row`, from the slot `start` on.
-    pub fn grown(before: Option<&Self>, cache: &Rc<KvCache>, row: usize, start: i64, tokens: i64) -> Self {
+    pub(crate) fn grown(before: Option<&Self>, cache: &Rc<KvCache>, row: usize, start: i64, tokens: i64) -> Self {
         let slots = before.map_or(0, |before| before.slots);
         Self { cache: cache.clone(), row: row as i64, end: start + tokens, slots: slots + tokens }
     }
 
     /// Slots that the longest of some prefixes takes.
-    pub fn longest(cached_prefixes: &[Option<Self>]) -> i64 {
+    pub(crate) fn longest(cached_prefixes: &[Option<Self>]) -> i64 {
         cached_prefixes.iter().flatten().map(|cached_prefix| cached_prefix.slots).max().unwrap_or(0)
     }
 
@@ -107,7 +107,7 @@ impl Run {
 
 impl KvCache {
     /// Room for `slots` tokens of each example.
-    pub fn new(layers: usize, examples: i64, kv_heads: i64, slots: i64, head_dim: i64, kind: Kind, device: Device) -> Self {
+    pub(crate) fn new(layers: usize, examples: i64, kv_heads: i64, slots: i64, head_dim: i64, kind: Kind, device: Device) -> Self {
         let empty = || Tensor::empty([examples, kv_heads, slots, head_dim], (kind, device));
         Self {
             layers: (0..layers).map(|_| (empty(), empty())).collect(),
@@ -128,12 +128,12 @@ impl KvCache {
     }
 
     /// Slots filled so far, those of virtual tokens included.
-    pub fn len(&self) -> i64 {
+    pub(crate) fn len(&self) -> i64 {
         self.filled
     }
 
     /// `[example, slot]`: true where a filled slot holds a real token.
-    pub fn valid(&self) -> Tensor {
+    pub(crate) fn valid(&self) -> Tensor {
         self.valid.narrow(1, 0, self.filled)
     }
 

@@ -35,7 +35,7 @@ pub enum Precision {
 
 impl Linear {
     /// Takes `{path}.weight [out, in]` and, where there is one, `{path}.bias [out]`.
-    pub fn new(path: String, inputs: i64, outputs: i64, bias: bool, source: &mut Source<'_>) -> Result<Self> {
+    pub(crate) fn new(path: String, inputs: i64, outputs: i64, bias: bool, source: &mut Source<'_>) -> Result<Self> {
         let weight = source(&format!("{path}.weight"), &[outputs, inputs])?;
         let bias = bias.then(|| source(&format!("{path}.bias"), &[outputs])).transpose()?;
         Ok(Self { path, widths: (inputs, outputs), weight, bias, precision: Cell::default() })
@@ -47,7 +47,7 @@ impl Linear {
     }
 
     /// `[example, token, in]` to `[example, token, out]`.
-    pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let output = self.adapted(input, pass)?;
         pass.hook(&self.path, output)
     }
@@ -100,12 +100,12 @@ impl Linear {
     }
 
     /// The module's path.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// `(in, out)` widths.
-    pub fn widths(&self) -> (i64, i64) {
+    pub(crate) fn widths(&self) -> (i64, i64) {
         self.widths
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Mlp {
 
 impl Mlp {
     /// Takes `gate_proj` (where it is gated), `up_proj` and `down_proj` below `path`.
-    pub fn new(path: String, shape: MlpShape, source: &mut Source<'_>) -> Result<Self> {
+    pub(crate) fn new(path: String, shape: MlpShape, source: &mut Source<'_>) -> Result<Self> {
         let MlpShape { hidden, intermediate, bias, activation, gated, fused } = shape;
         let mut gate = match gated {
             true => Some(Linear::new(format!("{path}.gate_proj"), hidden, intermediate, bias, source)?),
@@ -61,7 +61,7 @@ impl Mlp {
     }
 
     /// `[example, token, hidden]` to the same.
-    pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let inner = match &self.gate {
             Some(gate) => {
                 let linears = [gate, &self.up];

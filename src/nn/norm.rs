@@ -36,7 +36,7 @@ impl Norm {
     ///
     /// # Errors
     /// What the source refuses.
-    pub fn new(path: String, kind: NormKind, width: i64, epsilon: f64, source: &mut Source<'_>) -> Result<Self> {
+    pub(crate) fn new(path: String, kind: NormKind, width: i64, epsilon: f64, source: &mut Source<'_>) -> Result<Self> {
         let weight = source(&format!("{path}.weight"), &[width])?;
         let bias = (kind == NormKind::Layer).then(|| source(&format!("{path}.bias"), &[width])).transpose()?;
         let weight = match kind {
@@ -51,7 +51,7 @@ impl Norm {
     ///
     /// # Errors
     /// When libtorch or a hook refuses.
-    pub fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
+    pub(crate) fn forward(&self, input: &Tensor, pass: &mut Pass<'_, '_>) -> Result<Tensor> {
         let output = match &self.bias {
             Some(bias) => operations::layer_norm(input, &self.weight, bias, self.epsilon)?,
             None => operations::rms_norm(input, &self.weight, self.epsilon)?,

@@ -21,7 +21,7 @@ pub(crate) struct DropoutDraws(u64);
 
 impl DropoutDraws {
     /// The draws of this seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -30,7 +30,7 @@ impl DropoutDraws {
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn dropout(self, site: &str, input: &Tensor, probability: f64) -> Result<Tensor> {
+    pub(crate) fn dropout(self, site: &str, input: &Tensor, probability: f64) -> Result<Tensor> {
         let seed = Random::new(self.0, site, 0).below(usize::MAX) as u64;
         operations::dropout(input, probability, seed)
     }
@@ -115,14 +115,14 @@ pub(crate) enum VirtualTokens {
 
 impl Prefix {
     /// How many virtual tokens.
-    pub fn len(&self) -> i64 {
+    pub(crate) fn len(&self) -> i64 {
         match &self.tokens {
             VirtualTokens::Embeddings(values) | VirtualTokens::KeysValues(values) => values.size()[0],
         }
     }
 
     /// True if there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

@@ -19,7 +19,7 @@ impl Paths {
     }
 
     /// The common spellings, in their order.
-    pub fn common(&self) -> &[String] {
+    pub(crate) fn common(&self) -> &[String] {
         &self.common
     }
 
@@ -28,7 +28,7 @@ impl Paths {
     ///
     /// # Errors
     /// It names the pattern and the paths there are.
-    pub fn select(&self, selection: &Selection) -> Result<Vec<String>> {
+    pub(crate) fn select(&self, selection: &Selection) -> Result<Vec<String>> {
         let chosen = |pattern: &str, place: usize| {
             Selection::holds(pattern, &self.common[place]) || self.own[place].iter().any(|own| Selection::holds(pattern, own))
         };

@@ -96,7 +96,7 @@ pub(crate) enum Scaling {
 
 impl Rope {
     /// The plain rotary embedding of RoFormer.
-    pub fn new(theta: f64) -> Self {
+    pub(crate) fn new(theta: f64) -> Self {
         Self { theta, scaling: Scaling::None }
     }
 
@@ -105,12 +105,12 @@ impl Rope {
     /// [`Rope::check`] is `Ok`.
     ///
     /// These are exact to f64. Models of other kinds turn by the f32 ones, rounded where transformers rounds them.
-    pub fn inverse_frequencies(&self, width: i64) -> Vec<f64> {
+    pub(crate) fn inverse_frequencies(&self, width: i64) -> Vec<f64> {
         self.frequencies(width, Kind::Double, 0)
     }
 
     /// What cosines and sines are multiplied with: 1 but for YaRN and LongRoPE.
-    pub fn growth(&self) -> f64 {
+    pub(crate) fn growth(&self) -> f64 {
         match self.scaling {
             Scaling::Yarn { growth, .. } | Scaling::LongRope { growth, .. } => growth,
             _ => 1.0,
@@ -188,7 +188,7 @@ impl Rope {
     }
 
     /// An input error that names the number that is out of the range its field declares.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let need = |good: bool, what: &str, value: f64| match good && value.is_finite() {
             true => Ok(()),
             false => Err(Error::input(format!("the rotary embedding's {what}, but it is {value}"))),

@@ -34,7 +34,7 @@ pub(crate) struct Steered<'a> {
 
 impl Steered<'_> {
     /// `stream [example, token, hidden]`, whose tokens lie at `positions` (`[example, token]` or `[1, token]`), after `layer`.
-    pub fn apply(&self, layer: usize, stream: Tensor, positions: &Tensor) -> Result<Tensor> {
+    pub(crate) fn apply(&self, layer: usize, stream: Tensor, positions: &Tensor) -> Result<Tensor> {
         if layer != self.steer.layer {
             return Ok(stream);
         }

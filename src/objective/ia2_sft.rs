@@ -43,7 +43,7 @@ impl Ia2Sft {
     /// `beta` is outside [0, 1].
     pub fn new(ia2: &Ia2, beta: f64) -> Result<Self> {
         if !(0.0..=1.0).contains(&beta) {
-            return Err(Error::input(format!("beta is {beta}, the weight of cross-entropy beside IA2: choose one from 0 to 1")));
+            return Err(Error::input(format!("beta is {beta}, the weight of cross-entropy next to IA2: choose one from 0 to 1")));
         }
         Ok(Self { ia2: ia2.clone(), beta })
     }

@@ -2,6 +2,8 @@
 //!
 //! Figures draw into a scene once; `render` then turns the scene into SVG and into a bitmap, so the two cannot drift apart.
 
+use kurbo::PathEl;
+
 use super::text::printable;
 
 /// Red, green, blue, and opacity in [0, 1].
@@ -156,35 +158,19 @@ fn near(point: Point) -> Point {
 
 /// The drawn stretches of a dashed path, corners included.
 fn dashes(points: &[Point], pattern: &[f64]) -> Vec<Vec<Point>> {
-    let mut out = Vec::new();
-    let mut stretch: Vec<Point> = points.first().copied().into_iter().collect();
-    let (mut step, mut left) = (0, pattern[0]);
-    for ends in points.windows(2) {
-        let (from, to) = (ends[0], ends[1]);
-        let length = (to.0 - from.0).hypot(to.1 - from.1);
-        let mut gone = 0.0;
-        while length - gone > left {
-            gone += left;
-            let at = (from.0 + (to.0 - from.0) * gone / length, from.1 + (to.1 - from.1) * gone / length);
-            if step % 2 == 0 {
-                stretch.push(at);
-                out.push(std::mem::take(&mut stretch));
-            } else {
-                stretch = vec![at];
-            }
-            step += 1;
-            // A pattern of zeros would never get to the end.
-            left = pattern[step % pattern.len()].max(0.5);
-        }
-        left -= length - gone;
-        if step % 2 == 0 {
-            stretch.push(to);
+    let place = |(at, &point): (usize, &Point)| if at == 0 { PathEl::MoveTo(point.into()) } else { PathEl::LineTo(point.into()) };
+    let mut drawn: Vec<Vec<Point>> = Vec::new();
+    for element in kurbo::dash(points.iter().enumerate().map(place), 0.0, pattern) {
+        match (element, drawn.last_mut()) {
+            (PathEl::LineTo(point), Some(stretch)) => stretch.push(point.into()),
+            (PathEl::MoveTo(point), _) => drawn.push(vec![point.into()]),
+            _ => {}
         }
     }
-    if stretch.len() > 1 {
-        out.push(stretch);
-    }
-    out
+    // It keeps the first one back, which in a closed path might meet the last.
+    let last = drawn.len().min(1);
+    drawn.rotate_right(last);
+    drawn
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) struct Role(u64);
 
 impl Role {
     /// Work begins; `None` where the kernel shows nothing live. `outermost` work sets up a stage of its own.
-    pub fn enter(state: State, outermost: bool) -> Option<Self> {
+    pub(super) fn enter(state: State, outermost: bool) -> Option<Self> {
         STAGE.with_borrow_mut(|stage| {
             if outermost {
                 let place = Live::new();
@@ -49,21 +49,21 @@ impl Role {
     }
 
     /// Whether it is time to show how far all work is, `pause` after the last time.
-    pub fn is_due(&self, pause: Duration) -> bool {
+    pub(super) fn is_due(&self, pause: Duration) -> bool {
         STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.is_due(stage.begun.elapsed(), pause)))
     }
 
     /// Whether anything was shown yet.
-    pub fn is_shown(&self) -> bool {
+    pub(super) fn is_shown(&self) -> bool {
         STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.shown.is_some()))
     }
 
-    pub fn is_outermost(&self) -> bool {
+    pub(super) fn is_outermost(&self) -> bool {
         STAGE.with_borrow(|stage| stage.as_ref().is_some_and(|stage| stage.is_outermost(self)))
     }
 
     /// Says how far this work is.
-    pub fn note(&self, state: State) {
+    pub(super) fn note(&self, state: State) {
         STAGE.with_borrow_mut(|stage| {
             if let Some(stage) = stage {
                 stage.set(self, state);
@@ -72,7 +72,7 @@ impl Role {
     }
 
     /// The work is over: the outermost leaves its last state, if anything was shown; work within leaves nothing.
-    pub fn leave(&self, state: State) {
+    pub(super) fn leave(&self, state: State) {
         STAGE.with_borrow_mut(|kept| {
             let Some(stage) = kept else { return };
             if !stage.is_outermost(self) {

@@ -295,6 +295,14 @@ mod tests {
     }
 
     #[test]
+    fn queries_take_turns_in_a_tree_of_orders() {
+        let shown = examples("a", 3).demonstrations(Orders::Tree, 1, 7, 2);
+        assert!(shown.iter().all(|rows| rows.len() == 2) && shown[0] != shown[1]);
+        assert!((0..4).all(|query| shown[query] == shown[query + 3]), "{shown:?}");
+        assert_eq!((&examples("a", 3).zero_shot().unwrap()).into_iter().count(), 3);
+    }
+
+    #[test]
     fn fixed_demonstrations_share_their_prefix() {
         let (train, test) = (examples("a", 4), examples("b", 6));
         let prompts = test.with_demonstrations(&train, 1).unwrap();

@@ -25,19 +25,19 @@ pub(super) struct Halved {
 }
 
 impl Halved {
-    pub fn new(count: usize, random: &mut Random) -> Self {
+    pub(super) fn new(count: usize, random: &mut Random) -> Self {
         Self { line: random.order(count) }
     }
 
     /// Where each of `0..count` stands.
-    pub fn places(&self) -> Vec<usize> {
+    pub(super) fn places(&self) -> Vec<usize> {
         let mut places = vec![0; self.line.len()];
         self.line.iter().enumerate().for_each(|(place, &own)| places[own] = place);
         places
     }
 
     /// The others in the order in which the one at `place` is shown them, and at the end itself.
-    pub fn shown(&self, place: usize) -> Vec<usize> {
+    pub(super) fn shown(&self, place: usize) -> Vec<usize> {
         let (mut first, mut end) = (0, self.line.len());
         let mut shown = Vec::with_capacity(end);
         while end - first > 1 {

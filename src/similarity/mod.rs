@@ -117,6 +117,15 @@ impl Show for Measure {
     }
 }
 
+const ALL: [Invariance; 7] = [
+    Invariance::Scaling,
+    Invariance::Translation,
+    Invariance::SharedRotation,
+    Invariance::Rotation,
+    Invariance::Linear,
+    Invariance::Exchange,
+    Invariance::Order,
+];
 const GEOMETRY: &[Invariance] = &[
     Invariance::Scaling,
     Invariance::Translation,
@@ -186,15 +195,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "cca",
         about: "mean canonical correlation of all directions (Hotelling 1936)",
-        invariances: &[
-            Invariance::Scaling,
-            Invariance::Translation,
-            Invariance::SharedRotation,
-            Invariance::Rotation,
-            Invariance::Linear,
-            Invariance::Exchange,
-            Invariance::Order,
-        ],
+        invariances: &ALL,
         undefined: "ranks that together reach the number of examples less one, or all examples the same",
         compute: cca,
         ..LINEAR_CKA

@@ -109,7 +109,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn train(x: &Tensor, y: &Tensor, ridge: f64) -> Self {
+    pub(super) fn train(x: &Tensor, y: &Tensor, ridge: f64) -> Self {
         let mean = |values: &Tensor| values.mean_dim([0i64].as_slice(), true, Kind::Double);
         let (centre, offset) = (mean(x), mean(y));
         let centred = x - &centre;
@@ -120,7 +120,7 @@ impl Reader {
         Self { mean: centre, weights: centred.tr().matmul(&dual), offset }
     }
 
-    pub fn outputs(&self, x: &Tensor) -> Tensor {
+    pub(super) fn outputs(&self, x: &Tensor) -> Tensor {
         (x - &self.mean).matmul(&self.weights) + &self.offset
     }
 }

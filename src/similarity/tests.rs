@@ -57,16 +57,6 @@ fn change(invariance: Invariance, a: &Tensor, b: &Tensor) -> (Tensor, Tensor) {
     }
 }
 
-const ALL: [Invariance; 7] = [
-    Invariance::Scaling,
-    Invariance::Translation,
-    Invariance::SharedRotation,
-    Invariance::Rotation,
-    Invariance::Linear,
-    Invariance::Exchange,
-    Invariance::Order,
-];
-
 #[test]
 fn every_measure_keeps_its_range_identity_and_declared_invariances() {
     for measure in MEASURES.iter().chain([&recipe::ENTRY]) {
@@ -259,6 +249,26 @@ fn a_probe_transfers_to_the_same_coordinates_only() {
     for folds in [2, 90] {
         assert!(probe_transfer(&of(&a), &of(&near), fine, Probe { folds, ..own }).is_ok(), "{folds} folds");
     }
+}
+
+#[test]
+fn what_is_the_same_goes_by_the_size_of_the_numbers() {
+    let (a, b) = related(12, 5);
+    let expected = linear_cka(&of(&a), &of(&b)).unwrap();
+    for scale in [1e-12, 1e12] {
+        assert!((linear_cka(&of(&(&a * scale)), &of(&b)).unwrap() - expected).abs() < 1e-9, "at {scale}");
+        let same = Tensor::full([12, 5], 0.1 * scale, (Kind::Double, Cpu));
+        assert!(linear_cka(&of(&same), &of(&b)).unwrap_err().to_string().contains("the same"), "at {scale}");
+    }
+}
+
+#[test]
+fn a_multiple_is_no_direction_of_its_own() {
+    let (a, column) = (random(&[2, 30]), random(&[40, 1]));
+    let b = Tensor::cat(&[&column, &(&column * 3.1)], 1);
+    let update = Factors { a: &a, b: &b };
+    let error = principal_angles(&update, &update, Side::B, 2).unwrap_err();
+    assert!(error.to_string().contains("has 1 independent directions"), "{error}");
 }
 
 #[test]

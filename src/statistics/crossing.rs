@@ -44,7 +44,7 @@ pub(crate) struct Influences {
 }
 
 impl Crossing {
-    pub fn push(&mut self, value: f64, stratum: usize, run: usize, row: usize) {
+    pub(crate) fn push(&mut self, value: f64, stratum: usize, run: usize, row: usize) {
         self.values.push(value);
         self.strata.push(stratum);
         self.runs.push(run);
@@ -52,7 +52,7 @@ impl Crossing {
     }
 
     /// Influences of the values around the means of their strata.
-    pub fn influences(&self) -> Result<Influences> {
+    pub(crate) fn influences(&self) -> Result<Influences> {
         let strata = self.strata.iter().max().map_or(0, |most| most + 1);
         let (mut sums, mut counts) = (vec![0.0; strata], vec![0usize; strata]);
         for (value, &stratum) in self.values.iter().zip(&self.strata) {
@@ -178,12 +178,12 @@ fn members(clusters: &Clusters) -> Vec<Vec<usize>> {
 }
 
 impl Influences {
-    pub fn variance(&self) -> f64 {
+    pub(crate) fn variance(&self) -> f64 {
         self.by_run + self.by_shared_rows
     }
 
     /// Deviations of drawn means, runs and rows drawn together, scaled to the variance.
-    pub fn deviations(&self, draws: usize, random: &mut Random) -> Result<Vec<f64>> {
+    pub(crate) fn deviations(&self, draws: usize, random: &mut Random) -> Result<Vec<f64>> {
         let (runs, rows) = (members(&self.runs), members(&self.rows));
         let (mut of_runs, mut of_rows) = (vec![0.0; self.runs.influences.len()], vec![0.0; self.rows.influences.len()]);
         let plain: f64 = self.runs.influences.iter().chain(&self.rows.influences).map(|influence| influence * influence).sum();
@@ -202,7 +202,7 @@ impl Influences {
     }
 
     /// The interval that deviations give, as much wider than a normal one as t says.
-    pub fn drawn_interval(&self, mut deviations: Vec<f64>, level: f64) -> Result<(f64, f64)> {
+    pub(crate) fn drawn_interval(&self, mut deviations: Vec<f64>, level: f64) -> Result<(f64, f64)> {
         deviations.sort_by(f64::total_cmp);
         let wider = critical(level, self.degrees)? / normal(level)?;
         let [lower, upper] = ends(&deviations, level).map(|end| self.mean + wider * end);

@@ -90,6 +90,8 @@ fn values_that_are_all_alike_have_no_error() {
         // Where there is nothing to find, the test rejects at its level.
         assert!((found.power(0.0, 5, 5).unwrap() - 0.1).abs() < 1e-12);
     }
+    // A third of 10^9 has a rounding in its mean that is no error.
+    assert_eq!(mean_of([1e9 / 3.0; 9], 0.9).unwrap().t, f64::INFINITY);
 }
 
 #[test]
@@ -110,6 +112,39 @@ fn what_power_cannot_be_asked_for_is_refused() {
     // An effect far above the error needs the fewest there are, one far below it more than are looked at.
     assert_eq!((found.runs_needed(1e3, 0.8).unwrap(), found.rows_needed(1e3, 0.8).unwrap()), (Some(2), Some(1)));
     assert_eq!(found.runs_needed(1e-9, 0.8).unwrap(), None);
+}
+
+#[test]
+fn ties_go_by_the_size_of_the_values() {
+    for scale in [1e-9, 1.0, 1e9] {
+        let of = |values: [f64; 2]| values.map(|value| value * scale).to_vec();
+        // 0.1 + 0.2 is a rounding above 0.3, and 0.4 is more than that.
+        let found = friedman(&[of([0.1 + 0.2, 1.0]), of([0.3, 2.0]), of([0.4, 3.0])]).unwrap();
+        assert_eq!(found.ranks, [1.25, 1.75, 3.0], "at {scale}");
+    }
+}
+
+#[test]
+fn power_has_the_degrees_of_what_is_uncertain() {
+    let mut found = mean_of([0.0, 0.3, 0.6, 0.2, 0.5, 0.8, 1.0, 0.9, 0.5], 0.95).unwrap();
+    let expected = |variance: f64, degrees: f64| power::of_t(0.1 / variance.sqrt(), degrees, critical(0.95, degrees).unwrap()).unwrap();
+    // Runs without an effect: all is of the 4 rows, of which 9 for each run in place of 1.8 make 20.
+    (found.run_variance, found.row_variance, found.rest_variance) = (0.0, 0.04, 0.0);
+    assert!((found.power(0.1, 5, 9).unwrap() - expected(0.04 / 5.0, 19.0)).abs() < 1e-12);
+}
+
+#[test]
+fn rows_that_come_once_have_no_effect_of_their_own() {
+    let frame = df!("value" => [0.0, 1.0, 3.0, 0.5, 1.5, 4.0], "run" => [0, 0, 0, 1, 1, 1], "row" => [0, 1, 2, 3, 4, 5]).unwrap();
+    let found = mixed_model(&frame, "value", &[], &["run"], &["row"], 0.95).unwrap();
+    assert!(found.row_deviation == 0.0 && found.rest_deviation > 1.0, "{found:?}");
+    let of = |name: &str| found.frame().column(name).unwrap().f64().unwrap().get(0).unwrap();
+    let half = critical(0.95, of("degrees")).unwrap() * of("error");
+    assert!(
+        (of("upper") - of("estimate") - half).abs() < 1e-12 && (of("estimate") - of("lower") - half).abs() < 1e-12,
+        "{:?}",
+        found.frame()
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl<T> Default for Numbered<T> {
 
 impl<T: Clone + Eq + Hash> Numbered<T> {
     /// The number of `thing`, a new one where it has none.
-    pub fn of(&mut self, thing: &T) -> usize {
+    pub(crate) fn of(&mut self, thing: &T) -> usize {
         match self.0.get(thing) {
             Some(number) => *number,
             None => {
@@ -26,7 +26,7 @@ impl<T: Clone + Eq + Hash> Numbered<T> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }

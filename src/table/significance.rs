@@ -194,6 +194,33 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_is_read_against_what_it_is_of() {
+        let shown = |values: [f64; 2], ends: [f64; 2]| {
+            let frame = df!(
+                "difference" => values, "lower" => [ends[0]; 2], "upper" => [ends[1]; 2], "test" => ["t"; 2], "statistic" => [1.0; 2],
+                "p" => [0.5; 2], "p_holm" => [0.5; 2], "effect" => [0.1; 2]
+            );
+            significance(&frame.unwrap(), 0.05).unwrap().markdown()
+        };
+        // As many decimals as the finer of the two needs.
+        let fine = shown([0.1234, 0.1246], [-100.0, 50.0]);
+        assert!(fine.contains("| 0.12340 | −100.00000 to 50.00000 |"), "{fine}");
+        // Columns that do not belong together have their own.
+        let apart = df!("n" => [100.0, 250.0], "share" => [0.1234, 0.1246], "test" => ["t"; 2], "statistic" => [1.0; 2], "p" => [0.5; 2], "p_holm" => [0.5; 2], "effect" => [0.1; 2]);
+        let apart = significance(&apart.unwrap(), 0.05).unwrap().markdown();
+        assert!(apart.contains("| 100 | 0.12340 |"), "{apart}");
+        let coarse = shown([100.0, 250.0], [0.01, 0.04]);
+        assert!(coarse.contains("| 100.0000 | 0.0100 to 0.0400 |"), "{coarse}");
+    }
+
+    #[test]
+    fn an_upper_end_without_a_lower_one_stands_alone() {
+        let frame = df!("mean" => [0.5], "upper" => [0.75], "test" => ["t"], "statistic" => [1.0], "p" => [0.5], "p_holm" => [0.5], "effect" => [0.1]);
+        let text = significance(&frame.unwrap(), 0.05).unwrap().markdown();
+        assert!(text.contains("| mean | upper |") && text.contains("| 0.500 | 0.750 |"), "{text}");
+    }
+
+    #[test]
     fn bad_frames_are_named() {
         let frame = df!("test" => ["t"], "statistic" => [1.0], "p" => [1.5], "p_holm" => [1.0], "effect" => [0.1]).unwrap();
         assert!(significance(&frame, 0.05).unwrap_err().to_string().contains("a p of 1.5 is outside [0, 1]"));

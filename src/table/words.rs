@@ -71,6 +71,8 @@ mod tests {
             "classwise_ece_equal_width_15",
             "ece_paper_15",
             "ece_of_mine",
+            "ece_equal_width_",
+            "ece_equal_width_few",
             "at_least",
             "asim_mean",
         ];
@@ -81,6 +83,8 @@ mod tests {
             "class-wise ECE (15 equal-width bins)",
             "ECE (15 bins of the paper's code)",
             "ece of mine",
+            "ece equal width ",
+            "ece equal width few",
             "answered where the confidence is at least",
             "asim mean",
         ];

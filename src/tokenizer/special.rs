@@ -22,7 +22,7 @@ pub(super) struct Special {
 }
 
 impl Special {
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub(super) fn read(folder: &Path) -> Result<Self> {
         let mut special = Self::of(&object(&folder.join(MAP))?, &object(&folder.join(CONFIG))?);
         let own = folder.join(TEMPLATE);
         if own.exists() {
@@ -32,7 +32,7 @@ impl Special {
     }
 
     /// What the content of `tokenizer_config.json` says.
-    pub fn of_config(config: &Value) -> Self {
+    pub(super) fn of_config(config: &Value) -> Self {
         config.as_object().map(|config| Self::of(&Map::new(), config)).unwrap_or_default()
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Step {
 }
 
 impl Steps {
-    pub fn per_epoch(&self) -> u64 {
+    pub(super) fn per_epoch(&self) -> u64 {
         let (count, batch) = (self.lengths.len(), self.batch);
         match self.paper {
             true => (count / batch.min(count)) as u64,
@@ -37,7 +37,7 @@ impl Steps {
         }
     }
 
-    pub fn step(&self, step: u64) -> Step {
+    pub(super) fn step(&self, step: u64) -> Step {
         let (epoch, place) = (step / self.per_epoch(), (step % self.per_epoch()) as usize);
         if self.paper {
             return self.authors(epoch, place);

@@ -65,7 +65,7 @@ pub(super) struct Average {
 
 impl Average {
     /// Begins as the adapter is.
-    pub fn new(rate: f64, adapter: &Adapter, model: &Model) -> Result<Self> {
+    pub(super) fn new(rate: f64, adapter: &Adapter, model: &Model) -> Result<Self> {
         if !(rate > 0.0 && rate <= 1.0) {
             return Err(Error::input(format!("averaged parameters that follow at the rate {rate}: use a number above 0 and at most 1")));
         }
@@ -74,15 +74,15 @@ impl Average {
     }
 
     /// `[parameter]`.
-    pub fn flat(&self) -> &Tensor {
+    pub(super) fn flat(&self) -> &Tensor {
         self.adapter.parameters().flat()
     }
 
-    pub fn set(&self, flat: &Tensor) -> Result<()> {
+    pub(super) fn set(&self, flat: &Tensor) -> Result<()> {
         self.adapter.parameters().set(flat)
     }
 
-    pub fn follow(&self, student: &Adapter) -> Result<()> {
+    pub(super) fn follow(&self, student: &Adapter) -> Result<()> {
         let _update = tch::no_grad_guard();
         let _ = self.flat().shallow_clone().f_lerp_(student.parameters().flat(), self.rate)?;
         Ok(())

@@ -72,17 +72,17 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    pub fn new(parameters: &Tensor) -> Self {
+    pub(super) fn new(parameters: &Tensor) -> Self {
         Self { first: parameters.zeros_like(), second: parameters.zeros_like(), steps: 0 }
     }
 
     /// A copy on a device.
-    pub fn on(&self, device: Device) -> Self {
+    pub(super) fn on(&self, device: Device) -> Self {
         Self { first: self.first.copy().to_device(device), second: self.second.copy().to_device(device), steps: self.steps }
     }
 
     /// One step, in place, on tensors of which nobody else holds a value; `gradient` is used up. The first `frozen` parameters stay as they are.
-    pub fn step(&mut self, parameters: &Tensor, gradient: Tensor, frozen: i64, rate: f64, optimizer: &Optimizer) -> Result<()> {
+    pub(super) fn step(&mut self, parameters: &Tensor, gradient: Tensor, frozen: i64, rate: f64, optimizer: &Optimizer) -> Result<()> {
         let _update = tch::no_grad_guard();
         let own = |all: &Tensor| all.narrow(0, frozen, all.numel() as i64 - frozen);
         let (parameters, mut gradient, mut first, mut second) = (own(parameters), own(&gradient), own(&self.first), own(&self.second));

@@ -52,7 +52,7 @@ pub(super) struct Loop<'t> {
 }
 
 impl<'t> Loop<'t> {
-    pub fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples, split: &Split) -> Result<Self> {
+    pub(super) fn new(training: &'t Training, model: Model, adapter: Adapter, samples: Samples, split: &Split) -> Result<Self> {
         let settings = &training.settings;
         let flat = adapter.parameters().flat();
         let moments = match training.earlier() {
@@ -111,7 +111,7 @@ impl<'t> Loop<'t> {
         Ok(run)
     }
 
-    pub fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
+    pub(super) fn run(mut self, hooks: &mut Hooks<'_>) -> Result<Trained> {
         // A file that cannot be written is found before the first step, not after the first check.
         self.store()?;
         let begun = Instant::now();
@@ -191,7 +191,7 @@ impl<'t> Loop<'t> {
         curves("loss", &[("train", train), ("dev", &dev)])
     }
 
-    pub fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.steps.per_epoch().saturating_mul(self.training.settings.epochs)
     }
 
@@ -304,7 +304,7 @@ impl<'t> Loop<'t> {
         Ok(())
     }
 
-    pub fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
+    pub(super) fn broken(&self, what: &str, value: f64, examples: &[usize]) -> Error {
         let kept = match &self.training.checkpoint {
             Some(path) if path.exists() => format!("; the last good state, of step {}, is in {}", self.stored.get(), path.display()),
             _ => String::new(),

@@ -57,11 +57,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub fn paper(&self) -> bool {
+    pub(super) fn paper(&self) -> bool {
         self.compat == Compat::Paper
     }
 
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let Self { learning_rate, epochs, batch, accumulate, check_every, patience, .. } = *self;
         if !(learning_rate > 0.0 && learning_rate.is_finite()) {
             return Err(Error::input(format!("learning rate {learning_rate}: use a positive number, e.g. 1e-3")));

@@ -42,7 +42,7 @@ pub(super) struct Since {
 }
 
 impl State {
-    pub fn new(optimizer_steps: u64) -> Self {
+    pub(super) fn new(optimizer_steps: u64) -> Self {
         Self {
             step: 0,
             optimizer_steps,
@@ -58,7 +58,7 @@ impl State {
 
 impl State {
     /// What could not be so in a run of `total` steps whose optimiser had taken `begun` before.
-    pub fn check(&self, total: u64, begun: u64) -> Result<(), String> {
+    pub(super) fn check(&self, total: u64, begun: u64) -> Result<(), String> {
         let Self { step, optimizer_steps, best_dev, checks_without_gain, since, seconds, history, stopped } = self;
         let steps = history.iter().map(|row| row.step);
         // A dev loss over no examples is no number.
@@ -94,7 +94,7 @@ impl Since {
         self.examples <= MOST && self.tokens <= MOST && numbers.into_iter().all(f64::is_finite)
     }
 
-    pub fn add(&mut self, parts: &[f64]) {
+    pub(super) fn add(&mut self, parts: &[f64]) {
         self.parts.resize(parts.len(), Exact(0.0));
         for (sum, part) in self.parts.iter_mut().zip(parts) {
             sum.0 += part;

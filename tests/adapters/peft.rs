@@ -63,7 +63,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("lm_head_as_peft_saves_it", &["a LoRA update of the output layer", "`base_model.model.lm_head.base_layer.weight`", "not supported"]),
     ("lm_head_tied", &["a LoRA update of the output layer", "not supported"]),
     ("embedding", &["a LoRA update of the output layer or the embedding", "embed_tokens.lora_embedding_A", "not supported"]),
-    ("embeddings_saved", &["an embedding or output layer saved beside the adapter", "not supported"]),
+    ("embeddings_saved", &["an embedding or output layer saved next to the adapter", "not supported"]),
     ("modules_to_save", &["`modules_to_save`", "not supported"]),
     ("modules_to_save_tied", &["`modules_to_save`", "not supported"]),
     ("layer_replication", &["`layer_replication` is [[0,2],[1,3]], which is not supported"]),

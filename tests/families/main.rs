@@ -142,7 +142,7 @@ fn every_family_has_golden_values() {
         let name = family.model_type();
         assert!(
             golden.contains(name),
-            "the family {name} has no golden folder: add a case to tests/python/golden_families.py (both `CASES` and `ADAPTED`) and run it"
+            "the family {name} has no golden folder: add it to `CASES` of tests/python/golden_family_cases.py and `ADAPTED` of golden_families.py, and run the latter"
         );
         let adapted = CASES.iter().filter(|(_, own)| own == name).any(|case| folder(case).join("adapters").exists());
         assert!(adapted || name == "llama", "the family {name} has no golden adapters: add its case to `ADAPTED` in golden_families.py");

@@ -20,7 +20,8 @@ import safetensors.torch
 import torch
 import transformers
 
-from golden_families import Exact, open_model, text_config
+from golden_families import Exact, open_model
+from golden_family_cases import text_config
 from make_golden import deviation
 
 TOLERANCE = 1e-5

@@ -11,6 +11,8 @@ import peft
 import safetensors.torch
 import torch
 
+import golden_training
+
 CHECKPOINTS = ["llama_grouped_tied", "qwen3_grouped_tied", "llama_biases"]
 LENGTHS = [4, 9, 17]
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -51,7 +53,7 @@ CASES = {
 CARTRIDGE_TEXT = 9  # tokens, of which the first six become virtual ones
 
 
-def disturb(model, g):
+def disturb(model, g, magnitude=0.3):
     """Values for every trained parameter that leave no part of the adapter without effect."""
     with torch.no_grad():
         for key, weight in model.named_parameters():
@@ -63,7 +65,7 @@ def disturb(model, g):
             elif "lora_B" in key:
                 weight.copy_(0.3 * noise)
             elif "magnitude" in key:
-                weight.copy_(weight * (1 + 0.3 * noise))
+                weight.copy_(weight * (1 + magnitude * noise))
             elif "ia3_l" in key:
                 weight.copy_(1 + 0.4 * noise)
             else:
@@ -131,7 +133,7 @@ TRAINED = ["lora_all_sites", "lora_rs", "dora", "ia3", "ia3_authors", "prompt", 
 
 def write_steps(root, tools, name, in_float64):
     """training/{name}/steps.safetensors: what five Adam steps of cross-entropy make of each kind of adapter, one example at a time."""
-    examples = tools.random_examples("training " + name, [p + r for p, r in zip(tools.PROMPTS, tools.RESPONSES)])
+    examples = tools.random_examples("training " + name, [p + r for p, r in zip(golden_training.PROMPTS, golden_training.RESPONSES)])
     golden = {}
     for case in TRAINED:
         folder = root / "adapters" / name / case
@@ -143,11 +145,11 @@ def write_steps(root, tools, name, in_float64):
             encoder = model.prompt_encoder["default"]
             (encoder.trainable_embedding if case == "cartridge" else encoder.embedding.weight).requires_grad_(True)
         weights = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.Adam(weights, lr=tools.RATE, betas=(0.9, 0.999), eps=1e-8)
+        optimiser = torch.optim.Adam(weights, lr=golden_training.RATE, betas=(0.9, 0.999), eps=1e-8)
         trajectory = []
-        for _ in range(tools.STEPS):
+        for _ in range(golden_training.STEPS):
             each = []
-            for ids, prompt in zip(examples, tools.PROMPTS):
+            for ids, prompt in zip(examples, golden_training.PROMPTS):
                 logits = model(input_ids=ids[None]).logits[0, -len(ids):]
                 each.append(torch.nn.functional.cross_entropy(logits[prompt - 1:-1], ids[prompt:]))
             loss = torch.stack(each).mean()

@@ -304,6 +304,38 @@ def statistics():
     return {"statistics/paired.json": cases, "statistics/holm.json": dict(p=p.tolist(), corrected=corrected)}
 
 
+# ---------------------------------------------------------------- calibration
+
+def equal_width_ece(confidence, correct, bins):
+    """torchmetrics' own, over bins [k/n, (k+1)/n); no value of ours lies on an edge."""
+    # A binary task with the target "was it right" is the textbook's |accuracy - confidence| per bin.
+    return tm.binary_calibration_error(
+        torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct), n_bins=bins, norm="l1").item()
+
+
+def equal_mass_ece(confidence, correct, bins):
+    """Sorted by confidence, bins of floor(n / bins) examples, the last takes the remainder; one bin if n < bins."""
+    order = np.argsort(confidence, kind="stable")
+    confidence, correct = np.array(confidence)[order], np.array(correct, dtype=float)[order]
+    n = len(confidence)
+    size = n // bins
+    edges = [0, n] if size == 0 else [i * size for i in range(bins)] + [n]
+    return float(sum((b - a) / n * abs(correct[a:b].mean() - confidence[a:b].mean()) for a, b in zip(edges, edges[1:])))
+
+
+def write_calibration(root):
+    g = np.random.default_rng(0)
+    cases = []
+    for n in (1, 10, 15, 100, 203):
+        confidence = [round(float(c), 6) for c in g.beta(4, 2, n)]
+        correct = [int(g.random() < 0.2 + 0.6 * c) for c in confidence]
+        assert all(abs(c * 15 - round(c * 15)) > 1e-3 for c in confidence), "a confidence on an edge"
+        cases.append(dict(confidence=confidence, correct=correct, bins=15,
+                          equal_width=equal_width_ece(confidence, correct, 15),
+                          equal_mass=equal_mass_ece(confidence, correct, 15)))
+    (root / "ece.json").write_text(json.dumps(cases, indent=2) + "\n")
+
+
 # ---------------------------------------------------------------- all of it
 
 def plain(content):
@@ -323,6 +355,7 @@ def write(root):
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain(content), separators=(",", ":"), allow_nan=False) + "\n")
+    write_calibration(root)
 
 
 if __name__ == "__main__":

@@ -30,95 +30,16 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+import golden_family_adapters
 import golden_family_steps
 import golden_self_distillation
+from golden_family_cases import CASES, CONTEXT, HIDDEN, INNER, VOCAB, older_spelling, text_config
 
-HIDDEN, INNER, VOCAB, CONTEXT = 32, 40, 128, 512
 LENGTHS = [3, 10, 21]
 NEW_TOKENS = 10
-WINDOW = 8
 FLOAT32_TOLERANCE = 5e-6
 ROOT = Path(__file__).resolve().parents[2]
 
-SLIDING, FULL = "sliding_attention", "full_attention"
-THETA = dict(rope_type="default", rope_theta=10000.0)
-YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=CONTEXT // 4, beta_fast=4.0, beta_slow=1.0)
-# Four rotary pairs of wavelength 6.3, 39, 247, ...: the first is kept, the second blended, the others divided.
-LLAMA3 = dict(rope_type="llama3", rope_theta=1500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
-              original_max_position_embeddings=64)
-# The keys of the other spelling that follow from what the file says anyway.
-DERIVED = ("dtype", "layer_types", "_sliding_window_pattern")
-
-
-def heads(query, key, **more):
-    return dict(num_attention_heads=query, num_key_value_heads=key, **more)
-
-
-# name -> (class of the configuration, spelling of config.json, settings)
-CASES = {
-    "mistral": ("MistralConfig", "older", dict(
-        num_hidden_layers=2, **heads(4, 2), sliding_window=WINDOW, rope_parameters=THETA)),
-    "mistral_yarn": ("MistralConfig", "new", dict(
-        num_hidden_layers=2, **heads(2, 1, head_dim=8), sliding_window=None, rope_parameters=YARN)),
-    "gemma2": ("Gemma2Config", "older", dict(
-        num_hidden_layers=3, **heads(4, 2, head_dim=12), sliding_window=WINDOW, query_pre_attn_scalar=20, attn_logit_softcapping=3.0,
-        final_logit_softcapping=6.0, rope_parameters=THETA)),
-    "gemma3_text": ("Gemma3TextConfig", "older", dict(
-        num_hidden_layers=4, **heads(4, 1, head_dim=8), sliding_window=WINDOW, query_pre_attn_scalar=6,
-        layer_types=[SLIDING, SLIDING, FULL, SLIDING],
-        rope_parameters={FULL: dict(rope_type="linear", factor=8.0, rope_theta=1e6), SLIDING: THETA})),
-    "gemma3": ("Gemma3Config", "new", dict(
-        text_config=dict(num_hidden_layers=3, **heads(4, 2, head_dim=8), sliding_window=WINDOW, query_pre_attn_scalar=16,
-                         layer_types=[SLIDING, FULL, SLIDING], hidden_size=HIDDEN, intermediate_size=INNER, vocab_size=VOCAB,
-                         max_position_embeddings=CONTEXT, bos_token_id=1, eos_token_id=2, pad_token_id=0),
-        vision_config=dict(model_type="siglip_vision_model", hidden_size=4, intermediate_size=4, num_hidden_layers=1,
-                           num_attention_heads=1, image_size=4, patch_size=2, vision_use_head=False),
-        mm_tokens_per_image=4, boi_token_index=125, eoi_token_index=126, image_token_index=127)),
-    "gpt2": ("GPT2Config", "older", dict(n_embd=HIDDEN, n_head=4, n_layer=3, n_positions=CONTEXT)),
-    "gpt2_inner": ("GPT2Config", "new", dict(
-        n_embd=HIDDEN, n_head=2, n_layer=2, n_positions=64, n_inner=INNER, tie_word_embeddings=False)),
-    "gpt_neox": ("GPTNeoXConfig", "older", dict(
-        num_hidden_layers=3, num_attention_heads=4, use_parallel_residual=True,
-        rope_parameters=dict(THETA, partial_rotary_factor=0.5))),
-    "gpt_neox_sequential": ("GPTNeoXConfig", "new", dict(
-        num_hidden_layers=2, num_attention_heads=2, use_parallel_residual=False,
-        rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=10000.0, partial_rotary_factor=0.25))),
-    "phi3": ("Phi3Config", "new", dict(
-        num_hidden_layers=2, **heads(4, 4), sliding_window=WINDOW, rope_parameters=dict(THETA, partial_rotary_factor=1.0))),
-    "phi3_longrope": ("Phi3Config", "older", dict(
-        num_hidden_layers=2, **heads(4, 2), sliding_window=None, original_max_position_embeddings=16, partial_rotary_factor=0.75,
-        max_position_embeddings=64, tie_word_embeddings=True,
-        rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.25, 1.5],
-                             long_factor=[2.0, 3.0, 5.0], original_max_position_embeddings=16))),
-    "olmo2": ("Olmo2Config", "older", dict(num_hidden_layers=2, **heads(4, 2), rope_parameters=THETA)),
-    "olmo3": ("Olmo3Config", "older", dict(
-        num_hidden_layers=4, **heads(4, 4), sliding_window=WINDOW, layer_types=[SLIDING, FULL, SLIDING, FULL],
-        rope_parameters={FULL: dict(YARN, rope_theta=500000.0), SLIDING: dict(rope_type="default", rope_theta=500000.0)})),
-    "smollm3": ("SmolLM3Config", "new", dict(
-        num_hidden_layers=4, **heads(4, 1), no_rope_layers=[1, 0, 1, 1], rope_parameters=LLAMA3)),
-    "smollm3_window": ("SmolLM3Config", "older", dict(
-        num_hidden_layers=3, **heads(4, 2), no_rope_layer_interval=2, use_sliding_window=True, sliding_window=WINDOW,
-        rope_parameters=dict(rope_type="default", rope_theta=2e6))),
-    "granite": ("GraniteConfig", "older", dict(
-        num_hidden_layers=2, **heads(4, 2), attention_multiplier=0.5, embedding_multiplier=6.0, residual_multiplier=1.25,
-        logits_scaling=4.0, tie_word_embeddings=True, rope_parameters=THETA)),
-    "qwen3_moe": ("Qwen3MoeConfig", "older", dict(
-        num_hidden_layers=3, **heads(4, 2, head_dim=8), num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
-        norm_topk_prob=True, mlp_only_layers=[1], decoder_sparse_step=1, rope_parameters=THETA)),
-    "qwen3_moe_raw": ("Qwen3MoeConfig", "new", dict(
-        num_hidden_layers=2, **heads(4, 1, head_dim=8), num_experts=3, num_experts_per_tok=1, moe_intermediate_size=16,
-        norm_topk_prob=False, tie_word_embeddings=True, rope_parameters=THETA)),
-    "qwen2_window": ("Qwen2Config", "older", dict(
-        num_hidden_layers=3, **heads(4, 2), use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1,
-        rope_parameters=YARN)),
-    "qwen3_window": ("Qwen3Config", "new", dict(
-        num_hidden_layers=3, **heads(4, 2, head_dim=8), use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1,
-        tie_word_embeddings=True, rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=1e6))),
-    "llama_dynamic": ("LlamaConfig", "older", dict(
-        num_hidden_layers=2, **heads(4, 4), max_position_embeddings=16, rope_parameters=dict(THETA, rope_type="dynamic", factor=4.0))),
-    "llama_yarn": ("LlamaConfig", "older", dict(
-        num_hidden_layers=2, **heads(4, 2), rope_parameters=dict(YARN, attention_factor=0.8, truncate=False))),
-}
 # Where the angles depend on the longest sequence so far: a batch and a cache give transformers other values than each text alone.
 BY_LENGTH = {"phi3_longrope", "llama_dynamic"}
 # Cases with adapters: one of each family.
@@ -156,10 +77,6 @@ class Exact:
 
 
 # ---------------------------------------------------------------- the parts of a model by their common names
-
-def text_config(config):
-    return getattr(config, "text_config", None) or config
-
 
 def trunk(model):
     model = model.get_base_model() if isinstance(model, peft.PeftModel) else model
@@ -251,73 +168,6 @@ def random_model(tools, name):
     return model
 
 
-def older_rope(old):
-    """`rope_parameters` as transformers 4 spelled it, in each family's own way."""
-    rope = old.pop("rope_parameters", None)
-    if rope is None:
-        return
-    if FULL in rope:
-        full, sliding = dict(rope[FULL]), dict(rope[SLIDING])
-        old["rope_theta"] = full.pop("rope_theta")
-        if old["model_type"] == "olmo3":
-            assert sliding["rope_theta"] == old["rope_theta"]
-        else:
-            old["rope_local_base_freq"] = sliding["rope_theta"]
-        rope = full
-    else:
-        rope = dict(rope)
-        old["rotary_emb_base" if old["model_type"] == "gpt_neox" else "rope_theta"] = rope.pop("rope_theta")
-    part = rope.pop("partial_rotary_factor", None)
-    if part is not None:
-        old["rotary_pct" if old["model_type"] == "gpt_neox" else "partial_rotary_factor"] = part
-    kind = rope.pop("rope_type")
-    if kind == "longrope":
-        rope.pop("original_max_position_embeddings")  # stands outside
-    # `type` is the first name of `rope_type`.
-    old["rope_scaling"] = None if kind == "default" else {older_key(old, kind): kind, **rope}
-
-
-def older_key(old, kind):
-    """`type` is the first name of `rope_type`, which families with two embeddings never used."""
-    return "type" if kind in ("linear", "dynamic", "longrope") and old["model_type"] != "gemma3_text" else "rope_type"
-
-
-def older_spelling(config):
-    """A config.json of transformers 5 as transformers 4 and the models' makers wrote it."""
-    old = dict(config, transformers_version="4.51.0", torch_dtype=config.get("dtype", "bfloat16"))
-    if "text_config" in old:
-        old["text_config"] = older_spelling(old["text_config"])
-        del old["text_config"]["transformers_version"]
-        del old["dtype"]
-        return dict(sorted(old.items()))
-    older_rope(old)
-    kind = old["model_type"]
-    for key in DERIVED:
-        if (key, kind) != ("layer_types", "olmo3"):
-            old.pop(key, None)
-    if kind == "gemma2":
-        old |= dict(hidden_act=old["hidden_activation"], cache_implementation="hybrid", sliding_window_size=WINDOW)
-        old.pop("use_bidirectional_attention", None)
-    if kind == "gemma3_text":
-        pattern = config["layer_types"].index(FULL) + 1
-        assert config["layer_types"] == [FULL if (i + 1) % pattern == 0 else SLIDING for i in range(len(config["layer_types"]))]
-        old |= dict(sliding_window_pattern=pattern, cache_implementation="hybrid")
-        old.pop("use_bidirectional_attention", None)
-    if kind == "qwen3_moe":
-        old["num_experts"] = old.pop("num_local_experts")
-    if kind == "qwen2":
-        old.pop("head_dim", None)
-    if kind == "mistral" and old["head_dim"] * old["num_attention_heads"] == HIDDEN:
-        del old["head_dim"]
-    if kind == "gpt2":
-        for key in ("add_cross_attention", "reorder_and_upcast_attn", "scale_attn_by_inverse_layer_idx", "pad_token_id"):
-            old.pop(key)
-        if old["n_inner"] is None:
-            del old["n_inner"]
-        old |= dict(n_ctx=old["n_positions"], task_specific_params={"text-generation": {"do_sample": True, "max_length": 50}})
-    return dict(sorted(old.items()))
-
-
 def write_checkpoint(tools, folder, name, model):
     model.to(torch.bfloat16).save_pretrained(folder)
     model.float()
@@ -328,7 +178,7 @@ def write_checkpoint(tools, folder, name, model):
 
 
 def old_buffers(folder, name):
-    """What old files carry beside the weights, by the names that they have there."""
+    """What old files carry next to the weights, by the names that they have there."""
     file = folder / "model.safetensors"
     weights = safetensors.torch.load_file(file)
     layers = range(3)
@@ -455,94 +305,6 @@ def write_generation(tools, folder, name):
     tools.write_json(folder / "generation.json", dict(prompts=prompts, tokens=tokens))
 
 
-# ---------------------------------------------------------------- adapters
-
-# What PEFT takes where no module is named, where it knows the family.
-LORA = {"gpt2": ["c_attn"], "gpt_neox": ["query_key_value"], "phi3": ["qkv_proj"]}
-DORA = {"gpt2": ["c_attn", "c_fc", "mlp.c_proj"], "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h"],
-        "phi3": ["qkv_proj", "o_proj", "gate_up_proj"], "qwen3_moe": ["q_proj", "o_proj"]}
-IA3 = {"gpt2": (["c_attn", "mlp.c_proj"], ["mlp.c_proj"]), "gpt_neox": (["query_key_value", "dense_4h_to_h"], ["dense_4h_to_h"]),
-       "phi3": (["qkv_proj", "down_proj"], ["down_proj"]), "qwen3_moe": (["q_proj", "o_proj"], ["o_proj"])}
-
-
-def adapter_configs(name):
-    kind = dict(task_type="CAUSAL_LM")
-    targets, feedforward = IA3.get(name, (["k_proj", "v_proj", "down_proj"], ["down_proj"]))
-    # The image tower has modules of the same names: those of the text model are meant, by a regular expression as PEFT advises.
-    only = (lambda names: r".*language_model\..*\.(" + "|".join(names) + ")") if name == "gemma3" else list
-    configs = {
-        "lora": peft.LoraConfig(r=2, lora_alpha=3, target_modules=only(LORA.get(name, ["q_proj", "v_proj"])), **kind),
-        "dora": peft.LoraConfig(r=2, lora_alpha=4, use_dora=True, target_modules=only(DORA.get(name, ["q_proj", "o_proj", "up_proj"])), **kind),
-        "ia3": peft.IA3Config(target_modules=only(targets), feedforward_modules=only(feedforward), **kind),
-        "prompt": peft.PromptTuningConfig(num_virtual_tokens=3, **kind),
-        "prefix": peft.PrefixTuningConfig(num_virtual_tokens=3, **kind),
-        "cartridge": peft.CartridgeConfig(num_virtual_tokens=5, num_frozen_tokens=1, **kind),
-    }
-    if name in LORA:  # what else PEFT's users write for these
-        configs["lora_all"] = peft.LoraConfig(r=1, lora_alpha=2, target_modules="all-linear", use_rslora=True, **kind)
-    return configs
-
-
-def disturb(model, g):
-    with torch.no_grad():
-        for key, weight in model.named_parameters():
-            if not weight.requires_grad:
-                continue
-            noise = torch.randn(weight.shape, generator=g)
-            if "lora_A" in key:
-                weight.copy_(noise / weight.shape[1] ** 0.5)
-            elif "lora_B" in key:
-                weight.copy_(0.3 * noise)
-            elif "magnitude" in key:
-                weight.copy_(weight * (1 + 0.2 * noise))
-            elif "ia3_l" in key:
-                weight.copy_(1 + 0.4 * noise)
-            else:
-                weight.copy_(0.7 * noise)
-
-
-ADAPTER_LENGTHS = [3, 11]
-CARTRIDGE_TEXT = 8  # tokens, of which the first five become virtual ones
-
-
-@torch.no_grad()
-def adapted_logits(folder, adapter, examples, dtype):
-    model = peft.PeftModel.from_pretrained(open_model(folder, dtype), adapter).to(dtype).eval()
-    with Exact():
-        return torch.cat([model(input_ids=ids[None]).logits[0, -len(ids):] for ids in examples])
-
-
-def write_adapter(tools, folder, name, case, config):
-    place = folder / "adapters" / case
-    torch.manual_seed(0)
-    model = peft.get_peft_model(open_model(folder, torch.float32), config)
-    if case == "cartridge":
-        text, = random_examples(tools, f"text of the cartridge of {name}", [CARTRIDGE_TEXT])
-        with torch.no_grad(), Exact(), model.disable_adapter():
-            cache = model(input_ids=text[None], use_cache=True).past_key_values
-        peft.initialize_kv_prefix_from_past_key_values(model, past_key_values=cache)
-    else:
-        disturb(model, tools.generator(f"adapter {case} of families {name}"))
-    model.peft_config["default"].base_model_name_or_path = "../.."
-    model.save_pretrained(place)
-    (place / "README.md").unlink()
-    written = json.loads((place / "adapter_config.json").read_text())
-    for key in ("target_modules", "feedforward_modules"):
-        if isinstance(written.get(key), list):
-            written[key].sort()
-    tools.write_json(place / "adapter_config.json", written)
-    examples = random_examples(tools, f"adapter {case} of {name}", ADAPTER_LENGTHS)
-    values = adapted_logits(folder, place, examples, torch.float64)
-    plain = adapted_logits(folder, place, examples, torch.float32)
-    worst = tools.deviation(plain, values)
-    deviations[f"{name} {case}"] = worst
-    assert worst < FLOAT32_TOLERANCE, (name, case, worst)
-    base = run_each(name, open_model(folder), examples)["logits"]
-    assert tools.deviation(values, base) > 0.02, (name, case, "the adapter does next to nothing")
-    tools.write_tensors(place / "golden.safetensors", tools.f32(dict(
-        input_ids=torch.cat(examples), lengths=torch.tensor(ADAPTER_LENGTHS), logits=values)))
-
-
 # ---------------------------------------------------------------- all of it
 
 def tokenizer():
@@ -567,8 +329,7 @@ def write_one(tools, root, name):
     write_case(tools, folder, name)
     write_generation(tools, folder, name)
     if name in ADAPTED:
-        for case, config in adapter_configs(name).items():
-            write_adapter(tools, folder, name, case, config)
+        golden_family_adapters.write(tools, sys.modules[__name__], folder, name)
     if name in TRAINED:
         golden_family_steps.write(tools, sys.modules[__name__], folder, name)
         golden_self_distillation.write(tools, sys.modules[__name__], folder, name)

@@ -11,6 +11,8 @@ import peft
 import torch
 from torch.nn import functional
 
+import golden_adapters
+
 PROMPTS, RESPONSES = [5, 9, 14], [1, 4, 6]  # tokens of each example
 STEPS, RATE, DECAY = 5, 1e-2, 0.1
 SITES = {"gpt2": ["c_attn", "attn.c_proj", "c_fc"], "gpt_neox": ["query_key_value", "dense", "dense_h_to_4h"],
@@ -47,7 +49,7 @@ def write_adapter(tools, families, folder, name):
     torch.manual_seed(0)
     model = peft.get_peft_model(families.open_model(folder, torch.float32), peft.LoraConfig(
         r=2, lora_alpha=4, target_modules=SITES[name], task_type="CAUSAL_LM"))
-    families.disturb(model, tools.generator("steps of families " + name))
+    golden_adapters.disturb(model, tools.generator("steps of families " + name), magnitude=0.2)
     model.peft_config["default"].base_model_name_or_path = "../.."
     model.save_pretrained(place)
     (place / "README.md").unlink()

@@ -17,13 +17,12 @@ from gguf import GGMLQuantizationType as Type
 from transformers import AutoModelForCausalLM
 
 import golden_families as families
+from golden_family_cases import FULL, SLIDING, heads
 
 HIDDEN, INNER, CONTEXT, WINDOW = 64, 96, 64, 8
-SLIDING, FULL = families.SLIDING, families.FULL
 THETA = dict(rope_type="default", rope_theta=10000.0)
 # What transformers 5.23 opens.
 OPENED = {"gpt2", "gemma2", "gemma3", "phi3", "qwen3moe"}
-heads = families.heads
 
 # name -> (class of the configuration, architecture, settings, how matrices are stored, tokenizer); "" stands for the rest.
 CASES = {

@@ -13,6 +13,8 @@ import peft
 import torch
 from torch.nn import functional
 
+import golden_training
+
 KEPT = 5  # largest probabilities kept by the top-k case
 VIRTUAL = 4  # virtual tokens of prompt tuning
 # PyTorch's own float32 gradients must come this close to its float64 ones, or a test in float32 would measure rounding.
@@ -117,7 +119,7 @@ def places(prompt, response, shift=0):
 
 def losses(tools, model, case, examples, targets, compared=0, crossed=0):
     out = []
-    for ids, prompt, response, target in zip(examples, tools.PROMPTS, tools.RESPONSES, targets):
+    for ids, prompt, response, target in zip(examples, golden_training.PROMPTS, golden_training.RESPONSES, targets):
         logits, got = forward(tools, model, ids)
         at, cross_at = places(prompt, response, compared), places(prompt, response, crossed)
         out.append(example_loss(case, logits, got, ids, prompt, target, at, cross_at))
@@ -168,7 +170,7 @@ def draw_targets(tools, root, name, examples):
         for attempt in range(DRAWS):
             g = tools.generator(f"{attempt} {key} {name}")
             # Both precisions and both languages start from the same float32 numbers.
-            drawn = [draw(n, g) for n in tools.RESPONSES]
+            drawn = [draw(n, g) for n in golden_training.RESPONSES]
             plain_targets, targets = ([{key: value.to(dtype)} for value in drawn] for dtype in (torch.float32, torch.float64))
             worst = 0.0
             for case in cases:
@@ -178,11 +180,11 @@ def draw_targets(tools, root, name, examples):
             if key not in best or worst < best[key][0]:
                 best[key] = (worst, targets)
         assert best[key][0] < FLOAT32_TOLERANCE, (name, key, best[key][0])
-    return [{key: best[key][1][i][key] for key in draws} for i in range(len(tools.RESPONSES))]
+    return [{key: best[key][1][i][key] for key in draws} for i in range(len(golden_training.RESPONSES))]
 
 
 def write(tools, root, name):
-    examples = tools.random_examples("training " + name, [p + r for p, r in zip(tools.PROMPTS, tools.RESPONSES)])
+    examples = tools.random_examples("training " + name, [p + r for p, r in zip(golden_training.PROMPTS, golden_training.RESPONSES)])
     targets = draw_targets(tools, root, name, examples)
     g = tools.generator("embeddings of " + name)
 
@@ -191,15 +193,15 @@ def write(tools, root, name):
 
     golden = dict(
         input_ids=tools.pad(examples), lengths=torch.tensor([len(ids) for ids in examples]),
-        prompt_lengths=torch.tensor(tools.PROMPTS), self_attn=padded("self_attn"), mlp=padded("mlp"),
+        prompt_lengths=torch.tensor(golden_training.PROMPTS), self_attn=padded("self_attn"), mlp=padded("mlp"),
         probabilities=tools.pad([t["probabilities"] for t in targets]).float(), kept=torch.tensor([KEPT]),
     )
     for key, case in CASES.items():
         model, weights = open_adapted(tools, root, name)
         rotary_in_float64(model)
-        optimiser = torch.optim.Adam(weights.values(), lr=tools.RATE, betas=(0.9, 0.999), eps=1e-8)
+        optimiser = torch.optim.Adam(weights.values(), lr=golden_training.RATE, betas=(0.9, 0.999), eps=1e-8)
         trajectory = []
-        for step in range(tools.STEPS):
+        for step in range(golden_training.STEPS):
             each, gradient = gradients(tools, model, weights, case, examples, targets)
             trajectory.append(each.mean())
             if step == 0:

@@ -9,6 +9,8 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 from transformers import optimization
 
+import golden_training
+
 PARAMETERS, STEPS, RATE = 37, 12, 2e-3
 CASES = {
     "adam": (torch.optim.Adam, {}, None),
@@ -66,16 +68,16 @@ def schedules():
     return tensors
 
 
-def authors_steps(name, open_adapted, losses):
+def authors_steps(tools, root, name):
     """The weights after each step of the authors' loop, and how many examples each step took."""
-    model, weights, examples, targets = open_adapted(name)
+    model, weights, examples, targets = golden_training.open_case(tools, root, name)
     optimizer = torch.optim.Adam(weights.values(), lr=1e-2)
     accumulation = min(BATCH, len(examples))
     taken, waiting, norms = [], 0, []
     for order in ORDERS:
         accumulated = 0
         for example in order:
-            loss = losses(model, "sft", examples, targets)[example]
+            loss = golden_training.losses(tools, model, "sft", examples, targets)[example]
             (loss / accumulation).backward()
             accumulated += 1
             waiting += 1
@@ -89,7 +91,7 @@ def authors_steps(name, open_adapted, losses):
     return dict(orders=torch.tensor(ORDERS), taken=torch.tensor(taken), gradient_norms=torch.stack(norms), **after)
 
 
-def write(root, names, write_tensors, open_adapted, losses):
-    write_tensors(root / "optimizers.safetensors", {**optimizers(), **schedules()})
+def write(tools, root, names):
+    tools.write_tensors(root / "optimizers.safetensors", {**optimizers(), **schedules()})
     for name in names:
-        write_tensors(root / "training" / name / "authors.safetensors", authors_steps(name, open_adapted, losses))
+        tools.write_tensors(root / "training" / name / "authors.safetensors", authors_steps(tools, root, name))

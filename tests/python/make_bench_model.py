@@ -50,7 +50,7 @@ def main():
         rope_parameters=dict(rope_type="default", rope_theta=1000000.0), dtype="float32", **size)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
-    # written beside its place and renamed, so that an interrupted run leaves no half checkpoint
+    # written next to its place and renamed, so that an interrupted run leaves no half checkpoint
     args.folder.parent.mkdir(parents=True, exist_ok=True)
     partial = args.folder.with_name(args.folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -30,7 +30,6 @@ import golden_evidence
 import golden_families
 import golden_gguf
 import golden_objectives
-import numpy
 import peft
 import safetensors.torch
 import torch
@@ -40,9 +39,11 @@ import golden_adapters
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
+import golden_hooks
 import golden_optimizers
 import golden_rotary
 import golden_sampling
+import golden_training
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 VOCAB = 64
@@ -329,173 +330,6 @@ def write_generation(root, name):
                dict(prompts=prompts, tokens=tokens, smallest_gap_of_two_best_logits=float(f"{min(gaps):.3g}")))
 
 
-def write_hooks(root, name):
-    """Gradients at every self-attention output, and an activation patched."""
-    folder = root / name
-    model = open_model(folder)
-    config = model.config
-    examples = random_examples(name)
-    g = generator("hooks of " + name)
-    vector = torch.randn(VOCAB, generator=g)
-
-    gradients, scalars = {}, []
-    for ids in examples:
-        values = run(model, ids[None])
-        scalar = values["logits"][0, -1] @ vector.double()
-        outputs = [values[f"self_attn.{i}"] for i in range(config.num_hidden_layers)]
-        for i, gradient in enumerate(torch.autograd.grad(scalar, outputs)):
-            gradients.setdefault(f"gradient.self_attn.{i}", []).append(gradient[0])
-        scalars.append(scalar.detach())
-
-    token, replacement = 3, torch.randn(config.hidden_size, generator=g)
-
-    def patch(_module, _inputs, output):
-        patched = output[0].clone()
-        patched[:, token] = replacement.double()
-        return (patched, *output[1:])
-
-    handle = model.model.layers[1].self_attn.register_forward_hook(patch)
-    patched = run_ragged(model, examples)["logits"]
-    handle.remove()
-    assert deviation(patched, run_ragged(model, examples)["logits"]) > 0.01
-
-    write_tensors(folder / "hooks.safetensors", f32({
-        "gradient.vector": vector, "gradient.scalar": torch.stack(scalars),
-        **{key: pad(rows) for key, rows in gradients.items()},
-        "patch.layer": torch.tensor([1]), "patch.token": torch.tensor([token]),
-        "patch.value": replacement, "patch.logits": patched,
-    }))
-
-
-# ---------------------------------------------------------------- training
-
-RANK, ALPHA, SITES = 4, 8, ["q_proj", "k_proj", "o_proj"]
-PROMPTS, RESPONSES = [6, 11, 19], [1, 4, 7]  # tokens of each example
-STEPS, RATE = 5, 1e-2
-
-
-def write_adapter(root, name):
-    """A LoRA adapter with a non-zero B, saved by PEFT."""
-    folder = root / "training" / name / "adapter"
-    torch.manual_seed(0)
-    base = open_model(root / name, torch.float32)
-    model = peft.get_peft_model(base, peft.LoraConfig(
-        r=RANK, lora_alpha=ALPHA, target_modules=SITES, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM"))
-    g = generator("adapter of " + name)
-    with torch.no_grad():
-        for key, weight in model.named_parameters():
-            if "lora_" in key:
-                noise = torch.randn(weight.shape, generator=g)
-                weight.copy_(0.3 * noise if "lora_B" in key else noise / math.sqrt(weight.shape[1]))
-    model.peft_config["default"].base_model_name_or_path = "../../../" + name
-    model.save_pretrained(folder)
-    (folder / "README.md").unlink()  # PEFT's empty model card
-    config = json.loads((folder / "adapter_config.json").read_text())
-    config["target_modules"] = sorted(config["target_modules"])  # a Python set: its order changes from run to run
-    write_json(folder / "adapter_config.json", config)
-    return folder
-
-
-def open_adapted(root, name, adapter):
-    base = open_model(root / name)
-    base.requires_grad_(False)
-    model = peft.PeftModel.from_pretrained(base, adapter, is_trainable=True).double().eval()
-    weights = {key.replace(".default", ""): p for key, p in model.named_parameters() if "lora_" in key}
-    assert all(p.dtype == torch.float64 and p.requires_grad for p in weights.values())
-    return model, weights
-
-
-def losses(model, objective, examples, targets):
-    """One loss per example; response activation t and the prediction of response token t sit at prompt - 1 + t."""
-    out = []
-    for ids, prompt, response, target in zip(examples, PROMPTS, RESPONSES, targets):
-        values = run(model, ids[None])
-        at = slice(prompt - 1, prompt - 1 + response)
-        if objective == "sft":
-            out.append(functional.cross_entropy(values["logits"][0, at], ids[prompt:]))
-        else:
-            layers = trunk(model).config.num_hidden_layers
-            got = torch.stack([values[f"self_attn.{i}"][0, at] for i in range(layers)])  # [layer, token, hidden]
-            out.append(functional.mse_loss(got, target) * layers)
-    return torch.stack(out)
-
-
-def write_training(root, name):
-    adapter = write_adapter(root, name)
-    examples = random_examples("training " + name, [p + r for p, r in zip(PROMPTS, RESPONSES)])
-    model, weights = open_adapted(root, name, adapter)
-    config = trunk(model).config
-    g = generator("targets of " + name)
-    targets = [torch.randn(config.num_hidden_layers, n, config.hidden_size, generator=g).float().double()
-               for n in RESPONSES]
-
-    golden = dict(
-        input_ids=pad(examples), lengths=torch.tensor([len(ids) for ids in examples]),
-        prompt_lengths=torch.tensor(PROMPTS), response_lengths=torch.tensor(RESPONSES),
-        # token before layer for padding, then [example, layer, token, hidden]
-        targets=pad([t.transpose(0, 1) for t in targets]).transpose(1, 2).float(),
-        logits=run_ragged(model, examples)["logits"].float(),
-    )
-    for objective in ("sft", "ia2"):
-        model, weights = open_adapted(root, name, adapter)
-        optimiser = torch.optim.Adam(weights.values(), lr=RATE, betas=(0.9, 0.999), eps=1e-8)
-        trajectory = []
-        for step in range(STEPS):
-            each = losses(model, objective, examples, targets)
-            optimiser.zero_grad()
-            each.mean().backward()
-            trajectory.append(each.mean().detach())
-            if step == 0:
-                golden[f"{objective}.example_losses"] = each.detach()
-                golden |= {f"{objective}.gradient.{key}": p.grad.clone() for key, p in weights.items()}
-            optimiser.step()
-        with torch.no_grad():
-            trajectory.append(losses(model, objective, examples, targets).mean())
-        golden[f"{objective}.losses"] = torch.stack(trajectory)
-        golden |= {f"{objective}.after.{key}": p.detach().clone() for key, p in weights.items()}
-        assert trajectory[-1] < trajectory[0], (name, objective, trajectory)
-    write_tensors(root / "training" / name / "golden.safetensors", golden)
-
-
-def open_training(root, name):
-    """The adapted model with what the training cases teach it."""
-    model, weights = open_adapted(root, name, root / "training" / name / "adapter")
-    targets = [torch.zeros(trunk(model).config.num_hidden_layers, n, trunk(model).config.hidden_size) for n in RESPONSES]
-    return model, weights, random_examples("training " + name, [p + r for p, r in zip(PROMPTS, RESPONSES)]), targets
-
-
-# ---------------------------------------------------------------- calibration
-
-def equal_width_ece(confidence, correct, bins):
-    """torchmetrics' own, over bins [k/n, (k+1)/n); no value of ours lies on an edge."""
-    # A binary task with the target "was it right" is the textbook's |accuracy - confidence| per bin.
-    return torchmetrics.functional.classification.binary_calibration_error(
-        torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct), n_bins=bins, norm="l1").item()
-
-
-def equal_mass_ece(confidence, correct, bins):
-    """Sorted by confidence, bins of floor(n / bins) examples, the last takes the remainder; one bin if n < bins."""
-    order = numpy.argsort(confidence, kind="stable")
-    confidence, correct = numpy.array(confidence)[order], numpy.array(correct, dtype=float)[order]
-    n = len(confidence)
-    size = n // bins
-    edges = [0, n] if size == 0 else [i * size for i in range(bins)] + [n]
-    return float(sum((b - a) / n * abs(correct[a:b].mean() - confidence[a:b].mean()) for a, b in zip(edges, edges[1:])))
-
-
-def write_calibration(root):
-    g = numpy.random.default_rng(0)
-    cases = []
-    for n in (1, 10, 15, 100, 203):
-        confidence = [round(float(c), 6) for c in g.beta(4, 2, n)]
-        correct = [int(g.random() < 0.2 + 0.6 * c) for c in confidence]
-        assert all(abs(c * 15 - round(c * 15)) > 1e-3 for c in confidence), "a confidence on an edge"
-        cases.append(dict(confidence=confidence, correct=correct, bins=15,
-                          equal_width=equal_width_ece(confidence, correct, 15),
-                          equal_mass=equal_mass_ece(confidence, correct, 15)))
-    write_json(root / "ece.json", cases)
-
-
 # ---------------------------------------------------------------- all of it
 
 def readme():
@@ -512,12 +346,14 @@ def readme():
         rows="\n".join(rows), python=".".join(map(str, sys.version_info[:2])), torch=torch.__version__.split("+")[0],
         transformers=transformers.__version__, peft=peft.__version__, torchmetrics=torchmetrics.__version__,
         bf16=f"{deviations['llama_bf16 (native)']:.0e}", f16=f"{deviations['qwen3_f16 (native)']:.0e}",
-        vocab=VOCAB, lengths=LENGTHS, new=NEW_TOKENS, rank=RANK, alpha=ALPHA, prompts=PROMPTS, responses=RESPONSES,
+        vocab=VOCAB, lengths=LENGTHS, new=NEW_TOKENS, rank=golden_training.RANK, alpha=golden_training.ALPHA,
+        prompts=golden_training.PROMPTS, responses=golden_training.RESPONSES,
         hooks=names(WITH_HOOKS), training=names(WITH_TRAINING), generation=names(WITH_GENERATION),
         attention=names(WITH_ATTENTION))
 
 
 def write_all(root):
+    tools = sys.modules[__name__]
     for name in CASES:
         write_checkpoint(root / name, random_model(name), CASES[name][1])
         write_model_case(root, name)
@@ -533,20 +369,19 @@ def write_all(root):
     for name in WITH_GENERATION:
         write_generation(root, name)
     for name in WITH_HOOKS:
-        write_hooks(root, name)
+        golden_hooks.write(tools, root, name)
     for name in WITH_TRAINING:
-        write_training(root, name)
-        golden_objectives.write(sys.modules[__name__], root, name)
-    golden_adapters.write(root, sys.modules[__name__])
+        golden_training.write(tools, root, name)
+        golden_objectives.write(tools, root, name)
+    golden_adapters.write(root, tools)
     for name in WITH_TRAINING:
-        golden_adapters.write_steps(root, sys.modules[__name__], name, golden_objectives.rotary_in_float64)
-    golden_optimizers.write(root, WITH_TRAINING, write_tensors, lambda name: open_training(root, name), losses)
+        golden_adapters.write_steps(root, tools, name, golden_objectives.rotary_in_float64)
+    golden_optimizers.write(tools, root, WITH_TRAINING)
     golden_rotary.write(root / "rotary.safetensors", write_tensors)
     golden_sampling.write(root / "sampling.json")
-    write_calibration(root)
     golden_evidence.write(root)
-    golden_gguf.write(root, sys.modules[__name__])
-    golden_families.write(root, sys.modules[__name__])
+    golden_gguf.write(root, tools)
+    golden_families.write(root, tools)
     (root / "README.md").write_text(readme())
 
 
@@ -568,6 +403,7 @@ def main():
     warnings.filterwarnings("ignore", "Could not find a config file")  # the adapter names its base by a relative path
     with tempfile.TemporaryDirectory() as made:
         write_all(Path(made))
+        shutil.copytree(GOLDEN / "vectors", Path(made) / "vectors")  # golden_vectors.py's, which stay
         if check:
             different = differences(Path(made), GOLDEN)
             sys.exit("different: " + ", ".join(different) if different else 0)

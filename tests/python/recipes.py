@@ -40,4 +40,6 @@ def main(what, kinds):
         print(f"{kind}: {what} touched {len(touched)} files: {', '.join(sorted(touched))}")
 
 
+if sys.argv[1:2] not in (["apply"], ["remove"]):
+    sys.exit(__doc__)
 main(sys.argv[1], sys.argv[2:] or list(RECIPES))

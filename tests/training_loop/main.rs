@@ -338,6 +338,6 @@ fn trainings_side_by_side_draw_what_each_draws_alone() {
             let _ = Tensor::rand([16], (Kind::Float, Device::Cpu));
         }
         let both = both.map(|thread| thread.join().unwrap());
-        assert!(both == alone, "beside another training other numbers are dropped");
+        assert!(both == alone, "next to another training other numbers are dropped");
     }
 }

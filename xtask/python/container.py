@@ -5,7 +5,7 @@
 Every instruction is taken from the Dockerfile itself, and one that is not known here is an error. The official image `rust:VERSION-slim-SUITE`
 is Debian's SUITE with a C compiler and the toolchain VERSION; its stand-in takes the toolchain of this machine, which must be that version. So
 this does not try the image's own registry, nor `rustup component add` (a copy of the toolchain has the components or the step fails).
-A `.devcontainer/devcontainer.json` beside it is read as well: its stage must exist, and its command must be made of steps that the Dockerfile has.
+A `.devcontainer/devcontainer.json` next to it is read as well: its stage must exist, and its command must be made of steps that the Dockerfile has.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Other crates beside the library, and cells that wait."""
+"""Other crates besides the library, and cells that wait."""
 
 from kernel import BUILD_TIMEOUT, Kernel
 

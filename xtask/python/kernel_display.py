@@ -152,7 +152,7 @@ def what_is_shown_is_capped(kernel):
 
 
 def lines_are_whole(kernel):
-    """Lines of several threads beside a shown value: none is torn, and no control line is seen."""
+    """Lines of several threads next to a shown value: none is torn, and no control line is seen."""
     code = 'let printers: Vec<_> = (0..4).map(|i| std::thread::spawn(move || for n in 0..200 { println!("thread {i} line {n}"); })).collect();\n'
     code += f"for printer in printers {{ printer.join().unwrap(); }}\nTensor::ones([50, 10], {FLOAT})"
     result = kernel.run(code, quiet=True)

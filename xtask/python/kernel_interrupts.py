@@ -5,7 +5,6 @@ import queue
 import random
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -128,7 +127,6 @@ def disturbed(kernel, code: str, seconds: float, chance: random.Random) -> int:
     """Interrupts each round of the cell at a moment of its own; returns how often."""
     cell, presses, last = Watched(kernel, code), 0, 0.0
     while "idle" not in cell.states:
-        begun = cell.stdout.count("round")
         cell.until(lambda: cell.stdout.count("round") > cell.stdout.count("answered") or "idle" in cell.states)
         if "idle" in cell.states:
             break

@@ -3,12 +3,10 @@
 import base64
 import re
 import time
-from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-from kernel import ROOT
 from kernel_interrupts import READY, Watched
 
 SHOWS = """use ia2::display::{Bundle, Live};

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 SHORT_CELLS, LONG_CELLS = 15, 200
-TENSOR = 4  # megabytes, of the tensor that each cell makes anew
+TENSOR = 4  # megabytes, of the tensor that each cell makes again
 
 
 def status(process: int) -> tuple[float, int]:
@@ -17,9 +17,9 @@ def status(process: int) -> tuple[float, int]:
 
 
 def memory_and_threads_keep_still(kernel, cells=LONG_CELLS if "--long" in sys.argv else SHORT_CELLS):
-    """Cells that make a tensor and a frame anew leave no more than cells that do nothing, and no thread.
+    """Cells that make a tensor and a frame again leave no more than cells that do nothing, and no thread.
 
-    What evcxr itself costs is measured beside it: each cell's code stays loaded, in the child, and known, in the kernel's process. Beyond
+    What evcxr itself costs is measured as well: each cell's code stays loaded, in the child, and known, in the kernel's process. Beyond
     that, two tensors may be left at any time, the last one and the place of the one before, however many cells there were."""
     child, server = kernel.child(), kernel.manager.provisioner.pid
 

@@ -7,7 +7,6 @@ FOLDER. Prints like cargo's tests.
 """
 
 import argparse
-import hashlib
 import os
 import re
 import shutil

@@ -1,7 +1,7 @@
 """Puts a libtorch folder together (lib, include) out of downloaded wheels or an installed torch.
 
     libtorch.py unpack WHEELS FOLDER    the few files a CPU needs, out of the wheels in a folder
-    libtorch.py link TORCH FOLDER       links to all of an installed torch and the CUDA libraries beside it
+    libtorch.py link TORCH FOLDER       links to all of an installed torch and the CUDA libraries next to it
 """
 
 import os
@@ -39,7 +39,7 @@ def link(torch: Path, folder: Path) -> None:
     lib = folder / "lib"
     lib.mkdir(parents=True)
     (folder / "include").symlink_to(torch / "include")
-    # Some of torch's libraries look for CUDA's beside themselves, and a link counts as a place of its own: so links to all of them, here.
+    # Some of torch's libraries look for CUDA's next to themselves, and a link counts as a place of its own: so links to all of them, here.
     for library in [*torch.glob("lib/*.so*"), *torch.parent.glob("nvidia/*/lib/*.so*"), *torch.parent.glob("nvidia/*/lib/*/*.so*")]:
         place = lib / library.name
         if not place.exists() and not place.is_symlink():

@@ -82,7 +82,7 @@ pub fn run(project: &Project, write: bool, names: &[String]) -> Result {
         }
     }
     if !skipped.is_empty() {
-        println!("not compared, for want of what lies beside the project: {}", skipped.join(", "));
+        println!("not compared, for want of what lies next to the project: {}", skipped.join(", "));
     }
     if failed.is_empty() {
         return Ok(());

@@ -59,7 +59,7 @@ pub(in crate::experiment) struct Other {
 }
 
 impl Other {
-    pub fn new(task: &str, split: Result<Split, String>, compared: usize) -> Result<Self> {
+    pub(crate) fn new(task: &str, split: Result<Split, String>, compared: usize) -> Result<Self> {
         let asked = split.as_ref().map(|split| (&split.train, &split.test)).map_err(Clone::clone);
         Ok(Self { digest: digest(&("elsewhere", task, asked, compared))?, task: task.into(), split })
     }

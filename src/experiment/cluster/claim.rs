@@ -26,11 +26,11 @@ pub(super) struct State {
 
 impl State {
     /// Whether nobody holds it.
-    pub fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.number == 0 || self.freed.contains(&self.number)
     }
 
-    pub fn is_done(&self, mark: &str) -> bool {
+    pub(super) fn is_done(&self, mark: &str) -> bool {
         self.done.contains(mark)
     }
 }
@@ -40,12 +40,12 @@ impl State {
 pub(super) struct Claims(PathBuf);
 
 impl Claims {
-    pub fn new(place: &GridFolder) -> Self {
+    pub(super) fn new(place: &GridFolder) -> Self {
         Self(place.claims())
     }
 
     /// Every cell that anybody has had.
-    pub fn list(&self) -> Result<BTreeMap<String, State>> {
+    pub(super) fn list(&self) -> Result<BTreeMap<String, State>> {
         let unread = |error| Error::unread(&self.0, error);
         let mut states: BTreeMap<String, State> = BTreeMap::new();
         let entries = match std::fs::read_dir(&self.0) {
@@ -75,13 +75,13 @@ impl Claims {
     }
 
     /// The worker who made a claim; none where it has not yet written its name there, or never will.
-    pub fn holder(&self, cell: &str, number: u64) -> Option<String> {
+    pub(super) fn holder(&self, cell: &str, number: u64) -> Option<String> {
         let text = file::text(&self.path(cell, number), Holds::Settings).ok()?;
         text.strip_suffix('\n').map(Into::into)
     }
 
     /// Takes the cell with this number; none where another was quicker.
-    pub fn take(&self, cell: &str, number: u64, worker: &str) -> Result<Option<Claim>> {
+    pub(super) fn take(&self, cell: &str, number: u64, worker: &str) -> Result<Option<Claim>> {
         let path = self.path(cell, number);
         let Some(mut file) = made(&path)? else { return Ok(None) };
         file.write_all(format!("{worker}\n").as_bytes()).map_err(|error| Error::unwritten(&path, error))?;
@@ -103,18 +103,18 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Whether nobody has taken it over.
-    pub fn is_held(&self) -> Result<bool> {
+    pub(super) fn is_held(&self) -> Result<bool> {
         let next = self.claims.path(&self.cell, self.number + 1);
         next.try_exists().map(|taken| !taken).map_err(|error| Error::unread(&next, error))
     }
 
     /// Says that this is finished.
-    pub fn done(&self, mark: &str) -> Result<()> {
+    pub(super) fn done(&self, mark: &str) -> Result<()> {
         made(&self.claims.0.join(format!("{}.done.{mark}", self.cell))).map(drop)
     }
 
     /// Gives it back.
-    pub fn free(self) -> Result<()> {
+    pub(super) fn free(self) -> Result<()> {
         made(&self.claims.0.join(format!("{}.{}.free", self.cell, self.number))).map(drop)
     }
 }

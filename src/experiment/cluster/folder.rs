@@ -10,45 +10,45 @@ const CLUSTER: &str = "cluster";
 pub(super) struct GridFolder(PathBuf);
 
 impl GridFolder {
-    pub fn new(home: &Path) -> Self {
+    pub(super) fn new(home: &Path) -> Self {
         Self(home.join(CLUSTER))
     }
 
-    pub fn plan(&self) -> PathBuf {
+    pub(super) fn plan(&self) -> PathBuf {
         self.0.join("plan.json")
     }
 
-    pub fn tasks(&self) -> PathBuf {
+    pub(super) fn tasks(&self) -> PathBuf {
         self.0.join("tasks")
     }
 
-    pub fn claims(&self) -> PathBuf {
+    pub(super) fn claims(&self) -> PathBuf {
         self.0.join("claims")
     }
 
-    pub fn workers(&self) -> PathBuf {
+    pub(super) fn workers(&self) -> PathBuf {
         self.0.join("workers")
     }
 
-    pub fn checkpoints(&self) -> PathBuf {
+    pub(super) fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
-    pub fn logs(&self) -> PathBuf {
+    pub(super) fn logs(&self) -> PathBuf {
         self.0.join("logs")
     }
 
-    pub fn script(&self) -> PathBuf {
+    pub(super) fn script(&self) -> PathBuf {
         self.0.join("job.sh")
     }
 
     /// What starts a worker.
-    pub fn starter(&self) -> PathBuf {
+    pub(super) fn starter(&self) -> PathBuf {
         self.0.join("ia2-worker")
     }
 
     /// The program and the libraries that it was built with, copied here so that a later build does not change them under running jobs.
-    pub fn program(&self) -> PathBuf {
+    pub(super) fn program(&self) -> PathBuf {
         self.0.join("program")
     }
 }

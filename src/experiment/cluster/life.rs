@@ -69,7 +69,7 @@ fn fields(pid: u32) -> Option<Vec<String>> {
 }
 
 impl Process {
-    pub fn this() -> Self {
+    pub(super) fn this() -> Self {
         let pid = std::process::id();
         let space = std::fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
         let system = of_kernel("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// Whether it certainly lives no more.
-    pub fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         let here = Self::this();
         let same = (&self.host, &self.system, &self.space) == (&here.host, &here.system, &here.space);
         if !same || self.system.is_empty() {
@@ -122,12 +122,12 @@ struct Seen {
 }
 
 impl Watch {
-    pub fn new(place: &GridFolder, patience: Duration) -> Self {
+    pub(super) fn new(place: &GridFolder, patience: Duration) -> Self {
         Self { workers: place.workers(), patience, seen: HashMap::new() }
     }
 
     /// Since `after`, if that is said, a beat must have come.
-    pub fn life(&mut self, worker: &str, after: Option<Instant>) -> Life {
+    pub(super) fn life(&mut self, worker: &str, after: Option<Instant>) -> Life {
         let path = self.workers.join(format!("{worker}.json"));
         let (beat, now) = (beat(&path), Instant::now());
         let seen = self.seen.entry(worker.into()).or_insert_with(|| Seen { about: None, beat, since: now, looked: now, beats: false });

@@ -99,7 +99,7 @@ impl Progress {
     }
 
     /// In words, for the heading of a study.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let of = |state: &str| self.cells.iter().filter(|cell| cell.state == state).count();
         let mut words = format!("; {} workers live", self.lives());
         for (state, what) in

@@ -36,7 +36,7 @@ pub(super) struct WorkerFile {
 }
 
 impl WorkerFile {
-    pub fn begin(place: &GridFolder, patience: Duration) -> Result<Self> {
+    pub(super) fn begin(place: &GridFolder, patience: Duration) -> Result<Self> {
         let process = Process::this();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{}-{}-{}", plain(&process.host), process.pid, &record::digest(&(&process, now.as_nanos()))?[..8]);
@@ -72,7 +72,7 @@ impl WorkerFile {
         Ok(duty)
     }
 
-    pub fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         &self.about.id
     }
 
@@ -81,7 +81,7 @@ impl WorkerFile {
         file::write(&self.path, file::json(&self.about)?.as_bytes())
     }
 
-    pub fn takes(&mut self, cell: Option<&str>) -> Result<()> {
+    pub(super) fn takes(&mut self, cell: Option<&str>) -> Result<()> {
         let began = Instant::now();
         self.about.cell = cell.map(Into::into);
         self.tell()?;
@@ -90,16 +90,16 @@ impl WorkerFile {
     }
 
     /// Time that went into claims.
-    pub fn claimed(&mut self, time: Duration) {
+    pub(super) fn claimed(&mut self, time: Duration) {
         self.about.claiming += time.as_secs_f64();
     }
 
-    pub fn trouble(&mut self, words: &str) -> Result<()> {
+    pub(super) fn trouble(&mut self, words: &str) -> Result<()> {
         self.about.troubles.push(words.into());
         self.tell()
     }
 
-    pub fn ran(&mut self, key: &str, seconds: f64, failed: bool) -> Result<()> {
+    pub(super) fn ran(&mut self, key: &str, seconds: f64, failed: bool) -> Result<()> {
         (self.about.runs, self.about.seconds) = (self.about.runs + 1, self.about.seconds + seconds);
         let line = format!("{key},{seconds},{failed}\n");
         self.file.write_all(line.as_bytes()).map_err(|error| Error::unwritten(&self.runs, error))?;
@@ -107,11 +107,11 @@ impl WorkerFile {
     }
 
     /// Whether the folder was taken away from under it.
-    pub fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
 
-    pub fn demand_home(&self) -> Result<()> {
+    pub(super) fn demand_home(&self) -> Result<()> {
         match self.is_lost() {
             false => Ok(()),
             true => Err(Error::file(format!(
@@ -121,7 +121,7 @@ impl WorkerFile {
         }
     }
 
-    pub fn end(mut self, why: &str) {
+    pub(super) fn end(mut self, why: &str) {
         self.about.ended = Some(why.into());
         self.about.cell = None;
         self.stop();

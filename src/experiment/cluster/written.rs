@@ -37,7 +37,7 @@ pub(super) struct WorkerSettings {
 }
 
 impl WorkerSettings {
-    pub fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         Duration::try_from_secs_f64(self.patience).unwrap_or(Duration::from_secs(180))
     }
 }
@@ -108,7 +108,7 @@ impl Rows {
         self.folder.join(format!("{}.json", self.digest))
     }
 
-    pub fn open(&self) -> Result<Task> {
+    pub(crate) fn open(&self) -> Result<Task> {
         let path = self.path();
         let bytes = file::bytes(&path, Holds::Rows).map_err(|error| Error::unread(&path, error))?;
         if format!("{:x}", Sha256::digest(&bytes)) != self.digest {
@@ -122,7 +122,7 @@ impl Rows {
 
 impl PlanFile {
     /// Writes the plan of a grid into its folder.
-    pub fn write(grid: &Grid<'_>, home: &Path, manner: WorkerSettings) -> Result<Self> {
+    pub(super) fn write(grid: &Grid<'_>, home: &Path, manner: WorkerSettings) -> Result<Self> {
         let (experiment, place) = (grid.experiment, GridFolder::new(home));
         let models = experiment.models.iter().map(model_line).collect::<Result<Vec<_>>>()?;
         for folder in [place.tasks(), place.claims(), place.workers(), place.checkpoints(), place.logs()] {
@@ -162,7 +162,7 @@ impl PlanFile {
     }
 
     /// The plan in a grid's folder.
-    pub fn open(home: &Path) -> Result<Self> {
+    pub(super) fn open(home: &Path) -> Result<Self> {
         let path = GridFolder::new(home).plan();
         match path.try_exists() {
             Ok(true) => {}
@@ -189,7 +189,7 @@ impl PlanFile {
     }
 
     /// Refuses a plan that other code has made: it might come to other numbers.
-    pub fn demand_code(&self) -> Result<()> {
+    pub(super) fn demand_code(&self) -> Result<()> {
         if self.code == CODE {
             return Ok(());
         }
@@ -203,7 +203,7 @@ impl PlanFile {
     }
 
     /// The experiment that it is of. Models and tasks are opened when they are needed.
-    pub fn experiment(&self, home: &Path) -> Experiment {
+    pub(super) fn experiment(&self, home: &Path) -> Experiment {
         let folder = GridFolder::new(home).tasks();
         let stored = |rows: &Rows| Rows { folder: folder.clone(), ..rows.clone() };
         let device = self.manner.cpu.then_some(Device::Cpu);
@@ -221,7 +221,7 @@ impl PlanFile {
     }
 
     /// Its grid, which must have the runs that it had.
-    pub fn grid<'e>(&self, experiment: &'e Experiment) -> Result<Grid<'e>> {
+    pub(super) fn grid<'e>(&self, experiment: &'e Experiment) -> Result<Grid<'e>> {
         let grid = Grid::drawn(experiment, self.cells.clone(), self.refused.clone());
         if keys(&grid)? != self.keys {
             return Err(Error::file(format!("this code makes other runs of the plan than the code that wrote it: {REMEDY}")));

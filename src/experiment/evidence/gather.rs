@@ -27,9 +27,9 @@ pub(super) enum Value {
 }
 
 impl Value {
-    pub const ALL: [Self; 5] = [Self::Accuracy, Self::Brier, Self::SmoothEce, Self::DebiasedSquare, Self::Augrc];
+    pub(super) const ALL: [Self; 5] = [Self::Accuracy, Self::Brier, Self::SmoothEce, Self::DebiasedSquare, Self::Augrc];
 
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::Brier => "brier",
@@ -40,7 +40,7 @@ impl Value {
     }
 
     /// Whether it is a mean over rows.
-    pub fn is_mean(self) -> bool {
+    pub(super) fn is_mean(self) -> bool {
         matches!(self, Self::Accuracy | Self::Brier)
     }
 }

@@ -55,7 +55,7 @@ impl Report<'_> {
         self.study.entries().iter().filter_map(|entry| entry.record.run.training.as_ref()).collect()
     }
 
-    pub fn sentences(&self) -> Result<Vec<String>> {
+    pub(super) fn sentences(&self) -> Result<Vec<String>> {
         let corrected = statistics::holm(&self.effects.iter().map(|effect| effect.mean.p).collect::<Vec<_>>())?;
         let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
         let mut sentences = vec![format!(
@@ -119,7 +119,7 @@ impl Report<'_> {
         Ok(sentences)
     }
 
-    pub fn pooled(&self) -> Result<DataFrame> {
+    pub(super) fn pooled(&self) -> Result<DataFrame> {
         let most = |of: fn(&Effect) -> usize| self.effects.iter().filter(|effect| effect.value.is_mean()).map(of).max().unwrap_or(0);
         let (strata, clusters, rows) =
             (most(|effect| effect.mean.strata), most(|effect| effect.mean.runs), most(|effect| effect.mean.rows));
@@ -176,7 +176,7 @@ impl Report<'_> {
         )?)
     }
 
-    pub fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
+    pub(super) fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
         let trainings = self.trainings();
         let rates: BTreeSet<String> = trainings.iter().map(|training| number(training.learning_rate)).collect();
         let adapters: BTreeSet<String> = trainings.iter().map(|training| training.adapter.name()).collect();
@@ -218,7 +218,7 @@ impl Report<'_> {
         let significance = format!(
             "[Yes] We report {:.0} % intervals of paired differences over training runs and test rows together: standard errors are clustered by run (draw of training, development and \
              test data, with the seed of the training) and by test row, with the small-sample factor G/(G-1) and Satterthwaite's degrees of freedom for t. Intervals by {DRAWS} draws of runs and rows and \
-             a linear mixed model of the differences (random intercepts of run and row, REML) are given beside them. Error bars are intervals, not standard deviations. p-values are two-sided and \
+             a linear mixed model of the differences (random intercepts of run and row, REML) are given as well. Error bars are intervals, not standard deviations. p-values are two-sided and \
              corrected by Holm's method over all {} of the table.",
             LEVEL * 100.0,
             counted(self.effects.len(), "test", "tests"),
@@ -238,7 +238,7 @@ impl Report<'_> {
         };
         let repeat = format!(
             "[Yes] Every run is named by a digest of all that decides it: the model's weights, the rows of its training and development sets, N, seed, method, adapter, learning rate and \
-             training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept beside them.",
+             training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept next to them.",
             self.results.len()
         );
         Ok(vec![

@@ -57,7 +57,7 @@ const CHANGING: &[(&str, Option<f64>, &str)] = &[
     ("auto_map", None, "code of the model's own, which is never run; take a checkpoint in the family's plain layout"),
     ("pruned_heads", None, "heads cut out of the model"),
     ("cross_attention_hidden_size", None, "attention to an encoder"), ("add_cross_attention", None, "attention to an encoder"),
-    ("is_encoder_decoder", None, "an encoder beside the decoder"), ("tie_encoder_decoder", None, "an encoder beside the decoder"),
+    ("is_encoder_decoder", None, "an encoder next to the decoder"), ("tie_encoder_decoder", None, "an encoder next to the decoder"),
     // Written as false for decoder-only models too: it marks the decoder half of an encoder-decoder pair.
     ("is_decoder", None, "the decoder half of an encoder-decoder pair"),
     // Gemma, Granite, Cohere, MiniCPM, Falcon-H1.

@@ -101,7 +101,7 @@ impl Parts {
     }
 
     /// What is the layer's own.
-    pub fn layer(&self, index: usize) -> LayerParts {
+    pub(crate) fn layer(&self, index: usize) -> LayerParts {
         self.layers.get(index).copied().unwrap_or(LayerParts::PLAIN)
     }
 

@@ -48,7 +48,7 @@ pub(super) fn read(keys: &mut Keys, defaults: &Defaults, max_positions: i64) -> 
     if let (Some(inner), Some(outer)) = (said.theta, outer)
         && inner != outer
     {
-        return Err(keys.error(format!("`{}` is {outer}, but {inner} beside the scaling: keep the true one", keys.called("rope_theta"))));
+        return Err(keys.error(format!("`{}` is {outer}, but {inner} next to the scaling: keep the true one", keys.called("rope_theta"))));
     }
     let rope = Rope { theta: said.theta.or(outer).unwrap_or(defaults.theta), scaling: said.scaling };
     rope.check().map_err(|error| keys.error(error))?;

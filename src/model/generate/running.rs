@@ -37,7 +37,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub fn start(
+    pub(super) fn start(
         model: &Model,
         prompts: &[Vec<u32>],
         batched: &Batched,
@@ -66,7 +66,7 @@ impl Running {
     }
 
     /// Chooses a token for each example; those that end move to `done` and leave the batch.
-    pub fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<(Generated, Vec<Step>)>]) -> Result<()> {
+    pub(super) fn choose(&mut self, model: &Model, settings: &Generation, done: &mut [Option<(Generated, Vec<Step>)>]) -> Result<()> {
         let logits = widened(&self.logits);
         let chosen = match settings.sampling {
             None => {
@@ -168,7 +168,7 @@ impl Running {
     }
 
     /// Reads the newest tokens.
-    pub fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
+    pub(super) fn step(&mut self, model: &Model, hooks: Option<&mut Hooks<'_>>) -> Result<()> {
         if self.examples.is_empty() {
             return Ok(());
         }

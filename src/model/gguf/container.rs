@@ -51,7 +51,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// How many numbers it holds. (They fit: their bytes are in the file.)
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.bytes / self.block.bytes * self.block.count
     }
 }

@@ -83,7 +83,7 @@ pub(in crate::model) const BIASES: &[(&str, &str)] = &[("attention_bias", "blk.0
 
 impl Layout {
     /// Hugging Face's name of a weight, without layer and ending.
-    pub fn public(&self, own: &str) -> Option<&'static str> {
+    pub(crate) fn public(&self, own: &str) -> Option<&'static str> {
         self.names.iter().chain(DECODER).find(|(known, _)| *known == own).map(|(_, public)| *public)
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::model) struct Tree {
 
 impl Tree {
     /// The tree of `rows`, of each of which `at_most` tokens may be read together with other rows'; the last one never is.
-    pub fn of<R: AsRef<[u32]>>(rows: &[R], at_most: impl Fn(usize) -> usize) -> Self {
+    pub(crate) fn of<R: AsRef<[u32]>>(rows: &[R], at_most: impl Fn(usize) -> usize) -> Self {
         let begin = |row: usize| {
             let tokens = rows[row].as_ref();
             &tokens[..at_most(row).min(tokens.len().saturating_sub(1))]
@@ -82,21 +82,21 @@ impl Tree {
         tree
     }
 
-    pub fn root(&self) -> &Node {
+    pub(crate) fn root(&self) -> &Node {
         &self.nodes[0]
     }
 
-    pub fn node(&self, node: usize) -> &Node {
+    pub(crate) fn node(&self, node: usize) -> &Node {
         &self.nodes[node]
     }
 
     /// The rows that have a prefix.
-    pub fn rows(&self, node: usize) -> &[usize] {
+    pub(crate) fn rows(&self, node: usize) -> &[usize] {
         &self.order[self.nodes[node].places.clone()]
     }
 
     /// How many tokens of each row are read for it: those of a prefix count for the first row that has it.
-    pub fn read<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<usize> {
+    pub(crate) fn read<R: AsRef<[u32]>>(&self, rows: &[R]) -> Vec<usize> {
         let mut read = vec![0; rows.len()];
         for (place, Node { start, end, leaves, .. }) in self.nodes.iter().enumerate() {
             if let Some(&first) = self.rows(place).iter().min() {

@@ -45,7 +45,7 @@ pub(super) struct Walk<'t, B> {
 
 impl<'t, B: Clone> Walk<'t, B> {
     /// Of the whole tree behind `root`, in batches of rows of similar `length`: little padding.
-    pub fn new(tree: &'t Tree, size: usize, root: &B, length: &'t dyn Fn(usize) -> usize) -> Self {
+    pub(super) fn new(tree: &'t Tree, size: usize, root: &B, length: &'t dyn Fn(usize) -> usize) -> Self {
         let mut alone: Vec<_> = Waiting::all(&tree.root().leaves, 0, root).collect();
         alone.sort_by_key(|waiting| (length(waiting.number), waiting.number));
         let mut walk = Self { tree, size: size.max(1), length, open: Vec::new(), ready: Vec::new(), alone };
@@ -54,7 +54,7 @@ impl<'t, B: Clone> Walk<'t, B> {
     }
 
     /// Goes on behind prefixes that have been read, each with what it left and its end as the `start` of what follows.
-    pub fn go_on(&mut self, read: Vec<Waiting<B>>) {
+    pub(super) fn go_on(&mut self, read: Vec<Waiting<B>>) {
         let (mut rows, mut longer) = (Vec::new(), Vec::new());
         for Waiting { number, start, behind } in read {
             let node = self.tree.node(number);

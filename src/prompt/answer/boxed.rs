@@ -173,6 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn braces_close_where_they_open() {
+        for (text, parts) in [
+            ("{a}b", Some(("a", "b"))),
+            ("{a{b}c}d", Some(("a{b}c", "d"))),
+            ("{a\\}b}c", Some(("a\\}b", "c"))),
+            ("{a\\{b}c", Some(("a\\{b", "c"))),
+            ("{a\\\\}b", Some(("a\\\\", "b"))),
+            ("{a{b}c", None),
+            ("a}", None),
+        ] {
+            assert_eq!(braced(text), parts, "{text}");
+        }
+    }
+
+    #[test]
     fn equal_answers_have_one_spelling() {
         for (one, other) in [
             ("\\dfrac{1}{2}", "\\frac12"),

@@ -131,7 +131,8 @@ impl Scan<'_> {
         (at, Some(value))
     }
 
-    /// `2½`, `2 1/2`, `2\frac{1}{2}` as one fraction.
+    /// `2½`, `2 1/2`, `2\frac{1}{2}` as one fraction. The fraction of a mixed number is below one: nobody writes three as `2 3/3`, so these are two
+    /// numbers, 2 and the quotient.
     fn mixed(&self, end: usize, whole: &str) -> Option<(usize, String)> {
         let at = self.spaces(end);
         let whole: u128 = whole.parse().ok()?;

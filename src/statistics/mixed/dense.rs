@@ -7,24 +7,24 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    pub fn zeros(size: usize) -> Self {
+    pub(super) fn zeros(size: usize) -> Self {
         Self { size, values: vec![0.0; size * size] }
     }
 
-    pub fn at(&mut self, row: usize, column: usize) -> &mut f64 {
+    pub(super) fn at(&mut self, row: usize, column: usize) -> &mut f64 {
         &mut self.values[row * self.size + column]
     }
 
-    pub fn get(&self, row: usize, column: usize) -> f64 {
+    pub(super) fn get(&self, row: usize, column: usize) -> f64 {
         self.values[row * self.size + column]
     }
 
-    pub fn add(&mut self, other: &Self, times: f64) {
+    pub(super) fn add(&mut self, other: &Self, times: f64) {
         self.values.iter_mut().zip(&other.values).for_each(|(value, other)| *value += times * other);
     }
 
     /// `c' M c`.
-    pub fn form(&self, c: &[f64]) -> f64 {
+    pub(super) fn form(&self, c: &[f64]) -> f64 {
         (0..self.size).map(|i| (0..self.size).map(|j| c[i] * self.get(i, j) * c[j]).sum::<f64>()).sum()
     }
 }
@@ -33,7 +33,7 @@ impl Matrix {
 pub(super) struct Cholesky(Matrix);
 
 impl Cholesky {
-    pub fn of(matrix: &Matrix) -> Option<Self> {
+    pub(super) fn of(matrix: &Matrix) -> Option<Self> {
         let mut lower = Matrix::zeros(matrix.size);
         for column in 0..matrix.size {
             for row in column..matrix.size {
@@ -51,12 +51,12 @@ impl Cholesky {
         Some(Self(lower))
     }
 
-    pub fn log_determinant(&self) -> f64 {
+    pub(super) fn log_determinant(&self) -> f64 {
         (0..self.0.size).map(|i| 2.0 * self.0.get(i, i).ln()).sum()
     }
 
     /// `L⁻¹ b`.
-    pub fn half(&self, mut b: Vec<f64>) -> Vec<f64> {
+    pub(super) fn half(&self, mut b: Vec<f64>) -> Vec<f64> {
         for row in 0..self.0.size {
             let known: f64 = (0..row).map(|k| self.0.get(row, k) * b[k]).sum();
             b[row] = (b[row] - known) / self.0.get(row, row);
@@ -64,7 +64,7 @@ impl Cholesky {
         b
     }
 
-    pub fn solve(&self, b: Vec<f64>) -> Vec<f64> {
+    pub(super) fn solve(&self, b: Vec<f64>) -> Vec<f64> {
         let mut b = self.half(b);
         for row in (0..self.0.size).rev() {
             let known: f64 = (row + 1..self.0.size).map(|k| self.0.get(k, row) * b[k]).sum();
@@ -73,7 +73,7 @@ impl Cholesky {
         b
     }
 
-    pub fn inverse(&self) -> Matrix {
+    pub(super) fn inverse(&self) -> Matrix {
         let size = self.0.size;
         let mut inverse = Matrix::zeros(size);
         for column in 0..size {

@@ -43,7 +43,7 @@ pub(super) struct Variances {
 
 impl Problem {
     /// `x` holds the non-zero entries of each value's fixed columns.
-    pub fn new(y: &[f64], x: &[Vec<(usize, f64)>], fixed: usize, runs: &[usize], rows: &[usize]) -> Self {
+    pub(super) fn new(y: &[f64], x: &[Vec<(usize, f64)>], fixed: usize, runs: &[usize], rows: &[usize]) -> Self {
         let (run_count, row_count) = (runs.iter().max().map_or(0, |most| most + 1), rows.iter().max().map_or(0, |most| most + 1));
         let size = fixed + 1 + run_count;
         let mut all = Matrix::zeros(size);
@@ -73,16 +73,16 @@ impl Problem {
     }
 
     /// Whether some row has more than one value: without that a row's effect cannot be told from what is left.
-    pub fn rows_repeat(&self) -> bool {
+    pub(super) fn rows_repeat(&self) -> bool {
         self.by_count.keys().any(|count| *count > 1)
     }
 
-    pub fn free(&self) -> f64 {
+    pub(super) fn free(&self) -> f64 {
         self.values as f64 - self.fixed as f64
     }
 
     /// At variances relative to the residual one.
-    pub fn solve(&self, run: f64, row: f64) -> Result<Solved> {
+    pub(super) fn solve(&self, run: f64, row: f64) -> Result<Solved> {
         let mut gram = self.all.clone();
         let mut log_determinants = 0.0;
         for (&count, (rows, sums)) in &self.by_count {
@@ -132,13 +132,13 @@ impl Problem {
     }
 
     /// Minus twice the restricted log-likelihood at these variances.
-    pub fn deviance(&self, at: Variances) -> Result<f64> {
+    pub(super) fn deviance(&self, at: Variances) -> Result<f64> {
         let solved = self.solve(at.run / at.rest, at.row / at.rest)?;
         Ok(solved.log_determinants + self.free() * (std::f64::consts::TAU * at.rest).ln() + solved.residual / at.rest)
     }
 
     /// The variances of the greatest restricted likelihood.
-    pub fn fit(&self) -> Result<Variances> {
+    pub(super) fn fit(&self) -> Result<Variances> {
         let rows = self.rows_repeat();
         // In standard deviations, whose sign is free: the criterion is smooth where one is 0.
         let ratio = |deviation: f64| (deviation * deviation).min(MOST);

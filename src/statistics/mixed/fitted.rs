@@ -25,7 +25,7 @@ pub(crate) struct Estimate {
 
 impl Fitted {
     /// `x` has the non-zero entries of each value's `fixed` columns.
-    pub fn new(y: &[f64], x: &[Vec<(usize, f64)>], fixed: usize, runs: &[usize], rows: &[usize]) -> Result<Self> {
+    pub(crate) fn new(y: &[f64], x: &[Vec<(usize, f64)>], fixed: usize, runs: &[usize], rows: &[usize]) -> Result<Self> {
         if y.iter().all(|value| *value == y[0]) {
             return Err(Error::numeric("all values of a mixed model are the same, so that there is no variance to take apart"));
         }
@@ -42,7 +42,7 @@ impl Fitted {
     }
 
     /// Of runs, of rows and of what is left.
-    pub fn variances(&self) -> (f64, f64, f64) {
+    pub(crate) fn variances(&self) -> (f64, f64, f64) {
         (self.at.run, self.at.row, self.at.rest)
     }
 
@@ -51,7 +51,7 @@ impl Fitted {
     }
 
     /// `c' β`, with Satterthwaite's degrees of freedom: those of a scaled chi-square that varies as much as the estimated variance does.
-    pub fn estimate(&self, contrast: &[f64]) -> Result<Estimate> {
+    pub(crate) fn estimate(&self, contrast: &[f64]) -> Result<Estimate> {
         let value = contrast.iter().zip(&self.coefficients).map(|(c, b)| c * b).sum();
         let variance = self.variance(contrast, self.at)?;
         Ok(Estimate { value, error: variance.max(0.0).sqrt(), degrees: self.degrees(contrast, variance)? })

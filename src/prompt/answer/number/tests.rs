@@ -57,6 +57,7 @@ fn equal_numbers_have_one_spelling() {
         ("1,00,000", "100000"),
         ("12,34,567", "1234567"),
         ("1.234.567", "1234567"),
+        ("123.456.789", "123456789"),
         ("1.234,56", "1234.56"),
         ("1.234", "1.234"),
         ("9\\text{,}500", "9500"),
@@ -122,9 +123,17 @@ fn equal_numbers_have_one_spelling() {
         ("1/2/2020", "1/2/2020"),
     ] {
         assert_eq!(all(text), [value], "{text}");
+        // Wherever it stands.
+        let text = format!("The whole comes to {text} then.");
+        assert_eq!(all(&text), [value], "{text}");
     }
     assert_eq!(all("10-5 = 5, 1, 2"), ["10", "5", "5", "1", "2"]);
     assert_eq!(all("3–5"), ["3", "5"]);
+    assert_eq!(all("1.5 million and 2 thousand of 3"), ["1500000", "2000", "3"]);
+    assert_eq!(all("It is 1.234,56."), ["1234.56"]);
+    for (text, quotient) in [("2 3/3", "1"), ("2 5/3", "5/3"), ("2\\frac{3}{3}", "1"), ("2\\frac{5}{3}", "5/3")] {
+        assert_eq!(all(text), ["2", quotient], "no mixed number");
+    }
     assert_eq!(all("8 minus 3"), ["8", "3"]);
     assert_eq!(all("- 5"), ["5"], "an item of a list");
     assert_eq!(all("1,00 and 1,0000"), ["1", "0", "1", "0"], "no groups of three");
@@ -211,6 +220,7 @@ fn the_first_place_that_is_there_decides() {
         ("\\boxed{x = 5}", Some("5")),
         ("\\boxed{- 5}", Some("-5")),
         ("\\boxed{5\\text{ of }9}", Some("5")),
+        ("#### 8 - 3 \\quad \\quad \\quad \\quad = 5", Some("5")),
         ("So 12 = 3 * 4", Some("12")),
         ("So 3 * 4 = 12", Some("12")),
         ("#### - 5", Some("-5")),
