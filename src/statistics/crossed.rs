@@ -208,7 +208,7 @@ impl Show for CrossedMean {
 }
 
 /// The values of a frame with what they hang together by.
-fn crossing(frame: &DataFrame, value: &str, strata: &[&str], run: &[&str], row: &[&str]) -> Result<Crossing> {
+pub(super) fn crossing(frame: &DataFrame, value: &str, strata: &[&str], run: &[&str], row: &[&str]) -> Result<Crossing> {
     if run.is_empty() || row.is_empty() || frame.height() == 0 {
         return Err(Error::input(
             "a mean over runs and rows needs at least one column that names the run, one that names the row, and one value",

@@ -68,7 +68,7 @@ impl Study {
     /// and gold, a zero byte between), `correct`, `confidence` (null where answers have none), `brier` (over the labels; of the answer where there are none).
     ///
     /// Paired by all of these but key, method and correctness, it is what [`statistics::crossed_mean`](crate::statistics::crossed_mean) and
-    /// [`mixed_model`](crate::statistics::mixed_model) take. Runs without outcomes are left out.
+    /// [`mixed_mean`](crate::statistics::mixed_mean) take. Runs without outcomes are left out.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -161,7 +161,7 @@ impl Evidence {
     /// | `error`, `degrees`, `p` | standard error clustered by runs and rows, Satterthwaite's degrees, two-sided p ([`crossed_mean`](crate::statistics::crossed_mean)) |
     /// | `p_holm` | corrected by Holm over all rows of this frame |
     /// | `drawn_lower`, `drawn_upper` | 95 % interval by 1,999 draws of runs and rows together ([`crossed_bootstrap`](crate::statistics::crossed_bootstrap)) |
-    /// | `mixed_difference`, `mixed_lower`, `mixed_upper`, `mixed_p`, `mixed_p_holm` | of `difference ~ task + (1 \| run) + (1 \| row)` by REML ([`mixed_model`](crate::statistics::mixed_model)); null for what is no mean over rows |
+    /// | `mixed_difference`, `mixed_lower`, `mixed_upper`, `mixed_p`, `mixed_p_holm` | of `difference ~ task + (1 \| run) + (1 \| row)` by REML ([`mixed_mean`](crate::statistics::mixed_mean)); null for what is no mean over rows |
     /// | `run_deviation`, `row_deviation`, `rest_deviation` | standard deviations of the difference between runs, between rows, and of the rest, by the same model |
     /// | `strata`, `runs`, `rows` | evaluations, runs (those of each task on their own), different test rows (0 for what is no mean over rows) |
     /// | `unpaired` | results of either method that the other lacks, or whose task has one run so far: they are left out |
