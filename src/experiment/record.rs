@@ -96,11 +96,11 @@ pub(super) struct TrainedRecord {
 /// What it took to come there, earlier phases included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cost {
-    /// Numbers trained.
+    /// Numbers trained or found.
     pub parameters: u64,
-    /// Tokens read in training.
+    /// Tokens read in training, or to try candidates.
     pub tokens: u64,
-    /// Tokens read to collect targets.
+    /// Tokens read to collect targets, or for means under ICL.
     pub target_tokens: u64,
     /// Of both.
     #[serde(with = "exact")]
@@ -138,7 +138,7 @@ pub(super) struct Found {
     pub vector: Option<String>,
     #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// With that of the training that it goes on from; of a search for a vector nobody counted the tokens.
+    /// With that of the training that it goes on from; earlier versions did not count what a search for a vector reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
 }

@@ -172,6 +172,16 @@ pub trait Objective: std::fmt::Debug {
         Ok(None)
     }
 
+    /// Tokens that it takes to draw these samples and to teach them in one forward, besides those that the student reads to learn from them. `first` says
+    /// that the run has not come to these examples before: what is read once in a run counts then. 0 unless an objective says otherwise.
+    ///
+    /// # Errors
+    /// What keeps them from being counted.
+    fn tokens_besides(&self, examples: &[usize], samples: &[&Sample], student: &Model, first: bool) -> Result<u64> {
+        let _ = (examples, samples, student, first);
+        Ok(0)
+    }
+
     /// The rate, in (0, 1], at which averaged parameters follow the adapter's after each step, if the objective has use for them. They begin as
     /// the adapter's and are kept in checkpoints.
     fn average(&self) -> Option<f64> {

@@ -218,6 +218,11 @@ impl SelfDistillation {
         tokens as u64 * each as u64
     }
 
+    /// Whether a context is read once in a run.
+    fn keeps_contexts(&self, base: &Model) -> bool {
+        self.teacher == Teacher::Base && self.bytes(base) <= KEPT
+    }
+
     /// The teacher's hidden states at the tokens of the samples. Each context is read by itself, so that it is the same whenever it is read.
     fn after_contexts(&self, examples: &[usize], samples: &[&Sample], teacher: &Model) -> Result<Tensor> {
         let (mut rows, mut starts, mut cached_prefixes) = (Vec::new(), Vec::new(), Vec::new());
@@ -300,7 +305,7 @@ impl Objective for SelfDistillation {
             Teacher::Live => student,
             Teacher::Average(_) => average.ok_or_else(|| Error::internal("self-distillation was given no averaged student"))?,
         };
-        if self.teacher == Teacher::Base && self.bytes(teacher) <= KEPT {
+        if self.keeps_contexts(teacher) {
             return teacher.logits(&self.after_contexts(examples, samples, teacher)?, None).map(Some);
         }
         let row = |(&example, sample): (&usize, &&Sample)| {
@@ -314,6 +319,30 @@ impl Objective for SelfDistillation {
         let hidden = Capture::at(HIDDEN).device(teacher.device()).of(teacher, &answers)?;
         let each = (0..samples.len()).map(|place| Ok(hidden.example(place)?.squeeze_dim(0))).collect::<Result<Vec<_>>>()?;
         teacher.logits(&Tensor::cat(&each, 0), None).map(Some)
+    }
+
+    fn tokens_besides(&self, examples: &[usize], samples: &[&Sample], student: &Model, first: bool) -> Result<u64> {
+        // The student reads its query, and all that it says but the last token.
+        let drawn: usize = samples.iter().map(|sample| sample.read().len()).sum();
+        let rows = examples.iter().map(|&example| self.row(example)).collect::<Result<Vec<_>>>()?;
+        let contexts = || rows.iter().map(|row| row.tokens.prompt.len() - 1);
+        let base = student.base();
+        let taught = match self.keeps_contexts(&base) {
+            // The teacher goes on from where a context ends.
+            true => {
+                let after: usize = samples.iter().map(|sample| sample.response.len()).sum();
+                (after + if first { contexts().sum() } else { 0 }) as u64
+            }
+            false => {
+                let rows = rows.iter().zip(samples);
+                let texts: Vec<Vec<u32>> = rows
+                    .map(|(row, sample)| Sample { prompt: row.tokens.prompt.clone(), response: sample.response.clone() }.read())
+                    .collect();
+                let ends: Vec<usize> = contexts().collect();
+                base.tokens_to_read(&texts, |row| ends[row])
+            }
+        };
+        Ok(drawn as u64 + taught)
     }
 
     fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
