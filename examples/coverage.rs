@@ -80,11 +80,17 @@ impl Asked {
                 "--part" => asked.parts = value.split(',').map(String::from).collect(),
                 "--designs" => {
                     let (first, last) = value.split_once('-').unwrap_or((&value, &value));
-                    let number = |text: &str| text.parse::<usize>().map_err(|error| format!("--designs {value:?}: {error}; write 6 or 6-10"));
+                    let number =
+                        |text: &str| text.parse::<usize>().map_err(|error| format!("--designs {value:?}: {error}; write 6 or 6-10"));
                     asked.designs = number(first)?..=number(last)?;
                 }
                 "--lines" if !value.is_empty() => asked.lines = Some(value),
-                _ => return Err(format!("there is no option {name} {value}; there are --studies, --part, --designs and --lines, each with a value").into()),
+                _ => {
+                    return Err(format!(
+                        "there is no option {name} {value}; there are --studies, --part, --designs and --lines, each with a value"
+                    )
+                    .into());
+                }
             }
         }
         match asked.studies > 1 {
@@ -302,7 +308,9 @@ fn calibration() -> Part {
     Part {
         name: "calibration",
         columns: "rows gap | debiased: mean square less the true one, interval holds, width | percentile bootstrap of ECE holds the true ECE (200 studies) | smooth ECE, mean | Brier's reliability, mean",
-        designs: designs.map(|(rows, gap)| (format!("{rows} {gap}"), Box::new(move |studies| calibrated(rows, gap, studies)) as Line<'_>)).collect(),
+        designs: designs
+            .map(|(rows, gap)| (format!("{rows} {gap}"), Box::new(move |studies| calibrated(rows, gap, studies)) as Line<'_>))
+            .collect(),
     }
 }
 

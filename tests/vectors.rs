@@ -141,6 +141,25 @@ fn calibrated_icl_is_that_of_the_formulas_in_pytorch() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_search_counts_the_tokens_that_it_reads() -> Result<()> {
+    let (model, split) = (model("gpt2"), split(true));
+    let length = |prompts: &Prompts| Ok::<_, ia2::Error>(model.encode(prompts)?.iter().map(|row| row.len() as u64).sum::<u64>());
+    let shown = split.train.leave_one_out_in(Orders::Tree, split.run, 256)?;
+    let (shown, plain, dev) = (length(&shown)?, length(&split.train.zero_shot()?)?, length(&split.dev.zero_shot()?)?);
+    let (layers, heads) = (model.config().layers as u64, model.config().heads as u64);
+    // These prompts are too short for their beginnings to be shared: each is read whole. Labels have one token.
+    assert_eq!(Way::Task.find(&model, &split)?.tokens(), Some(shown + layers * dev));
+    assert_eq!(Way::Steering.find(&model, &split)?.tokens(), Some(shown + plain + 5 * layers * dev));
+    let function = Way::Function.find(&model, &split)?.tokens().unwrap();
+    let counts = [1, 2, 5, 10, 20].into_iter().filter(|count| *count <= layers * heads).count() as u64;
+    let shuffled = length(&FunctionVector::shuffled(&split)?)?;
+    assert!(function <= shown + (layers * heads + 1) * shuffled + counts * layers * dev && function > shown + shuffled + dev, "{function}");
+    let own = Vector::new(&model, Edit::Add, 0, &Tensor::zeros([model.config().hidden_size], (Kind::Float, Device::Cpu)))?;
+    assert_eq!(own.tokens(), None);
+    Ok(())
+}
+
 /// Logits after the last token of one row, with the vector put in by a hook.
 fn by_hand(model: &Model, row: &[u32], (edit, layer, vector): (Edit, usize, &Tensor)) -> Result<Tensor> {
     let mut hooks = Hooks::new();
@@ -374,10 +393,23 @@ fn a_study_has_the_methods_that_train_nothing() -> Result<()> {
         found(Method::TaskVector)?.starts_with(&format!("layer {}", vectors[0].layer())) && found(Method::FunctionVector)?.contains("head")
     );
     assert_eq!((found(Method::Icl)?.as_str(), found(Method::IclBatch)?.as_str()), ("null", "null"));
+    for (method, vector) in [Method::TaskVector, Method::FunctionVector, Method::Steering].into_iter().zip(&vectors) {
+        let cost = |column: &str| numbers(&row(&frame, method).unwrap(), column)[0];
+        assert_eq!(cost("parameters"), model.config().hidden_size as f64, "{method:?}");
+        assert_eq!(cost("training_tokens") + cost("target_tokens"), vector.tokens().unwrap() as f64, "{method:?}");
+        assert!(cost("total_seconds") > 0.0, "{method:?}");
+    }
     assert_eq!(numbers(&row(&frame, Method::Steering)?, "dev_loss")[0], vectors[2].dev_loss().unwrap());
 
-    // SFT's answers at each rate, with other probabilities where a temperature was fitted.
+    // One number more, found by asking the dev queries once more.
+    let dev: f64 = numbers(&evaluate(&model, &split.dev.zero_shot()?)?, "prompt_tokens").iter().sum();
     let (sft, scaled) = (row(&frame, Method::Sft)?, row(&frame, Method::SftTemperature)?);
+    for (column, more) in [("parameters", 1.0), ("training_tokens", dev), ("target_tokens", 0.0)] {
+        let expected: Vec<f64> = numbers(&sft, column).iter().map(|value| value + more).collect();
+        assert_eq!(numbers(&scaled, column), expected, "{column}");
+    }
+
+    // SFT's answers at each rate, with other probabilities where a temperature was fitted.
     for column in ["learning_rate", "dev_loss", "accuracy", "label_set_accuracy", "top_1_accuracy", "asim"] {
         assert_eq!(numbers(&scaled, column), numbers(&sft, column), "{column}");
     }

@@ -260,7 +260,12 @@ impl<'e> Cell<'e> {
         // Settings that came back from PEFT's files name the same sites in another order.
         let adapter = start.as_ref().map_or(&training.adapter, Adapter::config).clone();
         let compat = training.compat;
-        let given = Given { targets: collected.map(|collected| &collected.targets), compat, beta: training.beta.unwrap_or_default() };
+        let given = Given {
+            targets: collected.map(|collected| &collected.targets),
+            compat,
+            beta: training.beta.unwrap_or_default(),
+            self_distillation: training.self_distillation.unwrap_or_default(),
+        };
         let begun = Training::new(adapter, objective.made(&given)?);
         let begun = match &start {
             Some(adapter) => begun.start_from(adapter)?,

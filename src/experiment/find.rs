@@ -98,12 +98,8 @@ impl Cell<'_> {
         };
         let seconds = began.elapsed().as_secs_f64();
         let cost = trained.trained.as_ref().and_then(|trained| trained.cost);
-        let cost = cost.map(|cost| Cost {
-            parameters: cost.parameters + 1,
-            tokens: cost.tokens + read,
-            seconds: cost.seconds + seconds,
-            ..cost
-        });
+        let cost =
+            cost.map(|cost| Cost { parameters: cost.parameters + 1, tokens: cost.tokens + read, seconds: cost.seconds + seconds, ..cost });
         Ok(Found { words, dev_loss: trained.dev_loss(), seconds, vector: None, temperature, cost })
     }
 }

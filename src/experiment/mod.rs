@@ -111,6 +111,7 @@ use crate::compat::Compat;
 use crate::dataset::Task;
 pub use crate::method::Method;
 use crate::model::Model;
+use crate::objective::{Distilled, Divergence, Teacher};
 
 crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slurm, Worker);
 
@@ -130,6 +131,7 @@ crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slur
 /// | [`betas`](Self::betas) | 0.1, 0.5, 0.9 |
 /// | [`epochs`](Self::epochs), [`patience`](Self::patience) | 50, 5 |
 /// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
+/// | [`self_distillation`](Self::self_distillation) | reverse KL, the untouched model, all tokens |
 /// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
 /// | [`demonstrations`](Self::demonstrations), [`rollouts`](Self::rollouts) | [`Demonstrations::Same`], [`Rollouts::Icl`] |
 /// | [`columns`](Self::columns) | all that are known, of runs that are evaluated now |
@@ -285,6 +287,24 @@ impl Experiment {
     /// What soft labels and cartridges keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
     pub fn distributions(mut self, keep: Keep) -> Self {
         self.settings.distributions = keep;
+        self
+    }
+
+    /// How [`Method::SelfDistillation`] compares the student with its teacher, who the teacher is, and of how many tokens; reverse KL to the untouched model over
+    /// the whole vocabulary unless set. Another way is another run: grids with several of them can share a folder.
+    ///
+    /// ```
+    /// # use ia2::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let model = Model::open("tiny-icl")?;
+    /// let grid = Experiment::new(&model).tasks(&["answer"]).methods(&[Method::SelfDistillation]).sizes(&[4]);
+    /// let forward = grid.clone().self_distillation(Divergence::ForwardKl, Teacher::Average(0.05), Some(20));
+    /// # assert!(format!("{}", forward.protocol()?).len() > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn self_distillation(mut self, divergence: Divergence, teacher: Teacher, top: Option<usize>) -> Self {
+        self.settings.self_distillation = Distilled { divergence, teacher, top };
         self
     }
 

@@ -67,5 +67,7 @@ pub(super) fn notes(experiment: &Experiment, said: &[String]) -> Vec<String> {
     ];
     let notes = notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note.to_string());
     let dev = settings.dev.map(|count| format!("{count} dev rows whatever N"));
-    notes.chain(dev).chain(said.iter().cloned()).collect()
+    let how = (settings.methods.iter().any(|method| method.is_on_policy()) && settings.self_distillation != Default::default())
+        .then(|| format!("self-distillation by {}", settings.self_distillation));
+    notes.chain(dev).chain(how).chain(said.iter().cloned()).collect()
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::metric::METRICS;
 use crate::model::{Identity, Model};
+use crate::objective::Distilled;
 use crate::train::exact;
 
 /// Changes whenever the same settings would give other results.
@@ -47,6 +48,9 @@ pub(super) struct TrainingId {
     pub compat: Compat,
     /// Which distributions are learned from.
     pub distributions: Option<String>,
+    /// Where it is not as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_distillation: Option<Distilled>,
 }
 
 /// A model, as the manifest of a training knows it.

@@ -4,6 +4,7 @@
 //! responses, what it needs to see of the forward, and the loss of each example. It may draw its responses again in each step, and have a
 //! teacher ([`Objective::draw`], [`Objective::teach`]). One file per objective.
 
+mod distilled;
 #[cfg(test)]
 mod family_tests;
 pub(crate) mod ia2;
@@ -25,12 +26,14 @@ mod targets;
 
 use tch::Tensor;
 
+pub(crate) use distilled::Distilled;
+pub use distilled::{Divergence, Teacher};
 pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
 pub(crate) use registry::Given;
 pub use registry::ObjectiveEntry;
-pub use self_distillation::{Divergence, SelfDistillation, Teacher};
+pub use self_distillation::SelfDistillation;
 pub use sft::Sft;
 pub use soft_sft::SoftSft;
 pub use targets::{Collect, Targets};
