@@ -130,6 +130,8 @@ pub mod guide {
     pub mod models {}
     #[doc = include_str!("guide/cluster.md")]
     pub mod cluster {}
+    #[doc = include_str!("guide/methods.md")]
+    pub mod methods {}
     #[doc = include_str!("guide/numbers.md")]
     pub mod numbers {}
     #[doc = include_str!("guide/compared.md")]
@@ -197,7 +199,7 @@ pub mod prelude {
     pub use crate::figure::{attention, attention_head, attention_heads, patching, token_table, token_text};
     pub use crate::figure::{bars, components, forest, lines, matrix, reliability, scatter, violins};
     pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch, patch_map};
-    pub use crate::metric::{Binning, accuracy, ece};
+    pub use crate::metric::{Binning, accuracy, batch_calibrated, ece, fit_temperature, with_temperature};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Distance, Divergence, Ia2, Ia2Sft, SelfDistillation, Sft, SoftSft, Targets, Teacher};

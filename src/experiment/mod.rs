@@ -79,6 +79,7 @@ mod evidence;
 mod find;
 mod grid;
 mod lazy_model;
+mod machine;
 mod outcomes;
 mod overlap;
 mod paper;

@@ -74,6 +74,9 @@ pub(super) struct Record {
     pub found: Option<Found>,
     /// Why there is no result.
     pub failed: Option<String>,
+    /// Who trained or searched, in words; earlier versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// By the digest of what was asked.
     pub evaluated: BTreeMap<String, Evaluated>,
     /// What became of other tasks, by the digest of what was asked.
@@ -196,7 +199,7 @@ impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub fn new(model: String, run: &Run, failed: Option<String>) -> Self {
         let (evaluated, elsewhere) = (BTreeMap::new(), BTreeMap::new());
-        Self { model, run: run.clone(), trained: None, found: None, failed, evaluated, elsewhere }
+        Self { model, run: run.clone(), trained: None, found: None, failed, machine: None, evaluated, elsewhere }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -269,7 +272,8 @@ impl Record {
         {
             return Err("losses or seconds that no training has".into());
         }
-        if let Some(cost) = self.trained.as_ref().and_then(|trained| trained.cost)
+        let costs = [self.trained.as_ref().and_then(|trained| trained.cost), self.found.as_ref().and_then(|found| found.cost)];
+        if let Some(cost) = costs.into_iter().flatten().next()
             && !(cost.seconds >= 0.0 && cost.seconds.is_finite())
         {
             return Err(format!("{} seconds that a run took", cost.seconds));

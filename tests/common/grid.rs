@@ -45,6 +45,10 @@ fn records(folder: &Path) -> HashMap<String, serde_json::Value> {
                 record["trained"]["seconds"].take();
                 record["trained"]["cost"]["seconds"].take();
             }
+            if record["found"].is_object() {
+                record["found"]["seconds"].take();
+                record["found"]["cost"]["seconds"].take();
+            }
             found.insert(path.file_stem().unwrap().to_str().unwrap().to_string(), record);
         }
     }

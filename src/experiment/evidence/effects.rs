@@ -137,13 +137,17 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
             columns.push((name, values));
         }
     };
-    let mut counts = Vec::new();
+    let (mut counts, mut evaluations) = (Vec::new(), Vec::new());
     for (at, &method) in methods.iter().enumerate() {
         interrupt::check()?;
         let own: Vec<Outcome<'_>> = results.iter().filter(|result| result.row.run().method == method).copied().collect();
         counts.push(own.len() as u32);
+        evaluations.push(0);
         for value in Value::ALL {
             let found = levels(&own, value)?.map(|found| CrossedMean::of(&found.crossing, &found.influences, level)).transpose()?;
+            if let (Value::Accuracy, Some(found)) = (value, &found) {
+                evaluations[at] = found.strata as u32;
+            }
             // No mean lies outside its range, whatever t says.
             let most = match value {
                 Value::Brier => 2.0,
@@ -161,7 +165,8 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
             put(name.into(), at, value);
         }
     }
-    let mut frame = df!("method" => methods.iter().map(|method| method.name()).collect::<Vec<_>>(), "results" => counts)?;
+    let mut frame =
+        df!("method" => methods.iter().map(|method| method.name()).collect::<Vec<_>>(), "results" => counts, "evaluations" => evaluations)?;
     for (name, values) in columns {
         frame.with_column(Column::new(name.into(), values))?;
     }

@@ -101,7 +101,7 @@ fn several<'r, 'a: 'r>(results: impl Iterator<Item = &'r Outcome<'a>>) -> HashSe
 }
 
 /// A number of each row; none where outcomes have none.
-fn of_rows(outcomes: &Outcomes, value: Value) -> Option<Vec<f64>> {
+pub(super) fn of_rows(outcomes: &Outcomes, value: Value) -> Option<Vec<f64>> {
     match value {
         Value::Brier => outcomes.brier(),
         _ => Some(outcomes.correct().map(|right| f64::from(u8::from(right))).collect()),

@@ -2,6 +2,7 @@
 
 mod effects;
 mod gather;
+mod paired;
 mod parts;
 mod tables;
 mod words;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use polars::prelude::*;
 
+use super::study::Row;
 use super::{Method, Study};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
@@ -67,8 +69,7 @@ impl Study {
     /// One row per chosen run, test and test row: `key`, `model`, `task`, `evaluated_on`, `ood`, `n`, `run`, `method`, `adapter`, `row` (12 digits of the SHA-256 of query
     /// and gold, a zero byte between), `correct`, `confidence` (null where answers have none), `brier` (over the labels; of the answer where there are none).
     ///
-    /// Paired by all of these but key, method and correctness, it is what [`statistics::crossed_mean`](crate::statistics::crossed_mean) and
-    /// [`mixed_mean`](crate::statistics::mixed_mean) take. Runs without outcomes are left out.
+    /// Two methods on the same rows: [`differences`](Self::differences). Runs without outcomes are left out.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -97,12 +98,20 @@ impl Study {
         ])?)
     }
 
+    /// Chosen results with their outcomes, and those that lack them.
+    fn results(&self) -> Result<(Vec<Outcome<'_>>, Vec<Row<'_>>)> {
+        let (mut results, mut lacking) = (Vec::new(), Vec::new());
+        for row in self.chosen()?.into_iter().filter(|row| row.number("accuracy").is_some()) {
+            match row.evaluated().and_then(|evaluated| evaluated.outcomes.as_ref()) {
+                Some(outcomes) => results.push(Outcome { row, outcomes }),
+                None => lacking.push(row),
+            }
+        }
+        Ok((results, lacking))
+    }
+
     fn gather(&self, baseline: Method) -> Result<Evidence> {
-        let rows: Vec<_> = self.chosen()?.into_iter().filter(|row| row.number("accuracy").is_some()).collect();
-        let with = |row: &super::study::Row<'_>| row.evaluated().is_some_and(|evaluated| evaluated.outcomes.is_some());
-        let lacking: Vec<_> = rows.iter().filter(|row| !with(row)).copied().collect();
-        let results: Vec<Outcome<'_>> =
-            rows.iter().filter_map(|row| Some(Outcome { row: *row, outcomes: row.evaluated()?.outcomes.as_ref()? })).collect();
+        let (results, lacking) = self.results()?;
         let methods: Vec<Method> =
             Method::ALL.into_iter().filter(|method| results.iter().any(|result| result.row.run().method == *method)).collect();
         let fill =
@@ -114,7 +123,7 @@ impl Study {
                 "no result of {} has outcomes row by row, {there}; {} of {} results lack them ({fill})",
                 baseline.name(),
                 lacking.len(),
-                rows.len()
+                lacking.len() + results.len()
             )));
         }
         let (mut pooled, mut apart): (Vec<Effect>, Vec<Effect>) = (Vec::new(), Vec::new());
@@ -179,7 +188,7 @@ impl Evidence {
         &self.by_evaluation
     }
 
-    /// One row per method: `method`, `results`, `accuracy`, `brier`, `smooth_ece`, `debiased_ce_15` and `augrc`, each with `_lower` and `_upper` (95 %, over runs and
+    /// One row per method: `method`, `results`, `evaluations` (those of several runs, over which the means are), `accuracy`, `brier`, `smooth_ece`, `debiased_ce_15` and `augrc`, each with `_lower` and `_upper` (95 %, over runs and
     /// rows), and `brier_of_answer` with its parts `reliability`, `resolution`, `uncertainty`, `within` ([`brier_parts`](crate::metric::brier_parts), 15 bins of equal
     /// count), and `aurc`: means over evaluations, and of the last six over results. Null where answers have no confidence.
     pub fn methods(&self) -> &DataFrame {
