@@ -150,6 +150,11 @@ impl Study {
         &self.entries
     }
 
+    /// What was not done as it is by default, in words.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     pub(super) fn counts(&self) -> &[(usize, usize)] {
         &self.counts
     }

@@ -152,25 +152,42 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     ];
     assert_eq!(asked, questions);
     let answer = |question: usize| answers[question].1.as_str();
-    assert!(answer(2).contains("0.003") && answer(2).contains("N = 2, 4") && answer(3).contains("clustered by run"), "{answers:?}");
+    assert!(
+        answer(2).contains("0.003")
+            && answer(2).contains("Adam")
+            && answer(2).contains("N = 2, 4 training examples and min(48, N / 2)")
+            && answer(3).contains("clustered by run"),
+        "{answers:?}"
+    );
     // The machine and the tasks' cards are filled in.
     assert!(answer(4).contains("12 trainings") && answer(4).contains("processors") && !answer(4).contains("[Name"), "{answers:?}");
-    for card in ["sentiment: ", "sentiment_film: ", "licence: MIT OR Apache-2.0"] {
+    for card in ["Data: sentiment, sentiment_film: made by ", "licence: MIT OR Apache-2.0"] {
         assert!(answer(1).contains(card) && answer(5).contains(card), "{card}: {answers:?}");
     }
     assert!(!answer(1).contains("[say where"), "{answers:?}");
     assert!(study.significance_table()?.markdown().contains("test rows are not resampled"));
     // A method that answers alike is not tested for it.
-    let alike = grid().methods(&[Method::Sft, Method::SftTemperature]).run()?.evidence()?;
+    let alike = grid().methods(&[Method::Sft, Method::SftTemperature]).dev_rows(6).run()?.evidence()?;
+    let settings = &alike.checklist()[2].1;
+    assert!(
+        settings.contains("examples and 6 for development") && settings.contains("Not as by default: 6 dev rows whatever N"),
+        "{settings}"
+    );
     let said = alike.sentences().iter().find(|sentence| sentence.starts_with("SFT + temperature: the share")).unwrap();
-    assert!(said.ends_with("is SFT's in every evaluation."), "{said}");
+    assert!(said.ends_with("is SFT's wherever both were tested."), "{said}");
     // Any method is a baseline; exchanged, an effect has the other sign.
     let other = study.evidence_against(Method::Ia2)?;
     let at = (0..other.effects().height())
         .find(|&row| texts(other.effects(), "method")[row] == "SFT" && texts(other.effects(), "value")[row] == "smooth_ece")
         .unwrap();
     assert!((numbers(other.effects(), "difference")[at].unwrap() + difference).abs() < 1e-12);
-    assert!(study.evidence_against(Method::Soft).unwrap_err().to_string().contains("there are ICL, SFT, IA2"));
+    assert!(
+        study
+            .evidence_against(Method::Soft)
+            .unwrap_err()
+            .to_string()
+            .contains("soft labels has no results in this study; there are results of ICL, SFT, IA2")
+    );
     Ok(())
 }
 

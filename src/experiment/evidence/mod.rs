@@ -116,6 +116,12 @@ impl Study {
             Method::ALL.into_iter().filter(|method| results.iter().any(|result| result.row.run().method == *method)).collect();
         let fill =
             "`experiment.fill_outcomes().run()` evaluates again what was made before outcomes were kept row by row, and trains nothing";
+        let of = |method: Method| lacking.iter().filter(move |row| row.run().method == method).count();
+        if !methods.contains(&baseline) && of(baseline) == 0 {
+            let ran: Vec<Method> = Method::ALL.into_iter().filter(|&method| methods.contains(&method) || of(method) > 0).collect();
+            let there = ran.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
+            return Err(Error::input(format!("{} has no results in this study; there are results of {there}", baseline.name())));
+        }
         if !methods.contains(&baseline) {
             let there = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
             let there = if there.is_empty() { "no method has".to_string() } else { format!("there are {there}") };

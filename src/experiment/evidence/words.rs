@@ -10,8 +10,12 @@ use super::{LEVEL, Method, Study};
 use crate::dataset::{Benchmark, Task};
 use crate::display::{listed, number};
 use crate::error::Result;
+use crate::experiment::plan::words_of;
+use crate::experiment::protocol::DEV_ROWS;
 use crate::experiment::record::TrainingId;
 use crate::statistics;
+use crate::table::signed;
+use crate::train::{BATCH, CHECK_EVERY};
 
 /// Statistic, unit, what it pools, what it assumes.
 type Line = (&'static str, &'static str, String, &'static str);
@@ -29,6 +33,11 @@ pub(super) struct Report<'a> {
 /// `1 run`, `2 runs`.
 fn counted(count: usize, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// With its sign.
+fn shown(number: f64) -> String {
+    signed(format!("{number:+.3}"))
 }
 
 fn p(value: f64) -> String {
@@ -78,7 +87,7 @@ impl Report<'_> {
             };
             let (mean, method, baseline) = (&effect.mean, effect.method.name(), self.baseline.name());
             if mean.mean == 0.0 && mean.error == 0.0 {
-                sentences.push(format!("{method}: {what} is {baseline}'s in every evaluation."));
+                sentences.push(format!("{method}: {what} is {baseline}'s wherever both were tested."));
                 continue;
             }
             // A mean over other evaluations is of another thing.
@@ -86,7 +95,7 @@ impl Report<'_> {
                 true => format!(" in {} of the {strata} evaluations", mean.strata),
                 false => String::new(),
             };
-            let numbers = format!("{:+.3}{of}; {:+.3} to {:+.3}; p {}", mean.mean, mean.lower, mean.upper, p(*corrected));
+            let numbers = format!("{}{of}; {} to {}; p {}", shown(mean.mean), shown(mean.lower), shown(mean.upper), p(*corrected));
             sentences.push(match *corrected < 1.0 - LEVEL {
                 true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
                 false => format!("{method}: no difference from {baseline} in {what} is shown ({numbers})."),
@@ -110,7 +119,7 @@ impl Report<'_> {
             ));
         }
         if self.runs() < 5 {
-            sentences.push(format!("With {}, intervals rest on few clusters and are wide.", counted(self.runs(), "run", "runs")));
+            sentences.push(format!("With {}, intervals rest on few clusters and are wide; those of the mixed model, which takes all tasks to vary alike, can be too narrow.", counted(self.runs(), "run", "runs")));
         }
         if self.lacking > 0 {
             sentences.push(format!(
@@ -204,11 +213,20 @@ impl Report<'_> {
         let said = |name: &str| match card(name).ok().filter(|card| !card.source.is_empty()) {
             Some(card) => {
                 let paper = card.paper.map_or(String::new(), |paper| format!(", {paper}"));
-                format!("{name}: {} (licence: {}{paper})", card.source.trim_end_matches('.'), card.license)
+                format!("{} (licence: {}{paper})", card.source.trim_end_matches('.'), card.license)
             }
-            None => format!("{name}: [say where its rows come from, and under which licence]"),
+            None => "[say where the rows come from, and under which licence]".to_string(),
         };
-        names.into_iter().map(said).collect::<Vec<_>>().join("; ")
+        // Tasks of one source are told of together.
+        let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+        for name in names {
+            let said = said(name);
+            match told.iter_mut().find(|(_, other)| *other == said) {
+                Some((names, _)) => names.push(name),
+                None => told.push((vec![name], said)),
+            }
+        }
+        told.into_iter().map(|(names, said)| format!("{}: {said}", names.join(", "))).collect::<Vec<_>>().join("; ")
     }
 
     pub fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
@@ -231,7 +249,7 @@ impl Report<'_> {
         let settings = match trainings.is_empty() {
             true => "nothing is trained".to_string(),
             false => format!(
-                "adapters {}; learning rates {}{}; at most {}; chosen by {}, separately for each method",
+                "adapters {}; Adam with PyTorch's defaults, batches of {BATCH}, a constant rate; learning rates {}{}; at most {}, a check of the dev loss every {CHECK_EVERY} steps; chosen by {}, separately for each method",
                 listed(&adapters),
                 listed(&rates),
                 if betas.is_empty() { String::new() } else { format!("; betas {}", listed(&betas)) },
@@ -239,9 +257,12 @@ impl Report<'_> {
                 listed(&chosen)
             ),
         };
+        let notes = self.study.notes();
+        let dev = notes.iter().find_map(|note| note.strip_suffix(DEV_ROWS)).unwrap_or("min(48, N / 2)");
+        let otherwise = if notes.is_empty() { String::new() } else { format!(" Not as by default: {}.", notes.join("; ")) };
         let setting = format!(
-            "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and N/2 for development, {} test rows per evaluation, all drawn \
-             anew for each of {} by its seed. Training: {settings}.",
+            "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and {dev} for development, {} test rows per evaluation, all drawn \
+             anew for each of {} by its seed. Training: {settings}.{otherwise}",
             listed(&models),
             listed(methods.iter().map(|method| method.name())),
             listed(self.tasks()),
@@ -263,9 +284,9 @@ impl Report<'_> {
             false => {
                 let all: f64 = seconds.iter().sum();
                 format!(
-                    "[Yes] {} took {} hours of wall-clock time in all, {} s each on average, evaluation not counted; runs that are not reported here are not counted. {}",
+                    "[Yes] {} took {} of wall-clock time in all, {} s each on average, evaluation not counted; runs that are not reported here are not counted. {}",
                     counted(seconds.len(), "training", "trainings"),
-                    number(all / 3600.0),
+                    words_of(all),
                     number(all / seconds.len() as f64),
                     self.machines(),
                 )
