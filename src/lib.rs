@@ -48,8 +48,8 @@
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
-//! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, a grid on a cluster, what the numbers
-//! mean, a comparison with Python, and limits.
+//! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, every method with its call and the way
+//! from a run to the evidence, a grid on a cluster, what the numbers mean, a comparison with Python, and limits.
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.

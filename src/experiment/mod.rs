@@ -27,7 +27,7 @@
 //! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, next to its adapter in PEFT's files,
 //! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model as a training's manifest knows it (all bytes of its weights), the rows of
 //! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
-//! an experiment that was killed, or is asked for more, does what is missing.
+//! an experiment that was killed, or is asked for more, does what is missing. The file also says which machine did it: processor, threads, memory.
 //!
 //! # On a cluster
 //! [`Experiment::prepare`] puts the same grid into a folder on a disk that all nodes share: a plan, the program `ia2-worker` and a script for SLURM's
@@ -56,7 +56,7 @@
 //! Of each test row it is kept whether it was answered right, and how likely each label was ([`Study::outcomes`]): [`Study::evidence`] resamples rows and runs
 //! together.
 //!
-//! Some methods train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
+//! [All methods](crate::guide::methods), each with a call of its own. Some train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
 //! A vector is found on train and dev ([`vector`](crate::vector)) and lies next to the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each
 //! rate with one temperature fitted on dev; where the best would be 0 (every dev gold is the likeliest label) or infinite, none is fitted and the row is SFT's. The frame's column `found` says
 //! what was found. Dev losses choose within a method; those of different methods are different losses.
