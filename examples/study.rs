@@ -2,11 +2,11 @@
 //!
 //! `cargo run --example study -- [--tasks sentiment,topic] [--n 2,4,8,16] [--runs 5] [--rates 1e-3,3e-3,1e-2] [--betas 0.1,0.5,0.9] [--methods ICL,SFT]
 //! [--test 500] [--compared 100] [--forgetting topic] [--columns drift,nll] [--epochs 50] [--patience 5] [--balanced] [--dev 16]
-//! [--words "SST2: negative, positive"] [--model tiny-icl,other] [--out target/study] [--fill] [--plan] [--paper] [--authors]`
+//! [--divergence reverse|forward|js] [--teacher base|live|0.05] [--top 20] [--words "SST2: negative, positive"] [--model tiny-icl,other] [--out target/study] [--fill] [--plan] [--paper] [--authors]`
 //!
 //! A task is one of `data/tasks`, a benchmark in the data folder (`IA2_DATA`), or a file; a model a name, a folder or a file. Names of either kind are given with
 //! commas. `--words` gives a task other labels, in the order of its own, each after a space; several tasks are separated by `;`. `--balanced` draws as many examples
-//! of each label, `--dev` sets the number of dev rows, whatever N. Sets to test on out of distribution that are not installed are left out, and of a
+//! of each label, `--divergence`, `--teacher` (a number is the rate of an average) and `--top` are of self-distillation, `--dev` sets the number of dev rows, whatever N. Sets to test on out of distribution that are not installed are left out, and of a
 //! benchmark of which a part is missing the rest is used; plan and study say so.
 //!
 //! Killed or stopped (Ctrl-C, SIGTERM), it goes on where it was. In the folder: a file and an adapter of each run in `runs/`; what is needed to repeat it in
@@ -25,7 +25,7 @@ use ia2::prelude::*;
 type Failure = Box<dyn std::error::Error>;
 
 /// Options with a value, and those without.
-const VALUED: [&str; 16] = [
+const VALUED: [&str; 19] = [
     "--forgetting",
     "--columns",
     "--tasks",
@@ -41,6 +41,9 @@ const VALUED: [&str; 16] = [
     "--dev",
     "--words",
     "--model",
+    "--divergence",
+    "--teacher",
+    "--top",
     "--out",
 ];
 const FLAGS: [&str; 5] = ["--balanced", "--fill", "--plan", "--paper", "--authors"];
@@ -73,6 +76,7 @@ fn run() -> std::result::Result<(), Failure> {
     let experiment = number("--epochs")?.map_or(experiment.clone(), |count| experiment.epochs(count));
     let experiment = number("--patience")?.map_or(experiment.clone(), |count| experiment.patience(count));
     let experiment = number("--compared")?.map_or(experiment.clone(), |count| experiment.compared_at_most(count as usize));
+    let experiment = distillation(experiment)?;
     let experiment = match option("--forgetting") {
         Some(names) => experiment.forgetting_on(&names.split(',').collect::<Vec<_>>()),
         None => experiment,
@@ -169,6 +173,28 @@ fn command() -> String {
 
 fn list<T: FromStr>(name: &str, default: &str) -> std::result::Result<Vec<T>, T::Err> {
     option(name).unwrap_or(default.into()).split(',').map(str::parse).collect()
+}
+
+/// What self-distillation is asked for.
+fn distillation(experiment: Experiment) -> std::result::Result<Experiment, Failure> {
+    let (divergence, teacher, top) = (option("--divergence"), option("--teacher"), number("--top")?);
+    if divergence.is_none() && teacher.is_none() && top.is_none() {
+        return Ok(experiment);
+    }
+    let divergence = match divergence.as_deref() {
+        None | Some("reverse") => Divergence::ReverseKl,
+        Some("forward") => Divergence::ForwardKl,
+        Some("js") => Divergence::JensenShannon,
+        Some(other) => return Err(format!("--divergence {other}: there are reverse, forward and js").into()),
+    };
+    let teacher = match teacher.as_deref() {
+        None | Some("base") => Teacher::Base,
+        Some("live") => Teacher::Live,
+        Some(rate) => {
+            Teacher::Average(rate.parse().map_err(|_| format!("--teacher {rate}: there are base, live and a rate such as 0.05"))?)
+        }
+    };
+    Ok(experiment.self_distillation(divergence, teacher, top.map(|top| top as usize)))
 }
 
 /// `--words "SST2: negative, positive; AGN: World, Sports"`: each word with a space before it, as after a colon in a text.

@@ -10,7 +10,7 @@
 //! let prompts = split.test.with_demonstrations(&split.train, 0)?;
 //! let frame = contextual(&model, &prompts)?;
 //! # assert_eq!(frame.height(), 40);
-//! let batch = ia2::metric::batch_calibrated(&evaluate(&model, &prompts)?)?; // uses all test queries together
+//! let batch = batch_calibrated(&evaluate(&model, &prompts)?)?; // uses all test queries together
 //! # assert_eq!(batch.height(), 40);
 //! # Ok(()) }
 //! ```

@@ -48,8 +48,8 @@
 //! | [`Figure`](figure::Figure) | a picture of a frame, as SVG and PNG, with its description in words; [`figure::paper`] has the paper's |
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
-//! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, a grid on a cluster, what the numbers
-//! mean, a comparison with Python, and limits.
+//! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, every method with its call and the way
+//! from a run to the evidence, a grid on a cluster, what the numbers mean, a comparison with Python, and limits.
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.
@@ -132,6 +132,8 @@ pub mod guide {
     pub mod models {}
     #[doc = include_str!("guide/cluster.md")]
     pub mod cluster {}
+    #[doc = include_str!("guide/methods.md")]
+    pub mod methods {}
     #[doc = include_str!("guide/numbers.md")]
     pub mod numbers {}
     #[doc = include_str!("guide/compared.md")]
@@ -199,7 +201,7 @@ pub mod prelude {
     pub use crate::figure::{attention, attention_head, attention_heads, patching, token_table, token_text};
     pub use crate::figure::{bars, components, forest, lines, matrix, reliability, scatter, violins};
     pub use crate::lens::{Ablation, ablate, attention_patterns, logit_lens, patch, patch_map};
-    pub use crate::metric::{Binning, accuracy, ece};
+    pub use crate::metric::{Binning, accuracy, batch_calibrated, ece, fit_temperature, with_temperature};
     pub use crate::model::{Generation, Model, OpenOptions, Responses};
     pub use crate::nn::Hooks;
     pub use crate::objective::{Distance, Divergence, Ia2, Ia2Sft, SelfDistillation, Sft, SoftSft, Targets, Teacher};

@@ -128,7 +128,8 @@ methods! {
     /// Matching the distributions over the next token under ICL.
     Soft = trained("soft labels", 4, soft_sft::ENTRY);
     /// On-policy self-distillation: matching those distributions on answers of the trained model's own
-    /// ([`SelfDistillation`](crate::objective::SelfDistillation) as it is by default: reverse KL to the untouched model).
+    /// ([`SelfDistillation`](crate::objective::SelfDistillation); reverse KL to the untouched model unless
+    /// [`Experiment::self_distillation`](crate::experiment::Experiment::self_distillation) says otherwise).
     SelfDistillation = trained("self-distillation", 15, self_distillation::ENTRY);
     /// A prefix that begins as the keys and values of the training examples, trained to those distributions
     /// ([`Cartridge`](crate::adapter::Cartridge) and [`SoftSft`](crate::objective::SoftSft)), whatever the grid's adapters are. With more examples N it
@@ -277,6 +278,11 @@ impl Method {
     /// Whether it learns from the model under ICL: from targets.
     pub fn needs_targets(self) -> bool {
         self.objective().is_some_and(|objective| objective.targets)
+    }
+
+    /// Whether it learns from answers of its own.
+    pub(crate) fn is_on_policy(self) -> bool {
+        self.objective().is_some_and(|objective| objective.on_policy)
     }
 
     /// Whether it learns from the model's distributions under ICL.

@@ -6,7 +6,7 @@ use common::{numbers, refused};
 use ia2::Result;
 use ia2::metric::{Binning, augrc, aurc, brier_parts, debiased_ce, debiased_ce_interval, risk_coverage, smooth_calibration, smooth_ece};
 use ia2::prelude::*;
-use ia2::statistics::{compare, crossed_bootstrap, crossed_mean, mixed_model};
+use ia2::statistics::{compare, crossed_bootstrap, crossed_mean, mixed_mean, mixed_model};
 use serde_json::Value;
 
 fn golden(part: &str) -> Vec<Value> {
@@ -56,6 +56,31 @@ fn mixed_models_are_those_of_lme4_and_statsmodels() -> Result<()> {
         if !several {
             assert!((numbers(again.frame(), "error")[0] - numbers(&ours, "error")[0]).abs() < 1e-6);
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn means_by_mixed_models_are_contrasts_of_lme4() -> Result<()> {
+    for case in golden("mixed_means") {
+        let name = |what: &str| format!("{what}, {}", case["name"]);
+        let text = |column: &str| list::<String>(&case[column]);
+        let frame = df!("value" => list::<f64>(&case["value"]), "stratum" => text("stratum"), "run" => text("run"), "row" => text("row"))?;
+        let model = mixed_mean(&frame, "value", &["stratum"], &["run"], &["row"], 0.95)?;
+        assert_eq!((model.frame().height(), common::texts(model.frame(), "term")), (1, vec!["mean".to_string()]));
+        for (column, within) in [("estimate", 1e-5), ("error", 1e-4), ("degrees", 0.01), ("p", 1e-3)] {
+            close(numbers(model.frame(), column)[0], &case["lme4"][column], within, &name(column));
+        }
+        close(model.run_deviation, &case["lme4"]["run"], 1e-3, &name("run"));
+        close(model.row_deviation, &case["lme4"]["row_deviation"], 1e-3, &name("row"));
+        close(model.rest_deviation, &case["lme4"]["rest"], 1e-4, &name("rest"));
+    }
+    // One task with one stratum is the model without fixed effects.
+    let (frame, names) = (small(), (["run"], ["row"]));
+    let (mean, whole) =
+        (mixed_mean(&frame, "value", &[], &names.0, &names.1, 0.95)?, mixed_model(&frame, "value", &[], &names.0, &names.1, 0.95)?);
+    for column in ["estimate", "error", "lower", "p"] {
+        assert!((numbers(mean.frame(), column)[0] - numbers(whole.frame(), column)[0]).abs() < 1e-9, "{column}");
     }
     Ok(())
 }
@@ -223,6 +248,8 @@ fn what_has_no_mean_over_runs_and_rows_is_refused() {
     let mut same = frame.clone();
     same.with_column(Column::new("value".into(), [0.5; 12])).unwrap();
     assert!(refused(model(&same, &[]), &["all values"]).is_numeric());
+    assert!(refused(mixed_mean(&same, "value", &[], &["run"], &["row"], 0.95), &["all values"]).is_numeric());
+    refused(mixed_mean(&frame, "value", &["run"], &["run"], &["row"], 0.95), &["one run alone"]);
     // All values alike: no error, and no p below 1 where they are 0.
     let found = mean(&same, &[], &["run"], &["row"]).unwrap();
     assert_eq!((found.mean, found.error, found.p, found.lower), (0.5, 0.0, 0.0, 0.5));

@@ -9,6 +9,7 @@ fn adapters() -> Vec<(AdapterConfig, f64)> {
     vec![
         (Lora::rank(8).into(), 3e-3),
         (Lora::rank(4).rank_stabilised().dropout(0.1).sites("q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj").into(), 3e-3),
+        (Dora::of(Lora::rank(8)).into(), 3e-3),
         (Ia3::new().into(), 3e-2),
         (Ia3::new().compat(Compat::Paper).into(), 3e-2),
         (PromptTuning::tokens(4).into(), 1e-1),

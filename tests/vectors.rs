@@ -141,6 +141,23 @@ fn calibrated_icl_is_that_of_the_formulas_in_pytorch() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_search_counts_the_tokens_that_it_reads() -> Result<()> {
+    let (model, split) = (model("gpt2"), split(true));
+    let read = |prompts: &Prompts| Ok::<_, ia2::Error>(numbers(&model.lengths(prompts)?, "read").iter().sum::<f64>() as u64);
+    let shown = read(&split.train.leave_one_out_in(Orders::Tree, split.run, 256)?)?;
+    let (plain, dev) = (read(&split.train.zero_shot()?)?, read(&split.dev.zero_shot()?)?);
+    let (layers, heads) = (model.config().layers as u64, model.config().heads as u64);
+    // So few candidates of so short a text share nothing: each reads it whole, and labels have one token. Of more, the last token at least.
+    assert_eq!(Way::Task.find(&model, &split)?.tokens(), Some(shown + layers * dev));
+    let steering = Way::Steering.find(&model, &split)?.tokens().unwrap() - shown - plain;
+    assert!(steering <= 5 * layers * dev && steering >= 5 * layers * split.dev.len() as u64, "{steering}");
+    // A function vector reads its shuffled prompts for each head.
+    let function = Way::Function.find(&model, &split)?.tokens().unwrap() - shown;
+    assert!(function > layers * heads * split.train.len() as u64 + layers * dev, "{function}");
+    Ok(())
+}
+
 /// Logits after the last token of one row, with the vector put in by a hook.
 fn by_hand(model: &Model, row: &[u32], (edit, layer, vector): (Edit, usize, &Tensor)) -> Result<Tensor> {
     let mut hooks = Hooks::new();
@@ -374,10 +391,23 @@ fn a_study_has_the_methods_that_train_nothing() -> Result<()> {
         found(Method::TaskVector)?.starts_with(&format!("layer {}", vectors[0].layer())) && found(Method::FunctionVector)?.contains("head")
     );
     assert_eq!((found(Method::Icl)?.as_str(), found(Method::IclBatch)?.as_str()), ("null", "null"));
+    for (method, vector) in [Method::TaskVector, Method::FunctionVector, Method::Steering].into_iter().zip(&vectors) {
+        let cost = |column: &str| numbers(&row(&frame, method).unwrap(), column)[0];
+        assert_eq!(cost("parameters"), model.config().hidden_size as f64, "{method:?}");
+        assert_eq!(cost("training_tokens") + cost("target_tokens"), vector.tokens().unwrap() as f64, "{method:?}");
+        assert!(cost("total_seconds") > 0.0, "{method:?}");
+    }
     assert_eq!(numbers(&row(&frame, Method::Steering)?, "dev_loss")[0], vectors[2].dev_loss().unwrap());
 
-    // SFT's answers at each rate, with other probabilities where a temperature was fitted.
+    // One number more, found by asking the dev queries once more.
+    let dev: f64 = numbers(&evaluate(&model, &split.dev.zero_shot()?)?, "prompt_tokens").iter().sum();
     let (sft, scaled) = (row(&frame, Method::Sft)?, row(&frame, Method::SftTemperature)?);
+    for (column, more) in [("parameters", 1.0), ("training_tokens", dev), ("target_tokens", 0.0)] {
+        let expected: Vec<f64> = numbers(&sft, column).iter().map(|value| value + more).collect();
+        assert_eq!(numbers(&scaled, column), expected, "{column}");
+    }
+
+    // SFT's answers at each rate, with other probabilities where a temperature was fitted.
     for column in ["learning_rate", "dev_loss", "accuracy", "label_set_accuracy", "top_1_accuracy", "asim"] {
         assert_eq!(numbers(&scaled, column), numbers(&sft, column), "{column}");
     }

@@ -12,7 +12,7 @@ use polars::prelude::{ChunkAgg, DataFrame};
 use super::effects::{self, DISTANCE, DRIFT, QUERY_TOKENS};
 use super::outcomes::Outcomes;
 use super::record::{self, Cost, Evaluated, Record, Run, TrainedRecord, TrainingId};
-use super::{Experiment, Method};
+use super::{Experiment, Method, machine};
 use crate::adapter::Adapter;
 use crate::dataset::{Split, Task};
 use crate::error::{Error, Result};
@@ -154,7 +154,8 @@ impl<'e> Cell<'e> {
 
     fn make(&self, folder: &Path, run: &Run, shared: &Shared, control: &dyn RunControl) -> Result<Record> {
         let earlier = Record::open(folder, run)?.filter(|record| record.failed.is_none());
-        let mut record = earlier.clone().unwrap_or_else(|| Record::new(record::name(self.model), run, None));
+        let made = || Record { machine: Some(machine::words(self.model.device())), ..Record::new(record::name(self.model), run, None) };
+        let mut record = earlier.clone().unwrap_or_else(made);
         let training = run.training.as_ref().filter(|_| run.method.is_trained());
         let model = match (training, earlier) {
             (None, _) => match self.find(folder, run, &mut record, control).or_else(excused)? {
@@ -260,7 +261,12 @@ impl<'e> Cell<'e> {
         // Settings that came back from PEFT's files name the same sites in another order.
         let adapter = start.as_ref().map_or(&training.adapter, Adapter::config).clone();
         let compat = training.compat;
-        let given = Given { targets: collected.map(|collected| &collected.targets), compat, beta: training.beta.unwrap_or_default() };
+        let given = Given {
+            targets: collected.map(|collected| &collected.targets),
+            compat,
+            beta: training.beta.unwrap_or_default(),
+            self_distillation: training.self_distillation.unwrap_or_default(),
+        };
         let begun = Training::new(adapter, objective.made(&given)?);
         let begun = match &start {
             Some(adapter) => begun.start_from(adapter)?,

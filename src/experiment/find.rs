@@ -76,7 +76,12 @@ impl Cell<'_> {
             seconds,
             vector: Some(vector.digest()?),
             temperature: None,
-            cost: None,
+            cost: vector.reading().map(|reading| Cost {
+                parameters: vector.values().numel() as u64,
+                tokens: reading.candidates,
+                target_tokens: reading.prompts,
+                seconds,
+            }),
         });
         self.model.with(&vector).map(Ok)
     }
@@ -84,14 +89,17 @@ impl Cell<'_> {
     /// Fitted on dev; where none is best there, the probabilities stay as they are.
     fn temperature(&self, model: &Model, trained: &Record) -> Result<Found> {
         let began = Instant::now();
-        let (temperature, words) = match fit_temperature(&evaluate(model, &self.split.dev.zero_shot()?)?) {
+        let answers = evaluate(model, &self.split.dev.zero_shot()?)?;
+        let read = answers.column("prompt_tokens")?.u32()?.iter().flatten().map(u64::from).sum::<u64>();
+        let (temperature, words) = match fit_temperature(&answers) {
             Ok(fitted) => (Some(fitted.value), format!("T = {:.4}", fitted.value)),
             Err(error) if error.is_numeric() => (None, format!("T = 1, none fitted: {error}")),
             Err(error) => return Err(error),
         };
         let seconds = began.elapsed().as_secs_f64();
         let cost = trained.trained.as_ref().and_then(|trained| trained.cost);
-        let cost = cost.map(|cost| Cost { parameters: cost.parameters + 1, seconds: cost.seconds + seconds, ..cost });
+        let cost =
+            cost.map(|cost| Cost { parameters: cost.parameters + 1, tokens: cost.tokens + read, seconds: cost.seconds + seconds, ..cost });
         Ok(Found { words, dev_loss: trained.dev_loss(), seconds, vector: None, temperature, cost })
     }
 }

@@ -27,7 +27,7 @@
 //! one evaluation with demonstrations and one without. Each run is one file, `<folder>/<key>.json`, next to its adapter in PEFT's files,
 //! `<folder>/<key>/`. The key is a digest of everything that decides the run: the model as a training's manifest knows it (all bytes of its weights), the rows of
 //! train and dev, N, run, method, adapter, learning rate, beta and the training's settings. A run whose file is there, and its adapter, is not done again, so
-//! an experiment that was killed, or is asked for more, does what is missing.
+//! an experiment that was killed, or is asked for more, does what is missing. The file also says which machine did it: processor, threads, memory.
 //!
 //! # On a cluster
 //! [`Experiment::prepare`] puts the same grid into a folder on a disk that all nodes share: a plan, the program `ia2-worker` and a script for SLURM's
@@ -56,7 +56,7 @@
 //! Of each test row it is kept whether it was answered right, and how likely each label was ([`Study::outcomes`]): [`Study::evidence`] resamples rows and runs
 //! together.
 //!
-//! Some methods train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
+//! [All methods](crate::guide::methods), each with a call of its own. Some train nothing. ICL's calibrated variants have the answers of ICL with other probabilities; batch calibration uses all test queries together.
 //! A vector is found on train and dev ([`vector`](crate::vector)) and lies next to the record, `<folder>/<key>.safetensors`. SFT + temperature is SFT at each
 //! rate with one temperature fitted on dev; where the best would be 0 (every dev gold is the likeliest label) or infinite, none is fitted and the row is SFT's. The frame's column `found` says
 //! what was found. Dev losses choose within a method; those of different methods are different losses.
@@ -79,6 +79,7 @@ mod evidence;
 mod find;
 mod grid;
 mod lazy_model;
+mod machine;
 mod outcomes;
 mod overlap;
 mod paper;
@@ -111,6 +112,7 @@ use crate::compat::Compat;
 use crate::dataset::Task;
 pub use crate::method::Method;
 use crate::model::Model;
+use crate::objective::{Distilled, Divergence, Teacher};
 
 crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slurm, Worker);
 
@@ -130,6 +132,7 @@ crate::display::show_as_text!(Choice, Demonstrations, Experiment, Rollouts, Slur
 /// | [`betas`](Self::betas) | 0.1, 0.5, 0.9 |
 /// | [`epochs`](Self::epochs), [`patience`](Self::patience) | 50, 5 |
 /// | [`test_at_most`](Self::test_at_most), [`compared_at_most`](Self::compared_at_most) | 500, 100 |
+/// | [`self_distillation`](Self::self_distillation) | reverse KL, the untouched model, all tokens |
 /// | [`choice`](Self::choice) | [`Choice::DevLoss`] |
 /// | [`demonstrations`](Self::demonstrations), [`rollouts`](Self::rollouts) | [`Demonstrations::Same`], [`Rollouts::Icl`] |
 /// | [`columns`](Self::columns) | all that are known, of runs that are evaluated now |
@@ -285,6 +288,24 @@ impl Experiment {
     /// What soft labels and cartridges keep of each distribution; with a large vocabulary and long answers `Keep::Top(k)` saves memory.
     pub fn distributions(mut self, keep: Keep) -> Self {
         self.settings.distributions = keep;
+        self
+    }
+
+    /// How [`Method::SelfDistillation`] compares the student with its teacher, who the teacher is, and of how many tokens; reverse KL to the untouched model over
+    /// the whole vocabulary unless set. Another way is another run: grids with several of them can share a folder.
+    ///
+    /// ```
+    /// # use ia2::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let model = Model::open("tiny-icl")?;
+    /// let grid = Experiment::new(&model).tasks(&["answer"]).methods(&[Method::SelfDistillation]).sizes(&[4]);
+    /// let forward = grid.clone().self_distillation(Divergence::ForwardKl, Teacher::Average(0.05), Some(20));
+    /// # assert!(format!("{}", forward.protocol()?).len() > 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn self_distillation(mut self, divergence: Divergence, teacher: Teacher, top: Option<usize>) -> Self {
+        self.settings.self_distillation = Distilled { divergence, teacher, top };
         self
     }
 

@@ -42,6 +42,15 @@ const SEARCH: f64 = 10.0;
 const RECORD_BYTES: u64 = 4 << 10;
 const HISTORY_BYTES: u64 = 24 << 10;
 
+/// A time as people say it.
+pub(super) fn words_of(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 60.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 3600.0 => format!("{:.1} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 /// What an experiment will take: a dry run.
 ///
 /// Times are extrapolated by the lengths of each task's rows from a few seconds of each model: up to 4 steps of SFT (begun within 2 seconds) and 4 queries, and
@@ -393,11 +402,7 @@ impl Show for Plan {
         if missing == 0 {
             return headed(&format!("Plan: nothing to run, all {runs} runs are done{refused}{notes}"), self.frame());
         }
-        let time = match hours * 3600.0 {
-            seconds if seconds < 60.0 => format!("{seconds:.0} s"),
-            seconds if seconds < 3600.0 => format!("{:.1} min", seconds / 60.0),
-            _ => format!("{hours:.1} h"),
-        };
+        let time = words_of(hours * 3600.0);
         let untimed = if self.rows.iter().any(|row| row.note.is_some()) { " where it could be timed" } else { "" };
         let heading = format!(
             "Plan: {missing} of {runs} runs to do{refused}, about {time}{untimed} with {} threads and less where trainings stop early (extrapolated from a few \

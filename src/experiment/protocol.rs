@@ -56,6 +56,9 @@ pub(super) fn shown(queries: &Examples, split: &Split, pool: Option<&Task>) -> R
     queries.with_demonstrations_per_query(&pool, count, split.run)
 }
 
+/// How the note on a fixed number of dev rows ends.
+pub(super) const DEV_ROWS: &str = " dev rows whatever N";
+
 /// What is not as it is by default, in words.
 pub(super) fn notes(experiment: &Experiment, said: &[String]) -> Vec<String> {
     let settings = &experiment.settings;
@@ -66,6 +69,8 @@ pub(super) fn notes(experiment: &Experiment, said: &[String]) -> Vec<String> {
         (settings.balanced, "labels balanced in train and dev"),
     ];
     let notes = notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note.to_string());
-    let dev = settings.dev.map(|count| format!("{count} dev rows whatever N"));
-    notes.chain(dev).chain(said.iter().cloned()).collect()
+    let dev = settings.dev.map(|count| format!("{count}{DEV_ROWS}"));
+    let how = (settings.methods.iter().any(|method| method.is_on_policy()) && settings.self_distillation != Default::default())
+        .then(|| format!("self-distillation by {}", settings.self_distillation));
+    notes.chain(dev).chain(how).chain(said.iter().cloned()).collect()
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::metric::METRICS;
 use crate::model::{Identity, Model};
+use crate::objective::Distilled;
 use crate::train::exact;
 
 /// Changes whenever the same settings would give other results.
@@ -47,6 +48,9 @@ pub(super) struct TrainingId {
     pub compat: Compat,
     /// Which distributions are learned from.
     pub distributions: Option<String>,
+    /// Where it is not as by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_distillation: Option<Distilled>,
 }
 
 /// A model, as the manifest of a training knows it.
@@ -70,6 +74,9 @@ pub(super) struct Record {
     pub found: Option<Found>,
     /// Why there is no result.
     pub failed: Option<String>,
+    /// Who trained or searched, in words; earlier versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// By the digest of what was asked.
     pub evaluated: BTreeMap<String, Evaluated>,
     /// What became of other tasks, by the digest of what was asked.
@@ -96,11 +103,11 @@ pub(super) struct TrainedRecord {
 /// What it took to come there, earlier phases included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cost {
-    /// Numbers trained.
+    /// Numbers trained or found.
     pub parameters: u64,
-    /// Tokens read in training.
+    /// Tokens read in training, or to try candidates.
     pub tokens: u64,
-    /// Tokens read to collect targets.
+    /// Tokens read to collect targets, or for means under ICL.
     pub target_tokens: u64,
     /// Of both.
     #[serde(with = "exact")]
@@ -138,7 +145,7 @@ pub(super) struct Found {
     pub vector: Option<String>,
     #[serde(default, with = "exact::maybe", skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// With that of the training that it goes on from; of a search for a vector nobody counted the tokens.
+    /// With that of the training that it goes on from; earlier versions did not count what a search for a vector reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
 }
@@ -192,7 +199,7 @@ impl Record {
     /// Of a run with nothing to show yet, or ever.
     pub(super) fn new(model: String, run: &Run, failed: Option<String>) -> Self {
         let (evaluated, elsewhere) = (BTreeMap::new(), BTreeMap::new());
-        Self { model, run: run.clone(), trained: None, found: None, failed, evaluated, elsewhere }
+        Self { model, run: run.clone(), trained: None, found: None, failed, machine: None, evaluated, elsewhere }
     }
 
     /// The record of `run` in `folder`, if it was made and what it tells of is there.
@@ -265,7 +272,8 @@ impl Record {
         {
             return Err("losses or seconds that no training has".into());
         }
-        if let Some(cost) = self.trained.as_ref().and_then(|trained| trained.cost)
+        let costs = [self.trained.as_ref().and_then(|trained| trained.cost), self.found.as_ref().and_then(|found| found.cost)];
+        if let Some(cost) = costs.into_iter().flatten().next()
             && !(cost.seconds >= 0.0 && cost.seconds.is_finite())
         {
             return Err(format!("{} seconds that a run took", cost.seconds));

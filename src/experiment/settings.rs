@@ -8,6 +8,7 @@ use crate::activations::Keep;
 use crate::adapter::{AdapterConfig, Lora};
 use crate::compat::Compat;
 use crate::metric::Confidence;
+use crate::objective::Distilled;
 use crate::train::{EPOCHS, PATIENCE, exact};
 
 /// The table in the docs of [`Experiment`](super::Experiment) says what each is.
@@ -36,7 +37,7 @@ pub(super) struct Settings {
     pub columns: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgetting_on: Vec<String>,
-    #[serde(default, skip_serializing_if = "is_usual")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub confidence: Confidence,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fill_outcomes: bool,
@@ -46,10 +47,12 @@ pub(super) struct Settings {
     /// Dev rows, whatever N.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<usize>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub self_distillation: Distilled,
 }
 
-fn is_usual(confidence: &Confidence) -> bool {
-    *confidence == Confidence::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What a record must have for nothing to be left to do.
@@ -87,6 +90,7 @@ impl Default for Settings {
             fill_outcomes: false,
             balanced: false,
             dev: None,
+            self_distillation: Distilled::default(),
         }
     }
 }
@@ -116,7 +120,9 @@ impl Settings {
                     for &beta in &betas {
                         let distributions = method.needs_distributions().then(|| format!("{:?}", self.distributions));
                         let (epochs, patience, compat, adapter) = (self.epochs, self.patience, self.compat, adapter.clone());
-                        let training = TrainingId { adapter, learning_rate, beta, epochs, patience, compat, distributions };
+                        let self_distillation = Some(self.self_distillation).filter(|how| method.is_on_policy() && !is_default(how));
+                        let training =
+                            TrainingId { adapter, learning_rate, beta, epochs, patience, compat, distributions, self_distillation };
                         runs.push(Run { training: Some(training), ..run.clone() });
                     }
                 }

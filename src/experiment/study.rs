@@ -150,6 +150,11 @@ impl Study {
         &self.entries
     }
 
+    /// What was not done as it is by default, in words.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     pub(super) fn counts(&self) -> &[(usize, usize)] {
         &self.counts
     }
@@ -187,12 +192,12 @@ impl Study {
     /// | `accuracy` and other [metrics](crate::metric::METRICS) | by their names; null where one is not defined |
     /// | `asim` | likeness to the model under ICL on up to 100 of the queries, mean over layers |
     /// | `distance_to_icl` | `KL(p(. | c, x) || q(. | x))`, nats: the untouched model `p` under ICL (demonstrations `c`) against the run's `q`, on `p`'s answers under ICL; mean over the tokens of each answer, then over up to 100 queries |
-    /// | `drift` | `KL(p(. | x) || q(. | x))`, nats, on `p`'s own answers to the queries alone, the same means; of ICL `q` is `p(. | c, x)` |
+    /// | `drift` | `KL(p(. | x) || q(. | x))`, nats, on `p`'s own answers to the queries alone, the same means; of ICL `q` is `p(. | c, x)`. What changes the probabilities of labels alone (calibrated ICL, a temperature) leaves the model, and so `asim`, `distance_to_icl`, `drift` and `forgetting`, as they were |
     /// | `drift_elsewhere` | the same on the queries of the task `elsewhere` |
     /// | `icl_before`, `icl_after`, `forgetting` | accuracy under ICL on the task `elsewhere` of the untouched model and of the run's; the first less the second, so that more is worse |
     /// | `elsewhere` | the other task ([`Experiment::forgetting_on`](super::Experiment::forgetting_on)); null on rows out of distribution, and where there is none |
     /// | `query_tokens` | tokens that a query takes at use, demonstrations and what is generated included, mean over the queries. Virtual tokens are not counted |
-    /// | `parameters`, `training_tokens`, `target_tokens` | numbers trained; tokens read in training with its dev checks, and to collect targets. Of all phases; 0 for what trains nothing |
+    /// | `parameters`, `training_tokens`, `target_tokens` | numbers trained; tokens read in training with its dev checks, and to collect targets. Of all phases. Of a vector its width, the tokens read to try candidates, and those read for means under ICL; of a temperature SFT's with 1 number and the dev queries more. 0 for what neither trains nor searches |
     /// | `total_seconds` | of all phases and the collection of their targets, which a cell makes once and each method that needs it counts whole |
     /// | `chosen`, `chosen_by` | whether it stands for its method, and what decided |
     /// | `failed` | why numbers are missing; null for runs that did not fail |

@@ -68,11 +68,7 @@ impl Model {
         mut hooks: Option<&mut Hooks<'h>>,
         each: Each<'_, 'h>,
     ) -> Result<()> {
-        // What depends on a text's length has no part that texts of several lengths could share.
-        let anew = rows.iter().any(|row| self.turns_anew(row.as_ref().len()));
-        // Where a vector acts, rows part: it acts at the end of each row's own query.
-        let alike = |row: usize| if self.is_steered() { at_most(row).min(rows[row].asked()) } else { at_most(row) };
-        let tree = Tree::of(rows, |row| if anew { 0 } else { alike(row) });
+        let tree = self.tree(rows, at_most);
         let mut done = 0;
         let root = self.prefix(None)?.map(CachedPrefix::whole);
         let length = |row: usize| rows[row].as_ref().len();
@@ -88,6 +84,19 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    fn tree<R: Row>(&self, rows: &[R], at_most: impl Fn(usize) -> usize) -> Tree {
+        // What depends on a text's length has no part that texts of several lengths could share.
+        let anew = rows.iter().any(|row| self.turns_anew(row.as_ref().len()));
+        // Where a vector acts, rows part: it acts at the end of each row's own query.
+        let alike = |row: usize| if self.is_steered() { at_most(row).min(rows[row].asked()) } else { at_most(row) };
+        Tree::of(rows, |row| if anew { 0 } else { alike(row) })
+    }
+
+    /// How many tokens it takes to read these rows, what several share of their first `at_most` tokens counted as often as it is read.
+    pub(crate) fn tokens_to_read<R: Row>(&self, rows: &[R], at_most: impl Fn(usize) -> usize) -> u64 {
+        self.tree(rows, at_most).read(rows).iter().map(|&read| read as u64).sum()
     }
 
     /// Reads prefixes, each behind what was read before it, and gives what goes on from them.

@@ -4,6 +4,7 @@
 //! responses, what it needs to see of the forward, and the loss of each example. It may draw its responses again in each step, and have a
 //! teacher ([`Objective::draw`], [`Objective::teach`]). One file per objective.
 
+mod distilled;
 #[cfg(test)]
 mod family_tests;
 pub(crate) mod ia2;
@@ -25,12 +26,14 @@ mod targets;
 
 use tch::Tensor;
 
+pub(crate) use distilled::Distilled;
+pub use distilled::{Divergence, Teacher};
 pub use ia2::{Distance, Ia2};
 pub use ia2_sft::Ia2Sft;
 pub use outputs::Outputs;
 pub(crate) use registry::Given;
 pub use registry::ObjectiveEntry;
-pub use self_distillation::{Divergence, SelfDistillation, Teacher};
+pub use self_distillation::SelfDistillation;
 pub use sft::Sft;
 pub use soft_sft::SoftSft;
 pub use targets::{Collect, Targets};
@@ -170,6 +173,16 @@ pub trait Objective: std::fmt::Debug {
     fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<Tensor>> {
         let _ = (examples, samples, student, average);
         Ok(None)
+    }
+
+    /// Tokens that it takes to draw these samples and to teach them in one forward, besides those that the student reads to learn from them. `first` says
+    /// that the run has not come to these examples before: what is read once in a run counts then. 0 unless an objective says otherwise.
+    ///
+    /// # Errors
+    /// What keeps them from being counted.
+    fn tokens_besides(&self, examples: &[usize], samples: &[&Sample], student: &Model, first: bool) -> Result<u64> {
+        let _ = (examples, samples, student, first);
+        Ok(0)
     }
 
     /// The rate, in (0, 1], at which averaged parameters follow the adapter's after each step, if the objective has use for them. They begin as

@@ -1,6 +1,6 @@
 //! What an entry of the table of objectives says.
 
-use super::{OBJECTIVES, Objective, Targets};
+use super::{Distilled, OBJECTIVES, Objective, Targets};
 use crate::compat::Compat;
 use crate::display::{Bundle, Show, number};
 use crate::error::{Error, Result};
@@ -33,6 +33,7 @@ pub(crate) struct Given<'t> {
     pub targets: Option<&'t Targets>,
     pub compat: Compat,
     pub beta: f64,
+    pub self_distillation: Distilled,
 }
 
 impl<'t> Given<'t> {
@@ -70,7 +71,7 @@ impl ObjectiveEntry {
     /// # Errors
     /// The targets lack what it needs.
     pub fn of(&self, targets: &Targets) -> Result<Box<dyn Objective>> {
-        self.made(&Given { targets: Some(targets), compat: Compat::Corrected, beta: BETA })
+        self.made(&Given { targets: Some(targets), compat: Compat::Corrected, beta: BETA, self_distillation: Distilled::default() })
     }
 
     pub(crate) fn made(&self, given: &Given<'_>) -> Result<Box<dyn Objective>> {

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 use tch::Tensor;
 
+use super::distilled::{Distilled, Teacher};
 use super::registry::{ObjectiveEntry, PLAIN};
-use super::{Objective, Outputs, Samples, Targets, responses};
+use super::{Divergence, Objective, Outputs, Samples, Targets, responses};
 use crate::activations::Capture;
 use crate::dataset::Split;
 use crate::error::{Error, Result};
@@ -21,7 +23,7 @@ pub(crate) const ENTRY: ObjectiveEntry = ObjectiveEntry {
     name: "self_distillation",
     formula: "mean over sampled tokens of KL(p || ICL distribution)",
     on_policy: true,
-    make: |given| Ok(Box::new(given.targets()?.self_distillation()?)),
+    make: |given| Ok(Box::new(SelfDistillation { how: given.self_distillation, ..given.targets()?.self_distillation()? })),
     ..PLAIN
 };
 
@@ -80,9 +82,7 @@ const MOST_HELD: f64 = -1e-7;
 pub struct SelfDistillation {
     /// Whose prompts are the teacher's contexts, train, then dev.
     responses: Responses,
-    divergence: Divergence,
-    teacher: Teacher,
-    top: Option<usize>,
+    how: Distilled,
     temperature: f64,
     max_new_tokens: Option<usize>,
     stop: bool,
@@ -99,35 +99,10 @@ impl Clone for Contexts {
     }
 }
 
-impl std::fmt::Debug for Contexts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Contexts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} read", self.0.borrow().len())
     }
-}
-
-/// How far the student's distribution `q` over the next token is from the teacher's `p`. Each is 0 where the two agree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Divergence {
-    /// `KL(q || p) = sum_v q_v log(q_v / p_v)`, in [0, inf): keeps the student from saying what the teacher would not.
-    #[default]
-    ReverseKl,
-    /// `KL(p || q) = sum_v p_v log(p_v / q_v)`, in [0, inf): makes the student cover what the teacher would say.
-    ForwardKl,
-    /// `1/2 KL(p || m) + 1/2 KL(q || m)` with `m = (p + q) / 2`, in [0, log 2] (Jensen and Shannon; Lin 1991).
-    JensenShannon,
-}
-
-/// Who has the demonstrations in context.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Teacher {
-    /// The model without an adapter.
-    #[default]
-    Base,
-    /// The student itself, as it is in each step.
-    Live,
-    /// The student with averaged parameters `a`, which begin as the student's and follow them after each step: `a = (1 - rate) a + rate s`,
-    /// with a rate in (0, 1] (TRL's default is 0.05).
-    Average(f64),
 }
 
 impl SelfDistillation {
@@ -137,9 +112,7 @@ impl SelfDistillation {
     pub fn on(responses: &Responses) -> Self {
         Self {
             responses: responses.clone(),
-            divergence: Divergence::default(),
-            teacher: Teacher::default(),
-            top: None,
+            how: Distilled::default(),
             temperature: 1.0,
             max_new_tokens: None,
             stop: false,
@@ -149,20 +122,20 @@ impl SelfDistillation {
 
     /// How distributions are compared.
     pub fn divergence(mut self, divergence: Divergence) -> Self {
-        self.divergence = divergence;
+        self.how.divergence = divergence;
         self
     }
 
     /// Who has the demonstrations in context.
     pub fn teacher(mut self, teacher: Teacher) -> Self {
-        self.teacher = teacher;
+        self.how.teacher = teacher;
         self
     }
 
     /// Compares the probabilities of the student's `k` likeliest tokens and, as one more, that of all others together (as TRL's
     /// `distillation_topk` with `distillation_add_tail`): at most the divergence over the whole vocabulary, which is compared unless this is set.
     pub fn top(mut self, k: usize) -> Self {
-        self.top = Some(k);
+        self.how.top = Some(k);
         self
     }
 
@@ -196,13 +169,13 @@ impl SelfDistillation {
         if self.max_new_tokens == Some(0) {
             return Err(Error::input("samples of at most 0 tokens: ask for at least one"));
         }
-        if let Some(k) = self.top.filter(|&k| k == 0 || k as u64 >= vocab as u64) {
+        if let Some(k) = self.how.top.filter(|&k| k == 0 || k as u64 >= vocab as u64) {
             return Err(Error::input(format!(
                 "the {k} likeliest of {vocab} tokens cannot be compared alone: ask for 1 to {}, or leave out `top`",
                 vocab - 1
             )));
         }
-        match self.teacher {
+        match self.how.teacher {
             Teacher::Average(rate) if !(rate > 0.0 && rate <= 1.0) => {
                 Err(Error::input(format!("a teacher that follows at the rate {rate}: use a number above 0 and at most 1, e.g. 0.05")))
             }
@@ -216,6 +189,11 @@ impl SelfDistillation {
         let tokens: usize = self.responses.rows().iter().map(|row| row.tokens.prompt.len()).sum();
         let each = 2 * layers * kv_heads * head_dim * model.kind().elt_size_in_bytes() as i64;
         tokens as u64 * each as u64
+    }
+
+    /// Whether a context is read once in a run.
+    fn keeps_contexts(&self, base: &Model) -> bool {
+        self.how.teacher == Teacher::Base && self.bytes(base) <= KEPT
     }
 
     /// The teacher's hidden states at the tokens of the samples. Each context is read by itself, so that it is the same whenever it is read.
@@ -249,18 +227,8 @@ impl SelfDistillation {
 
 impl Objective for SelfDistillation {
     fn name(&self) -> String {
-        let divergence = match self.divergence {
-            Divergence::ReverseKl => None,
-            Divergence::ForwardKl => Some("forward KL".to_string()),
-            Divergence::JensenShannon => Some("JS".to_string()),
-        };
-        let teacher = match self.teacher {
-            Teacher::Base => None,
-            Teacher::Live => Some("live teacher".to_string()),
-            Teacher::Average(rate) => Some(format!("averaged teacher {rate}")),
-        };
-        let ways: Vec<String> = [divergence, teacher, self.top.map(|k| format!("top {k}"))].into_iter().flatten().collect();
-        if ways.is_empty() { "self-distillation".into() } else { format!("self-distillation ({})", ways.join(", ")) }
+        let how = self.how.to_string();
+        if how.is_empty() { "self-distillation".into() } else { format!("self-distillation ({how})") }
     }
 
     fn samples(&self, model: &Model, split: &Split) -> Result<Samples> {
@@ -279,7 +247,7 @@ impl Objective for SelfDistillation {
     }
 
     fn average(&self) -> Option<f64> {
-        match self.teacher {
+        match self.how.teacher {
             Teacher::Average(rate) => Some(rate),
             _ => None,
         }
@@ -295,12 +263,12 @@ impl Objective for SelfDistillation {
 
     fn teach(&self, examples: &[usize], samples: &[&Sample], student: &Model, average: Option<&Model>) -> Result<Option<Tensor>> {
         let base = student.base();
-        let teacher = match self.teacher {
+        let teacher = match self.how.teacher {
             Teacher::Base => &base,
             Teacher::Live => student,
             Teacher::Average(_) => average.ok_or_else(|| Error::internal("self-distillation was given no averaged student"))?,
         };
-        if self.teacher == Teacher::Base && self.bytes(teacher) <= KEPT {
+        if self.keeps_contexts(teacher) {
             return teacher.logits(&self.after_contexts(examples, samples, teacher)?, None).map(Some);
         }
         let row = |(&example, sample): (&usize, &&Sample)| {
@@ -316,6 +284,30 @@ impl Objective for SelfDistillation {
         teacher.logits(&Tensor::cat(&each, 0), None).map(Some)
     }
 
+    fn tokens_besides(&self, examples: &[usize], samples: &[&Sample], student: &Model, first: bool) -> Result<u64> {
+        // The student reads its query, and all that it says but the last token.
+        let drawn: usize = samples.iter().map(|sample| sample.read().len()).sum();
+        let rows = examples.iter().map(|&example| self.row(example)).collect::<Result<Vec<_>>>()?;
+        let contexts = || rows.iter().map(|row| row.tokens.prompt.len() - 1);
+        let base = student.base();
+        let taught = match self.keeps_contexts(&base) {
+            // The teacher goes on from where a context ends.
+            true => {
+                let after: usize = samples.iter().map(|sample| sample.response.len()).sum();
+                (after + if first { contexts().sum() } else { 0 }) as u64
+            }
+            false => {
+                let rows = rows.iter().zip(samples);
+                let texts: Vec<Vec<u32>> = rows
+                    .map(|(row, sample)| Sample { prompt: row.tokens.prompt.clone(), response: sample.response.clone() }.read())
+                    .collect();
+                let ends: Vec<usize> = contexts().collect();
+                base.tokens_to_read(&texts, |row| ends[row])
+            }
+        };
+        Ok(drawn as u64 + taught)
+    }
+
     fn losses(&self, _examples: &[usize], outputs: &Outputs) -> Result<Vec<Tensor>> {
         let given = |logits: &Option<Tensor>, whose: &str| {
             logits.as_ref().map(widened).ok_or_else(|| Error::internal(format!("self-distillation was given no logits of {whose}")))
@@ -324,15 +316,15 @@ impl Objective for SelfDistillation {
         if student.size() != teacher.size() {
             return Err(Error::internal(format!("the student's logits are {:?}, the teacher's {:?}", student.size(), teacher.size())));
         }
-        let [student, teacher] = match self.top {
+        let [student, teacher] = match self.how.top {
             None => [student, teacher].map(|logits| logits.log_softmax(-1, None)),
             Some(k) => largest(&student, &teacher, k as i64),
         };
-        Ok(vec![outputs.per_example(&self.divergence.between(&student, &teacher))])
+        Ok(vec![outputs.per_example(&self.how.divergence.between(&student, &teacher))])
     }
 
     fn identity(&self) -> Vec<u8> {
-        let Self { responses, divergence, teacher, top, temperature, max_new_tokens, stop, contexts: _ } = self;
+        let Self { responses, how: Distilled { divergence, teacher, top }, temperature, max_new_tokens, stop, contexts: _ } = self;
         let mut digest = Sha256::new();
         digest.update(format!("{divergence:?} {teacher:?} {top:?} {temperature:?} {max_new_tokens:?} {stop}"));
         for row in responses.rows() {
@@ -352,19 +344,4 @@ fn largest(student: &Tensor, teacher: &Tensor, k: i64) -> [Tensor; 2] {
         let rest = (-logs.logsumexp(last, true).clamp_max(MOST_HELD).expm1()).log();
         Tensor::cat(&[logs, rest], -1)
     })
-}
-
-impl Divergence {
-    /// `[token]`, from log-probabilities `[token, id]` of student and teacher.
-    fn between(self, student: &Tensor, teacher: &Tensor) -> Tensor {
-        let kl = |of: &Tensor, from: &Tensor| (of.exp() * (of - from)).sum_dim_intlist([-1i64].as_slice(), false, None);
-        match self {
-            Self::ReverseKl => kl(student, teacher),
-            Self::ForwardKl => kl(teacher, student),
-            Self::JensenShannon => {
-                let both = Tensor::stack(&[student, teacher], 0).logsumexp([0i64].as_slice(), false) - std::f64::consts::LN_2;
-                (kl(teacher, &both) + kl(student, &both)) * 0.5
-            }
-        }
-    }
 }

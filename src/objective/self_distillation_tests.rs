@@ -170,6 +170,33 @@ fn samples_have_the_students_distribution_at_every_token() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn all_tokens_that_a_run_reads_are_counted() -> Result<()> {
+    let (model, split, targets) = task()?;
+    let context: Vec<u64> = targets.responses().rows().iter().map(|row| row.tokens.prompt.len() as u64).collect();
+    // One number of tokens of every sample, so that all can be counted by hand: 2 dev rows, 4 to learn from.
+    let query = |place: usize| -> Result<u64> {
+        let rows = [split.train.rows(), split.dev.rows()].concat();
+        Ok(model.tokenizer()?.encode(&rows[place].query)?.len() as u64)
+    };
+    let read = (0..6).map(query).collect::<Result<Vec<_>>>()?;
+    let one = |teacher: Teacher| -> Result<u64> {
+        let objective = targets.self_distillation()?.teacher(teacher).max_new_tokens(1);
+        let training = Training::new(Lora::rank(2), objective).batch(2).epochs(2).check_every(1).learning_rate(1e-2).patience(50);
+        Ok(training.run(&model, &split)?.tokens())
+    };
+    // Two epochs of four examples, and four checks of two: each sample is read to draw it and to learn from it, and its teacher reads one token.
+    let student = |place: usize| 2 * read[place] + 1;
+    let all: u64 = (0..4).map(|place| 2 * student(place)).sum::<u64>() + (4..6).map(|place| 4 * student(place)).sum::<u64>();
+    // Of a base the context but its last token once; of a live one each time, what two contexts of a forward begin with once where that is worth it.
+    let once: u64 = context.iter().map(|tokens| tokens - 1).sum();
+    assert_eq!(one(Teacher::Base)?, all + once);
+    let each: u64 = (0..4).map(|place| 2 * (context[place] - 1)).sum::<u64>() + (4..6).map(|place| 4 * (context[place] - 1)).sum::<u64>();
+    let live = one(Teacher::Live)?;
+    assert!(live > all + once && live <= all + each, "{live} of {all} and {once} to {each}");
+    Ok(())
+}
+
 /// Answers of several tokens: with one alone no loss depends on what is drawn.
 fn task() -> Result<(Model, Split, Targets)> {
     let model = Model::open("tiny-icl")?;
@@ -205,7 +232,7 @@ fn a_run_goes_on_to_the_same_bits_with_every_teacher() -> Result<()> {
         }
         assert_eq!(file::read_tensors(&file, "")?.tensors.contains_key("average"), teacher == Teacher::Average(0.25));
         let rest = training(&targets, teacher)?.checkpoint(&file).run(&model, &split)?;
-        assert_eq!((rest.steps(), flat(&rest)), (6, flat(&whole)), "{teacher:?}");
+        assert_eq!((rest.steps(), rest.tokens(), flat(&rest)), (6, whole.tokens(), flat(&whole)), "{teacher:?}");
         for name in ["train_loss", "dev_loss", "gradient_norm"] {
             assert_eq!(column(&rest, name)?, column(&whole, name)?, "{teacher:?} {name}");
         }
@@ -294,6 +321,23 @@ fn divergences_by_hand_and_what_top_leaves_out() -> Result<()> {
     }
     assert!(value(Divergence::JensenShannon, None, &[1.0 - 2e-9, 1e-9, 1e-9], &[1e-9, 1e-9, 1.0 - 2e-9])? < 2f64.ln());
     Ok(())
+}
+
+#[test]
+fn ways_to_compare_come_back_from_their_words() {
+    let divergences = [Divergence::ReverseKl, Divergence::ForwardKl, Divergence::JensenShannon];
+    for divergence in divergences {
+        for teacher in [Teacher::Base, Teacher::Live, Teacher::Average(0.1 + 0.2)] {
+            for top in [None, Some(20)] {
+                let how = Distilled { divergence, teacher, top };
+                assert_eq!(Distilled::try_from(how.to_string()), Ok(how), "{how}");
+            }
+        }
+    }
+    let how = Distilled { divergence: Divergence::ForwardKl, teacher: Teacher::Average(0.05), top: Some(20) };
+    assert_eq!(how.to_string(), "forward KL, averaged teacher 0.05, top 20");
+    assert!(Distilled::default().to_string().is_empty());
+    assert!(Distilled::try_from("forward".to_string()).unwrap_err().contains("`forward`"));
 }
 
 #[test]

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Where there is an outcome for each test row, rows are a second source of chance, and come up again in other runs and methods: [`crossed_mean`] clusters by
-//! both, [`crossed_bootstrap`] draws both, [`mixed_model`] gives each a random effect; [`CrossedMean::power`] says what a further study needs.
+//! both, [`crossed_bootstrap`] draws both, [`mixed_model`] and [`mixed_mean`] give each a random effect; [`CrossedMean::power`] says what a further study needs.
 //! [`Study::evidence`](crate::experiment::Study::evidence) puts them together.
 
 mod crossed;
@@ -35,8 +35,6 @@ mod power;
 mod t;
 mod wilcoxon;
 
-pub(crate) use crossing::{critical, two_sided};
-
 #[cfg(test)]
 mod edge_tests;
 #[cfg(test)]
@@ -47,7 +45,7 @@ pub use frame::{averaged, compare, intervals};
 pub use friedman::{Friedman, friedman, nemenyi};
 pub use holm::holm;
 pub(crate) use holm::holm_of_defined;
-pub use mixed::{MixedModel, mixed_model};
+pub use mixed::{MixedModel, mixed_mean, mixed_model};
 pub use t::{MeanInterval, TTest, cohen_dz, mean_interval, paired_t};
 pub use wilcoxon::{Wilcoxon, rank_biserial, wilcoxon};
 

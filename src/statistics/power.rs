@@ -36,7 +36,7 @@ pub(super) fn of_t(shift: f64, degrees: f64, bound: f64) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::critical;
+    use crate::statistics::crossing::critical;
 
     #[test]
     fn powers_are_those_of_scipys_noncentral_t() {

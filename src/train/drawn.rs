@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tch::Tensor;
 
+use super::losses;
 use super::run::Loop;
 use crate::adapter::Adapter;
 use crate::error::{Error, Result};
@@ -36,6 +37,23 @@ impl Loop<'_> {
             )));
         }
         Ok(Drawn(examples.iter().copied().zip(samples).collect()))
+    }
+
+    /// Counts what these forwards over drawn samples read, and what drawing and teaching them takes.
+    pub(super) fn count(&mut self, forwards: &[Vec<usize>], drawn: &Drawn, first: bool) -> Result<()> {
+        if drawn.0.is_empty() {
+            return Ok(());
+        }
+        let objective = self.training.objective.as_ref();
+        let mut sum = 0;
+        for examples in forwards {
+            let samples: Vec<&Sample> = examples.iter().map(|&example| self.row(example, drawn)).collect();
+            let name = || format!("the objective {}", objective.name());
+            sum += user_code(name, || objective.tokens_besides(examples, &samples, &self.model, first))?;
+            sum += samples.iter().map(|sample| losses::read(sample) as u64).sum::<u64>();
+        }
+        *self.state.tokens.get_or_insert(0) += sum;
+        Ok(())
     }
 
     /// The sample of an example that is learned from now.

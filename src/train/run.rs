@@ -242,6 +242,8 @@ impl<'t> Loop<'t> {
         if let Some(average) = &self.average {
             average.follow(&self.adapter)?;
         }
+        let first = self.state.step < self.steps.per_epoch();
+        self.count(&forwards, &drawn, first)?;
         self.state.step += 1;
         let tokens = step.examples.iter().map(|&example| read(self.row(example, &drawn)) as u64).sum::<u64>();
         let since = &mut self.state.since;
@@ -271,6 +273,7 @@ impl<'t> Loop<'t> {
             return Err(self.broken("norm of the adapter", adapter_norm, &dev));
         }
         let mut parts = self.sum_of_finite("dev", &numbers, &forwards)?;
+        self.count(&forwards, &drawn, self.state.history.is_empty())?;
         parts.iter_mut().for_each(|part| *part /= dev.len() as f64);
         let dev_loss = self.weighted(&parts);
 
@@ -352,8 +355,11 @@ impl<'t> Loop<'t> {
         Ok(Trained { model: self.model, adapter: self.adapter, moments: self.moments, history, stopped, tokens, manifest: self.manifest })
     }
 
-    /// Tokens read so far, in steps and dev checks: a function of their numbers, so that a run that goes on need not have counted.
+    /// Tokens read so far, in steps and dev checks: unless samples are drawn a function of their numbers, so that a run that goes on need not have counted.
     fn tokens(&self) -> u64 {
+        if let Some(tokens) = self.state.tokens {
+            return tokens;
+        }
         let read = |example: usize| self.steps.lengths[example] as u64;
         let steps: u64 = (0..self.state.step).flat_map(|step| self.steps.step(step).examples).map(read).sum();
         let dev: u64 = self.samples.rows[self.samples.train..].iter().map(|sample| losses::read(sample) as u64).sum();

@@ -6,6 +6,9 @@ use super::Stopped;
 use super::exact::{self, Exact};
 use super::history::Row;
 
+/// A count above it is none that a run comes to.
+const MOST_COUNTED: u64 = 1 << 48;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
     /// Steps taken.
@@ -18,6 +21,9 @@ pub(super) struct State {
     pub since: Since,
     #[serde(with = "exact")]
     pub seconds: f64,
+    /// Tokens read so far, where samples are drawn: how long they are is known then alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
     /// The rows of this phase.
     pub history: Vec<Row>,
     pub stopped: Option<Stopped>,
@@ -50,6 +56,7 @@ impl State {
             checks_without_gain: 0,
             since: Since::default(),
             seconds: 0.0,
+            tokens: None,
             history: Vec::new(),
             stopped: None,
         }
@@ -59,7 +66,7 @@ impl State {
 impl State {
     /// What could not be so in a run of `total` steps whose optimiser had taken `begun` before.
     pub(super) fn check(&self, total: u64, begun: u64) -> Result<(), String> {
-        let Self { step, optimizer_steps, best_dev, checks_without_gain, since, seconds, history, stopped } = self;
+        let Self { step, optimizer_steps, best_dev, checks_without_gain, since, seconds, tokens, history, stopped } = self;
         let steps = history.iter().map(|row| row.step);
         // A dev loss over no examples is no number.
         let numbers = |row: &Row| [row.train_loss, row.learning_rate, row.gradient_norm, row.adapter_norm, row.seconds];
@@ -79,6 +86,7 @@ impl State {
             ("the best dev loss", best_dev.to_bits() == best.to_bits()),
             ("the checks without gain", *checks_without_gain == checks),
             ("the seconds", seconds.is_finite() && *seconds >= 0.0),
+            ("the tokens", tokens.is_none_or(|tokens| tokens <= MOST_COUNTED)),
             ("what was trained since the last check", since.is_sound()),
             ("the end", *stopped != Some(Stopped::Epochs) || *step == total),
         ];
@@ -89,9 +97,8 @@ impl State {
 impl Since {
     /// Counts that can be gone on from, and finite numbers.
     fn is_sound(&self) -> bool {
-        const MOST: u64 = 1 << 48;
         let numbers = self.parts.iter().map(|part| part.0).chain([self.seconds, self.gradient_norm, self.learning_rate]);
-        self.examples <= MOST && self.tokens <= MOST && numbers.into_iter().all(f64::is_finite)
+        self.examples <= MOST_COUNTED && self.tokens <= MOST_COUNTED && numbers.into_iter().all(f64::is_finite)
     }
 
     pub(super) fn add(&mut self, parts: &[f64]) {

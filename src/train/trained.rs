@@ -49,7 +49,8 @@ impl Trained {
         self.manifest.outcome.as_ref().map_or(0, |outcome| outcome.steps)
     }
 
-    /// Tokens that this phase's forwards have read, padding left out: of its steps and of its dev checks.
+    /// Tokens that this phase has read, padding left out: in its steps and its dev checks; where samples are drawn
+    /// ([`SelfDistillation`](crate::objective::SelfDistillation)), also to draw them, and by the teacher. A run that went on counts as one that was never stopped.
     pub fn tokens(&self) -> u64 {
         self.tokens
     }

@@ -138,6 +138,6 @@ impl Manifest {
                 rows.into_iter().map(row).collect()
             }
         };
-        Ok(Vector { kind, edit, layer, strength, values, heads, tried, effects, made_for })
+        Ok(Vector { kind, edit, layer, strength, values, heads, tried, effects, reading: None, made_for })
     }
 }

@@ -2,7 +2,8 @@
 
 use tch::{Kind as Number, Tensor};
 
-use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
+use super::search::{self, Search};
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, shown};
 use crate::dataset::Split;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -58,9 +59,10 @@ impl FunctionVector {
                 ));
             }
             let prompts = shown(split)?;
+            let search = Search::on(model);
             // [layer, head * head_dim]
-            let means = mean(&search::at_the_end(model, &prompts, HEADS)?);
-            let effects = effects(model, &shuffled(&prompts, split.run), &means)?;
+            let means = mean(&search.at_the_end(&prompts, HEADS)?);
+            let effects = effects(&search, &shuffled(&prompts, split.run), &means)?;
             let heads = model.config().heads as usize;
             let mut order: Vec<usize> = (0..effects.len()).collect();
             order.sort_by(|&a, &b| effects[b].total_cmp(&effects[a]));
@@ -73,14 +75,14 @@ impl FunctionVector {
             }
             let layers = model.config().layers as usize;
             let candidates: Vec<(usize, usize)> = (0..layers).flat_map(|layer| (0..counts.len()).map(move |sum| (layer, sum))).collect();
-            let losses = dev_losses(model, split, candidates.len(), |layer, candidate, stream: &Tensor| {
+            let losses = dev_losses(&search, split, candidates.len(), |layer, candidate, stream: &Tensor| {
                 let (own, sum) = candidates[candidate];
                 (layer == own).then(|| stream + sums[sum].to_kind(stream.kind()))
             })?;
             let tried = candidates.iter().zip(losses);
             let tried = tried.map(|(&(layer, sum), dev_loss)| Tried { layer, strength: 1.0, heads: counts[sum], dev_loss }).collect();
             let mut summed = 0;
-            let mut vector = Vector::found(VectorKind::Function, Edit::Add, model, tried, |best| {
+            let mut vector = Vector::found(VectorKind::Function, Edit::Add, &search, tried, |best| {
                 summed = best.heads;
                 let place = counts.iter().position(|&count| count == best.heads);
                 place.map(|place| sums[place].shallow_clone()).ok_or_else(|| Error::internal("a number of heads got lost"))
@@ -106,7 +108,8 @@ fn shuffled(prompts: &Prompts, run: u64) -> Prompts {
 }
 
 /// Average indirect effects, head by head and layer by layer. `means [layer, head * head_dim]`.
-fn effects(model: &Model, shuffled: &Prompts, means: &Tensor) -> Result<Vec<f64>> {
+fn effects(search: &Search<'_>, shuffled: &Prompts, means: &Tensor) -> Result<Vec<f64>> {
+    let model = search.model;
     let (heads, width) = (model.config().heads as usize, model.config().head_dim);
     let count = heads * model.config().layers as usize;
     let samples = search::golds(model, shuffled, search::GoldSpan::Telling)?;
@@ -114,7 +117,7 @@ fn effects(model: &Model, shuffled: &Prompts, means: &Tensor) -> Result<Vec<f64>
     for (place, sample) in samples.iter().enumerate() {
         interrupt::at(place as u64, samples.len() as u64, "prompts with shuffled answers")?;
         // The last is the prompt as it is.
-        let logs = search::under(model, sample, count + 1, HEADS, |layer, number, value: &Tensor| {
+        let logs = search.under(sample, count + 1, HEADS, |layer, number, value: &Tensor| {
             let head = (number % heads) as i64;
             (number < count && number / heads == layer).then(|| {
                 let changed = value.copy();

@@ -57,6 +57,7 @@ use crate::model::{Change, Identity, Model};
 pub use crate::nn::Edit;
 use crate::nn::Steer;
 use crate::prompt::{Orders, Prompts};
+use search::Search;
 
 crate::display::show_as_text!(FunctionVector, VectorKind, Steering, TaskVector);
 
@@ -120,7 +121,18 @@ pub struct Vector {
     tried: Vec<Tried>,
     /// Average indirect effects, `[layer, head]`.
     effects: Option<Tensor>,
+    /// Of the search; none where there was none, or it was elsewhere.
+    reading: Option<Reading>,
     made_for: MadeFor,
+}
+
+/// Tokens that a search for a vector reads; beginnings that several texts share count once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Of prompts, for means.
+    pub prompts: u64,
+    /// Of texts under edits, for effects of heads and dev losses.
+    pub candidates: u64,
 }
 
 /// The model that a vector was made on.
@@ -181,6 +193,7 @@ impl Vector {
                 heads: Vec::new(),
                 tried: Vec::new(),
                 effects: None,
+                reading: None,
                 made_for: MadeFor::of(model)?,
             })
         })
@@ -239,6 +252,15 @@ impl Vector {
     /// Layer and head of those that a function vector sums, the one with the largest effect first; none for other kinds.
     pub fn heads(&self) -> &[(usize, usize)] {
         &self.heads
+    }
+
+    /// Tokens that the search for it read, what several texts begin with once; none for a vector of one's own or from a file.
+    pub fn tokens(&self) -> Option<u64> {
+        self.reading.map(|reading| reading.prompts + reading.candidates)
+    }
+
+    pub(crate) fn reading(&self) -> Option<Reading> {
+        self.reading
     }
 
     /// The least dev loss, nats; none for a vector of one's own.
@@ -326,13 +348,13 @@ impl Vector {
     fn found(
         kind: VectorKind,
         edit: Edit,
-        model: &Model,
+        search: &Search<'_>,
         tried: Vec<Tried>,
         values: impl FnOnce(&Tried) -> Result<Tensor>,
     ) -> Result<Self> {
         let best = best(&tried).map(|row| tried[row]).ok_or_else(|| Error::internal("no vector was tried"))?;
-        let mut vector = Self::new(model, edit, best.layer, &values(&best)?)?;
-        (vector.kind, vector.strength, vector.tried) = (kind, best.strength, tried);
+        let mut vector = Self::new(search.model, edit, best.layer, &values(&best)?)?;
+        (vector.kind, vector.strength, vector.tried, vector.reading) = (kind, best.strength, tried, Some(search.reading()));
         Ok(vector)
     }
 }
@@ -348,12 +370,17 @@ fn shown(split: &Split) -> Result<Prompts> {
 }
 
 /// The mean dev loss of each candidate; `edit` is given a layer, a candidate's number and the residual stream `[hidden]` after that layer.
-fn dev_losses(model: &Model, split: &Split, candidates: usize, edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>) -> Result<Vec<f64>> {
-    let samples = search::golds(model, &split.dev.zero_shot()?, search::GoldSpan::Whole)?;
+fn dev_losses(
+    search: &Search<'_>,
+    split: &Split,
+    candidates: usize,
+    edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>,
+) -> Result<Vec<f64>> {
+    let samples = search::golds(search.model, &split.dev.zero_shot()?, search::GoldSpan::Whole)?;
     let mut losses = vec![0.0; candidates];
     for (place, sample) in samples.iter().enumerate() {
         crate::interrupt::at(place as u64, samples.len() as u64, "dev examples")?;
-        for (loss, sum) in losses.iter_mut().zip(search::under(model, sample, candidates, "model.layers.*", &edit)?) {
+        for (loss, sum) in losses.iter_mut().zip(search.under(sample, candidates, "model.layers.*", &edit)?) {
             *loss -= sum / samples.len() as f64;
         }
     }

@@ -1,7 +1,10 @@
 //! What the search for a vector computes: activations at the last token of prompts, and how likely answers are under many edits there.
 
+use std::cell::Cell;
+
 use tch::{Kind, Tensor};
 
+use super::Reading;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::kind::wide;
@@ -13,6 +16,12 @@ use crate::prompt::{LabelTokens, Prompts};
 /// Prompts per forward, and edits per forward, of which each reads a prompt's last token again.
 const BATCH: usize = 16;
 const EDITS: usize = 32;
+
+/// A search on a model, which counts what it reads.
+pub(super) struct Search<'m> {
+    pub model: &'m Model,
+    reading: Cell<Reading>,
+}
 
 /// How much of an answer is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,10 +60,46 @@ pub(super) fn golds(model: &Model, prompts: &Prompts, part: GoldSpan) -> Result<
     Ok(samples)
 }
 
-/// The values at the last token of each prompt at the hook points that `pattern` selects, which lie in one layer each:
-/// `[example, layer, width]`, in f32 or, of an f64 model, in f64.
-pub(super) fn at_the_end(model: &Model, prompts: &Prompts, pattern: &str) -> Result<Tensor> {
-    let rows = model.encode(prompts)?;
+impl<'m> Search<'m> {
+    pub fn on(model: &'m Model) -> Self {
+        Self { model, reading: Cell::default() }
+    }
+
+    /// What was read so far.
+    pub fn reading(&self) -> Reading {
+        self.reading.get()
+    }
+
+    /// The values at the last token of each prompt at the hook points that `pattern` selects, which lie in one layer each:
+    /// `[example, layer, width]`, in f32 or, of an f64 model, in f64.
+    pub fn at_the_end(&self, prompts: &Prompts, pattern: &str) -> Result<Tensor> {
+        let rows = self.model.encode(prompts)?;
+        let read = self.model.tokens_to_read(&rows, |row| rows[row].len() - 1);
+        let reading = self.reading.get();
+        self.reading.set(Reading { prompts: reading.prompts + read, ..reading });
+        at_the_end(self.model, &rows, pattern)
+    }
+
+    /// ln p(answer | prompt), summed over the answer's tokens, under each of `edits` edits at the prompt's last token; nats.
+    ///
+    /// `edit` is given a layer, the number of an edit and the value `[width]` of that token at the layer's hook point that `pattern` selects, and
+    /// gives another value, or none where that edit leaves it. What stands before the last token is read once.
+    pub fn under(
+        &self,
+        sample: &Sample,
+        edits: usize,
+        pattern: &str,
+        edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>,
+    ) -> Result<Vec<f64>> {
+        let rows = vec![TokenRow { tokens: sample.read(), query: sample.prompt.len() }; edits];
+        let read = self.model.tokens_to_read(&rows, |_| sample.prompt.len() - 1);
+        let reading = self.reading.get();
+        self.reading.set(Reading { candidates: reading.candidates + read, ..reading });
+        under(self.model, sample, &rows, pattern, edit)
+    }
+}
+
+fn at_the_end(model: &Model, rows: &[Vec<u32>], pattern: &str) -> Result<Tensor> {
     let layers = model.config().layers as usize;
     let mut found: Vec<Option<Tensor>> = vec![(); rows.len() * layers].into_iter().map(|()| None).collect();
     let mut hooks = Hooks::new();
@@ -70,29 +115,23 @@ pub(super) fn at_the_end(model: &Model, prompts: &Prompts, pattern: &str) -> Res
         }
         Ok(())
     });
-    model.visit(&rows, BATCH, |row| (rows[row].len() - 1, 1), Watch::End, &mut hooks)?;
+    model.visit(rows, BATCH, |row| (rows[row].len() - 1, 1), Watch::End, &mut hooks)?;
     drop(hooks);
     let found = found.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::internal("a layer's value never came"))?;
     Ok(Tensor::stack(&found, 0).view([rows.len() as i64, layers as i64, -1]))
 }
 
-/// ln p(answer | prompt), summed over the answer's tokens, under each of `edits` edits at the prompt's last token; nats.
-///
-/// `edit` is given a layer, the number of an edit and the value `[width]` of that token at the layer's hook point that `pattern` selects, and
-/// gives another value, or none where that edit leaves it. What stands before the last token is read once.
-pub(super) fn under(
+fn under(
     model: &Model,
     sample: &Sample,
-    edits: usize,
+    rows: &[TokenRow],
     pattern: &str,
     edit: impl Fn(usize, usize, &Tensor) -> Option<Tensor>,
 ) -> Result<Vec<f64>> {
-    let text = TokenRow { tokens: sample.read(), query: sample.prompt.len() };
-    let rows = vec![text; edits];
     let (asked, answer) = (sample.prompt.len() as i64 - 1, sample.response.len() as i64);
     let ids: Vec<i64> = sample.response.iter().map(|&id| i64::from(id)).collect();
     let ids = Tensor::from_slice(&ids).to_device(model.device());
-    let mut sums = vec![f64::NAN; edits];
+    let mut sums = vec![f64::NAN; rows.len()];
     let mut hooks = Hooks::new();
     hooks.edit(pattern, |point, value| {
         let (layer, firsts) = (layer(point)?, firsts(point)?);
@@ -124,7 +163,7 @@ pub(super) fn under(
         }
         Ok(())
     });
-    model.visit(&rows, EDITS, |_| (asked as usize, answer as usize), Watch::End, &mut hooks)?;
+    model.visit(rows, EDITS, |_| (asked as usize, answer as usize), Watch::End, &mut hooks)?;
     drop(hooks);
     match sums.iter().any(|sum| sum.is_nan()) {
         true => Err(Error::numeric("logits are not finite under an edit: the weights, or what is put into the stream, are broken")),

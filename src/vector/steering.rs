@@ -2,7 +2,8 @@
 
 use tch::Tensor;
 
-use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
+use super::search::Search;
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, shown};
 use crate::dataset::Split;
 use crate::error::Result;
 use crate::libtorch::guarded;
@@ -28,18 +29,19 @@ impl Steering {
     pub fn find(model: &Model, split: &Split) -> Result<Vector> {
         guarded("finding a steering vector", || {
             let _inference = tch::no_grad_guard();
-            let values = |prompts| search::at_the_end(model, prompts, "model.layers.*");
+            let search = Search::on(model);
+            let values = |prompts| search.at_the_end(prompts, "model.layers.*");
             // [layer, hidden]
             let means = mean(&(values(&shown(split)?)? - values(&split.train.zero_shot()?)?));
             let at = |layer: usize| means.get(layer as i64);
             let layers = model.config().layers as usize;
             let candidates: Vec<(usize, f64)> = (0..layers).flat_map(|layer| STRENGTHS.map(|strength| (layer, strength))).collect();
-            let losses = dev_losses(model, split, candidates.len(), |layer, candidate, stream: &Tensor| {
+            let losses = dev_losses(&search, split, candidates.len(), |layer, candidate, stream: &Tensor| {
                 let (own, strength) = candidates[candidate];
                 (layer == own).then(|| stream + (at(layer) * strength).to_kind(stream.kind()))
             })?;
             let tried = candidates.iter().zip(losses).map(|(&(layer, strength), dev_loss)| Tried { layer, strength, heads: 0, dev_loss });
-            Vector::found(VectorKind::Steering, Edit::Add, model, tried.collect(), |best| Ok(at(best.layer)))
+            Vector::found(VectorKind::Steering, Edit::Add, &search, tried.collect(), |best| Ok(at(best.layer)))
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use tch::Tensor;
 
-use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, search, shown};
+use super::search::Search;
+use super::{Edit, Tried, Vector, VectorKind, dev_losses, mean, shown};
 use crate::dataset::Split;
 use crate::error::Result;
 use crate::libtorch::guarded;
@@ -26,14 +27,15 @@ impl TaskVector {
         guarded("finding a task vector", || {
             let _inference = tch::no_grad_guard();
             // [layer, hidden]
-            let means = mean(&search::at_the_end(model, &shown(split)?, "model.layers.*")?);
+            let search = Search::on(model);
+            let means = mean(&search.at_the_end(&shown(split)?, "model.layers.*")?);
             let at = |layer: usize| means.get(layer as i64);
             let layers = model.config().layers as usize;
-            let losses = dev_losses(model, split, layers, |layer, candidate, stream: &Tensor| {
+            let losses = dev_losses(&search, split, layers, |layer, candidate, stream: &Tensor| {
                 (layer == candidate).then(|| at(layer).to_kind(stream.kind()))
             })?;
             let tried = losses.into_iter().enumerate().map(|(layer, dev_loss)| Tried { layer, strength: 1.0, heads: 0, dev_loss });
-            Vector::found(VectorKind::Task, Edit::Replace, model, tried.collect(), |best| Ok(at(best.layer)))
+            Vector::found(VectorKind::Task, Edit::Replace, &search, tried.collect(), |best| Ok(at(best.layer)))
         })
     }
 }

@@ -33,7 +33,7 @@ pub fn timeless(frame: &DataFrame) -> DataFrame {
     frame.drop_many(["seconds", "total_seconds"])
 }
 
-/// The records of a folder by their keys, without times.
+/// The records of a folder by their keys, without times and machines.
 fn records(folder: &Path) -> HashMap<String, serde_json::Value> {
     let mut found = HashMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -41,9 +41,14 @@ fn records(folder: &Path) -> HashMap<String, serde_json::Value> {
         if path.extension().is_some_and(|ending| ending == "json") {
             let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             record["ia2_checksum"].take();
+            record["machine"].take();
             if record["trained"].is_object() {
                 record["trained"]["seconds"].take();
                 record["trained"]["cost"]["seconds"].take();
+            }
+            if record["found"].is_object() {
+                record["found"]["seconds"].take();
+                record["found"]["cost"]["seconds"].take();
             }
             found.insert(path.file_stem().unwrap().to_str().unwrap().to_string(), record);
         }

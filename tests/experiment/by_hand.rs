@@ -63,6 +63,37 @@ fn self_distillation_and_cartridges_are_what_their_parts_give_by_hand() -> Resul
 }
 
 #[test]
+fn self_distillation_is_compared_as_the_grid_says() -> Result<()> {
+    let (model, folder) = (model(), tempfile::tempdir().unwrap());
+    let grid = || small_of(&model, "answer").methods(&[Method::SelfDistillation]).folder(folder.path());
+    let usual = grid().run()?.frame()?;
+    let other = || grid().self_distillation(Divergence::ForwardKl, Teacher::Average(0.25), Some(20));
+    // Another way is another run; the default said in words is the default.
+    assert_eq!((other().plan()?.missing(), grid().self_distillation(Divergence::ReverseKl, Teacher::Base, None).plan()?.missing()), (1, 0));
+    let study = other().run()?;
+    let frame = study.frame()?;
+    assert_ne!(texts(&frame, "key"), texts(&usual, "key"));
+    let split = Task::open("answer")?.test_at_most(24)?.few_shot(4, 0)?;
+    let objective = Targets::of(&model, &split).collect()?.self_distillation()?;
+    let objective = objective.divergence(Divergence::ForwardKl).teacher(Teacher::Average(0.25)).top(20);
+    let trained = Training::new(Lora::rank(8), objective).learning_rate(3e-3).epochs(2).run(&model, &split)?;
+    assert!((numbers(&frame, "dev_loss")[0].unwrap() - trained.dev_loss().unwrap()).abs() < 1e-6);
+    assert!((numbers(&usual, "dev_loss")[0].unwrap() - trained.dev_loss().unwrap()).abs() > 1e-4);
+    assert_eq!(numbers(&frame, "training_tokens")[0], Some(trained.tokens() as f64));
+    let said = "self-distillation by forward KL, averaged teacher 0.25, top 20";
+    told(&study.bundle().plain, &[said]);
+    told(&texts(&other().protocol()?, "value").join("; "), &[said]);
+    // What no teacher can be fails as a run, with its reason.
+    let failed = grid().self_distillation(Divergence::ForwardKl, Teacher::Average(2.0), None).run()?.frame()?;
+    assert!(texts(&failed, "failed")[0].contains("above 0 and at most 1"), "{:?}", texts(&failed, "failed"));
+    // On a cluster, too.
+    let prepared = tempfile::tempdir().unwrap();
+    common::grid::prepared(&other(), prepared.path(), env!("CARGO_BIN_EXE_ia2-worker"))?;
+    assert_eq!(texts(&Experiment::open(prepared.path())?.finish()?.frame()?, "key"), texts(&frame, "key"));
+    Ok(())
+}
+
+#[test]
 fn the_authors_protocol_is_what_its_parts_give_by_hand() -> Result<()> {
     let model = model();
     let folder = tempfile::tempdir().unwrap();

@@ -76,6 +76,24 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
         );
         assert_eq!(numbers(effects, "rows")[at], Some(by_hand.rows as f64));
     }
+    // The library's own pairs give the same, the mixed model's mean over tasks included.
+    let pairs = study.differences(Method::Sft, Method::Ia2)?;
+    assert_eq!(pairs.height(), 3 * 2 * 2 * 40);
+    let at =
+        |value: &str| (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == value);
+    for value in ["accuracy", "brier"] {
+        let (strata, run, row) = (["model", "task", "evaluated_on", "n", "adapter"], ["task", "run"], ["evaluated_on", "row"]);
+        let mean = ia2::statistics::crossed_mean(&pairs, value, &strata, &run, &row, 0.95)?;
+        let mixed = ia2::statistics::mixed_mean(&pairs, value, &strata, &run, &row, 0.95)?;
+        let own = |column: &str| numbers(effects, column)[at(value).unwrap()].unwrap();
+        assert!((own("lower") - mean.lower).abs() < 1e-12 && (own("p") - mean.p).abs() < 1e-12, "{value}");
+        let of = |column: &str| numbers(mixed.frame(), column)[0].unwrap();
+        for (ours, theirs) in [("mixed_difference", "estimate"), ("mixed_lower", "lower"), ("mixed_p", "p")] {
+            assert!((own(ours) - of(theirs)).abs() < 1e-9, "{ours} of {value}: {} and {}", own(ours), of(theirs));
+        }
+        assert!((own("row_deviation") - mixed.row_deviation).abs() < 1e-9, "{value}");
+    }
+    common::refused(study.differences(Method::Sft, Method::Soft), &["soft labels and SFT have no test rows in common"]);
     // What is no mean over rows: the mean of its differences, and an interval around it.
     let smooth =
         (0..effects.height()).find(|&row| texts(effects, "method")[row] == "IA2" && texts(effects, "value")[row] == "smooth_ece").unwrap();
@@ -94,6 +112,7 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     assert_eq!(ia2::statistics::holm(&p)?, holm);
     let levels = evidence.methods();
     assert_eq!(texts(levels, "method"), ["ICL", "SFT", "IA2"]);
+    assert_eq!(numbers(levels, "evaluations"), [Some(4.0); 3]);
     for row in 0..3 {
         let of = |name: &str| numbers(levels, name)[row].unwrap();
         assert!((of("brier_of_answer") - (of("reliability") - of("resolution") + of("uncertainty") + of("within"))).abs() < 1e-12);
@@ -122,16 +141,53 @@ fn evidence_is_what_the_outcomes_of_each_row_give() -> Result<()> {
     assert_eq!(json["effects"].as_array().unwrap().len(), 10);
     assert!(evidence.save("e.png").unwrap_err().to_string().contains(".md, .tex, .json and .csv"));
     let answers = evidence.checklist();
-    assert!(answers.len() == 4 && answers[1].1.contains("0.003") && answers[1].1.contains("N = 2, 4"), "{answers:?}");
-    assert!(answers[2].1.contains("clustered by run") && answers[3].1.contains("12 trainings"), "{answers:?}");
+    let asked: Vec<&str> = answers.iter().map(|(question, _)| question.split(':').next().unwrap()).collect();
+    let questions = [
+        "Experimental result reproducibility",
+        "Open access to data and code",
+        "Experimental setting/details",
+        "Experiment statistical significance",
+        "Experiments compute resources",
+        "Licenses for existing assets",
+    ];
+    assert_eq!(asked, questions);
+    let answer = |question: usize| answers[question].1.as_str();
+    assert!(
+        answer(2).contains("0.003")
+            && answer(2).contains("Adam")
+            && answer(2).contains("N = 2, 4 training examples and min(48, N / 2)")
+            && answer(3).contains("clustered by run"),
+        "{answers:?}"
+    );
+    // The machine and the tasks' cards are filled in.
+    assert!(answer(4).contains("12 trainings") && answer(4).contains("processors") && !answer(4).contains("[Name"), "{answers:?}");
+    for card in ["Data: sentiment, sentiment_film: made by ", "licence: MIT OR Apache-2.0"] {
+        assert!(answer(1).contains(card) && answer(5).contains(card), "{card}: {answers:?}");
+    }
+    assert!(!answer(1).contains("[say where"), "{answers:?}");
     assert!(study.significance_table()?.markdown().contains("test rows are not resampled"));
+    // A method that answers alike is not tested for it.
+    let alike = grid().methods(&[Method::Sft, Method::SftTemperature]).dev_rows(6).run()?.evidence()?;
+    let settings = &alike.checklist()[2].1;
+    assert!(
+        settings.contains("examples and 6 for development") && settings.contains("Not as by default: 6 dev rows whatever N"),
+        "{settings}"
+    );
+    let said = alike.sentences().iter().find(|sentence| sentence.starts_with("SFT + temperature: the share")).unwrap();
+    assert!(said.ends_with("is SFT's wherever both were tested."), "{said}");
     // Any method is a baseline; exchanged, an effect has the other sign.
     let other = study.evidence_against(Method::Ia2)?;
     let at = (0..other.effects().height())
         .find(|&row| texts(other.effects(), "method")[row] == "SFT" && texts(other.effects(), "value")[row] == "smooth_ece")
         .unwrap();
     assert!((numbers(other.effects(), "difference")[at].unwrap() + difference).abs() < 1e-12);
-    assert!(study.evidence_against(Method::Soft).unwrap_err().to_string().contains("there are ICL, SFT, IA2"));
+    assert!(
+        study
+            .evidence_against(Method::Soft)
+            .unwrap_err()
+            .to_string()
+            .contains("soft labels has no results in this study; there are results of ICL, SFT, IA2")
+    );
     Ok(())
 }
 

@@ -347,5 +347,7 @@ fn a_plan_times_a_model_once_however_many_tasks_there_are() -> Result<()> {
 fn keys_of_runs_are_what_they_were() -> Result<()> {
     let frame = small(&model()).methods(&[Method::Icl, Method::Sft]).run()?.frame()?;
     assert_eq!(texts(&frame, "key"), ["740a7fc36844430691fc", "0fba94ec173618324e0f"]);
+    let frame = small(&model()).methods(&[Method::SelfDistillation]).epochs(1).run()?.frame()?;
+    assert_eq!(texts(&frame, "key"), ["8199c018109efa1d3d50"]);
     Ok(())
 }

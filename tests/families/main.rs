@@ -6,6 +6,7 @@
 mod adapters;
 #[path = "../common/mod.rs"]
 mod common;
+mod methods;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

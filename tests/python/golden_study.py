@@ -4,7 +4,7 @@
 
 Needs numpy, pandas, scipy, statsmodels and relplot (`pip install relplot`), and R with lme4 and lmerTest (Debian: r-cran-lme4, r-cran-lmertest).
 `mixed`: linear mixed models with crossed random intercepts, by lme4 (REML, Satterthwaite's degrees by lmerTest) and by statsmodels' MixedLM (one group,
-`vc_formula`). `crossed`: clustered errors, by statsmodels' one-way sums of squares and by pairs of values, one by one. `power`: scipy's noncentral t.
+`vc_formula`). `mixed_means`: a contrast of lme4's task effects. `crossed`: clustered errors, by statsmodels' one-way sums of squares and by pairs of values, one by one. `power`: scipy's noncentral t.
 `calibration`: relplot's smooth ECE, and the paper's integral by scipy's quadrature; the debiased error and its interval by scipy's noncentral chi-square; Brier's parts;
 areas under risk-coverage curves by going through all thresholds.
 """
@@ -77,6 +77,46 @@ def mixed():
         theirs = dict(run=deviations["run"], row=deviations["row"], rest=float(np.sqrt(fit.scale)), estimate=fit.fe_params.tolist(),
                       error=fit.bse_fe.tolist(), deviance=float(-2 * fit.llf))
         cases.append(dict(name=name, method=frame.method.tolist(), run=frame.run.tolist(), row=frame.row.tolist(), value=frame.value.tolist(), lme4=found, statsmodels=theirs))
+    return cases
+
+
+MEAN = """
+suppressMessages(library(lmerTest))
+data <- read.csv(commandArgs(trailingOnly = TRUE)[1])
+for (name in c("task", "stratum", "run", "row")) data[[name]] <- factor(data[[name]], levels = unique(data[[name]]))
+# Strata are moved to the mean of their task.
+of <- tapply(data$value, data$stratum, mean)
+task <- tapply(as.character(data$task), data$stratum, function(x) x[1])
+data$value <- data$value - of[data$stratum] + tapply(of, task[names(of)], mean)[as.character(data$task)]
+f <- lmer(value ~ 0 + task + (1 | run) + (1 | row), data, REML = TRUE, control = lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-9)))
+share <- table(factor(task, levels = levels(data$task)))
+s <- contest1D(f, as.numeric(share / sum(share)))
+v <- as.data.frame(VarCorr(f)); sd <- function(g) v$sdcor[v$grp == g]
+cat(sprintf("%.12g", c(s[["Estimate"]], s[["Std. Error"]], s[["df"]], s[["Pr(>|t|)"]], sd("run"), sd("row"), sd("Residual"))), sep = " ")
+"""
+
+
+def mixed_means():
+    """The mean over strata by lme4, of tasks with one and with several N."""
+    g = np.random.default_rng(3)
+    cases = []
+    for name, tasks, runs, rows, sizes in [("three tasks", 3, 4, 20, [1, 1, 1]), ("two tasks, one with three N", 2, 5, 16, [1, 3])]:
+        lines = []
+        for task in range(tasks):
+            b, c = g.normal(0, 0.4, runs), g.normal(0, 0.6, rows)
+            for run in range(runs):
+                there = g.choice(rows, round(rows * 0.7), replace=False)
+                for n in range(sizes[task]):
+                    lines += [(f"t{task}", f"t{task}n{n}", f"t{task}r{run}", f"t{task}w{row}", round(0.2 * task + 0.3 * n + b[run] + c[row] + g.normal(), 3)) for row in there]
+        frame = pd.DataFrame(lines, columns=["task", "stratum", "run", "row", "value"])
+        with tempfile.TemporaryDirectory() as folder:
+            data, script = pathlib.Path(folder, "data.csv"), pathlib.Path(folder, "fit.R")
+            frame.to_csv(data, index=False)
+            script.write_text(MEAN)
+            out = subprocess.run(["Rscript", script, data], capture_output=True, text=True)
+        numbers = [float(word) for word in out.stdout.split()] or sys.exit(out.stderr)
+        found = dict(zip(["estimate", "error", "degrees", "p", "run", "row_deviation", "rest"], numbers))
+        cases.append(dict(name=name, **{column: frame[column].tolist() for column in ["stratum", "run", "row", "value"]}, lme4=found))
     return cases
 
 
@@ -210,4 +250,4 @@ def plain(content):
 
 
 if __name__ == "__main__":
-    print(json.dumps(plain(dict(mixed=mixed(), crossed=crossed(), power=power(), calibration=calibration())), separators=(",", ":"), allow_nan=False))
+    print(json.dumps(plain(dict(mixed=mixed(), mixed_means=mixed_means(), crossed=crossed(), power=power(), calibration=calibration())), separators=(",", ":"), allow_nan=False))

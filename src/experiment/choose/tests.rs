@@ -11,8 +11,16 @@ use crate::model::{Identity, Model};
 /// A run of SFT at a rate with its metrics on the one test, or one that failed.
 fn entry(model: &Model, run: u64, learning_rate: f64, dev_loss: f64, metrics: Option<&[(&str, f64)]>) -> Entry {
     let (beta, distributions) = (None, None);
-    let training =
-        TrainingId { adapter: Lora::rank(8).into(), learning_rate, beta, epochs: 1, patience: 1, compat: Compat::Corrected, distributions };
+    let training = TrainingId {
+        adapter: Lora::rank(8).into(),
+        learning_rate,
+        beta,
+        epochs: 1,
+        patience: 1,
+        compat: Compat::Corrected,
+        self_distillation: None,
+        distributions,
+    };
     let run = Run {
         format: 0,
         model: ModelId { kind: String::new(), identity: Identity { config: String::new(), weights: String::new(), tokenizer: None } },

@@ -275,7 +275,7 @@ mod tests {
         assert!(drawn.cells[0].elsewhere.is_some() && drawn.cell(&drawn.cells[0]).is_ok());
         // Settings of plans and grids that use none of it are written as before.
         let json = serde_json::to_string(&Settings::default()).unwrap();
-        assert!(["columns", "forgetting", "confidence"].iter().all(|name| !json.contains(name)), "{json}");
+        assert!(["columns", "forgetting", "confidence", "self_distillation"].iter().all(|name| !json.contains(name)), "{json}");
     }
 
     #[test]

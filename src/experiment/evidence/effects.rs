@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use polars::prelude::*;
 
-use super::gather::{Gathered, Outcome, Pair, Value, differences, levels, pairs};
+use super::gather::{Outcome, Pair, Value, differences, levels, pairs};
 use crate::error::Result;
 use crate::experiment::Method;
 use crate::interrupt;
 use crate::random::Random;
-use crate::statistics::mixed::Fitted;
-use crate::statistics::{self, CrossedMean, critical, two_sided};
+use crate::statistics::mixed::mean_of;
+use crate::statistics::{self, CrossedMean, MixedModel};
 
 /// Draws of runs and rows of each interval.
 pub(super) const DRAWS: usize = 1999;
@@ -26,17 +26,9 @@ pub(super) struct Effect {
     pub of: Option<(String, usize)>,
     pub mean: CrossedMean,
     pub drawn: Option<(f64, f64)>,
-    pub mixed: Option<Mixed>,
+    /// Of the differences: `difference ~ task + (1 | run) + (1 | row)`; none where they are all the same.
+    pub mixed: Option<MixedModel>,
     pub unpaired: usize,
-}
-
-/// An effect by a mixed model of the differences.
-pub(super) struct Mixed {
-    pub difference: f64,
-    pub lower: f64,
-    pub upper: f64,
-    pub p: f64,
-    pub deviations: [f64; 3],
 }
 
 /// The effects of a method over all evaluations.
@@ -49,7 +41,7 @@ pub(super) fn pooled(results: &[Outcome<'_>], baseline: Method, method: Method, 
         let mean = CrossedMean::of(&gathered.crossing, &gathered.influences, level)?;
         let mut random = Random::new(0, "evidence", value as u64);
         let drawn = gathered.influences.drawn_interval(gathered.influences.deviations(DRAWS, &mut random)?, level)?;
-        let mixed = if value.is_mean() { mixed(&gathered, level)? } else { None };
+        let mixed = if value.is_mean() { mean_of(&gathered.crossing, &gathered.influences, level)? } else { None };
         effects.push(Effect { method, value, of: None, mean, drawn: Some(drawn), mixed, unpaired });
     }
     Ok(effects)
@@ -82,57 +74,16 @@ pub(super) fn apart(results: &[Outcome<'_>], baseline: Method, method: Method, l
     Ok(effects)
 }
 
-/// `difference ~ task + (1 | run) + (1 | row)`, strata taken from their means; none where all differences are equal.
-fn mixed(gathered: &Gathered, level: f64) -> Result<Option<Mixed>> {
-    let crossing = &gathered.crossing;
-    let count = gathered.tasks.iter().max().map_or(0, |most| most + 1);
-    let (mut sums, mut counts) = (vec![0.0; gathered.tasks.len()], vec![0.0; gathered.tasks.len()]);
-    for (value, &stratum) in crossing.values.iter().zip(&crossing.strata) {
-        sums[stratum] += value;
-        counts[stratum] += 1.0;
-    }
-    let means: Vec<f64> = sums.iter().zip(&counts).map(|(sum, count)| sum / count).collect();
-    let mut of_tasks = vec![(0.0, 0.0); count];
-    for (mean, &task) in means.iter().zip(&gathered.tasks) {
-        of_tasks[task].0 += mean;
-        of_tasks[task].1 += 1.0;
-    }
-    let centred: Vec<f64> = crossing
-        .values
-        .iter()
-        .zip(&crossing.strata)
-        .map(|(value, &stratum)| {
-            let (sum, strata) = of_tasks[gathered.tasks[stratum]];
-            value - means[stratum] + sum / strata
-        })
-        .collect();
-    if centred.iter().all(|value| (value - centred[0]).abs() < 1e-12) {
-        return Ok(None);
-    }
-    let columns: Vec<Vec<(usize, f64)>> = crossing.strata.iter().map(|&stratum| vec![(gathered.tasks[stratum], 1.0)]).collect();
-    let fitted = Fitted::new(&centred, &columns, count, &crossing.runs, &crossing.rows)?;
-    let contrast: Vec<f64> = of_tasks.iter().map(|(_, strata)| strata / means.len() as f64).collect();
-    let estimate = fitted.estimate(&contrast)?;
-    let half = critical(level, estimate.degrees)? * estimate.error;
-    let (run, row, rest) = fitted.variances();
-    Ok(Some(Mixed {
-        difference: estimate.value,
-        lower: estimate.value - half,
-        upper: estimate.value + half,
-        p: two_sided(estimate.value / estimate.error, estimate.degrees)?,
-        deviations: [run.sqrt(), row.sqrt(), rest.sqrt()],
-    }))
-}
-
 /// Effects as a frame, corrected over all of its rows.
 pub(super) fn frame(effects: &[Effect], baseline: Method) -> Result<DataFrame> {
     let number = |of: &dyn Fn(&Effect) -> f64| effects.iter().map(of).collect::<Vec<f64>>();
     let maybe = |of: &dyn Fn(&Effect) -> Option<f64>| effects.iter().map(of).collect::<Vec<Option<f64>>>();
     let count = |of: &dyn Fn(&Effect) -> usize| effects.iter().map(|effect| of(effect) as u32).collect::<Vec<u32>>();
     let p = number(&|effect| effect.mean.p);
-    let mixed_p = maybe(&|effect| effect.mixed.as_ref().map(|mixed| mixed.p));
+    let mixed = |column: &str| maybe(&|effect| effect.mixed.as_ref()?.first(column));
+    let deviation = |of: fn(&MixedModel) -> f64| maybe(&|effect| effect.mixed.as_ref().map(of));
+    let mixed_p = mixed("p");
     let mixed_holm = statistics::holm_of_defined(&mixed_p)?;
-    let mixed = |of: fn(&Mixed) -> f64| maybe(&|effect| effect.mixed.as_ref().map(of));
     let mut columns = vec![
         Column::new("method".into(), effects.iter().map(|effect| effect.method.name()).collect::<Vec<_>>()),
         Column::new("baseline".into(), vec![baseline.name(); effects.len()]),
@@ -156,14 +107,14 @@ pub(super) fn frame(effects: &[Effect], baseline: Method) -> Result<DataFrame> {
         columns.extend([
             Column::new("drawn_lower".into(), maybe(&|effect| effect.drawn.map(|drawn| drawn.0))),
             Column::new("drawn_upper".into(), maybe(&|effect| effect.drawn.map(|drawn| drawn.1))),
-            Column::new("mixed_difference".into(), mixed(|mixed| mixed.difference)),
-            Column::new("mixed_lower".into(), mixed(|mixed| mixed.lower)),
-            Column::new("mixed_upper".into(), mixed(|mixed| mixed.upper)),
+            Column::new("mixed_difference".into(), mixed("estimate")),
+            Column::new("mixed_lower".into(), mixed("lower")),
+            Column::new("mixed_upper".into(), mixed("upper")),
             Column::new("mixed_p".into(), mixed_p),
             Column::new("mixed_p_holm".into(), mixed_holm),
-            Column::new("run_deviation".into(), mixed(|mixed| mixed.deviations[0])),
-            Column::new("row_deviation".into(), mixed(|mixed| mixed.deviations[1])),
-            Column::new("rest_deviation".into(), mixed(|mixed| mixed.deviations[2])),
+            Column::new("run_deviation".into(), deviation(|mixed| mixed.run_deviation)),
+            Column::new("row_deviation".into(), deviation(|mixed| mixed.row_deviation)),
+            Column::new("rest_deviation".into(), deviation(|mixed| mixed.rest_deviation)),
         ]);
     }
     columns.extend([
@@ -186,13 +137,17 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
             columns.push((name, values));
         }
     };
-    let mut counts = Vec::new();
+    let (mut counts, mut evaluations) = (Vec::new(), Vec::new());
     for (at, &method) in methods.iter().enumerate() {
         interrupt::check()?;
         let own: Vec<Outcome<'_>> = results.iter().filter(|result| result.row.run().method == method).copied().collect();
         counts.push(own.len() as u32);
+        evaluations.push(0);
         for value in Value::ALL {
             let found = levels(&own, value)?.map(|found| CrossedMean::of(&found.crossing, &found.influences, level)).transpose()?;
+            if let (Value::Accuracy, Some(found)) = (value, &found) {
+                evaluations[at] = found.strata as u32;
+            }
             // No mean lies outside its range, whatever t says.
             let most = match value {
                 Value::Brier => 2.0,
@@ -210,7 +165,8 @@ pub(super) fn of_methods(results: &[Outcome<'_>], methods: &[Method], level: f64
             put(name.into(), at, value);
         }
     }
-    let mut frame = df!("method" => methods.iter().map(|method| method.name()).collect::<Vec<_>>(), "results" => counts)?;
+    let mut frame =
+        df!("method" => methods.iter().map(|method| method.name()).collect::<Vec<_>>(), "results" => counts, "evaluations" => evaluations)?;
     for (name, values) in columns {
         frame.with_column(Column::new(name.into(), values))?;
     }

@@ -101,7 +101,7 @@ fn several<'r, 'a: 'r>(results: impl Iterator<Item = &'r Outcome<'a>>) -> HashSe
 }
 
 /// A number of each row; none where outcomes have none.
-fn of_rows(outcomes: &Outcomes, value: Value) -> Option<Vec<f64>> {
+pub(super) fn of_rows(outcomes: &Outcomes, value: Value) -> Option<Vec<f64>> {
     match value {
         Value::Brier => outcomes.brier(),
         _ => Some(outcomes.correct().map(|right| f64::from(u8::from(right))).collect()),
@@ -138,8 +138,6 @@ fn part(digest: &str) -> usize {
 pub(super) struct Gathered {
     pub crossing: Crossing,
     pub influences: Influences,
-    /// The group (task) of each stratum.
-    pub tasks: Vec<usize>,
 }
 
 /// Differences of pairs in a value; none where no pair has it.
@@ -189,15 +187,14 @@ fn gathered<'a, 'r: 'a>(
     value: Value,
     outcomes: impl Iterator<Item = &'a Outcomes>,
 ) -> Result<Option<Gathered>> {
-    let (mut strata, mut runs, mut rows, mut tasks) = (Numbered::default(), Numbered::default(), Numbered::default(), Numbered::default());
-    let (mut crossing, mut wholes, mut of_tasks) = (Crossing::default(), Vec::<(f64, f64)>::new(), Vec::new());
+    let (mut strata, mut runs, mut rows) = (Numbered::default(), Numbered::default(), Numbered::default());
+    let (mut crossing, mut wholes) = (Crossing::default(), Vec::<(f64, f64)>::new());
     for ((row, adapter, numbers), outcomes) in results.zip(outcomes) {
         let Some((whole, each)) = numbers else { continue };
         let run = row.run();
         let stratum = strata.of(&(&run.model, run.task.as_str(), row.evaluated_on(), run.n, adapter));
         if stratum == wholes.len() {
             wholes.push((0.0, 0.0));
-            of_tasks.push(tasks.of(&run.task.as_str()));
         }
         wholes[stratum].0 += whole;
         wholes[stratum].1 += 1.0;
@@ -221,5 +218,5 @@ fn gathered<'a, 'r: 'a>(
         // The mean of pseudo-values is another estimate, and for an absolute value a worse one.
         influences.mean = wholes.iter().map(|(sum, count)| sum / count).sum::<f64>() / wholes.len() as f64;
     }
-    Ok(Some(Gathered { crossing, influences, tasks: of_tasks }))
+    Ok(Some(Gathered { crossing, influences }))
 }

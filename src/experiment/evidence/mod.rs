@@ -2,6 +2,7 @@
 
 mod effects;
 mod gather;
+mod paired;
 mod parts;
 mod tables;
 mod words;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use polars::prelude::*;
 
+use super::study::Row;
 use super::{Method, Study};
 use crate::display::{Bundle, Show};
 use crate::error::{Error, Result};
@@ -67,8 +69,7 @@ impl Study {
     /// One row per chosen run, test and test row: `key`, `model`, `task`, `evaluated_on`, `ood`, `n`, `run`, `method`, `adapter`, `row` (12 digits of the SHA-256 of query
     /// and gold, a zero byte between), `correct`, `confidence` (null where answers have none), `brier` (over the labels; of the answer where there are none).
     ///
-    /// Paired by all of these but key, method and correctness, it is what [`statistics::crossed_mean`](crate::statistics::crossed_mean) and
-    /// [`mixed_model`](crate::statistics::mixed_model) take. Runs without outcomes are left out.
+    /// Two methods on the same rows: [`differences`](Self::differences). Runs without outcomes are left out.
     ///
     /// # Errors
     /// When polars cannot build the frame.
@@ -97,16 +98,30 @@ impl Study {
         ])?)
     }
 
+    /// Chosen results with their outcomes, and those that lack them.
+    fn results(&self) -> Result<(Vec<Outcome<'_>>, Vec<Row<'_>>)> {
+        let (mut results, mut lacking) = (Vec::new(), Vec::new());
+        for row in self.chosen()?.into_iter().filter(|row| row.number("accuracy").is_some()) {
+            match row.evaluated().and_then(|evaluated| evaluated.outcomes.as_ref()) {
+                Some(outcomes) => results.push(Outcome { row, outcomes }),
+                None => lacking.push(row),
+            }
+        }
+        Ok((results, lacking))
+    }
+
     fn gather(&self, baseline: Method) -> Result<Evidence> {
-        let rows: Vec<_> = self.chosen()?.into_iter().filter(|row| row.number("accuracy").is_some()).collect();
-        let with = |row: &super::study::Row<'_>| row.evaluated().is_some_and(|evaluated| evaluated.outcomes.is_some());
-        let lacking: Vec<_> = rows.iter().filter(|row| !with(row)).copied().collect();
-        let results: Vec<Outcome<'_>> =
-            rows.iter().filter_map(|row| Some(Outcome { row: *row, outcomes: row.evaluated()?.outcomes.as_ref()? })).collect();
+        let (results, lacking) = self.results()?;
         let methods: Vec<Method> =
             Method::ALL.into_iter().filter(|method| results.iter().any(|result| result.row.run().method == *method)).collect();
         let fill =
             "`experiment.fill_outcomes().run()` evaluates again what was made before outcomes were kept row by row, and trains nothing";
+        let of = |method: Method| lacking.iter().filter(move |row| row.run().method == method).count();
+        if !methods.contains(&baseline) && of(baseline) == 0 {
+            let ran: Vec<Method> = Method::ALL.into_iter().filter(|&method| methods.contains(&method) || of(method) > 0).collect();
+            let there = ran.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
+            return Err(Error::input(format!("{} has no results in this study; there are results of {there}", baseline.name())));
+        }
         if !methods.contains(&baseline) {
             let there = methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(", ");
             let there = if there.is_empty() { "no method has".to_string() } else { format!("there are {there}") };
@@ -114,7 +129,7 @@ impl Study {
                 "no result of {} has outcomes row by row, {there}; {} of {} results lack them ({fill})",
                 baseline.name(),
                 lacking.len(),
-                rows.len()
+                lacking.len() + results.len()
             )));
         }
         let (mut pooled, mut apart): (Vec<Effect>, Vec<Effect>) = (Vec::new(), Vec::new());
@@ -161,7 +176,7 @@ impl Evidence {
     /// | `error`, `degrees`, `p` | standard error clustered by runs and rows, Satterthwaite's degrees, two-sided p ([`crossed_mean`](crate::statistics::crossed_mean)) |
     /// | `p_holm` | corrected by Holm over all rows of this frame |
     /// | `drawn_lower`, `drawn_upper` | 95 % interval by 1,999 draws of runs and rows together ([`crossed_bootstrap`](crate::statistics::crossed_bootstrap)) |
-    /// | `mixed_difference`, `mixed_lower`, `mixed_upper`, `mixed_p`, `mixed_p_holm` | of `difference ~ task + (1 \| run) + (1 \| row)` by REML ([`mixed_model`](crate::statistics::mixed_model)); null for what is no mean over rows |
+    /// | `mixed_difference`, `mixed_lower`, `mixed_upper`, `mixed_p`, `mixed_p_holm` | of `difference ~ task + (1 \| run) + (1 \| row)` by REML ([`mixed_mean`](crate::statistics::mixed_mean)); null for what is no mean over rows |
     /// | `run_deviation`, `row_deviation`, `rest_deviation` | standard deviations of the difference between runs, between rows, and of the rest, by the same model |
     /// | `strata`, `runs`, `rows` | evaluations, runs (those of each task on their own), different test rows (0 for what is no mean over rows) |
     /// | `unpaired` | results of either method that the other lacks, or whose task has one run so far: they are left out |
@@ -179,7 +194,7 @@ impl Evidence {
         &self.by_evaluation
     }
 
-    /// One row per method: `method`, `results`, `accuracy`, `brier`, `smooth_ece`, `debiased_ce_15` and `augrc`, each with `_lower` and `_upper` (95 %, over runs and
+    /// One row per method: `method`, `results`, `evaluations` (those of several runs, over which the means are), `accuracy`, `brier`, `smooth_ece`, `debiased_ce_15` and `augrc`, each with `_lower` and `_upper` (95 %, over runs and
     /// rows), and `brier_of_answer` with its parts `reliability`, `resolution`, `uncertainty`, `within` ([`brier_parts`](crate::metric::brier_parts), 15 bins of equal
     /// count), and `aurc`: means over evaluations, and of the last six over results. Null where answers have no confidence.
     pub fn methods(&self) -> &DataFrame {

@@ -29,17 +29,22 @@ fn interval(lower: Option<f64>, upper: Option<f64>) -> String {
     }
 }
 
+fn count(number: Option<f64>) -> String {
+    number.map_or_else(|| "–".into(), |number| format!("{number:.0}"))
+}
+
 pub(super) fn effects(frame: &DataFrame, baseline: Method) -> Result<Table> {
     let of = |name: &str| maybe_numbers(frame, name);
     let (difference, lower, upper) = (of("difference")?, of("lower")?, of("upper")?);
     let (p, p_holm, drawn_lower, drawn_upper) = (of("p")?, of("p_holm")?, of("drawn_lower")?, of("drawn_upper")?);
     let (mixed, mixed_lower, mixed_upper, mixed_p) = (of("mixed_difference")?, of("mixed_lower")?, of("mixed_upper")?, of("mixed_p_holm")?);
-    let (methods, values) = (text(frame, "method")?, text(frame, "value")?);
+    let (methods, values, strata) = (text(frame, "method")?, text(frame, "value")?, of("strata")?);
     let rows = (0..frame.height()).map(|at| {
         let small = |p: Option<f64>| p.is_some_and(|p| p < BOLD);
         vec![
             (methods[at].to_string(), false),
             (values[at].replace('_', " "), false),
+            (count(strata[at]), false),
             (short(difference[at]), false),
             (interval(lower[at], upper[at]), false),
             (share(p[at]), false),
@@ -53,6 +58,7 @@ pub(super) fn effects(frame: &DataFrame, baseline: Method) -> Result<Table> {
     let headings = [
         "method",
         "value",
+        "evaluations",
         "difference",
         "95 % interval",
         "p",
@@ -76,7 +82,10 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
     let methods = text(frame, "method")?;
     let with: [&str; 5] = ["accuracy", "brier", "smooth_ece", "debiased_ce_15", "augrc"];
     let alone: [&str; 5] = ["brier_of_answer", "reliability", "resolution", "uncertainty", "aurc"];
-    let mut cells: Vec<Vec<(String, bool)>> = methods.iter().map(|method| vec![(method.to_string(), false)]).collect();
+    let evaluations = maybe_numbers(frame, "evaluations")?;
+    let named = methods.iter().zip(&evaluations);
+    let mut cells: Vec<Vec<(String, bool)>> =
+        named.map(|(method, evaluations)| vec![(method.to_string(), false), (count(*evaluations), false)]).collect();
     for name in with {
         let (value, lower, upper) =
             (maybe_numbers(frame, name)?, maybe_numbers(frame, &format!("{name}_lower"))?, maybe_numbers(frame, &format!("{name}_upper"))?);
@@ -91,10 +100,11 @@ pub(super) fn methods(frame: &DataFrame) -> Result<Table> {
         let value = maybe_numbers(frame, name)?;
         cells.iter_mut().zip(value).for_each(|(row, value)| row.push((short(value), false)));
     }
-    let headings: Vec<String> = ["method"].iter().chain(&with).chain(&alone).map(|name| name.replace('_', " ")).collect();
+    let headings: Vec<String> = ["method", "evaluations"].iter().chain(&with).chain(&alone).map(|name| name.replace('_', " ")).collect();
     let notes = [
         "mean (95 % interval over runs and rows); debiased calibration error: in l2, less what chance adds, over 15 bins of equal count"
             .to_string(),
+        "methods with different numbers of evaluations (some are not defined for free answers) are compared by their effects, not by these means".to_string(),
         "brier of answer = reliability - resolution + uncertainty, up to what confidences vary within bins".to_string(),
     ];
     Ok(Table::of(Some("Methods"), &headings.iter().map(String::as_str).collect::<Vec<_>>(), 1, cells, &notes, frame))

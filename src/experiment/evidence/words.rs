@@ -7,10 +7,15 @@ use polars::prelude::*;
 use super::effects::{DRAWS, Effect};
 use super::gather::{Outcome, Value};
 use super::{LEVEL, Method, Study};
+use crate::dataset::{Benchmark, Task};
 use crate::display::{listed, number};
 use crate::error::Result;
+use crate::experiment::plan::words_of;
+use crate::experiment::protocol::DEV_ROWS;
 use crate::experiment::record::TrainingId;
 use crate::statistics;
+use crate::table::signed;
+use crate::train::{BATCH, CHECK_EVERY};
 
 /// Statistic, unit, what it pools, what it assumes.
 type Line = (&'static str, &'static str, String, &'static str);
@@ -28,6 +33,11 @@ pub(super) struct Report<'a> {
 /// `1 run`, `2 runs`.
 fn counted(count: usize, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// With its sign.
+fn shown(number: f64) -> String {
+    signed(format!("{number:+.3}"))
 }
 
 fn p(value: f64) -> String {
@@ -60,12 +70,14 @@ impl Report<'_> {
         let strata = self.effects.iter().map(|effect| effect.mean.strata).max().unwrap_or(0);
         let mut sentences = vec![format!(
             "Each difference is from {} on the same test rows in the same run, averaged over {} of equal weight (model, task, test, N and adapter); \
-             {} of {}, N = {}.",
+             {} of {}, N = {}. In brackets: its {:.0} % interval over runs and rows, and p after Holm's correction over {} tests.",
             self.baseline.name(),
             counted(strata, "evaluation", "evaluations"),
             counted(self.runs(), "run", "runs"),
             if self.tasks().len() == 1 { "one task".into() } else { format!("each of {} tasks", self.tasks().len()) },
             listed(self.sizes()),
+            LEVEL * 100.0,
+            self.effects.len(),
         )];
         for (effect, corrected) in self.effects.iter().zip(&corrected) {
             let (what, less, more) = match effect.value {
@@ -74,16 +86,16 @@ impl Report<'_> {
                 _ => continue,
             };
             let (mean, method, baseline) = (&effect.mean, effect.method.name(), self.baseline.name());
-            let numbers = format!(
-                "{:+.3}, {:.0} % interval {:+.3} to {:+.3}, p {}, {} after Holm's correction over {} tests",
-                mean.mean,
-                LEVEL * 100.0,
-                mean.lower,
-                mean.upper,
-                p(mean.p),
-                p(*corrected).trim_start_matches("= "),
-                self.effects.len()
-            );
+            if mean.mean == 0.0 && mean.error == 0.0 {
+                sentences.push(format!("{method}: {what} is {baseline}'s wherever both were tested."));
+                continue;
+            }
+            // A mean over other evaluations is of another thing.
+            let of = match mean.strata < strata {
+                true => format!(" in {} of the {strata} evaluations", mean.strata),
+                false => String::new(),
+            };
+            let numbers = format!("{}{of}; {} to {}; p {}", shown(mean.mean), shown(mean.lower), shown(mean.upper), p(*corrected));
             sentences.push(match *corrected < 1.0 - LEVEL {
                 true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
                 false => format!("{method}: no difference from {baseline} in {what} is shown ({numbers})."),
@@ -107,7 +119,7 @@ impl Report<'_> {
             ));
         }
         if self.runs() < 5 {
-            sentences.push(format!("With {}, intervals rest on few clusters and are wide.", counted(self.runs(), "run", "runs")));
+            sentences.push(format!("With {}, intervals rest on few clusters and are wide; those of the mixed model, which takes all tasks to vary alike, can be too narrow.", counted(self.runs(), "run", "runs")));
         }
         if self.lacking > 0 {
             sentences.push(format!(
@@ -176,6 +188,47 @@ impl Report<'_> {
         )?)
     }
 
+    /// Who did the runs, as far as their records say.
+    fn machines(&self) -> String {
+        let entries = self.study.entries();
+        let known: BTreeSet<&str> = entries.iter().filter_map(|entry| entry.record.machine.as_deref()).collect();
+        let unknown = entries.iter().filter(|entry| entry.record.machine.is_none()).count();
+        let known =
+            if known.is_empty() { String::new() } else { format!("Done on: {}.", known.into_iter().collect::<Vec<_>>().join("; ")) };
+        match unknown {
+            0 => known,
+            _ => format!(
+                "{known}{}[Name the machine of {}, which were made before it was put down: processor or accelerator, memory, threads.]",
+                if known.is_empty() { "" } else { " " },
+                counted(unknown, "run", "runs")
+            ),
+        }
+    }
+
+    /// Where the rows come from, and under which licence, as the cards of the library's own tasks and benchmarks say.
+    fn data(&self) -> String {
+        let names: BTreeSet<&str> = self.tasks().union(&self.tests()).copied().collect();
+        let card =
+            |name: &str| Benchmark::named(name).map(|known| known.card()).or_else(|_| Task::open(name).map(|task| task.card().clone()));
+        let said = |name: &str| match card(name).ok().filter(|card| !card.source.is_empty()) {
+            Some(card) => {
+                let paper = card.paper.map_or(String::new(), |paper| format!(", {paper}"));
+                format!("{} (licence: {}{paper})", card.source.trim_end_matches('.'), card.license)
+            }
+            None => "[say where the rows come from, and under which licence]".to_string(),
+        };
+        // Tasks of one source are told of together.
+        let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+        for name in names {
+            let said = said(name);
+            match told.iter_mut().find(|(_, other)| *other == said) {
+                Some((names, _)) => names.push(name),
+                None => told.push((vec![name], said)),
+            }
+        }
+        told.into_iter().map(|(names, said)| format!("{}: {said}", names.join(", "))).collect::<Vec<_>>().join("; ")
+    }
+
     pub(super) fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
         let trainings = self.trainings();
         let rates: BTreeSet<String> = trainings.iter().map(|training| number(training.learning_rate)).collect();
@@ -196,7 +249,7 @@ impl Report<'_> {
         let settings = match trainings.is_empty() {
             true => "nothing is trained".to_string(),
             false => format!(
-                "adapters {}; learning rates {}{}; at most {}; chosen by {}, separately for each method",
+                "adapters {}; Adam with PyTorch's defaults, batches of {BATCH}, a constant rate; learning rates {}{}; at most {}, a check of the dev loss every {CHECK_EVERY} steps; chosen by {}, separately for each method",
                 listed(&adapters),
                 listed(&rates),
                 if betas.is_empty() { String::new() } else { format!("; betas {}", listed(&betas)) },
@@ -204,9 +257,12 @@ impl Report<'_> {
                 listed(&chosen)
             ),
         };
+        let notes = self.study.notes();
+        let dev = notes.iter().find_map(|note| note.strip_suffix(DEV_ROWS)).unwrap_or("min(48, N / 2)");
+        let otherwise = if notes.is_empty() { String::new() } else { format!(" Not as by default: {}.", notes.join("; ")) };
         let setting = format!(
-            "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and N/2 for development, {} test rows per evaluation, all drawn \
-             anew for each of {} by its seed. Training: {settings}.",
+            "[Yes] Models: {}. Methods: {}. Tasks learned: {}; tested on: {}. N = {} training examples and {dev} for development, {} test rows per evaluation, all drawn \
+             anew for each of {} by its seed. Training: {settings}.{otherwise}",
             listed(&models),
             listed(methods.iter().map(|method| method.name())),
             listed(self.tasks()),
@@ -224,15 +280,15 @@ impl Report<'_> {
             counted(self.effects.len(), "test", "tests"),
         );
         let resources = match seconds.is_empty() {
-            true => "[NA] Nothing was trained. [Name the machine that evaluated.]".to_string(),
+            true => format!("[NA] Nothing was trained. {}", self.machines()),
             false => {
                 let all: f64 = seconds.iter().sum();
                 format!(
-                    "[Yes] {} took {} hours of wall-clock time in all, {} s each on average, evaluation not counted; runs that are not reported here are not counted. [Name the machine: processor \
-                     or accelerator, memory, threads.]",
+                    "[Yes] {} took {} of wall-clock time in all, {} s each on average, evaluation not counted; runs that are not reported here are not counted. {}",
                     counted(seconds.len(), "training", "trainings"),
-                    number(all / 3600.0),
+                    words_of(all),
                     number(all / seconds.len() as f64),
+                    self.machines(),
                 )
             }
         };
@@ -241,11 +297,25 @@ impl Report<'_> {
              training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept next to them.",
             self.results.len()
         );
+        let access = format!(
+            "[Yes] The code is the library ia2 {} [and your notebook or script, with its address]; `Experiment::protocol` lists models, tasks, rows and settings. Data: {}. Models: {} \
+             [with their addresses].",
+            env!("CARGO_PKG_VERSION"),
+            self.data(),
+            listed(&models),
+        );
+        let assets =
+            format!("[Yes] Data: {}. Models: {} [name the licence of each]. Code: ia2, MIT or Apache-2.0.", self.data(), listed(&models));
         Ok(vec![
             (
                 "Experimental result reproducibility: Does the paper fully disclose all the information needed to reproduce the main experimental results of the paper to the extent that it affects the main \
                  claims and/or conclusions of the paper?",
                 repeat,
+            ),
+            (
+                "Open access to data and code: Does the paper provide open access to the data and code, with sufficient instructions to faithfully reproduce the main experimental results, as described in \
+                 supplemental material?",
+                access,
             ),
             (
                 "Experimental setting/details: Does the paper specify all the training and test details (e.g., data splits, hyperparameters, how they were chosen, type of optimizer) necessary to understand \
@@ -260,6 +330,11 @@ impl Report<'_> {
                 "Experiments compute resources: For each experiment, does the paper provide sufficient information on the computer resources (type of compute workers, memory, time of execution) needed to \
                  reproduce the experiments?",
                 resources,
+            ),
+            (
+                "Licenses for existing assets: Are the creators or original owners of assets (e.g., code, data, models), used in the paper, properly credited and are the license and terms of use explicitly \
+                 mentioned and properly respected?",
+                assets,
             ),
         ])
     }

@@ -65,6 +65,7 @@ fn what_no_run_can_come_to_is_refused() {
         let evaluated = BTreeMap::from([("d".to_string(), Evaluated { metrics, ..Evaluated::default() })]);
         let elsewhere = BTreeMap::from([("e".to_string(), ForgettingRecord { after: Some(after), ..ForgettingRecord::default() })]);
         let training = TrainingId {
+            self_distillation: None,
             adapter: crate::adapter::Lora::rank(2).into(),
             learning_rate: 1.0,
             beta: None,
@@ -98,6 +99,7 @@ fn a_rate_comes_back_with_every_bit_and_a_disk_that_fails_is_no_missing_record()
         // serde_json's quick reader misses the last bit of one in some.
         let learning_rate = (random.below(1 << 52) as f64 + 0.5) / (1u64 << 60) as f64;
         let training = TrainingId {
+            self_distillation: None,
             adapter: Clone::clone(&adapter),
             learning_rate,
             beta: Some(learning_rate * 3.0),
