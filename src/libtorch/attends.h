@@ -88,6 +88,7 @@ struct Attends {
     struct Row {
         const T* x;
         T* y;
+        S* sum;
         const uint32_t* seen;
     };
 
@@ -191,6 +192,7 @@ struct Attends {
             S total = totals[row / N][row % N];
             // Of nothing that is seen comes nothing.
             S share = total == 0 ? 0 : 1 / total;
+            if (rows[row].sum) *rows[row].sum = total == 0 ? 0 : most[row / N][row % N] + LS::log(total);
             for (int64_t i = 0; i < width; i++) left[i] = output[i * BROADS + row] * share;
             for (int64_t i = 0; i < width; i += N) put(rows[row].y + i, take(left + i, width - i), width - i);
         }
@@ -221,6 +223,7 @@ struct Attends {
             }
         }
         S share = total == 0 ? 0 : 1 / total;
+        if (row.sum) *row.sum = total == 0 ? 0 : most + LS::log(total);
         // Four vectors of the output at once stay in registers.
         for (int64_t first = 0; first < width; first += 4 * N) {
             V sums[4] = {};
@@ -244,7 +247,8 @@ struct Attends {
             for (int64_t i = 0; i < count; i++) {
                 int64_t head = group * of_group + (first + i) / what.tokens, token = (first + i) % what.tokens;
                 auto place = [&](const Attending::Steps& steps) { return example * steps.example + head * steps.head + token * steps.token; };
-                rows[i] = {(const T*)what.x + place(what.of_x), (T*)what.y + place(what.of_y), what.seen + example * what.seen_step + token * words};
+                S* sum = what.sums ? (S*)what.sums + (example * what.heads + head) * what.tokens + token : nullptr;
+                rows[i] = {(const T*)what.x + place(what.of_x), (T*)what.y + place(what.of_y), sum, what.seen + example * what.seen_step + token * words};
             }
             const T* k = (const T*)what.k + example * what.of_k.example + group * what.of_k.head;
             const T* v = (const T*)what.v + example * what.of_v.example + group * what.of_v.head;

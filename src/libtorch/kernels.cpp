@@ -89,10 +89,14 @@ struct Lanes<bf16> : Wide32 {
     }
     // To the nearest, ties to even; what is no number stays none.
     static U16 upper(F16 v) {
+#ifdef __AVX512BF16__
+        return __builtin_convertvector((H16)_mm512_cvtneps_pbh((__m512)v), U16);
+#else
         U16 u = (U16)v;
         U16 r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
         U16 none = (U16)(v != v);
         return (r & ~none) | (none & 0x7fc0u);
+#endif
     }
     static void store(bf16* to, F16 v) {
         H16 h = __builtin_convertvector(upper(v), H16);

@@ -9,6 +9,8 @@
 struct Attending {
     const void *x, *k, *v;
     void* y;
+    // The logarithm of the sum of each row's weights before they are divided by it, [example, head, token] of S; not written where null.
+    void* sums;
     struct Steps {
         int64_t example, head, token;
     } of_x, of_k, of_v, of_y;

@@ -362,36 +362,6 @@ struct Turn : Function<Turn> {
     }
 };
 
-// Attention of 16-bit queries [example, head, query, width] and keys and values of as many heads or of groups of them, on the CPU; without a mask each
-// query sees the keys up to its own. Its gradient is computed in f32: libtorch's own in bf16 multiplies small matrices one by one by oneDNN, whose
-// calls took 44 % of a step of training (SmolLM2, 45 tokens), five times what the same takes in f32.
-struct Attention : Function<Attention> {
-    static Tensor forward(AutogradContext* kept, const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& seen,
-                          double factor) {
-        auto mask = seen;
-        if (mask && mask->scalar_type() == at::kBool) {
-            mask = at::zeros(mask->sizes(), query.options()).masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
-        }
-        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
-        auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, !mask, mask, scale);
-        kept->save_for_backward({query, key, value, output, sums, mask.value_or(Tensor())});
-        kept->saved_data["factor"] = factor;
-        return output;
-    }
-    static variable_list backward(AutogradContext* kept, variable_list gradients) {
-        first_derivatives_only();
-        auto saved = kept->get_saved_variables();
-        auto factor = kept->saved_data["factor"].toDouble();
-        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
-        auto in_f32 = [&](size_t place) { return saved[place].to(at::kFloat); };
-        auto mask = saved[5].defined() ? std::optional(in_f32(5)) : std::nullopt;
-        auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(gradients[0].to(at::kFloat), in_f32(0), in_f32(1), in_f32(2), in_f32(3),
-                                                                                  saved[4], 0.0, !mask, mask, scale);
-        auto kind = saved[0].scalar_type();
-        return {q.to(kind), k.to(kind), v.to(kind), Tensor(), Tensor()};
-    }
-};
-
 // Which keys each query sees, as `Attending` has it, [1 or example, token, key / 32]: those that the mask [1 or example, 1, token, key] names, or all up to
 // its own place.
 Tensor seen_keys(const std::optional<Tensor>& mask, int64_t tokens, int64_t keys) {
@@ -416,10 +386,16 @@ Tensor seen_keys(const std::optional<Tensor>& mask, int64_t tokens, int64_t keys
     return result;
 }
 
+// Whether the loops for attention know this kind, and a mask of this shape.
+bool attends(const Tensor& query, const std::optional<Tensor>& mask) {
+    return loops(query) && (!mask || (mask->dim() == 4 && mask->size(1) == 1 && mask->scalar_type() == at::kBool));
+}
+
 // Attention without a gradient, of queries [example, head, token, width] and keys and values of as many heads or of groups of them, to [example, head,
-// token, width]; the mask is as above. libtorch's own multiplies by MKL, which on processors that Intel did not make takes slow loops: one without
+// token, width]; the mask is as above, and the sums are those of `Attending`. libtorch's own multiplies by MKL, which on processors that Intel did not make takes slow loops: one without
 // vectors for one query in bf16, one of half the width for many.
-Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask, double scale) {
+Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask, double scale,
+              const Tensor& sums = Tensor()) {
     auto loop = loops(query);
     auto rows = [](const Tensor& values) { return values.stride(3) == 1 ? values : values.contiguous(); };
     TORCH_CHECK(loop && query.dim() == 4 && key.dim() == 4 && key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type(),
@@ -436,7 +412,7 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
     if (result.numel() == 0) return result;
     auto seen = seen_keys(mask, tokens, keys);
     auto steps = [](const Tensor& of) { return Attending::Steps{of.stride(0), of.stride(1), of.stride(2)}; };
-    Attending what{in(q), in(k), in(v), out(result), steps(q), steps(k), steps(v), steps(result),
+    Attending what{in(q), in(k), in(v), out(result), out(sums), steps(q), steps(k), steps(v), steps(result),
                    reinterpret_cast<const uint32_t*>(seen.const_data_ptr<int32_t>()), seen.size(0) == 1 ? 0 : seen.stride(0),
                    groups, heads, tokens, keys, width, scale};
     auto of_group = heads / groups * tokens, blocks = (of_group + loop->attend_rows - 1) / loop->attend_rows;
@@ -452,6 +428,41 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
     TORCH_CHECK(!failed, "no memory for attention over ", keys, " keys");
     return result;
 }
+
+// The same with a gradient, which is computed in f32 at least: libtorch's own in bf16 multiplies small matrices one by one by oneDNN, whose calls took
+// 44 % of a step of training (SmolLM2, 45 tokens), five times what the same takes in f32.
+struct Attention : Function<Attention> {
+    static Tensor forward(AutogradContext* kept, const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask,
+                          double scale) {
+        Tensor output, sums;
+        if (attends(query, mask)) {
+            sums = at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(wide(query.scalar_type())));
+            output = attend(query, key, value, mask, scale, sums);
+        } else {
+            std::tie(output, sums) = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, !mask, added(mask, query), scale);
+        }
+        kept->save_for_backward({query, key, value, output, sums, mask.value_or(Tensor())});
+        kept->saved_data["scale"] = scale;
+        return output;
+    }
+    // What libtorch adds to scores for a mask of what is seen.
+    static std::optional<Tensor> added(const std::optional<Tensor>& mask, const Tensor& like) {
+        if (!mask || mask->scalar_type() != at::kBool) return mask;
+        return at::zeros(mask->sizes(), like.options()).masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
+    }
+    static variable_list backward(AutogradContext* kept, variable_list gradients) {
+        first_derivatives_only();
+        auto saved = kept->get_saved_variables();
+        auto kind = saved[0].scalar_type();
+        auto widened = [&](const Tensor& values) { return values.to(wide(kind)); };
+        auto [q, k, v, output] = std::tuple(widened(saved[0]), widened(saved[1]), widened(saved[2]), widened(saved[3]));
+        auto mask = saved[5].defined() ? std::optional(widened(*added(saved[5], q))) : std::nullopt;
+        auto g = widened(gradients[0].stride(3) == 1 ? gradients[0] : gradients[0].contiguous());
+        auto [of_q, of_k, of_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, saved[4], 0.0, !mask, mask,
+                                                                                           kept->saved_data["scale"].toDouble());
+        return {of_q.to(kind), of_k.to(kind), of_v.to(kind), Tensor(), Tensor()};
+    }
+};
 
 // -log softmax(x)[label] of each row, in f32 at least: keeps the logits and one number per row, where libtorch's own would keep, and before
 // that make, a copy in f32 and one of its logarithms.

@@ -171,19 +171,18 @@ pub(crate) fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// keys up to its own place; `1 / sqrt(width)` is the scale where none is given.
 pub(crate) fn attention(values: [&Tensor; 3], mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
     let [query, key, value] = values;
-    let (kind, here) = (query.kind(), query.device() == Device::Cpu);
     let recorded = gradients() && values.iter().any(|value| value.requires_grad());
-    let half = here && matches!(kind, Kind::BFloat16 | Kind::Half);
-    if half && recorded && mask.is_none_or(|mask| [2, 4].contains(&mask.dim())) {
-        let (mask, scale) = (mask.map_or(null(), handle), scale.unwrap_or(0.0));
+    let ours = match query.kind() {
+        Kind::Float | Kind::BFloat16 | Kind::Double => mask.is_none_or(of_all_heads),
+        Kind::Half => recorded && mask.is_none_or(|mask| [2, 4].contains(&mask.dim())),
+        _ => false,
+    };
+    if ours && query.device() == Device::Cpu {
+        let width = query.size().last().copied().unwrap_or(1).max(1) as f64;
+        let (mask, scale) = (mask.map_or(null(), handle), scale.unwrap_or_else(|| 1.0 / width.sqrt()));
+        let attend = if recorded { ia2_attention } else { ia2_attend };
         // SAFETY: see `call`.
-        return call(|error| unsafe { ia2_attention(handle(query), handle(key), handle(value), mask, scale, error) });
-    }
-    if here && !recorded && matches!(kind, Kind::Float | Kind::BFloat16 | Kind::Double) && mask.is_none_or(of_all_heads) {
-        let scale = scale.unwrap_or_else(|| 1.0 / (query.size().last().copied().unwrap_or(1).max(1) as f64).sqrt());
-        let mask = mask.map_or(null(), handle);
-        // SAFETY: see `call`.
-        return call(|error| unsafe { ia2_attend(handle(query), handle(key), handle(value), mask, scale, error) });
+        return call(|error| unsafe { attend(handle(query), handle(key), handle(value), mask, scale, error) });
     }
     let grouped = query.size().get(1) != key.size().get(1);
     Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), scale, grouped)?)

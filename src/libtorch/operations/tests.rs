@@ -202,26 +202,35 @@ fn low_rank_updates_are_libtorchs() {
 }
 
 #[test]
-fn gradients_of_attention_in_half_precision_are_those_of_full() -> Result<()> {
-    for (kind, most) in [(Kind::BFloat16, 3e-2), (Kind::Half, 4e-3)] {
-        for (masked, scale, tokens) in [(false, None, 7), (true, Some(0.4), 7), (false, None, 70)] {
-            let leaf = |heads: i64, kind: Kind| draw(&[2, tokens, heads, 16]).to_kind(kind).set_requires_grad(true);
-            let ours = [4, 2, 2].map(|heads| leaf(heads, kind));
-            let theirs = [0, 1, 2].map(|at: usize| ours[at].detach().to_kind(Kind::Double).set_requires_grad(true));
-            let mask = masked.then(|| Tensor::ones([2, 1, tokens, tokens], (Kind::Bool, Device::Cpu)).tril(1));
-            let weights = draw(&[2, 4, tokens, 16]);
-            let gradients = |leaves: &[Tensor; 3]| -> Result<Vec<Tensor>> {
-                let [q, k, v] = [0, 1, 2].map(|at: usize| leaves[at].transpose(1, 2));
-                let values = attention([&q, &k, &v], mask.as_ref(), scale)?;
-                let mut all = Tensor::run_backward(&[(&values * weights.to_kind(values.kind())).sum(None)], leaves, false, false);
-                all.push(values.detach());
-                Ok(all)
-            };
-            for (ours, theirs) in gradients(&ours)?.iter().zip(gradients(&theirs)?) {
-                assert_eq!(ours.kind(), kind);
-                let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
-                assert!(apart < most, "{kind:?}, masked {masked}: {apart:.1e}");
+fn gradients_of_attention_are_libtorchs_of_full_precision() -> Result<()> {
+    for (kind, most) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 3e-2), (Kind::Half, 4e-3)] {
+        // As many queries as keys, and those of the last tokens alone.
+        for (masked, scale, asked, tokens) in [(false, None, 7, 7), (true, Some(0.4), 7, 7), (false, None, 70, 70), (true, None, 3, 70)] {
+            let leaf = |heads: i64, tokens: i64| draw(&[2, tokens, heads, 16]).to_kind(kind).set_requires_grad(true);
+            let ours = [leaf(4, asked), leaf(2, tokens), leaf(2, tokens)];
+            let theirs = ours.each_ref().map(|own| own.detach().to_kind(Kind::Double).set_requires_grad(true));
+            let mask = masked.then(|| Tensor::ones([2, 1, asked, tokens], (Kind::Bool, Device::Cpu)).tril(tokens - asked + 1));
+            // Every number's share; or each the same, as a gradient that is one number in memory.
+            for weights in [draw(&[2, 4, asked, 16]), Tensor::from(1.0)] {
+                let gradients = |values: Tensor, leaves: &[Tensor; 3]| {
+                    let mut all = Tensor::run_backward(&[(&values * weights.to_kind(values.kind())).sum(None)], leaves, false, false);
+                    all.push(values.detach());
+                    all
+                };
+                let by_head = |leaves: &[Tensor; 3]| leaves.each_ref().map(|leaf| leaf.transpose(1, 2));
+                let by_ours = attention(by_head(&ours).each_ref(), mask.as_ref(), scale)?;
+                let [q, k, v] = by_head(&theirs);
+                let by_theirs = Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask.as_ref(), 0.0, !masked, scale, true)?;
+                for (ours, theirs) in gradients(by_ours, &ours).iter().zip(gradients(by_theirs, &theirs)) {
+                    assert_eq!(ours.kind(), kind);
+                    let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
+                    assert!(apart < most, "{kind:?}, {asked} of {tokens}, masked {masked}: {apart:.1e}");
+                }
             }
+            let [q, k, v] = ours.each_ref().map(|leaf| leaf.transpose(1, 2));
+            let values = attention([&q, &k, &v], mask.as_ref(), scale)?.sum(None);
+            let again = guarded("deriving", || Ok(Tensor::run_backward(&[&values], &ours, true, true)));
+            assert!(again.unwrap_err().to_string().contains("second derivatives"));
         }
     }
     Ok(())
