@@ -53,12 +53,13 @@ fn code() -> u64 {
 /// Compiles what extends libtorch's own operations, unless the same was compiled before: this script runs at every change of a source. A
 /// compiler for another processor than Intel's kind makes the plain loops alone.
 fn operations(include: &Path) {
-    const FILES: [&str; 5] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp", "threads.cpp"];
+    const FILES: [&str; 6] = ["operations.cpp", "kernels.cpp", "kernels.h", "allocator.cpp", "threads.cpp", "attends.h"];
     const NAME: &str = "ia2_operations";
     let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
-    let sets: &[(&str, &[&str])] =
-        &[("plain", &[]), ("avx2", &["-mavx2", "-mfma"]), ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"])];
-    let sets = &sets[..if x86 { 3 } else { 1 }];
+    const AVX512: [&str; 5] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"];
+    let with_bf16 = [&AVX512[..], &["-mavx512bf16"]].concat();
+    let sets: &[(&str, &[&str])] = &[("plain", &[]), ("avx2", &["-mavx2", "-mfma"]), ("avx512", &AVX512), ("avx512_bf16", &with_bf16)];
+    let sets = &sets[..if x86 { 4 } else { 1 }];
     let kernels_of = |set: &str| format!("ia2_kernels_{set}");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let files = FILES.map(|file| format!("src/libtorch/{file}"));

@@ -235,11 +235,29 @@ fn remove_leftovers(folder: &Path) {
 }
 
 /// A tensor's bytes in their order, wherever it lies.
-pub(crate) fn content(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
-    let mut data = vec![0u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-    tensor.copy_data_u8(&mut data, tensor.numel());
-    data
+pub(crate) fn content(tensor: &Tensor) -> Bytes {
+    Bytes(tensor.detach().to_device(tch::Device::Cpu).contiguous())
+}
+
+/// The bytes of a tensor that is contiguous and in memory; read where they lie, as a copy took longer than their digest.
+pub(crate) struct Bytes(Tensor);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        match self.0.numel() * self.0.kind().elt_size_in_bytes() {
+            0 => &[],
+            // SAFETY: so many bytes of this tensor lie there, and it is borrowed as long as they are.
+            bytes => unsafe { std::slice::from_raw_parts(self.0.data_ptr().cast(), bytes) },
+        }
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_ref()
+    }
 }
 
 /// SHA-256 of tensors' bytes, one after the other.

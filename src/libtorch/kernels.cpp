@@ -4,6 +4,11 @@
 
 #include "kernels.h"
 
+#ifdef __AVX512BF16__
+// Instructions, none of them a function that is linked.
+#include <immintrin.h>
+#endif
+
 namespace {
 
 struct bf16 {
@@ -15,6 +20,7 @@ typedef uint32_t U16 __attribute__((vector_size(64)));
 typedef int32_t I16 __attribute__((vector_size(64)));
 typedef uint16_t H16 __attribute__((vector_size(32)));
 typedef double D8 __attribute__((vector_size(64)));
+typedef uint64_t U8 __attribute__((vector_size(64)));
 
 template <typename T>
 struct Lanes;
@@ -23,6 +29,8 @@ struct Lanes;
 struct Wide32 {
     typedef float S;
     typedef F16 V;
+    typedef U16 U;
+    typedef uint32_t W;
     static constexpr int64_t N = 16;
     static F16 all(float value) { return F16{} + value; }
     // e^x to about a unit in the last place: 2^k e^r with |r| <= ln 2 / 2, and Cephes's polynomial for e^r.
@@ -81,10 +89,14 @@ struct Lanes<bf16> : Wide32 {
     }
     // To the nearest, ties to even; what is no number stays none.
     static U16 upper(F16 v) {
+#ifdef __AVX512BF16__
+        return __builtin_convertvector((H16)_mm512_cvtneps_pbh((__m512)v), U16);
+#else
         U16 u = (U16)v;
         U16 r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
         U16 none = (U16)(v != v);
         return (r & ~none) | (none & 0x7fc0u);
+#endif
     }
     static void store(bf16* to, F16 v) {
         H16 h = __builtin_convertvector(upper(v), H16);
@@ -103,6 +115,8 @@ template <>
 struct Lanes<double> {
     typedef double S;
     typedef D8 V;
+    typedef U8 U;
+    typedef uint64_t W;
     static constexpr int64_t N = 8;
     static D8 all(double value) { return D8{} + value; }
     static D8 load(const double* from) {
@@ -146,6 +160,8 @@ void put(T* to, typename Lanes<T>::V v, int64_t left) {
     Lanes<T>::store(part, v);
     for (int64_t i = 0; i < left; i++) to[i] = part[i];
 }
+
+#include "attends.h"
 
 template <typename T>
 struct Of {
@@ -411,46 +427,6 @@ struct Of {
         }
     }
 
-    static void attend(const void* xs, const void* ks, int64_t key_step, const void* vs, int64_t value_step, const bool* seen, void* room, void* ys,
-                       int64_t keys, int64_t width, double scale) {
-        const T *x = (const T*)xs, *k = (const T*)ks, *v = (const T*)vs;
-        S* weights = (S*)room;
-        S most = -__builtin_inf();
-        for (int64_t key = 0; key < keys; key++) {
-            if (!seen[key]) continue;
-            V sum = {};
-            for (int64_t i = 0; i < width; i += N) sum += take(x + i, width - i) * take(k + key * key_step + i, width - i);
-            weights[key] = LS::sum(sum) * (S)scale;
-            if (weights[key] > most) most = weights[key];
-        }
-        S total = 0;
-        for (int64_t first = 0; first < keys; first += N) {
-            S some[N];
-            int64_t here = keys - first < N ? keys - first : N;
-            for (int64_t at = 0; at < here; at++) some[at] = seen[first + at] ? weights[first + at] - most : 0;
-            for (int64_t at = here; at < N; at++) some[at] = 0;
-            LS::store(some, LS::exp(LS::load(some)));
-            for (int64_t at = 0; at < here; at++) {
-                weights[first + at] = seen[first + at] ? some[at] : 0;
-                total += weights[first + at];
-            }
-        }
-        // Of nothing that is seen comes nothing.
-        S share = total == 0 ? 0 : 1 / total;
-        // Four vectors of the output at once stay in registers.
-        for (int64_t first = 0; first < width; first += 4 * N) {
-            V sums[4] = {};
-            int64_t end = width - first < 4 * N ? width : first + 4 * N;
-            for (int64_t key = 0; key < keys; key++) {
-                if (!seen[key]) continue;
-                const T* from = v + key * value_step;
-                V weight = LS::all(weights[key]);
-                for (int64_t i = first; i < end; i += N) sums[(i - first) / N] += weight * take(from + i, width - i);
-            }
-            for (int64_t i = first; i < end; i += N) put((T*)ys + i, L::rounded(sums[(i - first) / N] * LS::all(share)), width - i);
-        }
-    }
-
     static void adam(void* ps, void* ms, void* vs, const void* gs, int64_t begin, int64_t end, double shrink, double beta1, double beta2,
                      double rate, double root, double epsilon) {
         for (int64_t i = begin; i < end; i += N) {
@@ -468,7 +444,7 @@ struct Of {
     }
 
     static constexpr Kernels table() {
-        return {norm, norm_backward, turn, turn_backward, gated, gated_backward, entropy, entropy_backward, down, up, outer, attend, adam};
+        return {norm, norm_backward, turn, turn_backward, gated, gated_backward, entropy, entropy_backward, down, up, outer, Attends<T>::attend, Attends<T>::ROWS, adam};
     }
 };
 

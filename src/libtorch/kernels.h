@@ -4,6 +4,30 @@
 
 #include <cstdint>
 
+// Queries [example, head, token, width] and the keys and values [example, group of heads, key, width] that they attend to; y is as the queries. In memory
+// these stand as the steps say, numbers of one row side by side. The rows of a group are those of its first head, then those of its second, ...
+struct Attending {
+    const void *x, *k, *v;
+    void* y;
+    // The logarithm of the sum of each row's weights before they are divided by it, [example, head, token] of S; not written where null.
+    void* sums;
+    struct Steps {
+        int64_t example, head, token;
+    } of_x, of_k, of_v, of_y;
+    // Bits [example, token, key / 32], the first key's the lowest; from one example to the next are `seen_step` words, 0 where all see the same.
+    const uint32_t* seen;
+    int64_t seen_step;
+    // Heads are a multiple of groups.
+    int64_t groups, heads, tokens, keys, width;
+    double scale;
+
+    // So many keys are read at once, by at most so many rows.
+    static constexpr int64_t KEYS = 128, MOST_ROWS = 48;
+
+    // Numbers of the room that a thread needs: queries and output, weights, keys or values; the weights of single rows.
+    int64_t room() const { return 2 * width * MOST_ROWS + KEYS * MOST_ROWS + KEYS * (width + 1) + keys; }
+};
+
 // Each works on the rows (or what else is said) from `begin` to before `end`. Numbers are of the table's type T; what is computed is computed
 // in its wide type S, which is f32 for f32 and bf16, and f64 for f64.
 struct Kernels {
@@ -34,10 +58,10 @@ struct Kernels {
     void (*up)(void* y, int64_t step, const void* thin, const void* b, int64_t begin, int64_t end, int64_t width, int64_t rank);
     // out [rank, width] = thin^T x, the columns from `begin` to before `end`; all of S but x.
     void (*outer)(const void* thin, const void* x, int64_t step, void* out, int64_t rows, int64_t begin, int64_t end, int64_t width, int64_t rank);
-    // y [width] = softmax(scale k x) v over the keys that are `seen`: one query x [width] of a head against `keys` keys and values, from one of
-    // which to the next are `key_step` and `value_step` numbers. `weights` [key] of S is room to work in.
-    void (*attend)(const void* x, const void* k, int64_t key_step, const void* v, int64_t value_step, const bool* seen, void* weights, void* y,
-                   int64_t keys, int64_t width, double scale);
+    // y = softmax(scale k x) v, as `Attending` says, for the blocks of `attend_rows` rows from `begin` to before `end`: example by example, group by
+    // group. `room` is of `Attending::room` numbers of S.
+    void (*attend)(const Attending& what, int64_t begin, int64_t end, void* room);
+    int64_t attend_rows;
     // One step of Adam on numbers of S: p *= shrink; m += (g - m) (1 - beta1); v = beta2 v + (1 - beta2) g^2; p -= rate m / (sqrt(v) / root + epsilon).
     void (*adam)(void* p, void* m, void* v, const void* g, int64_t begin, int64_t end, double shrink, double beta1, double beta2, double rate,
                  double root, double epsilon);
@@ -52,5 +76,6 @@ const Kernels* ia2_kernels_plain();
 #ifdef IA2_X86
 const Kernels* ia2_kernels_avx2();
 const Kernels* ia2_kernels_avx512();
+const Kernels* ia2_kernels_avx512_bf16();
 #endif
 }

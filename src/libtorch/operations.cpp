@@ -15,8 +15,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <mutex>
@@ -106,7 +108,8 @@ const Kernels* loops(const Tensor& like) {
 #ifdef IA2_X86
         // What libtorch itself goes by, ATEN_CPU_CAPABILITY included.
         auto capability = at::get_cpu_capability();
-        if (capability == "AVX512") return ia2_kernels_avx512();
+        // libtorch does not say which of these processors multiply bf16 as well.
+        if (capability == "AVX512") return __builtin_cpu_supports("avx512bf16") ? ia2_kernels_avx512_bf16() : ia2_kernels_avx512();
         if (capability == "AVX2") return ia2_kernels_avx2();
 #endif
         return ia2_kernels_plain();
@@ -359,63 +362,107 @@ struct Turn : Function<Turn> {
     }
 };
 
-// Attention of 16-bit queries [example, head, query, width] and keys and values of as many heads or of groups of them, on the CPU; without a mask each
-// query sees the keys up to its own. Its gradient is computed in f32: libtorch's own in bf16 multiplies small matrices one by one by oneDNN, whose
-// calls took 44 % of a step of training (SmolLM2, 45 tokens), five times what the same takes in f32.
-struct Attention : Function<Attention> {
-    static Tensor forward(AutogradContext* kept, const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& seen,
-                          double factor) {
-        auto mask = seen;
-        if (mask && mask->scalar_type() == at::kBool) {
-            mask = at::zeros(mask->sizes(), query.options()).masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
+// Which keys each query sees, as `Attending` has it, [1 or example, token, key / 32]: those that the mask [1 or example, 1, token, key] names, or all up to
+// its own place.
+Tensor seen_keys(const std::optional<Tensor>& mask, int64_t tokens, int64_t keys) {
+    auto words = (keys + 31) / 32, examples = mask ? mask->size(0) : 1;
+    auto result = at::zeros({examples, tokens, words}, at::kInt);
+    auto bits = reinterpret_cast<uint32_t*>(result.data_ptr<int32_t>());
+    auto given = mask ? mask->contiguous() : Tensor();
+    const bool* names = mask ? given.const_data_ptr<bool>() : nullptr;
+    for (int64_t row = 0; row < examples * tokens; row++, bits += words) {
+        auto until = names ? keys : std::min(keys, row + 1);
+        for (int64_t first = 0; first < until; first += 8) {
+            uint64_t eight = 0x0101010101010101, here = std::min<int64_t>(8, until - first);
+            if (here < 8) eight >>= 8 * (8 - here);
+            if (names) {
+                eight = 0;
+                std::memcpy(&eight, names + row * keys + first, here);
+            }
+            // The lowest bits of eight bytes, side by side.
+            bits[first / 32] |= static_cast<uint32_t>((eight * 0x0102040810204080) >> 56) << (first % 32);
         }
-        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
-        auto [output, sums] = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, !mask, mask, scale);
+    }
+    return result;
+}
+
+// Whether the loops for attention know this kind, and a mask of this shape.
+bool attends(const Tensor& query, const std::optional<Tensor>& mask) {
+    return loops(query) && (!mask || (mask->dim() == 4 && mask->size(1) == 1 && mask->scalar_type() == at::kBool));
+}
+
+// Attention without a gradient, of queries [example, head, token, width] and keys and values of as many heads or of groups of them, to [example, head,
+// token, width]; the mask is as above, and the sums are those of `Attending`. libtorch's own multiplies by MKL, which on processors that Intel did not make takes slow loops: one without
+// vectors for one query in bf16, one of half the width for many.
+Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask, double scale,
+              const Tensor& sums = Tensor()) {
+    auto loop = loops(query);
+    auto rows = [](const Tensor& values) { return values.stride(3) == 1 ? values : values.contiguous(); };
+    TORCH_CHECK(loop && query.dim() == 4 && key.dim() == 4 && key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type(),
+                "queries ", query.sizes(), " do not go with keys ", key.sizes());
+    auto q = rows(query), k = rows(key), v = rows(value);
+    auto examples = q.size(0), heads = q.size(1), tokens = q.size(2), groups = k.size(1), keys = k.size(2), width = q.size(3);
+    TORCH_CHECK(k.size(0) == examples && v.sizes() == k.sizes() && k.size(3) == width && groups > 0 && heads % groups == 0, "queries ", q.sizes(),
+                " do not go with keys ", k.sizes(), " and values ", v.sizes());
+    TORCH_CHECK(!mask || (mask->dim() == 4 && mask->scalar_type() == at::kBool && (mask->size(0) == 1 || mask->size(0) == examples) &&
+                          mask->size(1) == 1 && mask->size(2) == tokens && mask->size(3) == keys),
+                "a mask ", mask ? mask->sizes() : at::IntArrayRef(), " does not go with queries ", q.sizes(), " and keys ", k.sizes());
+    // As what follows takes it: all heads of a token side by side.
+    auto result = at::empty({examples, tokens, heads, width}, q.options()).transpose(1, 2);
+    if (result.numel() == 0) return result;
+    auto seen = seen_keys(mask, tokens, keys);
+    auto steps = [](const Tensor& of) { return Attending::Steps{of.stride(0), of.stride(1), of.stride(2)}; };
+    Attending what{in(q), in(k), in(v), out(result), out(sums), steps(q), steps(k), steps(v), steps(result),
+                   reinterpret_cast<const uint32_t*>(seen.const_data_ptr<int32_t>()), seen.size(0) == 1 ? 0 : seen.stride(0),
+                   groups, heads, tokens, keys, width, scale};
+    auto of_group = heads / groups * tokens, blocks = (of_group + loop->attend_rows - 1) / loop->attend_rows;
+    std::atomic<bool> failed{false};
+    split(examples * groups * blocks, rows_for(2 * std::min(of_group, loop->attend_rows) * keys * width), 1, [&](int64_t begin, int64_t end) {
+        try {
+            auto room = at::empty({what.room()}, q.options().dtype(wide(q.scalar_type())));
+            loop->attend(what, begin, end, out(room));
+        } catch (...) {
+            failed = true;
+        }
+    });
+    TORCH_CHECK(!failed, "no memory for attention over ", keys, " keys");
+    return result;
+}
+
+// The same with a gradient, which is computed in f32 at least: libtorch's own in bf16 multiplies small matrices one by one by oneDNN, whose calls took
+// 44 % of a step of training (SmolLM2, 45 tokens), five times what the same takes in f32.
+struct Attention : Function<Attention> {
+    static Tensor forward(AutogradContext* kept, const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& mask,
+                          double scale) {
+        Tensor output, sums;
+        if (attends(query, mask)) {
+            sums = at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(wide(query.scalar_type())));
+            output = attend(query, key, value, mask, scale, sums);
+        } else {
+            std::tie(output, sums) = at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, 0.0, !mask, added(mask, query), scale);
+        }
         kept->save_for_backward({query, key, value, output, sums, mask.value_or(Tensor())});
-        kept->saved_data["factor"] = factor;
+        kept->saved_data["scale"] = scale;
         return output;
+    }
+    // What libtorch adds to scores for a mask of what is seen.
+    static std::optional<Tensor> added(const std::optional<Tensor>& mask, const Tensor& like) {
+        if (!mask || mask->scalar_type() != at::kBool) return mask;
+        return at::zeros(mask->sizes(), like.options()).masked_fill_(mask->logical_not(), -std::numeric_limits<double>::infinity());
     }
     static variable_list backward(AutogradContext* kept, variable_list gradients) {
         first_derivatives_only();
         auto saved = kept->get_saved_variables();
-        auto factor = kept->saved_data["factor"].toDouble();
-        auto scale = factor == 0.0 ? std::nullopt : std::optional(factor);
-        auto in_f32 = [&](size_t place) { return saved[place].to(at::kFloat); };
-        auto mask = saved[5].defined() ? std::optional(in_f32(5)) : std::nullopt;
-        auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(gradients[0].to(at::kFloat), in_f32(0), in_f32(1), in_f32(2), in_f32(3),
-                                                                                  saved[4], 0.0, !mask, mask, scale);
         auto kind = saved[0].scalar_type();
-        return {q.to(kind), k.to(kind), v.to(kind), Tensor(), Tensor()};
+        auto widened = [&](const Tensor& values) { return values.to(wide(kind)); };
+        auto [q, k, v, output] = std::tuple(widened(saved[0]), widened(saved[1]), widened(saved[2]), widened(saved[3]));
+        auto mask = saved[5].defined() ? std::optional(widened(*added(saved[5], q))) : std::nullopt;
+        auto g = widened(gradients[0].stride(3) == 1 ? gradients[0] : gradients[0].contiguous());
+        auto [of_q, of_k, of_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(g, q, k, v, output, saved[4], 0.0, !mask, mask,
+                                                                                           kept->saved_data["scale"].toDouble());
+        return {of_q.to(kind), of_k.to(kind), of_v.to(kind), Tensor(), Tensor()};
     }
 };
-
-// The same of one query, without a gradient: [example, head, 1, width]. libtorch's kernel multiplies by MKL, which on processors that Intel did not
-// make takes its slowest loop for bf16 (a third of the time of generating 32 tokens). `seen` is [1 or example, 1, 1, key].
-Tensor attend_one(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& seen, double scale) {
-    auto loop = loops(query);
-    TORCH_CHECK(loop && key.scalar_type() == query.scalar_type() && value.scalar_type() == query.scalar_type() && query.size(2) == 1,
-                "one query of ", query.sizes(), " does not go with keys ", key.sizes());
-    auto rows = [](const Tensor& values) { return values.stride(3) == 1 ? values : values.contiguous(); };
-    auto q = query.contiguous(), k = rows(key), v = rows(value);
-    auto examples = q.size(0), heads = q.size(1), groups = k.size(1), keys = k.size(2), width = q.size(3);
-    TORCH_CHECK(k.size(0) == examples && v.sizes() == k.sizes() && k.size(3) == width && groups > 0 && heads % groups == 0, "queries ", q.sizes(),
-                " do not go with keys ", k.sizes(), " and values ", v.sizes());
-    auto mask = seen.expand({examples, 1, 1, keys}).contiguous();
-    auto result = at::empty_like(q);
-    auto room = at::empty({examples * heads, keys}, q.options().dtype(wide(q.scalar_type())));
-    auto bytes = [](const Tensor& values, int64_t number) {
-        return static_cast<const char*>(values.const_data_ptr()) + number * static_cast<int64_t>(values.element_size());
-    };
-    split(examples * heads, rows_for(2 * keys * width), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; row++) {
-            auto example = row / heads, group = row % heads / (heads / groups);
-            loop->attend(bytes(q, row * width), bytes(k, example * k.stride(0) + group * k.stride(1)), k.stride(2),
-                         bytes(v, example * v.stride(0) + group * v.stride(1)), v.stride(2), mask.const_data_ptr<bool>() + example * keys,
-                         const_cast<char*>(bytes(room, row * keys)), const_cast<char*>(bytes(result, row * width)), keys, width, scale);
-        }
-    });
-    return result;
-}
 
 // -log softmax(x)[label] of each row, in f32 at least: keeps the logits and one number per row, where libtorch's own would keep, and before
 // that make, a copy in f32 and one of its logarithms.
@@ -705,8 +752,8 @@ void* ia2_attention(const Tensor* query, const Tensor* key, const Tensor* value,
     return owned(error, [&] { return Attention::apply(*query, *key, *value, given(mask), scale); });
 }
 
-void* ia2_attend_one(const Tensor* query, const Tensor* key, const Tensor* value, const Tensor* seen, double scale, char* error) {
-    return owned(error, [&] { return attend_one(*query, *key, *value, *seen, scale); });
+void* ia2_attend(const Tensor* query, const Tensor* key, const Tensor* value, const Tensor* mask, double scale, char* error) {
+    return owned(error, [&] { return attend(*query, *key, *value, given(mask), scale); });
 }
 
 void* ia2_cross_entropy(const Tensor* logits, const Tensor* labels, char* error) {

@@ -44,7 +44,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
     fn ia2_gated(gate: Handle, up: Handle, gelu: bool, error: *mut c_char) -> *mut c_void;
     fn ia2_attention(query: Handle, key: Handle, value: Handle, mask: Handle, scale: f64, error: *mut c_char) -> *mut c_void;
-    fn ia2_attend_one(query: Handle, key: Handle, value: Handle, seen: Handle, scale: f64, error: *mut c_char) -> *mut c_void;
+    fn ia2_attend(query: Handle, key: Handle, value: Handle, mask: Handle, scale: f64, error: *mut c_char) -> *mut c_void;
     fn ia2_cross_entropy(logits: Handle, labels: Handle, error: *mut c_char) -> *mut c_void;
     fn ia2_rotate(input: Handle, cos: Handle, sin: Handle, weight: Handle, epsilon: f64, error: *mut c_char) -> *mut c_void;
     fn ia2_adam(
@@ -171,24 +171,26 @@ pub(crate) fn geglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 /// keys up to its own place; `1 / sqrt(width)` is the scale where none is given.
 pub(crate) fn attention(values: [&Tensor; 3], mask: Option<&Tensor>, scale: Option<f64>) -> Result<Tensor> {
     let [query, key, value] = values;
-    let half = matches!(query.kind(), Kind::BFloat16 | Kind::Half) && query.device() == Device::Cpu;
-    if half && gradients() && values.iter().any(|value| value.requires_grad()) && mask.is_none_or(|mask| [2, 4].contains(&mask.dim())) {
-        let (mask, scale) = (mask.map_or(null(), handle), scale.unwrap_or(0.0));
+    let recorded = gradients() && values.iter().any(|value| value.requires_grad());
+    let ours = match query.kind() {
+        Kind::Float | Kind::BFloat16 | Kind::Double => mask.is_none_or(of_all_heads),
+        Kind::Half => recorded && mask.is_none_or(|mask| [2, 4].contains(&mask.dim())),
+        _ => false,
+    };
+    if ours && query.device() == Device::Cpu {
+        let width = query.size().last().copied().unwrap_or(1).max(1) as f64;
+        let (mask, scale) = (mask.map_or(null(), handle), scale.unwrap_or_else(|| 1.0 / width.sqrt()));
+        let attend = if recorded { ia2_attention } else { ia2_attend };
         // SAFETY: see `call`.
-        return call(|error| unsafe { ia2_attention(handle(query), handle(key), handle(value), mask, scale, error) });
-    }
-    if let Some(mask) = mask.filter(|mask| query.kind() == Kind::BFloat16 && half && is_of_one(query, mask)) {
-        let scale = scale.unwrap_or_else(|| 1.0 / (query.size().last().copied().unwrap_or(1).max(1) as f64).sqrt());
-        // SAFETY: see `call`.
-        return call(|error| unsafe { ia2_attend_one(handle(query), handle(key), handle(value), handle(mask), scale, error) });
+        return call(|error| unsafe { attend(handle(query), handle(key), handle(value), mask, scale, error) });
     }
     let grouped = query.size().get(1) != key.size().get(1);
     Ok(Tensor::f_scaled_dot_product_attention(query, key, value, mask, 0.0, mask.is_none(), scale, grouped)?)
 }
 
-/// Whether there is one query for each example and head, and a mask that all heads share.
-fn is_of_one(query: &Tensor, mask: &Tensor) -> bool {
-    matches!((&query.size()[..], &mask.size()[..]), ([_, _, 1, _], [_, 1, 1, _])) && mask.kind() == Kind::Bool
+/// Whether a mask says which keys are seen, the same for all heads.
+fn of_all_heads(mask: &Tensor) -> bool {
+    matches!(mask.size()[..], [_, 1, _, _]) && mask.kind() == Kind::Bool
 }
 
 /// `[row]`: `-log softmax(logits)[label]` of `logits [row, class]`, in f32 at least; `labels` are i64.

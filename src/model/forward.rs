@@ -117,7 +117,7 @@ impl Model {
 
     /// What the model would say if `stream [token, hidden]` were its last layer's output: logits `[token, vocab]`, in f32 at least.
     pub(crate) fn unembed(&self, stream: &Tensor) -> Result<Tensor> {
-        let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
+        let mut pass = self.pass_without_tokens();
         let hidden = self.decoder().normalised(stream, &mut pass)?;
         Ok(widened(&self.decoder().logits(&hidden, &mut pass)?))
     }
@@ -226,6 +226,13 @@ impl Model {
         Ok(TeacherForced { hidden, labels: Tensor::from_slice(&labels).to_device(self.device()), counts })
     }
 
+    /// A pass for hidden states that are there already: nothing is turned by angles.
+    fn pass_without_tokens<'h>(&self) -> Pass<'_, 'h> {
+        let mut pass = Pass::turning(Tensor::zeros([1, 1], (Kind::Int64, self.device())), 0, &[], 0, self.kind(), &[], &[]);
+        pass.adapter = self.adapter.as_deref();
+        pass
+    }
+
     /// Whether samples of different lengths are best [`packed`](TeacherForcing::packed): on the CPU, from a width on at which a token costs more than the calls
     /// of attention for each sample; where nobody sees the padded shape (`unseen`) or draws by it (dropout), nothing stands before the first tokens
     /// (virtual tokens), and nothing goes by the row as a whole (the place of a vector, rotations that turn again).
@@ -237,7 +244,7 @@ impl Model {
 
     /// Logits `[token, vocab]` of hidden states `[token, hidden]`; bound hooks on the head see these packed rows.
     pub(crate) fn logits(&self, hidden: &Tensor, hooks: Option<&mut Hooks<'_>>) -> Result<Tensor> {
-        let mut pass = self.pass(Tensor::zeros([1, 1], (Kind::Int64, self.device())), &[]);
+        let mut pass = self.pass_without_tokens();
         pass.hooks = hooks;
         self.decoder().logits(hidden, &mut pass)
     }

@@ -202,67 +202,129 @@ fn low_rank_updates_are_libtorchs() {
 }
 
 #[test]
-fn gradients_of_attention_in_half_precision_are_those_of_full() -> Result<()> {
-    for (kind, most) in [(Kind::BFloat16, 3e-2), (Kind::Half, 4e-3)] {
-        for (masked, scale, tokens) in [(false, None, 7), (true, Some(0.4), 7), (false, None, 70)] {
-            let leaf = |heads: i64, kind: Kind| draw(&[2, tokens, heads, 16]).to_kind(kind).set_requires_grad(true);
-            let ours = [4, 2, 2].map(|heads| leaf(heads, kind));
-            let theirs = [0, 1, 2].map(|at: usize| ours[at].detach().to_kind(Kind::Double).set_requires_grad(true));
-            let mask = masked.then(|| Tensor::ones([2, 1, tokens, tokens], (Kind::Bool, Device::Cpu)).tril(1));
-            let weights = draw(&[2, 4, tokens, 16]);
-            let gradients = |leaves: &[Tensor; 3]| -> Result<Vec<Tensor>> {
-                let [q, k, v] = [0, 1, 2].map(|at: usize| leaves[at].transpose(1, 2));
-                let values = attention([&q, &k, &v], mask.as_ref(), scale)?;
-                let mut all = Tensor::run_backward(&[(&values * weights.to_kind(values.kind())).sum(None)], leaves, false, false);
-                all.push(values.detach());
-                Ok(all)
-            };
-            for (ours, theirs) in gradients(&ours)?.iter().zip(gradients(&theirs)?) {
-                assert_eq!(ours.kind(), kind);
-                let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
-                assert!(apart < most, "{kind:?}, masked {masked}: {apart:.1e}");
+fn gradients_of_attention_are_libtorchs_of_full_precision() -> Result<()> {
+    for (kind, most) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 3e-2), (Kind::Half, 4e-3)] {
+        // As many queries as keys, and those of the last tokens alone.
+        for (masked, scale, asked, tokens) in [(false, None, 7, 7), (true, Some(0.4), 7, 7), (false, None, 70, 70), (true, None, 3, 70)] {
+            let leaf = |heads: i64, tokens: i64| draw(&[2, tokens, heads, 16]).to_kind(kind).set_requires_grad(true);
+            let ours = [leaf(4, asked), leaf(2, tokens), leaf(2, tokens)];
+            let theirs = ours.each_ref().map(|own| own.detach().to_kind(Kind::Double).set_requires_grad(true));
+            let mask = masked.then(|| Tensor::ones([2, 1, asked, tokens], (Kind::Bool, Device::Cpu)).tril(tokens - asked + 1));
+            // Every number's share; or each the same, as a gradient that is one number in memory.
+            for weights in [draw(&[2, 4, asked, 16]), Tensor::from(1.0)] {
+                let gradients = |values: Tensor, leaves: &[Tensor; 3]| {
+                    let mut all = Tensor::run_backward(&[(&values * weights.to_kind(values.kind())).sum(None)], leaves, false, false);
+                    all.push(values.detach());
+                    all
+                };
+                let by_head = |leaves: &[Tensor; 3]| leaves.each_ref().map(|leaf| leaf.transpose(1, 2));
+                let by_ours = attention(by_head(&ours).each_ref(), mask.as_ref(), scale)?;
+                let [q, k, v] = by_head(&theirs);
+                let by_theirs = Tensor::f_scaled_dot_product_attention(&q, &k, &v, mask.as_ref(), 0.0, !masked, scale, true)?;
+                for (ours, theirs) in gradients(by_ours, &ours).iter().zip(gradients(by_theirs, &theirs)) {
+                    assert_eq!(ours.kind(), kind);
+                    let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
+                    assert!(apart < most, "{kind:?}, {asked} of {tokens}, masked {masked}: {apart:.1e}");
+                }
             }
+            let [q, k, v] = ours.each_ref().map(|leaf| leaf.transpose(1, 2));
+            let values = attention([&q, &k, &v], mask.as_ref(), scale)?.sum(None);
+            let again = guarded("deriving", || Ok(Tensor::run_backward(&[&values], &ours, true, true)));
+            assert!(again.unwrap_err().to_string().contains("second derivatives"));
         }
     }
     Ok(())
 }
 
 #[test]
-fn one_query_attends_as_libtorchs_do() -> Result<()> {
+fn attention_without_a_gradient_is_libtorchs() -> Result<()> {
     let _inference = tch::no_grad_guard();
-    // Widths and keys with and without a rest behind the last whole vector; groups; keys in a room that is not full, as a cache has them.
-    for (heads, groups, keys, width, scale) in
-        [(4, 2, 37, 64, None), (3, 3, 16, 80, Some(0.3)), (8, 1, 1, 10, None), (6, 3, 200, 128, None)]
-    {
-        let query = draw(&[3, 1, heads, width]).transpose(1, 2);
-        let [key, value] = [0, 1].map(|_| draw(&[3, groups, keys + 9, width]).to_kind(Kind::BFloat16).narrow(2, 0, keys));
-        let query = query.to_kind(Kind::BFloat16);
-        for mask in
-            [Tensor::ones([1, 1, 1, keys], (Kind::Bool, Device::Cpu)), Tensor::rand([3, 1, 1, keys], (Kind::Float, Device::Cpu)).gt(0.4)]
-        {
-            let last = mask.narrow(3, keys - 1, 1);
-            let _ = last.shallow_clone().fill_(1);
-            let ours = attention([&query, &key, &value], Some(&mask), scale)?;
-            let wide = [&query, &key, &value].map(|values| values.to_kind(Kind::Double));
-            let theirs =
-                Tensor::f_scaled_dot_product_attention(&wide[0], &wide[1], &wide[2], Some(&mask), 0.0, false, scale, heads != groups)?;
-            assert_eq!((ours.kind(), ours.size()), (Kind::BFloat16, theirs.size()));
-            let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
-            assert!(apart < 5e-3, "{keys} keys of {width}: {apart:.1e}");
+    let seen = |size: [i64; 4]| Tensor::ones(size, (Kind::Bool, Device::Cpu));
+    // One query and several of a group, as many rows as lanes and more; widths and keys with and without a rest behind the last whole vector, and more keys
+    // than are read at once; groups of heads and heads by themselves.
+    for (heads, groups, tokens, keys, width, scale) in [
+        (4, 2, 1, 37, 64, None),
+        (3, 3, 1, 16, 80, Some(0.3)),
+        (8, 1, 1, 1, 10, None),
+        (6, 3, 1, 200, 128, None),
+        (4, 2, 7, 140, 64, None),
+        (9, 3, 40, 70, 33, Some(0.2)),
+        (2, 2, 51, 51, 16, None),
+        (4, 1, 130, 301, 24, None),
+    ] {
+        let draw = |heads: i64, tokens: i64| draw(&[3, tokens, heads, width]).transpose(1, 2);
+        // Keys in a room that is not full, as a cache has them.
+        let room = || draw(groups, keys + 9).contiguous().narrow(2, 0, keys);
+        let inputs = [draw(heads, tokens), room(), room()];
+        let behind = seen([1, 1, tokens, keys]).tril(keys - tokens);
+        let some = Tensor::rand([3, 1, tokens, keys], (Kind::Float, Device::Cpu)).gt(0.4);
+        let _ = some.narrow(3, keys - 1, 1).fill_(1);
+        let masks = [seen([1, 1, 1, keys]).expand([1, 1, tokens, keys], false), behind, some];
+        for mask in masks.iter().map(Some).chain((tokens == keys).then_some(None)) {
+            for (kind, most) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+                let inputs = inputs.each_ref().map(|values| values.to_kind(kind));
+                let ours = attention(inputs.each_ref(), mask, scale)?;
+                let [query, key, value] = inputs.each_ref().map(|values| values.to_kind(Kind::Double));
+                let theirs =
+                    Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask, 0.0, mask.is_none(), scale, heads != groups)?;
+                assert_eq!((ours.kind(), ours.size()), (kind, theirs.size()));
+                // As what comes next reads it.
+                assert!(ours.transpose(1, 2).is_contiguous());
+                let apart = (ours.to_kind(Kind::Double) - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
+                assert!(apart < most, "{tokens} of {keys} keys of {width} in {kind:?}: {apart:.1e}");
+            }
         }
     }
-    // What is no number stays none, and what nobody sees has no say.
-    let values = |spoilt: i64| {
-        let values = draw(&[1, 1, 3, 16]).to_kind(Kind::BFloat16);
-        let _ = values.narrow(2, spoilt, 1).fill_(f64::NAN);
-        values
-    };
-    let query = draw(&[1, 1, 1, 16]).to_kind(Kind::BFloat16);
-    let mask = Tensor::from_slice(&[true, true, false]).view([1, 1, 1, 3]);
-    let numbers =
-        |spoilt: i64| attention([&query, &values(spoilt), &values(spoilt)], Some(&mask), None).map(|values| values.isfinite().all());
-    assert_eq!((numbers(2)?, numbers(1)?), (Tensor::from(true), Tensor::from(false)));
+    // Large scores are no overflow.
+    let large = draw(&[1, 1, 9, 16]) * 40.0;
+    let ours = attention([&large, &large, &large], None, None)?;
+    assert!(
+        (ours - Tensor::scaled_dot_product_attention::<Tensor>(&large, &large, &large, None, 0.0, true, None, false))
+            .abs()
+            .max()
+            .double_value(&[])
+            < 1e-10
+    );
+    // What is no number stays none, what nobody sees has no say, and of nothing comes nothing.
+    for (kind, queries) in [(Kind::BFloat16, 1), (Kind::BFloat16, 5), (Kind::Float, 1), (Kind::Float, 20)] {
+        let values = |spoilt: i64| {
+            let values = draw(&[1, 1, 3, 16]).to_kind(kind);
+            let _ = values.narrow(2, spoilt, 1).fill_(f64::NAN);
+            values
+        };
+        let query = draw(&[1, 1, queries, 16]).to_kind(kind);
+        let mask = Tensor::from_slice(&[true, true, false]).view([1, 1, 1, 3]).repeat([1, 1, queries, 1]);
+        let of = |spoilt: i64, mask: &Tensor| attention([&query, &values(spoilt), &values(spoilt)], Some(mask), None);
+        assert!(bool::try_from(of(2, &mask)?.isfinite().all()).unwrap());
+        assert!(bool::try_from(of(1, &mask)?.isnan().all()).unwrap());
+        let _ = mask.narrow(2, queries - 1, 1).fill_(0);
+        assert_eq!(f64::try_from(of(2, &mask)?.narrow(2, queries - 1, 1).abs().max()).unwrap(), 0.0);
+    }
+    // What does not go together is told.
+    for (key, mask, word) in [
+        ([1, 2, 3, 8], [1, 1, 4, 3], "do not go with keys [1, 2, 3, 8]"),
+        ([1, 3, 3, 7], [1, 1, 4, 3], "do not go with keys [1, 3, 3, 7]"),
+        ([1, 3, 3, 8], [1, 1, 3, 3], "a mask [1, 1, 3, 3] does not go with"),
+    ] {
+        let key = draw(&key);
+        let error = attention([&draw(&[1, 3, 4, 8]), &key, &key], Some(&seen(mask)), None).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
     Ok(())
+}
+
+/// Every test of this file, with the loops for other processors than this one.
+#[test]
+fn loops_for_other_processors_give_the_same() {
+    const THIS: &str = "loops_for_other_processors_give_the_same";
+    for capability in ["default", "avx2"] {
+        // libtorch's own variable, by which the loops go as well.
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.env("ATEN_CPU_CAPABILITY", capability).args(["libtorch::operations::tests", "--skip", THIS]);
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !text.contains(" 0 passed"), "{capability}: {text}");
+    }
 }
 
 #[test]
