@@ -2,6 +2,7 @@
 
 use polars::prelude::*;
 
+use super::crossing::critical;
 use super::*;
 use crate::display::Show;
 

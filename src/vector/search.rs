@@ -61,18 +61,18 @@ pub(super) fn golds(model: &Model, prompts: &Prompts, part: GoldSpan) -> Result<
 }
 
 impl<'m> Search<'m> {
-    pub fn on(model: &'m Model) -> Self {
+    pub(super) fn on(model: &'m Model) -> Self {
         Self { model, reading: Cell::default() }
     }
 
     /// What was read so far.
-    pub fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> Reading {
         self.reading.get()
     }
 
     /// The values at the last token of each prompt at the hook points that `pattern` selects, which lie in one layer each:
     /// `[example, layer, width]`, in f32 or, of an f64 model, in f64.
-    pub fn at_the_end(&self, prompts: &Prompts, pattern: &str) -> Result<Tensor> {
+    pub(super) fn at_the_end(&self, prompts: &Prompts, pattern: &str) -> Result<Tensor> {
         let rows = self.model.encode(prompts)?;
         let read = self.model.tokens_to_read(&rows, |row| rows[row].len() - 1);
         let reading = self.reading.get();
@@ -84,7 +84,7 @@ impl<'m> Search<'m> {
     ///
     /// `edit` is given a layer, the number of an edit and the value `[width]` of that token at the layer's hook point that `pattern` selects, and
     /// gives another value, or none where that edit leaves it. What stands before the last token is read once.
-    pub fn under(
+    pub(super) fn under(
         &self,
         sample: &Sample,
         edits: usize,
