@@ -3,8 +3,8 @@
 //! `cargo run --release --example coverage -- [--studies 2000] [--part effects,tasks,calibration,power] [--designs 6-10] [--lines coverage.txt]`
 //!
 //! One line per design: its part, the number of studies, the design, what was found. Aim: intervals of 95 % hold the truth in 93 to 97 %, tests at 5 % reject a true null in
-//! 4 to 6 %; of 2,000 studies a share of 95 % is known to ± 1 % (twice its standard error of `√(.95 · .05 / 2000)`). All of it takes about an hour on one thread with
-//! `--release`. `--part` and `--designs` (of each part, from 1) choose. With `--lines` the lines that the file has already are shown as they are, and new ones are added to it
+//! 4 to 6 %; of 2,000 studies a share of 95 % is known to ± 1 % (twice its standard error of `√(.95 · .05 / 2000)`). A design of `effects` takes about a minute
+//! on one thread in a debug build. `--part` and `--designs` (of each part, from 1) choose. With `--lines` the lines that the file has already are shown as they are, and new ones are added to it
 //! as they come: what was killed goes on where it was. A study is drawn from the seed of its number alone, so lines are the same in whatever order and pieces they come.
 //!
 //! **effects.** Outcomes are right or wrong, `P(right) = logistic(0.8 + row + run (+ N within the run) ± method/2)`, the method's effect being a draw for each run, one

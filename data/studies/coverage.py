@@ -43,6 +43,8 @@ rows = [
 print("| 95 % interval or test | designs | holds the truth |\n|---|---|---|")
 for name, values in rows:
     print(f"| {name} | {span(values)} |")
-for part, studies, design, groups in lines:
-    if part == "power":
-        print(f"power, {design}: true difference {groups[0][0]}, predicted {groups[1][0]}, found in {groups[2][0]} of {studies}")
+power = [(studies, design, groups) for part, studies, design, groups in lines if part == "power"]
+if power:
+    print("\n| power of 1 task: runs, rows, spread by run and by row, effect (logits) | true difference | predicted, mean | found |\n|---|---|---|---|")
+for _, design, groups in power:
+    print(f"| {', '.join(f'{number:g}' for number in design)} | {groups[0][0]} | {groups[1][0]} | {groups[2][0]} |")
