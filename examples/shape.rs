@@ -3,8 +3,8 @@
 //! `cargo run --release --example shape -- [--shape qwen3-4b] [--kind bf16] [--device cuda] [--prompt 300] [--response 32] [--batch 4]
 //! [--samples 16] [--steps 8] [--rate 790]`
 //!
-//! Shapes are `tiny`, `qwen3-0.6b` and `qwen3-4b`. `--rate` is the processor's measured matrix rate in TFLOP/s, for the share. A forward is
-//! counted as 2 operations per weight of a linear module and token, a step of training as twice that: weights get no gradient. Attention's own
+//! Shapes are `tiny`, `qwen3-0.6b` and `qwen3-4b`. `--rate` is the processor's matrix rate in TFLOP/s, for the share; without it, that of one large product
+//! is measured. A forward is counted as 2 operations per weight of a linear module and token, a step of training as twice that: weights get no gradient. Attention's own
 //! products and the head are left out, so the share is a lower bound.
 
 use std::time::Instant;
@@ -29,7 +29,6 @@ fn run() -> std::result::Result<(), Failure> {
     let number = |name: &str, default: usize| option(name).map_or(Ok(default), |text| text.parse());
     let (prompt, response, batch) = (number("--prompt", 300)?, number("--response", 32)?, number("--batch", 4)?);
     let (samples, steps) = (number("--samples", 16)?, number("--steps", 8)? as u64);
-    let rate: Option<f64> = option("--rate").map(|text| text.parse()).transpose()?;
     let kind = match option("--kind").as_deref() {
         None | Some("bf16") => Kind::BFloat16,
         Some("f32") => Kind::Float,
@@ -41,6 +40,10 @@ fn run() -> std::result::Result<(), Failure> {
         Some("cuda") => ia2::libtorch::cuda_device(0)?,
         Some(other) => return Err(format!("--device {other}: cpu or cuda").into()),
     };
+    let rate: f64 = match option("--rate") {
+        Some(text) => text.parse()?,
+        None => matrix_rate(kind, device),
+    };
     tch::manual_seed(0);
     let model = random_model(option("--shape").as_deref().unwrap_or("tiny"), kind, device)?;
     println!("{model:?}");
@@ -49,8 +52,8 @@ fn run() -> std::result::Result<(), Failure> {
     let tokens = samples * (prompt + response - 1);
     let told = |what: &str, tokens: usize, seconds: f64, per_weight: f64| {
         let rate_here = per_weight * linear as f64 * tokens as f64 / seconds / 1e12;
-        let share = rate.map_or(String::new(), |rate| format!(", {:.0} % of {rate} TFLOP/s", 100.0 * rate_here / rate));
-        println!("{what:<22} {:>10.0} tokens/s, {rate_here:.2} TFLOP/s in linear modules{share}", tokens as f64 / seconds);
+        let (speed, share) = (tokens as f64 / seconds, 100.0 * rate_here / rate);
+        println!("{what:<22} {speed:>10.0} tokens/s, {rate_here:.2} TFLOP/s in linear modules, {share:.0} % of {rate:.2} TFLOP/s");
     };
 
     let catch = || Capture::at("model.layers.*.self_attn").device(device).batch(batch).of(&model, &responses);
@@ -81,6 +84,21 @@ fn run() -> std::result::Result<(), Failure> {
         told(name, steps as usize * batch * (prompt + response - 1), seconds, 4.0);
     }
     Ok(())
+}
+
+/// TFLOP/s of a square product.
+fn matrix_rate(kind: Kind, device: Device) -> f64 {
+    let size: i64 = if device.is_cuda() { 8192 } else { 1024 };
+    let matrix = Tensor::randn([size, size], (kind, device));
+    let products = |count: usize| {
+        let began = Instant::now();
+        let last = (0..count).map(|_| matrix.matmul(&matrix)).last();
+        // Reading a number waits for the device.
+        last.map(|product| product.double_value(&[0, 0]));
+        began.elapsed().as_secs_f64() / count as f64
+    };
+    products(2);
+    2.0 * (size as f64).powi(3) / products(10) / 1e12
 }
 
 fn random_model(shape: &str, kind: Kind, device: Device) -> std::result::Result<Model, Failure> {

@@ -41,7 +41,12 @@ const PAIRS: &[Pair] = &[
 const REAL: &[(&str, &[&str])] = &[("smollm2", &["ia2-1", "ia2-32", "sft-1", "sft-32"]), ("tiny-icl", &["ia2-1", "sft-1"])];
 
 /// The random model that all cases are compared on.
-const RANDOM: &str = "random";
+pub const RANDOM: &str = "random";
+
+/// Where a model that is compared lies, or a copy of it.
+pub fn folder(project: &Project, model: &str) -> PathBuf {
+    project.join(format!("target/bench-{model}"))
+}
 
 /// One row of the table.
 struct Row {
@@ -250,7 +255,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
 
 /// The checkpoint and the work of a model, made where they are not there; `None` for a model that is not on this machine.
 fn prepare(project: &Project, ours: &Path, python: &Path, model: &str) -> Result<Option<(PathBuf, PathBuf)>> {
-    let (folder, work) = (project.join(format!("target/bench-{model}")), project.join(format!("target/bench-{model}.json")));
+    let (folder, work) = (folder(project, model), project.join(format!("target/bench-{model}.json")));
     let mut source = folder.clone().into_os_string();
     if model == RANDOM {
         if !folder.join("config.json").exists() {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::bench;
 use crate::command;
 use crate::failure::{At, Failure, Result};
 use crate::project::Project;
@@ -40,7 +41,7 @@ pub fn run(project: &Project, arguments: &[String]) -> Result {
     }
     let folder = if profile == "dev" { "debug" } else { profile };
     let program = project.join(format!("target/x86_64-unknown-linux-gnu/{folder}/examples/orders"));
-    let models = [project.join("target/bench-model"), project.made("models/smollm2")];
+    let models = [bench::folder(project, bench::RANDOM), project.made("models/smollm2")];
     let there: Vec<_> = models.iter().filter(|model| model.join("config.json").exists()).collect();
     if there.is_empty() {
         return Err(Failure::new("there is no model to measure with", USAGE));
