@@ -177,11 +177,13 @@ const LARGEST_ARCHIVE: u64 = 10 << 20;
 fn package(project: &Project) -> bool {
     let folder = project.root.join("target/package");
     // One of an earlier version would be measured in place of this one's.
-    let _ = std::fs::remove_dir_all(&folder);
-    if !passed(command::cargo(project).args(["package", "--quiet", "--package", "ia2", "--locked", "--allow-dirty"])) {
+    let _ = fs::remove_dir_all(&folder);
+    let built = passed(command::cargo(project).args(["package", "--quiet", "--package", "ia2", "--locked", "--allow-dirty"]));
+    forget(&project.root.join("target"));
+    if !built {
         return false;
     }
-    let archives = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let archives = fs::read_dir(&folder).into_iter().flatten().flatten();
     let sizes: Vec<u64> = archives
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "crate"))
         .filter_map(|entry| Some(entry.metadata().ok()?.len()))
@@ -189,6 +191,26 @@ fn package(project: &Project) -> bool {
     println!("archives of {sizes:?} bytes; at most {LARGEST_ARCHIVE}");
     !sizes.is_empty() && sizes.iter().all(|size| *size <= LARGEST_ARCHIVE)
 }
+
+/// cargo takes the build script of the archive for the checkout's and watches the archive's file from then on: a later change of `build.rs` would go
+/// unnoticed. What it knows of files in the archive is removed, so that it looks again.
+fn forget(target: &Path) {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for built in entries(target).flat_map(|folder| [folder.join(".fingerprint"), folder.join("debug/.fingerprint")]) {
+        for unit in entries(&built).filter(|unit| unit.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ia2-"))) {
+            let of_archive = |file: std::path::PathBuf| {
+                let text = fs::read(file).unwrap_or_default();
+                text.windows(ARCHIVE.len()).any(|bytes| bytes == ARCHIVE)
+            };
+            if entries(&unit).any(of_archive) {
+                let _ = fs::remove_dir_all(unit);
+            }
+        }
+    }
+}
+
+/// How cargo writes where the archive was unpacked.
+const ARCHIVE: &[u8] = b"package/ia2-";
 
 fn passed(command: &mut Command) -> bool {
     command::shown(command).map_err(|failure| println!("{failure}")).is_ok_and(|status| status.success())
@@ -203,7 +225,23 @@ fn counts(line: &str) -> Option<[isize; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use super::counts;
+    use super::{counts, forget};
+
+    #[test]
+    fn a_build_of_the_archive_is_forgotten() {
+        let target = std::env::temp_dir().join(format!("ia2-archive-{}", std::process::id()));
+        let unit = |name: &str, text: &[u8]| {
+            let folder = target.join("debug/.fingerprint").join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("dep-build-script"), text).unwrap();
+            folder
+        };
+        let archive = unit("ia2-1", b"\x1a\0\0\0package/ia2-0.1.0/build.rs\0");
+        let (own, other) = (unit("ia2-2", b"\x08\0\0\0build.rs\0"), unit("cc-1", b"package/ia2-0.1.0/build.rs"));
+        forget(&target);
+        assert!(!archive.exists() && own.exists() && other.exists());
+        std::fs::remove_dir_all(target).unwrap();
+    }
 
     #[test]
     fn results_are_counted() {
