@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 use crate::file::{self, Holds};
+use crate::interrupt;
 use crate::libtorch;
 
 /// `AMD EPYC 9R45, 1 of 2 processors, 15 GiB of memory`; where the model is on a GPU, that first.
@@ -31,7 +32,8 @@ fn gpu(number: usize) -> Option<String> {
 
 /// What a file of lines `name : value` has for a name, of several the first.
 fn line(path: &Path, name: &str) -> Option<String> {
-    let text = file::text(path, Holds::Settings).ok()?;
+    // A few lines that the kernel makes: an interrupt is for what comes next, and must not leave a machine without a name.
+    let text = interrupt::undisturbed(|| file::text(path, Holds::Settings)).ok()?;
     let value = |line: &str| line.split_once(':').filter(|(own, _)| own.trim() == name).map(|(_, value)| value.trim().to_string());
     text.lines().find_map(value)
 }

@@ -206,27 +206,30 @@ impl Report<'_> {
     }
 
     /// Where the rows come from, and under which licence, as the cards of the library's own tasks and benchmarks say.
-    fn data(&self) -> String {
+    fn data(&self) -> Result<String> {
         let names: BTreeSet<&str> = self.tasks().union(&self.tests()).copied().collect();
-        let card =
-            |name: &str| Benchmark::named(name).map(|known| known.card()).or_else(|_| Task::open(name).map(|task| task.card().clone()));
-        let said = |name: &str| match card(name).ok().filter(|card| !card.source.is_empty()) {
-            Some(card) => {
+        let card = |name: &str| match Benchmark::named(name) {
+            Err(error) if !error.is_interrupted() => Task::open(name).map(|task| task.card().clone()),
+            known => known.map(|known| known.card()),
+        };
+        let said = |name: &str| match card(name) {
+            Err(error) if error.is_interrupted() => Err(error),
+            Ok(card) if !card.source.is_empty() => {
                 let paper = card.paper.map_or(String::new(), |paper| format!(", {paper}"));
-                format!("{} (licence: {}{paper})", card.source.trim_end_matches('.'), card.license)
+                Ok(format!("{} (licence: {}{paper})", card.source.trim_end_matches('.'), card.license))
             }
-            None => "[say where the rows come from, and under which licence]".to_string(),
+            _ => Ok("[say where the rows come from, and under which licence]".to_string()),
         };
         // Tasks of one source are told of together.
         let mut told: Vec<(Vec<&str>, String)> = Vec::new();
         for name in names {
-            let said = said(name);
+            let said = said(name)?;
             match told.iter_mut().find(|(_, other)| *other == said) {
                 Some((names, _)) => names.push(name),
                 None => told.push((vec![name], said)),
             }
         }
-        told.into_iter().map(|(names, said)| format!("{}: {said}", names.join(", "))).collect::<Vec<_>>().join("; ")
+        Ok(told.into_iter().map(|(names, said)| format!("{}: {said}", names.join(", "))).collect::<Vec<_>>().join("; "))
     }
 
     pub(super) fn checklist(&self) -> Result<Vec<(&'static str, String)>> {
@@ -297,15 +300,15 @@ impl Report<'_> {
              training settings ({} results). The same code, model and rows give the same runs; outcomes of each test row are kept next to them.",
             self.results.len()
         );
+        let data = self.data()?;
         let access = format!(
             "[Yes] The code is the library ia2 {} [and your notebook or script, with its address]; `Experiment::protocol` lists models, tasks, rows and settings. Data: {}. Models: {} \
              [with their addresses].",
             env!("CARGO_PKG_VERSION"),
-            self.data(),
+            data,
             listed(&models),
         );
-        let assets =
-            format!("[Yes] Data: {}. Models: {} [name the licence of each]. Code: ia2, MIT or Apache-2.0.", self.data(), listed(&models));
+        let assets = format!("[Yes] Data: {}. Models: {} [name the licence of each]. Code: ia2, MIT or Apache-2.0.", data, listed(&models));
         Ok(vec![
             (
                 "Experimental result reproducibility: Does the paper fully disclose all the information needed to reproduce the main experimental results of the paper to the extent that it affects the main \
