@@ -22,8 +22,8 @@ that text by the same rules.
 
 A notebook's own metadata can ask for more:
 
-* "ia2": {"twice": true}  it is executed a second time, with what the first left on disk: the outputs must be the same by the rules above,
-  and its cells may take a third of the first's time, or 20 s;
+* "ia2": {"twice": true}  it is executed a second time, with what the first left on disk: the outputs must be the same by the rules above;
+* "ia2": {"keeps": "target/figures/runs"}  the second time, the .json files in this folder must be found and left as they are;
 * "ia2": {"beside": ["../shared/data/sst2"]}  files that its committed outputs depend on, relative to the project. Where one is absent it
   has to run, but its outputs are not compared, and a line `SKIPPED: ..` says so;
 * "ia2": {"needs": [".ia2/models/smollm2"]}  files that it cannot run without. Where one is absent the notebook is skipped, with such a line.
@@ -50,8 +50,7 @@ import said
 
 START_TIMEOUT = 600  # seconds; a kernel whose library has been edited compiles it first
 CELL_TIMEOUT = 1200
-AGAIN_PART, AGAIN_SECONDS = 1 / 3, 20  # what a second execution may take: this part of the first's time, or so many seconds
-KEYS = {"twice", "beside", "needs"}
+KEYS = {"twice", "keeps", "beside", "needs"}
 
 UNIT = r"(?:ns|µs|us|ms|s|sec|seconds|min|h|(?:[a-z]+)/s|(?:s|ms)/[a-z]+)"
 TIME = re.compile(rf"(?<![\w.])\d[\d.,]*\s?{UNIT}(?![\w/])|(?<!\d)\d+:\d\d(?::\d\d)?(?!\d)")
@@ -232,27 +231,28 @@ def changes(before, now, what: str) -> list[str]:
     return found
 
 
-def too_slow(first: float, again: float) -> bool:
-    """Whether a second execution of so many seconds did not find what the first left."""
-    return again > AGAIN_SECONDS and again > AGAIN_PART * first
+def kept(folder: Path) -> dict[Path, int]:
+    """When each .json file in a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
 
 
-def settings_of(notebook) -> tuple[bool, list[str], list[str]]:
-    """A notebook's `twice`, `beside` and `needs`; a misspelt key would quietly check less."""
+def settings_of(notebook) -> tuple[bool, str, list[str], list[str]]:
+    """A notebook's `twice`, `keeps`, `beside` and `needs`; a misspelt key would quietly check less."""
     settings = notebook.metadata.get("ia2", {})
     if unknown := set(settings) - KEYS:
         raise Problem(f"    the notebook's metadata `ia2` has {sorted(unknown)}; known are {sorted(KEYS)}")
-    twice, beside, needs = settings.get("twice", False), settings.get("beside", []), settings.get("needs", [])
+    twice, keeps = settings.get("twice", False), settings.get("keeps", "")
+    beside, needs = settings.get("beside", []), settings.get("needs", [])
     lists = all(isinstance(paths, list) and all(isinstance(path, str) for path in paths) for paths in (beside, needs))
-    if not isinstance(twice, bool) or not lists:
-        form = "{'twice': true or false, 'beside': [paths], 'needs': [paths]}"
+    if not isinstance(twice, bool) or not isinstance(keeps, str) or (keeps and not twice) or not lists:
+        form = "{'twice': true or false, 'keeps': path (with twice), 'beside': [paths], 'needs': [paths]}"
         raise Problem(f"    the notebook's metadata `ia2` must be {form}, it is {settings}")
-    return twice, beside, needs
+    return twice, keeps, beside, needs
 
 
 def run(path: Path, out: Path, project: Path, compare: bool, write: bool) -> None:
     committed = nbformat.read(path, as_version=4)
-    twice, beside, needs = settings_of(committed)
+    twice, keeps, beside, needs = settings_of(committed)
     missing = ", ".join(f"`{place}`" for place in needs if not (project / place).exists())
     if missing:
         if write:
@@ -268,13 +268,14 @@ def run(path: Path, out: Path, project: Path, compare: bool, write: bool) -> Non
     if compare:
         found += said.problems(committed)
     if twice and not first.found:
+        left = kept(project / keeps) if keeps else {}
         again = execute(committed, path.parent, f"{path.stem}, again", stop_early=not compare)
         print(f"  {path.stem}, again: {again.report()}", flush=True)
         print(f"  {path.stem}: its cells took {first.seconds:.1f} s, and {again.seconds:.1f} s the second time", flush=True)
         found += [f"second execution, {one}" for one in again.found or changes(notebook, again.notebook, "the first time")]
-        if too_slow(first.seconds, again.seconds):
-            most = f"at most a third of that or {AGAIN_SECONDS} s were expected: is what it makes kept on disk?"
-            found.append(f"the second execution took {again.seconds:.1f} s, the first {first.seconds:.1f} s; {most}")
+        if keeps and (not left or kept(project / keeps) != left):
+            made = len(set(kept(project / keeps).items()) - set(left.items()))
+            found.append(f"`{keeps}` had {len(left)} files after the first execution, and the second wrote {made}: is what it makes kept on disk?")
 
     tidy(notebook)
     out.mkdir(parents=True, exist_ok=True)
