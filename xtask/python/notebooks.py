@@ -177,12 +177,16 @@ def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    found, times, first_result = [], [], 0.0
+    found, times, first_result, answers = [], [], 0.0, []
     started = time.monotonic()
     with client.setup_kernel():
         for number, place in enumerate(places, 1):
             own = notebook.cells[place]
             cell = own if is_code(own) else nbformat.v4.new_code_cell(said.answer_code(own))
+            # The client writes what a cell updates later, such as its progress, into the notebook's cell of this number.
+            notebook.cells[place] = cell
+            if own is not cell:
+                answers.append((place, own, cell))
             begun = time.monotonic()
             title = next(line for line in cell.source.splitlines() if line.strip())
             try:
@@ -193,9 +197,6 @@ def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
                 break
             ended = time.monotonic()
             late_output(client, cell)
-            if own is not cell:
-                notebook.cells[place] = own
-                own.metadata["ia2"]["answer"] = shown(cell)[0]
             times.append(ended - begun)
             first_result = first_result or ended - started
             print(f"  {name} [{number}/{len(places)}] {ended - begun:6.2f} s  {clip(title, 90)}", flush=True)
@@ -203,6 +204,9 @@ def execute(notebook, folder: Path, name: str, stop_early: bool) -> Execution:
             found += [f"cell {number} ({clip(title, 60)}): {one}" for one in trouble]
             if trouble and stop_early:
                 break
+    for place, own, cell in answers:
+        notebook.cells[place] = own
+        own.metadata["ia2"]["answer"] = shown(cell)[0]
     return Execution(notebook, found, times, first_result, time.monotonic() - started)
 
 
