@@ -137,14 +137,14 @@ impl Tree {
                 branches[parents[place]] += if kept[place] { 1 } else { branches[place] };
             }
         }
-        // The nearest kept one before each, the first of these, and what the first saves with all behind it.
+        // The nearest kept one before each, the first of these, and what the first saves with all behind it, next to rows that are each read whole.
         let (mut nearest, mut first, mut saved) = (vec![0; count], vec![0; count], vec![0; count]);
         for place in 1..count {
             let parent = parents[place];
             nearest[place] = if kept[parent] { parent } else { nearest[parent] };
             if kept[place] {
                 first[place] = if nearest[place] == 0 { place } else { first[nearest[place]] };
-                saved[first[place]] += (branches[place] - 1) * (self.nodes[place].end - self.nodes[nearest[place]].end);
+                saved[first[place]] += (self.rows(place).len() - 1) * (self.nodes[place].end - self.nodes[nearest[place]].end);
             }
         }
         let tokens = |place: usize| self.rows(place).iter().map(|&row| length(row)).sum::<usize>();
@@ -217,6 +217,31 @@ mod tests {
             assert_eq!(checked(&rows, 0), whole);
         }
         assert_eq!(checked(&[], 9), 0);
+    }
+
+    /// Rows as a tree of orders makes them: each half of the examples stands before the other half's rows, and so on.
+    fn halves(examples: &[u32], before: &[u32], rows: &mut Vec<Vec<u32>>) {
+        if let [own] = examples {
+            return rows.push([before, &[*own; 20]].concat());
+        }
+        let (left, right) = examples.split_at(examples.len() / 2);
+        for (own, other) in [(left, right), (right, left)] {
+            let other: Vec<u32> = other.iter().flat_map(|&example| [example; 45]).collect();
+            halves(own, &[before, &other].concat(), rows);
+        }
+    }
+
+    /// Where each prefix has two branches, each of them saves little, and all together most.
+    #[test]
+    fn a_deep_tree_is_read_as_one() {
+        for depth in 1..8_usize {
+            let (count, mut rows) = (1 << depth, Vec::new());
+            halves(&(0..count as u32).collect::<Vec<_>>(), &[], &mut rows);
+            assert_eq!(rows.len(), count);
+            let each_level_once = count * depth * 45 + count * 20;
+            // Of the last level each prefix has one row, which reads it with its own tokens.
+            assert_eq!(checked(&rows, usize::MAX), each_level_once, "{count} examples");
+        }
     }
 
     #[test]

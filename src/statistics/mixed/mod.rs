@@ -100,7 +100,7 @@ impl Show for MixedModel {
 /// **What to give it.** Of outcomes, with the method as a fixed column, this is the textbook's model. It takes methods to differ by the same amount in
 /// every run: where they do not, its errors are too small (simulated, it rejects a true null in 4 to 65 % of studies). Of
 /// paired *differences*, with no fixed column, the random effects are those of the difference, and the intercept is the method's effect; [`mixed_mean`] averages it over
-/// tasks, and is what [`Study::evidence`](crate::experiment::Study::evidence) takes. Its intervals hold the truth in 94.4 to 97.9 % with 5 or 10 runs, and in 92.4 to 97.6 % with 3,
+/// tasks, and is what [`Study::evidence`](crate::experiment::Study::evidence) takes. Its intervals hold the truth in 94.3 to 97.9 % with 5 or 10 runs, and in 92.4 to 97.6 % with 3,
 /// where [`crossed_mean`](super::crossed_mean) is the safer one (`examples/coverage.rs`, `data/studies/coverage.txt`).
 ///
 /// # Errors
