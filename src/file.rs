@@ -246,7 +246,7 @@ impl AsRef<[u8]> for Bytes {
     fn as_ref(&self) -> &[u8] {
         match self.0.numel() * self.0.kind().elt_size_in_bytes() {
             0 => &[],
-            // SAFETY: so many bytes of this tensor lie there, and it is borrowed as long as they are.
+            // SAFETY: this many bytes of the tensor lie there, and it is borrowed as long as they are.
             bytes => unsafe { std::slice::from_raw_parts(self.0.data_ptr().cast(), bytes) },
         }
     }

@@ -46,6 +46,14 @@ mod tests {
     fn a_machine_has_a_processor_threads_and_memory() {
         let said = words(Device::Cpu);
         assert!(said.contains(" processors, ") && said.ends_with(" GiB of memory") && !said.contains("CUDA"), "{said}");
+        // An interrupt that is waiting leaves nothing out.
+        let interrupted = || {
+            interrupt::fuse(0);
+            let said = words(Device::Cpu);
+            interrupt::fuse(u64::MAX);
+            Ok(said)
+        };
+        assert_eq!(interrupt::during("a run", interrupted).unwrap(), said);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("information");
         std::fs::write(&file, "Model: \t\t NVIDIA H200\nmodel name\t: A: B\nmodel name : C\n").unwrap();

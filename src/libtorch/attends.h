@@ -15,7 +15,7 @@ constexpr int64_t TALL = 2, BROAD = 1;
 
 // A product in the wide kind.
 template <typename T>
-struct Numbers {
+struct WideProduct {
     typedef Lanes<T> L;
     typedef typename L::S S;
     typedef typename L::V V;
@@ -36,12 +36,12 @@ struct Numbers {
 };
 
 template <typename T>
-struct Means : Numbers<T> {};
+struct Product : WideProduct<T> {};
 
 #ifdef __AVX512BF16__
 // A product of pairs of bf16, which the processor multiplies and adds to an f32 as one.
 template <>
-struct Means<bf16> {
+struct Product<bf16> {
     typedef uint32_t A;
     static constexpr int64_t EACH = 2;
 
@@ -77,7 +77,7 @@ struct Attends {
     typedef typename L::V V;
     typedef Lanes<S> LS;
     typedef typename LS::U U;
-    typedef Means<T> M;
+    typedef Product<T> M;
     typedef typename M::A A;
     static constexpr int64_t N = L::N, ROWS = BROAD * N, KEYS = Attending::KEYS, WORDS = KEYS / 32;
     static_assert(ROWS <= Attending::MOST_ROWS, "room for the rows");

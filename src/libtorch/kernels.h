@@ -21,7 +21,7 @@ struct Attending {
     int64_t groups, heads, tokens, keys, width;
     double scale;
 
-    // So many keys are read at once, by at most so many rows.
+    // The number of keys that are read at once, and the maximum number of rows that share them.
     static constexpr int64_t KEYS = 128, MOST_ROWS = 48;
 
     // Numbers of the room that a thread needs: queries and output, weights, keys or values; the weights of single rows.

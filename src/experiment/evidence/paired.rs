@@ -21,7 +21,7 @@ impl Study {
         let (results, _) = self.results()?;
         let (pairs, _) = pairs(&results, baseline, method);
         let (mut rows, mut adapters, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut accuracy, mut brier): (Vec<f64>, Vec<Option<f64>>) = (Vec::new(), Vec::new());
+        let (mut accuracy, mut brier): (Vec<Option<f64>>, Vec<Option<f64>>) = (Vec::new(), Vec::new());
         for (base, other) in &pairs {
             let adapter = other.row.grid_adapter().or_else(|| base.row.grid_adapter());
             let of = |value: Value| Some((of_rows(base.outcomes, value)?, of_rows(other.outcomes, value)?));
@@ -30,7 +30,7 @@ impl Study {
                 rows.push(other.row);
                 adapters.push(adapter.clone());
                 names.push(name);
-                accuracy.push(right.as_ref().map_or(f64::NAN, |(base, other)| other[at] - base[at]));
+                accuracy.push(right.as_ref().map(|(base, other)| other[at] - base[at]));
                 brier.push(score.as_ref().map(|(base, other)| other[at] - base[at]));
             }
         }

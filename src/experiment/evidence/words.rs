@@ -208,10 +208,8 @@ impl Report<'_> {
     /// Where the rows come from, and under which licence, as the cards of the library's own tasks and benchmarks say.
     fn data(&self) -> Result<String> {
         let names: BTreeSet<&str> = self.tasks().union(&self.tests()).copied().collect();
-        let card = |name: &str| match Benchmark::named(name) {
-            Err(error) if !error.is_interrupted() => Task::open(name).map(|task| task.card().clone()),
-            known => known.map(|known| known.card()),
-        };
+        let card =
+            |name: &str| Benchmark::named(name).map(|known| known.card()).or_else(|_| Task::open(name).map(|task| task.card().clone()));
         let said = |name: &str| match card(name) {
             Err(error) if error.is_interrupted() => Err(error),
             Ok(card) if !card.source.is_empty() => {
