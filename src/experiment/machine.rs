@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 use crate::file::{self, Holds};
-use crate::interrupt;
 use crate::libtorch;
 
 /// `AMD EPYC 9R45, 1 of 2 processors, 15 GiB of memory`; where the model is on a GPU, that first.
@@ -32,8 +31,7 @@ fn gpu(number: usize) -> Option<String> {
 
 /// What a file of lines `name : value` has for a name, of several the first.
 fn line(path: &Path, name: &str) -> Option<String> {
-    // A few lines that the kernel makes: an interrupt is for what comes next, and must not leave a machine without a name.
-    let text = interrupt::undisturbed(|| file::text(path, Holds::Settings)).ok()?;
+    let text = file::text(path, Holds::Settings).ok()?;
     let value = |line: &str| line.split_once(':').filter(|(own, _)| own.trim() == name).map(|(_, value)| value.trim().to_string());
     text.lines().find_map(value)
 }
@@ -46,14 +44,6 @@ mod tests {
     fn a_machine_has_a_processor_threads_and_memory() {
         let said = words(Device::Cpu);
         assert!(said.contains(" processors, ") && said.ends_with(" GiB of memory") && !said.contains("CUDA"), "{said}");
-        // An interrupt that is waiting leaves nothing out.
-        let interrupted = || {
-            interrupt::fuse(0);
-            let said = words(Device::Cpu);
-            interrupt::fuse(u64::MAX);
-            Ok(said)
-        };
-        assert_eq!(interrupt::during("a run", interrupted).unwrap(), said);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("information");
         std::fs::write(&file, "Model: \t\t NVIDIA H200\nmodel name\t: A: B\nmodel name : C\n").unwrap();
