@@ -98,3 +98,35 @@ fn the_containers_are_made_of_steps_that_can_be_tried() {
     let output = check.arg(root().join("xtask/python/container.py")).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// `tables.py` of a folder with this argument.
+fn tables(folder: &Path, argument: &str) -> (bool, String) {
+    let mut tables = std::process::Command::new("python3");
+    let output = tables.arg("-B").arg(folder.join("data/studies/tables.py")).arg(argument).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn tables_of_studies_are_those_of_their_frames() {
+    assert_eq!(tables(root(), "--check"), (true, String::new()));
+}
+
+/// A number that somebody changed in a text is noticed, and set right without a change to anything else.
+#[test]
+fn a_table_that_differs_from_its_frame_is_noticed() {
+    let folder = std::env::temp_dir().join(format!("ia2-tables-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("data/studies")).unwrap();
+    for entry in std::fs::read_dir(root().join("data/studies")).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), folder.join("data/studies").join(entry.file_name())).unwrap();
+        }
+    }
+    let (readme, right) = (folder.join("README.md"), read("README.md"));
+    let row = right.split_once("<!-- table real -->").unwrap().1.split_once("\n| IA2 → SFT |").unwrap().1.lines().next().unwrap();
+    std::fs::write(&readme, right.replace(row, &row.replacen('.', "1.", 1))).unwrap();
+    let (same, said) = tables(&folder, "--check");
+    assert!(!same && said.contains("`real` of README.md"), "{said}");
+    assert_eq!(tables(&folder, "--write"), (true, String::new()));
+    assert_eq!(std::fs::read_to_string(readme).unwrap(), right);
+    std::fs::remove_dir_all(folder).unwrap();
+}
