@@ -49,7 +49,8 @@
 //! | [`Table`](table::Table) | runs or tests as a paper prints them, in HTML, Markdown, LaTeX, CSV |
 //!
 //! The [cookbook] has short ways to common ends, the [guide] longer pages: which models open and from where, every method with its call and the way
-//! from a run to the evidence, a grid on a cluster, what the numbers mean, a comparison with Python, and limits.
+//! from a run to the evidence, a grid on a cluster, what the numbers mean, how far they are from those of
+//! other programs, a comparison with Python, and limits.
 //!
 //! # Rooms
 //! A room imports only rooms above it; a test holds them to that.
@@ -136,6 +137,8 @@ pub mod guide {
     pub mod methods {}
     #[doc = include_str!("guide/numbers.md")]
     pub mod numbers {}
+    #[doc = include_str!("guide/agreement.md")]
+    pub mod agreement {}
     #[doc = include_str!("guide/compared.md")]
     pub mod compared {}
     #[doc = include_str!("guide/limits.md")]
@@ -212,6 +215,12 @@ pub mod prelude {
     pub use crate::vector::{FunctionVector, Steering, TaskVector, Vector};
     pub use polars::prelude::*;
     pub use tch::{Device, Kind, Tensor};
+}
+
+/// Says how far at most a test found this library from a reference; `guide::agreement` lists these.
+#[cfg(test)]
+fn agrees(what: &str, distance: f64) {
+    println!("agreement: {what}: {distance:.1e}");
 }
 
 /// Says that a test lacks what it needs; past the test runner's capture, so that it is seen and counted.

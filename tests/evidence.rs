@@ -19,13 +19,17 @@ fn list<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<T> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-fn close(ours: f64, theirs: &Value, within: f64, what: &str) {
+/// The difference as a share of their value.
+fn close(ours: f64, theirs: &Value, within: f64, what: &str) -> f64 {
     let theirs = theirs.as_f64().unwrap();
-    assert!((ours - theirs).abs() <= within * theirs.abs().max(1e-3), "{what}: {ours} here, {theirs} there");
+    let apart = (ours - theirs).abs() / theirs.abs().max(1e-3);
+    assert!(apart <= within, "{what}: {ours} here, {theirs} there");
+    apart
 }
 
 #[test]
 fn mixed_models_are_those_of_lme4_and_statsmodels() -> Result<()> {
+    let mut worst = [0f64; 2];
     for case in golden("mixed") {
         let name = |what: &str| format!("{what}, {}", case["name"]);
         let frame = df!(
@@ -34,15 +38,17 @@ fn mixed_models_are_those_of_lme4_and_statsmodels() -> Result<()> {
         let several = list::<String>(&case["method"]).iter().any(|method| method != "m0");
         let fixed: &[&str] = if several { &["method"] } else { &[] };
         let model = mixed_model(&frame, "value", fixed, &["run"], &["row"], 0.95)?;
-        for (theirs, within) in [(&case["lme4"], 1e-4_f64), (&case["statsmodels"], 2e-3)] {
+        for (place, (theirs, within)) in [(&case["lme4"], 1e-4_f64), (&case["statsmodels"], 2e-3)].into_iter().enumerate() {
             close(model.deviance, &theirs["deviance"], 1e-6, &name("criterion"));
+            let mut close =
+                |ours: f64, theirs: &Value, what: &str| worst[place] = worst[place].max(close(ours, theirs, within, &name(what)));
             let none = theirs["run"].as_f64() < Some(1e-3) && model.run_deviation < 1e-3;
             assert!(none || (model.run_deviation / theirs["run"].as_f64().unwrap() - 1.0).abs() < within, "{}", name("run"));
-            close(model.row_deviation, &theirs["row"], within, &name("row"));
-            close(model.rest_deviation, &theirs["rest"], within, &name("rest"));
+            close(model.row_deviation, &theirs["row"], "row");
+            close(model.rest_deviation, &theirs["rest"], "rest");
             for (term, (value, error)) in list::<f64>(&theirs["estimate"]).into_iter().zip(list::<f64>(&theirs["error"])).enumerate() {
-                close(numbers(model.frame(), "estimate")[term], &value.into(), within, &name("estimate"));
-                close(numbers(model.frame(), "error")[term], &error.into(), within, &name("error"));
+                close(numbers(model.frame(), "estimate")[term], &value.into(), "estimate");
+                close(numbers(model.frame(), "error")[term], &error.into(), "error");
             }
         }
         for (ours, theirs) in numbers(model.frame(), "degrees").into_iter().zip(list::<f64>(&case["lme4"]["degrees"])) {
@@ -57,11 +63,14 @@ fn mixed_models_are_those_of_lme4_and_statsmodels() -> Result<()> {
             assert!((numbers(again.frame(), "error")[0] - numbers(&ours, "error")[0]).abs() < 1e-6);
         }
     }
+    common::agrees("mixed models: estimates, errors and deviations, lme4", worst[0]);
+    common::agrees("mixed models: estimates, errors and deviations, statsmodels", worst[1]);
     Ok(())
 }
 
 #[test]
 fn means_by_mixed_models_are_contrasts_of_lme4() -> Result<()> {
+    let mut worst = 0f64;
     for case in golden("mixed_means") {
         let name = |what: &str| format!("{what}, {}", case["name"]);
         let text = |column: &str| list::<String>(&case[column]);
@@ -69,12 +78,13 @@ fn means_by_mixed_models_are_contrasts_of_lme4() -> Result<()> {
         let model = mixed_mean(&frame, "value", &["stratum"], &["run"], &["row"], 0.95)?;
         assert_eq!((model.frame().height(), common::texts(model.frame(), "term")), (1, vec!["mean".to_string()]));
         for (column, within) in [("estimate", 1e-5), ("error", 1e-4), ("degrees", 0.01), ("p", 1e-3)] {
-            close(numbers(model.frame(), column)[0], &case["lme4"][column], within, &name(column));
+            worst = worst.max(close(numbers(model.frame(), column)[0], &case["lme4"][column], within, &name(column)));
         }
         close(model.run_deviation, &case["lme4"]["run"], 1e-3, &name("run"));
         close(model.row_deviation, &case["lme4"]["row_deviation"], 1e-3, &name("row"));
         close(model.rest_deviation, &case["lme4"]["rest"], 1e-4, &name("rest"));
     }
+    common::agrees("means over tasks by a mixed model: estimates, errors, degrees of freedom and p", worst);
     // One task with one stratum is the model without fixed effects.
     let (frame, names) = (small(), (["run"], ["row"]));
     let (mean, whole) =
@@ -87,6 +97,7 @@ fn means_by_mixed_models_are_contrasts_of_lme4() -> Result<()> {
 
 #[test]
 fn clustered_errors_are_those_of_statsmodels_and_of_pairs_one_by_one() -> Result<()> {
+    let mut worst = 0f64;
     for case in golden("crossed") {
         let name = |what: &str| format!("{what}, {}", case["name"]);
         let text = |column: &str| list::<String>(&case[column]);
@@ -105,8 +116,8 @@ fn clustered_errors_are_those_of_statsmodels_and_of_pairs_one_by_one() -> Result
             close(ours, &case[what], 1e-6, &name(what));
         }
         if case["statsmodels"].is_object() {
-            close(found.run_variance, &case["statsmodels"]["run_variance"], 1e-6, &name("run variance"));
-            close(found.rest_variance, &case["statsmodels"]["rest_variance"], 1e-6, &name("rest variance"));
+            worst = worst.max(close(found.run_variance, &case["statsmodels"]["run_variance"], 1e-6, &name("run variance")));
+            worst = worst.max(close(found.rest_variance, &case["statsmodels"]["rest_variance"], 1e-6, &name("rest variance")));
         }
         // Draws: a like interval, the same for a seed.
         let drawn = |seed| crossed_bootstrap(&frame, "value", &["stratum"], &["run"], &["row"], 0.95, 2000, seed).unwrap();
@@ -115,6 +126,7 @@ fn clustered_errors_are_those_of_statsmodels_and_of_pairs_one_by_one() -> Result
         assert_eq!(drawn(0), (lower, upper));
         assert_ne!(drawn(1), (lower, upper));
     }
+    common::agrees("clustered variances of a mean over runs and rows", worst);
     Ok(())
 }
 
@@ -161,7 +173,7 @@ fn power_is_that_of_a_noncentral_t_and_grows_with_runs() -> Result<()> {
 
 #[test]
 fn calibration_is_that_of_relplot_and_scipy() -> Result<()> {
-    let bins = Binning::EqualMass(15);
+    let (bins, mut worst, mut relplot) = (Binning::EqualMass(15), 0f64, 0f64);
     for case in golden("calibration") {
         let name = |what: &str| format!("{what}, {}", case["name"]);
         let frame = df!("confidence" => list::<f64>(&case["confidence"]), "correct" => list::<bool>(&case["correct"]))?;
@@ -170,8 +182,9 @@ fn calibration_is_that_of_relplot_and_scipy() -> Result<()> {
         close(smooth.error, &case["smooth"], 2e-3, &name("smooth ECE"));
         close(smooth.bandwidth, &case["bandwidth"], 2e-3, &name("bandwidth"));
         // relplot looks for the bandwidth in steps of 1/1024, and cuts wide kernels off at a distance of 0.5.
-        close(smooth.error, &case["relplot"], 0.02, &name("relplot"));
+        relplot = relplot.max(close(smooth.error, &case["relplot"], 0.02, &name("relplot")));
         assert!((smooth.bandwidth - case["relplot_width"].as_f64().unwrap()).abs() < 0.0025, "{}", name("relplot's width"));
+        let mut close = |ours: f64, theirs: &Value, within: f64, what: &str| worst = worst.max(close(ours, theirs, within, what));
         let interval = debiased_ce_interval(&frame, bins, 0.95)?;
         assert_eq!(interval.value, debiased_ce(&frame, bins)?);
         close(interval.value, &case["debiased"], 1e-7, &name("debiased"));
@@ -190,9 +203,11 @@ fn calibration_is_that_of_relplot_and_scipy() -> Result<()> {
         assert!((density.iter().sum::<f64>() / 200.0 - 1.0).abs() < 0.02, "{}", name("density"));
         let accuracy = smooth.curve().column("accuracy")?.f64()?.clone();
         for (point, theirs) in [120, 150, 180].into_iter().zip(list::<f64>(&case["curve"])) {
-            close(accuracy.get(point).unwrap(), &theirs.into(), 5e-3, &name("curve"));
+            self::close(accuracy.get(point).unwrap(), &theirs.into(), 5e-3, &name("curve"));
         }
     }
+    common::agrees("debiased calibration error with its interval, Brier's parts, AURC and AUGRC", worst);
+    common::agrees("smooth ECE", relplot);
     Ok(())
 }
 

@@ -141,7 +141,8 @@ fn ia2_on_the_real_model_is_pytorchs() -> Result<()> {
         let along = (&ours * wave(&[count], 0.11, 0.0, 1.0)).sum(None).double_value(&[]);
         worst = worst.max((ours.norm().double_value(&[]) - norm).abs() / norm).max((along - product).abs() / norm);
     }
-    println!("smollm2: IA2's loss {distance:.1e} apart, its gradients {worst:.1e}");
+    crate::agrees("IA2's loss on SmolLM2-135M, f64", distance);
+    crate::agrees("its gradients there, f64", worst);
     assert!(worst < 1e-7, "gradients: {worst:.1e}");
     Ok(())
 }

@@ -19,6 +19,11 @@ pub fn golden(file: &str) -> Result<HashMap<String, Tensor>> {
     Ok(Tensor::read_safetensors(golden_folder(file))?.into_iter().collect())
 }
 
+/// Says how far at most a test found this library from a reference; `guide::agreement` lists these.
+pub fn agrees(what: &str, distance: f64) {
+    println!("agreement: {what}: {distance:.1e}");
+}
+
 /// Says that a test lacks what it needs; past the test runner's capture, so that it is seen and counted.
 pub fn skipped(why: &str) {
     // The test runner calls a test's thread by its name.

@@ -44,6 +44,7 @@ fn pefts_adapters_give_pefts_logits_and_ours_written_again_the_same() {
         assert_eq!(kinds, KINDS.iter().copied().collect(), "{}: a kind of adapter has no golden files", case.0);
         Ok(())
     });
+    common::agrees("logits with PEFT's own adapters, other families, f32 and f64", worst(&["adapters"]));
 }
 
 /// One of each kind by the common names of sites; what must hold on every family.

@@ -51,6 +51,12 @@ fn demand(case: &(String, String), check: &'static str, what: &str, deviation: f
     assert!(deviation < at_most, "{}: {check}: {what}: {deviation:.1e}", case.0);
 }
 
+/// The worst of these checks, of all families.
+fn worst(checks: &[&str]) -> f64 {
+    let table = TABLE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    table.iter().filter(|((_, check), _)| checks.contains(check)).fold(0.0, |worst, (_, deviation)| worst.max(*deviation))
+}
+
 /// Prints the table once every check has a value.
 fn print_table() {
     let table = TABLE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -190,6 +196,8 @@ fn logits_attention_outputs_and_hidden_states_are_those_of_transformers() {
         assert_eq!(compared, golden.len() - 2, "{}: not every golden value was compared", case.0);
         Ok(())
     });
+    let worst = worst(&["logits", "attention", "hidden", "q, k, v"]);
+    common::agrees("logits, attention outputs and hidden states, other families, f32", worst);
 }
 
 #[test]

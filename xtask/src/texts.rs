@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::setup::CHECKED;
 
 const LONGEST_README: usize = 120;
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 14] = [
     "README.md",
     "CONTRIBUTING.md",
     "DESIGN.md",
@@ -16,6 +16,8 @@ const TEXTS: [&str; 12] = [
     "src/guide/models.md",
     "src/guide/cluster.md",
     "src/guide/numbers.md",
+    "src/guide/methods.md",
+    "src/guide/agreement.md",
     "src/guide/compared.md",
     "src/guide/limits.md",
 ];
@@ -97,6 +99,30 @@ fn the_containers_are_made_of_steps_that_can_be_tried() {
     let mut check = std::process::Command::new("python3");
     let output = check.arg(root().join("xtask/python/container.py")).arg("--check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What tests say of other programs, by name: `agrees("losses", worst)`.
+fn compared(folder: &Path, names: &mut Vec<String>) {
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            compared(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(path).unwrap();
+            names.extend(text.split("agrees(\"").skip(1).filter_map(|rest| Some(rest.split_once("\", ")?.0.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn the_page_of_agreement_lists_what_tests_compare() {
+    let mut names = Vec::new();
+    ["src", "tests"].iter().for_each(|place| compared(&root().join(place), &mut names));
+    let page = read("src/guide/agreement.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1).map(|line| line[2..].split(" | ").next().unwrap());
+    let mut rows: Vec<&str> = rows.collect();
+    names.sort_unstable();
+    rows.sort_unstable();
+    assert_eq!(names, rows);
 }
 
 /// `tables.py` of a folder with this argument.
