@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 SMOL, QWEN = "SmolLM2-135M", "Qwen2.5-Coder-0.5B"
+MODELS = [f"{model}, N = {n}" for model in (SMOL, QWEN) for n in (4, 16)]
 REAL = {"SST2": "SST-2", "PoemS": "Poem", "STF": "StrategyQA", "AGN": "AG News"}
 
 
@@ -30,7 +31,7 @@ def show(value, digits=2, zero="0"):
     """2 for 2.4 of no digits, .50 for 0.5 of two, – for none."""
     if value is None or value == 0:
         return "–" if value is None else zero
-    text = f"{value:,.{digits}f}".replace("-", "−")
+    text = f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
     return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
 
 
@@ -59,6 +60,25 @@ class Mean:
     def cell(self, rows):
         rows = [row for row in rows if row["ood"] == "false" and self.model in (None, row["model"])]
         return show(mean(rows, self.column), self.digits)
+
+
+class Effect:
+    """The difference from SFT with its 95 % interval, and a star where it holds after Holm's correction."""
+
+    def __init__(self, title, value, model):
+        self.title, self.value, self.model = title, value, model
+
+    def cell(self, rows):
+        found = [row for row in rows if row["value"] == self.value and row["model"] == self.model and row["difference"]]
+        if not found:
+            return "–"
+        sign = lambda name: ("+" if name == "difference" and float(found[0][name]) >= 0.005 else "") + show(float(found[0][name]), zero=".00")
+        star = r" \*" if found[0]["p_holm"] and float(found[0]["p_holm"]) < 0.05 else ""
+        return f"{sign('difference')} ({sign('lower')} to {sign('upper')}){star}"
+
+
+def effects(value, *models):
+    return [Effect(model.replace("SmolLM2-135M", "SmolLM2").replace("Qwen2.5-Coder-0.5B", "Qwen"), value, model) for model in models]
 
 
 def real(model):
@@ -102,6 +122,11 @@ TABLES = {
     "qwen": ("data/studies/README.md", "accuracy / ECE, Qwen", "real-models", [*real(QWEN), Mean("asim", "asim")], ALL),
     "smollm2 costs": ("data/studies/README.md", "SmolLM2, N = 4", "real-models", costs(f"{SMOL}, N = 4"), ALL),
     "qwen costs": ("data/studies/README.md", "Qwen, N = 4", "real-models", costs(f"{QWEN}, N = 4"), ALL),
+    "tiny-icl effects": ("data/studies/README.md", "from SFT, over all tests", "tiny-icl_effects", [
+        Effect("accuracy", "accuracy", "tiny-icl"), Effect("smooth ECE", "smooth_ece", "tiny-icl"),
+    ], ALL),
+    "accuracy": ("data/studies/README.md", "accuracy, from SFT", "real-models_effects", effects("accuracy", *MODELS), ALL),
+    "smooth ECE": ("data/studies/README.md", "smooth ECE, from SFT", "real-models_effects", effects("smooth_ece", *MODELS), ALL),
 }  # fmt: skip
 
 
