@@ -44,6 +44,14 @@ fn p(value: f64) -> String {
     if value < 0.001 { "< 0.001".into() } else { format!("= {value:.3}") }
 }
 
+/// p after the correction; where it alone decides that nothing is shown, p before it as well: its interval leaves out 0.
+fn both(corrected: f64, before: f64) -> String {
+    match before < 1.0 - LEVEL && corrected >= 1.0 - LEVEL {
+        true => format!("p {}, {} without the correction", p(corrected), p(before).trim_start_matches("= ")),
+        false => format!("p {}", p(corrected)),
+    }
+}
+
 impl Report<'_> {
     fn tasks(&self) -> BTreeSet<&str> {
         self.results.iter().map(|result| result.row.run().task.as_str()).collect()
@@ -95,7 +103,7 @@ impl Report<'_> {
                 true => format!(" in {} of the {strata} evaluations", mean.strata),
                 false => String::new(),
             };
-            let numbers = format!("{}{of}; {} to {}; p {}", shown(mean.mean), shown(mean.lower), shown(mean.upper), p(*corrected));
+            let numbers = format!("{}{of}; {} to {}; {}", shown(mean.mean), shown(mean.lower), shown(mean.upper), both(*corrected, mean.p));
             sentences.push(match *corrected < 1.0 - LEVEL {
                 true => format!("{method}: {what} is {} than with {baseline} ({numbers}).", if mean.mean < 0.0 { less } else { more }),
                 false => format!("{method}: no difference from {baseline} in {what} is shown ({numbers})."),
@@ -338,5 +346,14 @@ impl Report<'_> {
                 assets,
             ),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_difference_that_the_correction_takes_away_says_so() {
+        assert_eq!(super::both(0.22, 0.007), "p = 0.220, 0.007 without the correction");
+        assert_eq!([super::both(0.03, 0.0004), super::both(1.0, 0.2)], ["p = 0.030", "p = 1.000"]);
     }
 }
