@@ -36,8 +36,8 @@ def show(value, digits=2, zero="0"):
 
 
 def mean(rows, column):
-    values = [float(row[column]) for row in rows if row[column] not in ("", "null")]
-    return statistics.mean(values) if values else None
+    """None where one of them has no value."""
+    return statistics.mean(float(row[column]) for row in rows) if rows and all(row[column] for row in rows) else None
 
 
 class Test:
@@ -85,13 +85,13 @@ def real(model):
     return [Test(f"{name}, N = {n}", task, model=f"{model}, N = {n}") for n in (4, 16) for task, name in REAL.items()]
 
 
-def costs(model):
+def costs(model, forgetting=True):
     columns = [
         ("asim", "asim", 2), ("KL to ICL", "distance_to_icl", 2), ("drift", "drift", 2), ("drift elsewhere", "drift_elsewhere", 2),
         ("forgetting", "forgetting", 2), ("parameters", "parameters", 0), ("tokens trained on", "training_tokens", 0),
         ("tokens for targets", "target_tokens", 0), ("seconds", "total_seconds", 1), ("tokens per query", "query_tokens", 0),
     ]  # fmt: skip
-    return [Mean(title, column, digits, model) for title, column, digits in columns]
+    return [Mean(title, column, digits, model) for title, column, digits in columns if forgetting or column not in ("drift_elsewhere", "forgetting")]
 
 
 ALL = (
@@ -121,7 +121,7 @@ TABLES = {
     "smollm2": ("data/studies/README.md", "accuracy / ECE, SmolLM2", "real-models", [*real(SMOL), Mean("asim", "asim")], ALL),
     "qwen": ("data/studies/README.md", "accuracy / ECE, Qwen", "real-models", [*real(QWEN), Mean("asim", "asim")], ALL),
     "smollm2 costs": ("data/studies/README.md", "SmolLM2, N = 4", "real-models", costs(f"{SMOL}, N = 4"), ALL),
-    "qwen costs": ("data/studies/README.md", "Qwen, N = 4", "real-models", costs(f"{QWEN}, N = 4"), ALL),
+    "qwen costs": ("data/studies/README.md", "Qwen, N = 4", "real-models", costs(f"{QWEN}, N = 4", forgetting=False), ALL),
     "tiny-icl effects": ("data/studies/README.md", "from SFT, over all tests", "tiny-icl_effects", [
         Effect("accuracy", "accuracy", "tiny-icl"), Effect("smooth ECE", "smooth_ece", "tiny-icl"),
     ], ALL),
