@@ -78,26 +78,6 @@ fn golden(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(golden_folder("vectors").join(name)).unwrap()).unwrap()
 }
 
-fn list(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().flat_map(list).collect(),
-        value => vec![value.as_f64().unwrap()],
-    }
-}
-
-/// The largest difference, as a share of the largest value.
-fn near(ours: &[f64], golden: &Value, what: &str) -> f64 {
-    let mut worst = 0f64;
-    let golden = list(golden);
-    assert_eq!(ours.len(), golden.len(), "{what}");
-    let largest = golden.iter().fold(1.0f64, |most, value| most.max(value.abs()));
-    for (place, (ours, golden)) in ours.iter().zip(&golden).enumerate() {
-        assert!((ours - golden).abs() < 1e-5 * largest, "{what}, {place}: {ours} and {golden}");
-        worst = worst.max((ours - golden).abs() / largest);
-    }
-    worst
-}
-
 #[test]
 fn vectors_are_those_of_the_formulas_in_pytorch() -> Result<()> {
     assert_eq!(all_prompts()?, golden("prompts.json"), "the references have read other prompts: write them again");
@@ -108,17 +88,17 @@ fn vectors_are_those_of_the_formulas_in_pytorch() -> Result<()> {
             for (way, name) in [(Way::Task, "task"), (Way::Steering, "steering"), (Way::Function, "function")] {
                 let (what, golden) = (format!("{family}, {kind}, {name}"), &golden[kind][name]);
                 let vector = way.find(&model, &split)?;
-                worst = worst.max(near(&numbers(&vector.tried()?, "dev_loss"), &golden["losses"], &what));
+                worst = worst.max(common::near(&numbers(&vector.tried()?, "dev_loss"), &golden["losses"], &what));
                 assert_eq!((vector.kind(), vector.layer()), (way, golden["layer"].as_u64().unwrap() as usize), "{what}");
                 assert_eq!(vector.strength(), golden["strength"].as_f64().unwrap_or(1.0), "{what}");
                 let heads: Vec<(usize, usize)> = serde_json::from_value(golden["heads"].clone()).unwrap_or_default();
                 assert_eq!(vector.heads(), heads, "{what}");
                 if way == Way::Function {
-                    worst = worst.max(near(&numbers(&vector.effects()?, "effect"), &golden["effects"], &what));
+                    worst = worst.max(common::near(&numbers(&vector.effects()?, "effect"), &golden["effects"], &what));
                 }
                 let test = model.encode(&split.test.zero_shot()?.take(1))?;
                 let logits = model.with(&vector)?.forward(&test)?.values.get(0).get(test[0].len() as i64 - 1);
-                worst = worst.max(near(&Vec::<f64>::try_from(logits.to_kind(Kind::Double)).unwrap(), &golden["logits"], &what));
+                worst = worst.max(common::near(&Vec::<f64>::try_from(logits.to_kind(Kind::Double)).unwrap(), &golden["logits"], &what));
             }
         }
     }
@@ -135,7 +115,7 @@ fn calibrated_icl_is_that_of_the_formulas_in_pytorch() -> Result<()> {
         let icl = evaluate(&model, &prompts)?;
         for (name, frame) in [("contextual", contextual(&model, &prompts)?), ("batch", batch_calibrated(&icl)?)] {
             let ours: Vec<f64> = numbers(&frame, "p_t3").into_iter().zip(numbers(&frame, "p_t4")).flat_map(|(a, b)| [a, b]).collect();
-            worst = worst.max(near(&ours, &golden[name], &format!("{family}, {name}")));
+            worst = worst.max(common::near(&ours, &golden[name], &format!("{family}, {name}")));
             let confidence = numbers(&frame, "confidence");
             assert!(ours.chunks(2).zip(confidence).all(|(pair, confidence)| pair[0].max(pair[1]) == confidence));
         }

@@ -37,7 +37,7 @@ def evaluation(row):
 
 
 def read(path):
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -53,7 +53,7 @@ def numbers(rows, column):
 
 
 def write(path, header, rows):
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
@@ -78,7 +78,7 @@ def main(name, studies):
             values = numbers(rows, "asim")
             if values:
                 layers.append([model, where, n, method, layer, len(values), short(statistics.mean(values))])
-        evidence = json.loads((folder / "evidence.json").read_text())
+        evidence = json.loads((folder / "evidence.json").read_text(encoding="utf-8"))
         for effect in evidence["effects"]:
             if effect["value"] in ("accuracy", "smooth_ece"):
                 effects.append([model] + [short(effect.get(column)) for column in EFFECTS])

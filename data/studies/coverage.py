@@ -8,7 +8,7 @@ from pathlib import Path
 
 def read(path):
     """Part, number of studies, design, and the groups of numbers, of each line."""
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
         head, *groups = [group.split() for group in line.split("|")]
         yield head[0], int(head[1]), [float(word) for word in head[2:]], groups
 

@@ -23,7 +23,7 @@ REAL = {"SST2": "SST-2", "PoemS": "Poem", "STF": "StrategyQA", "AGN": "AG News"}
 
 
 def frame(name):
-    with open(HERE / f"{name}.csv", newline="") as file:
+    with open(HERE / f"{name}.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -85,6 +85,10 @@ def real(model):
     return [Test(f"{name}, N = {n}", task, model=f"{model}, N = {n}") for n in (4, 16) for task, name in REAL.items()]
 
 
+def with_asim(model):
+    return [*real(model), *(Mean(f"asim, N = {n}", "asim", model=f"{model}, N = {n}") for n in (4, 16))]
+
+
 def costs(model, forgetting=True):
     columns = [
         ("asim", "asim", 2), ("KL to ICL", "distance_to_icl", 2), ("drift", "drift", 2), ("drift elsewhere", "drift_elsewhere", 2),
@@ -118,8 +122,8 @@ TABLES = {
         Test("sentiment", "sentiment"),
     ], ALL),
     "tiny-icl costs": ("data/studies/README.md", "tiny-icl, N = 8", "tiny-icl", costs("tiny-icl"), ALL),
-    "smollm2": ("data/studies/README.md", "accuracy / ECE, SmolLM2", "real-models", [*real(SMOL), Mean("asim", "asim")], ALL),
-    "qwen": ("data/studies/README.md", "accuracy / ECE, Qwen", "real-models", [*real(QWEN), Mean("asim", "asim")], ALL),
+    "smollm2": ("data/studies/README.md", "accuracy / ECE, SmolLM2", "real-models", with_asim(SMOL), ALL),
+    "qwen": ("data/studies/README.md", "accuracy / ECE, Qwen", "real-models", with_asim(QWEN), ALL),
     "smollm2 costs": ("data/studies/README.md", "SmolLM2, N = 4", "real-models", costs(f"{SMOL}, N = 4"), ALL),
     "qwen costs": ("data/studies/README.md", "Qwen, N = 4", "real-models", costs(f"{QWEN}, N = 4", forgetting=False), ALL),
     "tiny-icl effects": ("data/studies/README.md", "from SFT, over all tests", "tiny-icl_effects", [
@@ -163,10 +167,10 @@ def main(arguments):
             print(f"{name} ({file})\n{new}")
             continue
         path = ROOT / file
-        old = path.read_text()
+        old = path.read_text(encoding="utf-8")
         text = placed(old, name, new)
         if text != old and arguments == ["--write"]:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
         elif text != old:
             differ.append(f"table `{name}` of {file} is not that of the frames: `python3 data/studies/tables.py --write`")
     sys.exit("\n".join(differ) or None)

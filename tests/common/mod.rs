@@ -24,6 +24,24 @@ pub fn agrees(what: &str, distance: f64) {
     println!("agreement: {what}: {distance:.1e}");
 }
 
+/// The numbers of a golden JSON file, of any nesting.
+fn list(value: &serde_json::Value) -> Vec<f64> {
+    match value {
+        serde_json::Value::Array(values) => values.iter().flat_map(list).collect(),
+        value => vec![value.as_f64().unwrap()],
+    }
+}
+
+/// Demands that these numbers are the golden ones, and gives the largest difference, as a share of the largest of them (at least 1).
+pub fn near(ours: &[f64], golden: &serde_json::Value, what: &str) -> f64 {
+    let golden = list(golden);
+    assert_eq!(ours.len(), golden.len(), "{what}");
+    let largest = golden.iter().fold(1.0f64, |most, value| most.max(value.abs()));
+    let apart: Vec<f64> = ours.iter().zip(&golden).map(|(ours, golden)| (ours - golden).abs() / largest).collect();
+    assert!(apart.iter().all(|apart| *apart < 1e-5), "{what}: {ours:?} and {golden:?}");
+    apart.into_iter().fold(0.0, f64::max)
+}
+
 /// Says that a test lacks what it needs; past the test runner's capture, so that it is seen and counted.
 pub fn skipped(why: &str) {
     // The test runner calls a test's thread by its name.

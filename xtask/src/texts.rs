@@ -113,6 +113,7 @@ fn compared(folder: &Path, names: &mut Vec<String>) {
     }
 }
 
+/// By name: its numbers are those of one machine, and bounds stand in the tests.
 #[test]
 fn the_page_of_agreement_lists_what_tests_compare() {
     let mut names = Vec::new();

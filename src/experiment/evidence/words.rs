@@ -44,10 +44,10 @@ fn p(value: f64) -> String {
     if value < 0.001 { "< 0.001".into() } else { format!("= {value:.3}") }
 }
 
-/// p after the correction; where it alone decides that nothing is shown, p before it as well: its interval leaves out 0.
+/// p after the correction, and p before it where only the correction makes a difference not shown: its interval then excludes 0.
 fn both(corrected: f64, before: f64) -> String {
     match before < 1.0 - LEVEL && corrected >= 1.0 - LEVEL {
-        true => format!("p {}, {} without the correction", p(corrected), p(before).trim_start_matches("= ")),
+        true => format!("p {} after correction, {} before", p(corrected), p(before).trim_start_matches("= ")),
         false => format!("p {}", p(corrected)),
     }
 }
@@ -122,8 +122,8 @@ impl Report<'_> {
         let least = found.map(|effect| effect.mean.detectable(super::effects::POWER)).collect::<Result<Vec<_>>>()?;
         if let Some(least) = least.into_iter().reduce(f64::max) {
             sentences.push(format!(
-                "With these runs and rows a true difference in accuracy of {least:.3} is found four times out of five, a smaller one less often: that none is shown \
-                 does not say that there is none."
+                "With these runs and rows a true difference in accuracy of {least:.3} is found at least four times out of five, whatever the method (before the correction). \
+                 A smaller one may be missed: that none is shown does not say that there is none."
             ));
         }
         if self.runs() < 5 {
@@ -353,7 +353,7 @@ impl Report<'_> {
 mod tests {
     #[test]
     fn a_difference_that_the_correction_takes_away_says_so() {
-        assert_eq!(super::both(0.22, 0.007), "p = 0.220, 0.007 without the correction");
+        assert_eq!(super::both(0.22, 0.007), "p = 0.220 after correction, 0.007 before");
         assert_eq!([super::both(0.03, 0.0004), super::both(1.0, 0.2)], ["p = 0.030", "p = 1.000"]);
     }
 }
