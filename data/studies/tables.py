@@ -72,7 +72,7 @@ class Effect:
         found = [row for row in rows if row["value"] == self.value and row["model"] == self.model and row["difference"]]
         if not found:
             return "–"
-        sign = lambda name: ("+" if name == "difference" and float(found[0][name]) >= 0.005 else "") + show(float(found[0][name]), zero=".00")
+        sign = lambda name: ("+" if name == "difference" and float(found[0][name]) >= 0.0005 else "") + show(float(found[0][name]), 3, zero=".000")
         star = r" \*" if found[0]["p_holm"] and float(found[0]["p_holm"]) < 0.05 else ""
         return f"{sign('difference')} ({sign('lower')} to {sign('upper')}){star}"
 
