@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The tables of simulated coverage for tables.py, from the lines that `examples/coverage` wrote.
 
 Shares are of 95 % intervals that hold the truth (of tests: one less the share that reject). Standard library only.
@@ -46,4 +45,3 @@ def tables(path):
         if part == "power":
             powers += f"| {', '.join(f'{number:g}' for number in design)} | {groups[0][0]} | {groups[1][0]} | {groups[2][0]} |\n"
     return intervals, powers
-

@@ -18,7 +18,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 SMOL, QWEN = "SmolLM2-135M", "Qwen2.5-Coder-0.5B"
-MODELS = [f"{model}, N = {n}" for model in (SMOL, QWEN) for n in (4, 16)]
 REAL = {"SST2": "SST-2", "PoemS": "Poem", "STF": "StrategyQA", "AGN": "AG News"}
 
 
@@ -69,16 +68,17 @@ class Effect:
         self.title, self.value, self.model = title, value, model
 
     def cell(self, rows):
-        found = [row for row in rows if row["value"] == self.value and row["model"] == self.model and row["difference"]]
-        if not found:
+        row = next((row for row in rows if row["value"] == self.value and row["model"] == self.model and row["difference"]), None)
+        if row is None:
             return "–"
-        sign = lambda name: ("+" if name == "difference" and float(found[0][name]) >= 0.0005 else "") + show(float(found[0][name]), 3, zero=".000")
-        star = r" \*" if found[0]["p_holm"] and float(found[0]["p_holm"]) < 0.05 else ""
-        return f"{sign('difference')} ({sign('lower')} to {sign('upper')}){star}"
+        difference, lower, upper = (show(float(row[name]), 3, zero=".000") for name in ("difference", "lower", "upper"))
+        plus = "+" if difference != ".000" and float(row["difference"]) > 0 else ""
+        star = r" \*" if row["p_holm"] and float(row["p_holm"]) < 0.05 else ""
+        return f"{plus}{difference} ({lower} to {upper}){star}"
 
 
-def effects(value, *models):
-    return [Effect(model.replace("SmolLM2-135M", "SmolLM2").replace("Qwen2.5-Coder-0.5B", "Qwen"), value, model) for model in models]
+def effects(value):
+    return [Effect(f"{short}, N = {n}", value, f"{model}, N = {n}") for model, short in ((SMOL, "SmolLM2"), (QWEN, "Qwen")) for n in (4, 16)]
 
 
 def real(model):
@@ -109,7 +109,7 @@ NAMES = {"ICL, batch calibration": "ICL, batch calibration (uses the test querie
 TABLES = {
     "bundled": ("README.md", "accuracy / ECE", "tiny-icl", [
         Test("shortcut_contrary", "shortcut", "shortcut_contrary"), Test("topic", "topic"), Test("answer (free)", "answer"),
-        Test("sentiment", "sentiment"), Mean("asim with ICL", "asim"),
+        Test("sentiment", "sentiment"), Mean("asim with ICL (all five tasks)", "asim"),
     ], FEW[1:]),
     "real": ("README.md", "accuracy / ECE", "real-models", [
         Test("SmolLM2: SST-2, N = 4", "SST2", model=f"{SMOL}, N = 4"), Test("AG News, 4", "AGN", model=f"{SMOL}, N = 4"),
@@ -129,8 +129,8 @@ TABLES = {
     "tiny-icl effects": ("data/studies/README.md", "from SFT, over all tests", "tiny-icl_effects", [
         Effect("accuracy", "accuracy", "tiny-icl"), Effect("smooth ECE", "smooth_ece", "tiny-icl"),
     ], ALL),
-    "accuracy": ("data/studies/README.md", "accuracy, from SFT", "real-models_effects", effects("accuracy", *MODELS), ALL),
-    "smooth ECE": ("data/studies/README.md", "smooth ECE, from SFT", "real-models_effects", effects("smooth_ece", *MODELS), ALL),
+    "accuracy": ("data/studies/README.md", "accuracy, from SFT", "real-models_effects", effects("accuracy"), ALL),
+    "smooth ECE": ("data/studies/README.md", "smooth ECE, from SFT", "real-models_effects", effects("smooth_ece"), ALL),
 }  # fmt: skip
 
 
@@ -138,12 +138,13 @@ def table(first, name, columns, methods):
     rows = frame(name)
     models = {column.model for column in columns if column.model}
     rows = [row for row in rows if not models or row["model"] in models]
-    lines = [[first] + [column.title for column in columns], ["---"] * (len(columns) + 1)]
+    lines = [[first] + [column.title for column in columns]]
     for method in methods:
         own = [row for row in rows if row["method"] == method]
         if own:
             lines.append([NAMES.get(method, method)] + [column.cell(own) for column in columns])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).replace("| --- ", "|---").replace("|--- |", "|---|").replace("|---|\n", "|---|\n")
+    head, *body = [f"| {' | '.join(line)} |\n" for line in lines]
+    return head + "|---" * (len(columns) + 1) + "|\n" + "".join(body)
 
 
 def placed(text, name, new):
